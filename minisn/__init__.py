@@ -1,0 +1,17 @@
+"""Spectral normalization for GANs: the papers' equations as code that trains.
+
+``minisn.tensor`` is the engine, ``minisn.ops`` and ``minisn.conv`` the operations,
+``minisn.spectral`` the spectral norm and ``minisn.training`` Algorithm 1.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .kernels import use_kernels
+from .tensor import Tensor, grad, no_grad
+
+try:
+    __version__ = version("minisn")
+except PackageNotFoundError:
+    __version__ = "0+source"
+
+__all__ = ["Tensor", "__version__", "grad", "no_grad", "use_kernels"]

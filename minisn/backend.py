@@ -1,0 +1,84 @@
+"""Which library an array belongs to, and how to move it: the only file that names CuPy.
+
+Every array here is an array of the Python array API standard: it answers
+``array.__array_namespace__()`` with the module that computes on it (NumPy,
+CuPy, array-api-strict, ...). Code above this file asks the array, never a global.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .errors import ConfigError, DTypeError
+
+Array = Any
+"""An array of any library that follows the array API standard."""
+
+DEVICES = ("cpu", "cuda")
+
+
+def is_array(value: object) -> bool:
+    """Whether a value is an array of some array library (a NumPy scalar counts)."""
+    return hasattr(value, "__array_namespace__")
+
+
+def namespace(array: Array) -> ModuleType:
+    """Return the module whose functions compute on this array."""
+    if type(array) is np.ndarray:
+        return np
+    try:
+        return array.__array_namespace__()
+    except AttributeError:
+        raise DTypeError(
+            f"expected an array that follows the array API standard (NumPy 2, CuPy 14, ...), "
+            f"got {type(array).__name__}; convert it with numpy.asarray first"
+        ) from None
+
+
+def is_numpy(array: Array) -> bool:
+    """Whether the array lives in this process's memory as a NumPy array."""
+    return isinstance(array, np.ndarray)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Copy an array to host memory if it is not there, and return it as NumPy's."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.asarray(array)
+    if type(array).__module__.startswith("cupy"):
+        return array.get()
+    return np.from_dlpack(array)
+
+
+def to_device(array: Array, device: str) -> Array:
+    """Return the array on ``"cpu"`` (NumPy) or ``"cuda"`` (CuPy), copying only if needed."""
+    if device == "cpu":
+        return to_numpy(array)
+    return device_namespace(device).asarray(array)
+
+
+def device_of(array: Array) -> str:
+    """Name the device an array lives on: ``"cuda"`` for CuPy's, ``"cpu"`` for the rest."""
+    return "cuda" if type(array).__module__.startswith("cupy") else "cpu"
+
+
+def device_namespace(device: str) -> ModuleType:
+    """Return the array module of a device, or say how to get one."""
+    if device == "cpu":
+        return np
+    if device != "cuda":
+        raise ConfigError(f"unknown device {device!r}; expected one of {', '.join(DEVICES)}")
+    try:
+        import cupy  # type: ignore[import-not-found, unused-ignore]
+
+        cupy.cuda.runtime.getDeviceCount()
+    except ImportError:
+        raise ConfigError(
+            "device 'cuda' needs CuPy, which is not installed; "
+            "run: pip install 'minisn[gpu]', or use device 'cpu'"
+        ) from None
+    except Exception as error:
+        raise ConfigError(
+            f"device 'cuda' was asked for, but no GPU answers ({error}); use device 'cpu'"
+        ) from None
+    return cupy

@@ -1,0 +1,187 @@
+"""Convolution as a closed trio: each one's rules are the other two, so any order is exact.
+
+Layout: images [N, C, H, W], weights [d_out, d_in, h, w] as in the paper. With
+:math:`S` the set of (input pixel, weight tap, output pixel) that meet,
+
+.. math:: \\langle \\mathrm{conv}(x, w), y\\rangle = \\langle x, \\mathrm{conv}^T(y, w)\\rangle
+          = \\langle w, \\mathrm{conv}_w(x, y)\\rangle = \\sum_S x\\,w\\,y,
+
+one trilinear form, differentiated in each of its three arguments.
+"""
+
+from . import kernels
+from .errors import DTypeError, ShapeError
+from .tensor import Tensor, is_floating, primitive
+
+Pair = int | tuple[int, int]
+
+
+def _adjoint(y, w, like, stride, padding):
+    """The transposed convolution that lands on the size of ``like``."""
+    ragged = tuple(
+        size + 2 * p - k - s * (out - 1)
+        for size, out, k, s, p in zip(like.shape[2:], y.shape[2:], w.shape[2:], pair("stride", stride),
+                                      pair("padding", padding), strict=True)
+    )  # fmt: skip
+    return conv2d_transpose(y, w, stride=stride, padding=padding, output_padding=ragged)
+
+
+@primitive(
+    lambda g, y, x, w, stride, padding: _adjoint(g, w, x, stride, padding),
+    lambda g, y, x, w, stride, padding: conv2d_weight(
+        x, g, kernel=w.shape[2:], stride=stride, padding=padding),
+)  # fmt: skip
+def conv2d(x, w, stride=1, padding=0):
+    r"""Correlate images with a kernel: what deep learning calls convolution.
+
+    .. math:: y_{noij} = \sum_{cpq} w_{ocpq}\, x_{n,\,c,\,si+p-a,\,sj+q-a}
+
+    Args:
+        x: images, [N, d_in, H, W].
+        w: weight, [d_out, d_in, h, w].
+        stride: :math:`s`, pixels, one number or (rows, columns).
+        padding: :math:`a`, rows and columns of zeros on each side, likewise.
+    Returns:
+        [N, d_out, (H + 2a - h) // s + 1, (W + 2a - w) // s + 1].
+    Raises:
+        ShapeError: the channels differ, or the kernel is larger than the padded images.
+
+    Source: [M18 §2.1]
+    """
+    stride, padding = pair("stride", stride), pair("padding", padding)
+    _check("conv2d", x, w)
+    if x.shape[1] != w.shape[1]:
+        raise ShapeError(
+            f"conv2d: input has {x.shape[1]} channels, weight {list(w.shape)} expects "
+            f"{w.shape[1]}; pass x of shape [N, {w.shape[1]}, H, W]"
+        )
+    output_size("conv2d", x.shape[2:], w.shape[2:], stride, padding)
+    return kernels.of(x).conv2d(x, w, stride, padding)
+
+
+@primitive(
+    lambda g, x, y, w, stride, padding, output_padding: conv2d(
+        g, w, stride=stride, padding=padding),
+    lambda g, x, y, w, stride, padding, output_padding: conv2d_weight(
+        g, y, kernel=w.shape[2:], stride=stride, padding=padding),
+)  # fmt: skip
+def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
+    r"""Apply the adjoint of a convolution: the "deconvolution" of a generator.
+
+    .. math:: x_{n,\,c,\,si+p-a,\,sj+q-a} \mathrel{+}= w_{ocpq}\, y_{noij}
+
+    Args:
+        y: images, [N, d_out, H, W], with d_out the *output* channels of the convolution.
+        w: weight of that convolution, [d_out, d_in, h, w].
+        stride, padding: of that convolution.
+        output_padding: rows and columns that it would have left over, less than the stride.
+    Returns:
+        [N, d_in, s (H - 1) + h - 2a + output_padding, likewise].
+    Raises:
+        ShapeError: the channels differ, output_padding does not fit, or nothing is left.
+
+    Source: [M18 Table 3]
+    """
+    stride, padding = pair("stride", stride), pair("padding", padding)
+    output_padding = pair("output_padding", output_padding)
+    _check("conv2d_transpose", y, w)
+    if y.shape[1] != w.shape[0]:
+        raise ShapeError(
+            f"conv2d_transpose: input has {y.shape[1]} channels, weight {list(w.shape)} expects "
+            f"{w.shape[0]}; pass y of shape [N, {w.shape[0]}, H, W]"
+        )
+    if any(o >= s for o, s in zip(output_padding, stride, strict=True)):
+        raise ShapeError(
+            f"conv2d_transpose: output_padding {output_padding} must be less than the "
+            f"stride {stride}"
+        )
+    size = transposed_size(y.shape[2:], w.shape[2:], stride, padding, output_padding)
+    if min(size) < 1:
+        raise ShapeError(
+            f"conv2d_transpose: padding {padding} leaves images of size {size}; "
+            "use a smaller padding or a larger input"
+        )
+    return kernels.of(y).conv2d_transpose(y, w, stride, padding, output_padding)
+
+
+@primitive(
+    lambda g, w, x, y, kernel, stride, padding: _adjoint(y, g, x, stride, padding),
+    lambda g, w, x, y, kernel, stride, padding: conv2d(x, g, stride=stride, padding=padding),
+)  # fmt: skip
+def conv2d_weight(x, y, kernel, stride=1, padding=0):
+    r"""Correlate inputs with output gradients: the gradient of a convolution's weight.
+
+    .. math:: w_{ocpq} = \sum_{nij} y_{noij}\, x_{n,\,c,\,si+p-a,\,sj+q-a}
+
+    Args:
+        x: images, [N, d_in, H, W].
+        y: gradient of the convolution's result, [N, d_out, H', W'].
+        kernel: size (h, w) of the weight.
+        stride, padding: of the convolution.
+    Returns:
+        [d_out, d_in, h, w].
+    Raises:
+        ShapeError: the batch or the sizes do not belong together.
+
+    Source: [M18 Alg. 1]
+    """
+    stride, padding, kernel = pair("stride", stride), pair("padding", padding), pair("kernel", kernel)
+    _check("conv2d_weight", x, y)
+    expected = output_size("conv2d_weight", x.shape[2:], kernel, stride, padding)
+    if x.shape[0] != y.shape[0] or tuple(y.shape[2:]) != expected:
+        raise ShapeError(
+            f"conv2d_weight: for x of shape {tuple(x.shape)}, y must be "
+            f"[{x.shape[0]}, d_out, {expected[0]}, {expected[1]}], got {tuple(y.shape)}"
+        )
+    return kernels.of(x).conv2d_weight(x, y, kernel, stride, padding)
+
+
+def pair(name: str, value: Pair) -> tuple[int, int]:
+    """Make (rows, columns) of a number or a pair, and refuse what is not a size."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    least = 1 if name in ("stride", "kernel") else 0
+    if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
+        raise ShapeError(
+            f"{name}: expected a whole number of at least {least}, or two of them, got {value!r}"
+        )
+    return both  # type: ignore[return-value]
+
+
+def output_size(name: str, size, kernel, stride, padding) -> tuple[int, int]:
+    """Return the size that a convolution gives, or say why it cannot be applied."""
+    (h, w), (kh, kw) = size, kernel
+    if kh > h + 2 * padding[0] or kw > w + 2 * padding[1]:
+        raise ShapeError(
+            f"{name}: the kernel {kh}x{kw} is larger than the padded input "
+            f"{h + 2 * padding[0]}x{w + 2 * padding[1]}; pad more or use a smaller kernel"
+        )
+    return (h + 2 * padding[0] - kh) // stride[0] + 1, (w + 2 * padding[1] - kw) // stride[1] + 1
+
+
+def transposed_size(size, kernel, stride, padding, output_padding) -> tuple[int, int]:
+    """Return the size that a transposed convolution gives."""
+    rows, columns = (
+        s * (n - 1) + k - 2 * p + extra
+        for n, k, s, p, extra in zip(size, kernel, stride, padding, output_padding, strict=True)
+    )
+    return rows, columns
+
+
+def _check(name, images, other):
+    if images.ndim != 4 or other.ndim != 4:
+        raise ShapeError(
+            f"{name}: expected arrays with 4 axes, got shapes {tuple(images.shape)} and "
+            f"{tuple(other.shape)}"
+        )
+    if images.shape[0] == 0:
+        raise ShapeError(f"{name}: the batch is empty (shape {tuple(images.shape)})")
+    for array in (images, other):
+        if not is_floating(array):
+            raise DTypeError(
+                f"{name}: expected floating-point numbers, got dtype {array.dtype}; "
+                "convert to float32 first"
+            )
+
+
+__all__ = ["Pair", "Tensor", "conv2d", "conv2d_transpose", "conv2d_weight", "output_size",
+           "pair", "transposed_size"]  # fmt: skip

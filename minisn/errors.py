@@ -1,0 +1,33 @@
+"""The library's own errors: each says what was given, what was expected and what to do."""
+
+
+class MinisnError(Exception):
+    """Base of every error that minisn raises on purpose."""
+
+
+class ShapeError(MinisnError, ValueError):
+    """Arrays whose shapes, strides or paddings do not fit together."""
+
+
+class DTypeError(MinisnError, TypeError):
+    """An array or number of a kind that the operation cannot take."""
+
+
+class GraphError(MinisnError, RuntimeError):
+    """A gradient was asked of a graph that cannot give it."""
+
+
+class NonFiniteError(MinisnError, ArithmeticError):
+    """A NaN or an infinity where only finite numbers make sense."""
+
+
+class ConfigError(MinisnError, ValueError):
+    """A setting with an unknown name or an impossible value."""
+
+
+class DataError(MinisnError, ValueError):
+    """A data file that is missing, damaged or not what its name says."""
+
+
+class CheckpointError(MinisnError, ValueError):
+    """A checkpoint that is damaged or belongs to another model."""

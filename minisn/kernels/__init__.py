@@ -1,0 +1,68 @@
+"""Kernels: arrays in, arrays out. One signature, several readings.
+
+``spec``
+    the loop nest that the equation reads as: the oracle, and the first thing to read;
+``array_api``
+    the same in calls of the array API standard: NumPy, CuPy, Pyodide;
+``cpu``
+    the same for NumPy arrays in Numba and BLAS.
+
+``of(array)`` picks the module for an array: ``cpu`` for NumPy's where Numba is
+installed, ``array_api`` for the rest. :func:`use_kernels` overrides the choice.
+"""
+
+import functools
+import importlib
+from types import ModuleType
+
+from ..backend import Array, is_numpy
+from ..errors import ConfigError
+from . import array_api, spec
+
+CHOICES = ("auto", "spec", "array_api", "cpu")
+
+_chosen = "auto"
+
+
+class use_kernels:
+    """Choose the kernels, from now on or for a ``with`` block.
+
+    Args:
+        name: ``"spec"``, ``"array_api"``, ``"cpu"`` or ``"auto"`` (by the array).
+    Raises:
+        ConfigError: an unknown name, or ``"cpu"`` where Numba is not installed.
+    """
+
+    def __init__(self, name: str):
+        global _chosen
+        if name not in CHOICES:
+            raise ConfigError(f"unknown kernels {name!r}; expected one of {', '.join(CHOICES)}")
+        if name == "cpu" and _cpu() is None:
+            raise ConfigError("kernels 'cpu' need Numba and SciPy, which are not installed; "
+                              "run: pip install numba scipy, or use 'array_api'")  # fmt: skip
+        self._before, _chosen = _chosen, name
+
+    def __enter__(self) -> "use_kernels":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _chosen
+        _chosen = self._before
+
+
+def of(array: Array) -> ModuleType:
+    """Return the kernel module for an array."""
+    if _chosen == "spec":
+        return spec
+    if _chosen != "array_api" and is_numpy(array) and array.dtype.name in ("float32", "float64"):
+        return _cpu() or array_api
+    return array_api
+
+
+@functools.cache
+def _cpu() -> ModuleType | None:
+    """Import the Numba kernels at their first use, and do without where Numba is missing."""
+    try:
+        return importlib.import_module(".cpu", __name__)
+    except ImportError:
+        return None

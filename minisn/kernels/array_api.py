@@ -1,0 +1,128 @@
+"""The kernels in calls of the array API standard: for NumPy, CuPy, and any other library.
+
+A convolution becomes one matrix product: the patches of the image that the kernel
+meets are laid side by side as rows, each as long as one filter.
+"""
+
+from ..backend import Array, namespace
+
+Pair = tuple[int, int]
+
+
+def pad(x: Array, widths) -> Array:
+    """Surround an array with zeros, (before, after) along each axis."""
+    if not any(lo or hi for lo, hi in widths):
+        return x
+    shape = tuple(lo + n + hi for n, (lo, hi) in zip(x.shape, widths, strict=True))
+    y = namespace(x).zeros(shape, dtype=x.dtype)
+    y[tuple(slice(lo, lo + n) for n, (lo, _) in zip(x.shape, widths, strict=True))] = x
+    return y
+
+
+def _taps(out: Pair, kernel: Pair, stride: Pair):
+    """Yield, for each tap of the kernel, the pixels it meets, as slices of the padded image."""
+    for p in range(kernel[0]):
+        for q in range(kernel[1]):
+            yield (
+                slice(None),
+                slice(None),
+                slice(p, p + stride[0] * (out[0] - 1) + 1, stride[0]),
+                slice(q, q + stride[1] * (out[1] - 1) + 1, stride[1]),
+            )
+
+
+def _patches(x: Array, out: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    """Return the patches as rows: [n * rows * columns, d_in * h * w]."""
+    xp = namespace(x)
+    padded = pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    taps = xp.stack([padded[tap] for tap in _taps(out, kernel, stride)])
+    return xp.reshape(xp.permute_dims(taps, (1, 3, 4, 2, 0)), (x.shape[0] * out[0] * out[1], -1))
+
+
+def _rows(y: Array) -> Array:
+    """Return the pixels as rows: [n * rows * columns, channels]."""
+    xp = namespace(y)
+    return xp.reshape(xp.permute_dims(y, (0, 2, 3, 1)), (-1, y.shape[1]))
+
+
+def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
+    r"""Compute :math:`Y = X_{patches} W^T`."""
+    xp = namespace(x)
+    (n, _, h, width), (d_out, _, *kernel) = x.shape, w.shape
+    out = (
+        (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
+        (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
+    )
+    y = _patches(x, out, kernel, stride, padding) @ xp.reshape(w, (d_out, -1)).T
+    return xp.permute_dims(xp.reshape(y, (n, *out, d_out)), (0, 3, 1, 2))
+
+
+def conv2d_transpose(
+    y: Array, w: Array, stride: Pair, padding: Pair, output_padding: Pair
+) -> Array:
+    r"""Compute the patches :math:`Y W` and add each to the pixels it came from."""
+    xp = namespace(y)
+    (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
+    full = [
+        s * (m - 1) + k + extra
+        for s, m, k, extra in zip(stride, out, kernel, output_padding, strict=True)
+    ]
+    patches = xp.reshape(
+        _rows(y) @ xp.reshape(w, (d_out, -1)), (n, *out, d_in, kernel[0] * kernel[1])
+    )
+    patches = xp.permute_dims(patches, (4, 0, 3, 1, 2))
+    x = xp.zeros((n, d_in, *full), dtype=y.dtype)
+    for k, tap in enumerate(_taps(out, kernel, stride)):
+        x[tap] += patches[k, ...]
+    rows, columns = (slice(p, m - p) for p, m in zip(padding, full, strict=True))
+    return x[:, :, rows, columns]
+
+
+def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    r"""Compute :math:`W = Y^T X_{patches}`."""
+    patches = _patches(x, y.shape[2:], kernel, stride, padding)
+    return namespace(x).reshape(_rows(y).T @ patches, (y.shape[1], x.shape[1], *kernel))
+
+
+def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
+    """Run n rounds of (18) and return (u, v, sigma)."""
+    v = W.T @ u
+    for _ in range(n):
+        v = _normalized(W.T @ u)
+        u = _normalized(W @ v)
+    return u, v, u @ (W @ v)
+
+
+def _normalized(a: Array) -> Array:
+    xp = namespace(a)
+    norm = xp.sqrt(xp.sum(a * a))
+    return a / xp.where(norm > 0, norm, xp.ones_like(norm))
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    """Keep positive entries, scale the others."""
+    return namespace(x).where(x > 0, x, slope * x)
+
+
+def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
+    """Keep g where x is positive, scale it elsewhere."""
+    return namespace(x).where(x > 0, g, slope * g)
+
+
+def scatter_add(values: Array, places: Array, size: int) -> Array:
+    """Sum the values that go to each place, as products with a matrix of hits."""
+    xp = namespace(values)
+    y = xp.zeros((size,), dtype=values.dtype)
+    block = max(1, 2**22 // max(size, 1))  # the matrix stays within 16 MB
+    for start in range(0, values.shape[0], block):
+        part = slice(start, start + block)
+        hits = xp.reshape(xp.arange(size), (-1, 1)) == xp.reshape(places[part], (1, -1))
+        y = y + xp.astype(hits, values.dtype) @ values[part]
+    return y
+
+
+def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
+    """Make one Adam step on flat arrays; returns the new (theta, m, v)."""
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    return theta - rate * m / (namespace(v).sqrt(v) + eps), m, v

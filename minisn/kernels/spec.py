@@ -1,0 +1,139 @@
+"""The specification: each kernel as the loops its equation reads as.
+
+Slow on purpose, and meant to be read. Every other kernel module is tested
+against this one.
+"""
+
+import math
+
+from ..backend import Array, namespace
+
+Pair = tuple[int, int]
+
+
+def _meetings(size: Pair, kernel: Pair, out: Pair, stride: Pair, padding: Pair):
+    """Yield every (input row, column, tap row, column, output row, column) that meet."""
+    for i in range(out[0]):
+        for j in range(out[1]):
+            for p in range(kernel[0]):
+                for q in range(kernel[1]):
+                    r = stride[0] * i + p - padding[0]
+                    c = stride[1] * j + q - padding[1]
+                    if 0 <= r < size[0] and 0 <= c < size[1]:
+                        yield r, c, p, q, i, j
+
+
+def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
+    r"""Compute :math:`y_{noij} = \sum_{cpq} w_{ocpq}\,x_{n,c,si+p-a,sj+q-a}`."""
+    (n, d_in, *size), (d_out, _, *kernel) = x.shape, w.shape
+    out = tuple(
+        (m + 2 * a - k) // s + 1
+        for m, a, k, s in zip(size, padding, kernel, stride, strict=True)
+    )
+    y = namespace(x).zeros((n, d_out, *out), dtype=x.dtype)
+    for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):
+        for b in range(n):
+            for o in range(d_out):
+                for k in range(d_in):
+                    y[b, o, i, j] += w[o, k, p, q] * x[b, k, r, c]
+    return y
+
+
+def conv2d_transpose(
+    y: Array, w: Array, stride: Pair, padding: Pair, output_padding: Pair
+) -> Array:
+    r"""Compute :math:`x_{n,c,si+p-a,sj+q-a} \mathrel{+}= w_{ocpq}\,y_{noij}`."""
+    (n, d_out, *out), (_, d_in, *kernel) = y.shape, w.shape
+    size = tuple(
+        s * (m - 1) + k - 2 * a + extra
+        for m, k, s, a, extra in zip(out, kernel, stride, padding, output_padding, strict=True)
+    )
+    x = namespace(y).zeros((n, d_in, *size), dtype=y.dtype)
+    for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):
+        for b in range(n):
+            for o in range(d_out):
+                for k in range(d_in):
+                    x[b, k, r, c] += w[o, k, p, q] * y[b, o, i, j]
+    return x
+
+
+def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    r"""Compute :math:`w_{ocpq} = \sum_{nij} y_{noij}\,x_{n,c,si+p-a,sj+q-a}`."""
+    (n, d_in, *size), (_, d_out, *out) = x.shape, y.shape
+    w = namespace(x).zeros((d_out, d_in, *kernel), dtype=x.dtype)
+    for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):
+        for b in range(n):
+            for o in range(d_out):
+                for k in range(d_in):
+                    w[o, k, p, q] += y[b, o, i, j] * x[b, k, r, c]
+    return w
+
+
+def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
+    r"""Run n rounds of :math:`v \leftarrow W^Tu/\|W^Tu\|,\; u \leftarrow Wv/\|Wv\|`.
+
+    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19)]; a zero vector stays zero.
+    """
+    xp = namespace(W)
+    rows, columns = W.shape
+    u = xp.asarray(u, copy=True)
+    v = xp.zeros((columns,), dtype=W.dtype)
+    for _ in range(n):
+        for j in range(columns):
+            v[j] = _dot(W[i, j] * u[i] for i in range(rows))
+        _normalize(v)
+        for i in range(rows):
+            u[i] = _dot(W[i, j] * v[j] for j in range(columns))
+        _normalize(u)
+    sigma = _dot(u[i] * W[i, j] * v[j] for i in range(rows) for j in range(columns))
+    return u, v, xp.asarray(sigma, dtype=W.dtype)
+
+
+def _dot(products) -> float:
+    return math.fsum(float(p) for p in products)
+
+
+def _normalize(a: Array) -> None:
+    norm = math.sqrt(_dot(a[i] * a[i] for i in range(a.shape[0])))
+    for i in range(a.shape[0]):
+        a[i] = float(a[i]) / norm if norm > 0 else 0.0
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    r"""Compute :math:`x` where positive, :math:`ax` elsewhere."""
+    return _entrywise(lambda t: t if t > 0 else slope * t, x)
+
+
+def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
+    r"""Compute :math:`g` where x is positive, :math:`ag` elsewhere."""
+    return _entrywise(lambda h, t: h if t > 0 else slope * h, g, x)
+
+
+def _entrywise(f, *arrays: Array) -> Array:
+    xp = namespace(arrays[0])
+    flat = [xp.reshape(a, (-1,)) for a in arrays]
+    y = xp.zeros(flat[0].shape, dtype=flat[0].dtype)
+    for i in range(y.shape[0]):
+        y[i] = f(*(float(a[i]) for a in flat))
+    return xp.reshape(y, arrays[0].shape)
+
+
+def scatter_add(values: Array, places: Array, size: int) -> Array:
+    r"""Compute :math:`y_j = \sum_{i:\,s(i)=j} g_i` over flat places s."""
+    y = namespace(values).zeros((size,), dtype=values.dtype)
+    for i in range(values.shape[0]):
+        y[int(places[i])] += values[i]
+    return y
+
+
+def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
+    r"""Make one Adam step on flat arrays; returns the new (theta, m, v).
+
+    :math:`m \leftarrow \beta_1 m + (1-\beta_1) g,\; v \leftarrow \beta_2 v + (1-\beta_2) g^2,\;
+    \theta \leftarrow \theta - \alpha\,m / (\sqrt v + \epsilon)`, the bias corrections being in
+    the rate :math:`\alpha` and in :math:`\epsilon`.
+    """
+    new_m = _entrywise(lambda a, b: beta1 * a + (1 - beta1) * b, m, g)
+    new_v = _entrywise(lambda a, b: beta2 * a + (1 - beta2) * b * b, v, g)
+    new_theta = _entrywise(lambda t, a, b: t - rate * a / (math.sqrt(b) + eps), theta, new_m, new_v)
+    return new_theta, new_m, new_v

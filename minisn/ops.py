@@ -1,0 +1,587 @@
+"""Differentiable operations: each primitive's forward beside its rules.
+
+A rule receives ``(g, y, *inputs, **params)``: the gradient of the result, the
+result, and what the operation was called with; it returns the gradient of one
+input. Rules are written with the operations of this file, so every gradient can
+be differentiated again. Broadcasting is not undone here: the engine does that.
+"""
+
+import builtins
+from collections.abc import Sequence
+
+from . import kernels
+from .backend import namespace
+from .errors import DTypeError, ShapeError
+from .tensor import (
+    Tensor,
+    add,
+    astype,
+    axes_of,
+    broadcast_to,
+    is_floating,
+    primitive,
+    reshape,
+    sum,
+)
+
+__all__ = [
+    "abs", "add", "astype", "avg_pool2d", "broadcast_to", "clip", "concat", "divide", "exp",
+    "getitem", "global_sum_pool2d", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul",
+    "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "pad", "permute", "power",
+    "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack", "standardize", "subtract", "sum",
+    "tanh", "transpose", "upsample_nearest2d", "var", "where",
+]  # fmt: skip
+
+
+# -- arithmetic -------------------------------------------------------------------
+
+
+@primitive(lambda g, y, a, b: g, lambda g, y, a, b: -g)
+def subtract(a, b):
+    r"""Subtract, with broadcasting.
+
+    .. math:: y = a - b, \qquad \bar a = \bar y, \quad \bar b = -\bar y
+    """
+    return a - b
+
+
+@primitive(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+def multiply(a, b):
+    r"""Multiply entry by entry, with broadcasting.
+
+    .. math:: y = ab, \qquad \bar a = \bar y\,b, \quad \bar b = \bar y\,a
+    """
+    return a * b
+
+
+@primitive(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
+def divide(a, b):
+    r"""Divide entry by entry, with broadcasting.
+
+    .. math:: y = a / b, \qquad \bar a = \bar y / b, \quad \bar b = -\bar y\,y / b
+    """
+    return a / b
+
+
+@primitive(lambda g, y, x: -g)
+def negative(x):
+    r"""Change the sign.
+
+    .. math:: y = -x, \qquad \bar x = -\bar y
+    """
+    return -x
+
+
+@primitive(lambda g, y, x, exponent: g * (exponent * x ** (exponent - 1)) if exponent else g * 0.0)
+def power(x, exponent):
+    r"""Raise to a constant power.
+
+    .. math:: y = x^p, \qquad \bar x = \bar y\,p\,x^{p-1}
+    """
+    if not isinstance(exponent, int | float):
+        raise DTypeError(
+            f"power: expected a constant number as exponent, got {type(exponent).__name__}; "
+            "write exp(b * log(a)) for a tensor"
+        )
+    return x * x if exponent == 2 else x**exponent
+
+
+@primitive(lambda g, y, x: g * y)
+def exp(x):
+    r"""Exponential.
+
+    .. math:: y = e^x, \qquad \bar x = \bar y\,y
+    """
+    return namespace(x).exp(x)
+
+
+@primitive(lambda g, y, x: g / x)
+def log(x):
+    r"""Natural logarithm.
+
+    .. math:: y = \log x, \qquad \bar x = \bar y / x
+    """
+    return namespace(x).log(x)
+
+
+@primitive(lambda g, y, x: _over_twice_root(g, y))
+def sqrt(x):
+    r"""Square root; at 0, where no derivative exists, the gradient is 0.
+
+    .. math:: y = \sqrt x, \qquad \bar x = \bar y / (2y)
+
+    So the gradient of a norm at the zero vector is 0, one of its subgradients,
+    and not NaN: a gradient penalty survives a critic that is flat somewhere.
+    """
+    return namespace(x).sqrt(x)
+
+
+def _over_twice_root(g, y):
+    positive = Tensor.wrap(y._array > 0)
+    return where(positive, g / (2.0 * where(positive, y, 1.0)), 0.0)
+
+
+@primitive(lambda g, y, x: g * _constant_like(x, namespace(x._array).sign(x._array)))
+def abs(x):
+    r"""Absolute value; its gradient at 0 is 0.
+
+    .. math:: y = |x|, \qquad \bar x = \bar y\,\mathrm{sign}(x)
+    """
+    return namespace(x).abs(x)
+
+
+# -- choices ------------------------------------------------------------------------
+
+
+def _constant_like(like, array):
+    return Tensor.wrap(namespace(array).astype(array, like.dtype, copy=False))
+
+
+def _share(a, b):
+    """The part of the gradient of max(a, b) that goes to a: 1, 0, or half at a tie."""
+    xp = namespace(a._array)
+    wins, ties = a._array > b._array, a._array == b._array
+    return Tensor.wrap(xp.astype(wins, a.dtype) + 0.5 * xp.astype(ties, a.dtype))
+
+
+@primitive(lambda g, y, a, b: g * _share(a, b), lambda g, y, a, b: g * _share(b, a))
+def maximum(a, b):
+    r"""Larger of two tensors, with broadcasting; a tie gives each half of the gradient.
+
+    .. math:: y = \max(a, b), \qquad \bar a = \bar y\,[a > b] + \tfrac12\bar y\,[a = b]
+    """
+    return namespace(a).maximum(a, b)
+
+
+@primitive(lambda g, y, a, b: g * _share(b, a), lambda g, y, a, b: g * _share(a, b))
+def minimum(a, b):
+    r"""Smaller of two tensors, with broadcasting; a tie gives each half of the gradient.
+
+    .. math:: y = \min(a, b), \qquad \bar a = \bar y\,[a < b] + \tfrac12\bar y\,[a = b]
+    """
+    return namespace(a).minimum(a, b)
+
+
+@primitive(None, lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g))
+def where(condition, a, b):
+    r"""Choose entry by entry, with broadcasting; the condition has no gradient.
+
+    .. math:: y = c\,a + (1 - c)\,b, \qquad \bar a = c\,\bar y, \quad \bar b = (1 - c)\,\bar y
+    """
+    xp = namespace(condition)
+    return xp.where(xp.astype(condition, xp.bool), a, b)
+
+
+def clip(x: Tensor, low: float, high: float) -> Tensor:
+    r"""Limit every entry to an interval; at its ends half of the gradient passes.
+
+    .. math:: y = \min(\max(x, l), h)
+    """
+    if low > high:
+        raise ShapeError(f"clip: the lower limit {low} is above the upper limit {high}")
+    return minimum(maximum(x, low), high)
+
+
+# -- activations ----------------------------------------------------------------------
+
+
+@primitive(lambda g, y, x: g * (1.0 - y * y))
+def tanh(x):
+    r"""Hyperbolic tangent.
+
+    .. math:: y = \tanh x, \qquad \bar x = \bar y\,(1 - y^2)
+    """
+    return namespace(x).tanh(x)
+
+
+@primitive(lambda g, y, x: g * y * (1.0 - y))
+def sigmoid(x):
+    r"""Logistic function, accurate in both tails.
+
+    .. math:: y = \frac1{1 + e^{-x}}, \qquad \bar x = \bar y\,y\,(1 - y)
+    """
+    return namespace(x).exp(-_softplus(-x))
+
+
+def _softplus(x):
+    xp = namespace(x)
+    return xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros((), dtype=x.dtype))
+
+
+@primitive(lambda g, y, x: g * sigmoid(x))
+def softplus(x):
+    r"""Smooth ReLU, without overflow for large x or cancellation for small.
+
+    .. math:: y = \log(1 + e^x) = \max(x, 0) + \log(1 + e^{-|x|}), \qquad
+              \bar x = \bar y\,\mathrm{sigmoid}(x)
+    """
+    return _softplus(x)
+
+
+@primitive(lambda g, y, x, slope: leaky_relu_pull(g, x, slope=slope))
+def leaky_relu(x, slope=0.1):
+    r"""Leaky ReLU; the derivative at 0 is the slope.
+
+    .. math:: y = \max(x, 0) + a \min(x, 0), \qquad \bar x = \bar y\,([x > 0] + a\,[x \le 0])
+
+    Args:
+        x: any shape.
+        slope: :math:`a`, 0.1 in the paper's discriminators.
+
+    Source: [M18 Table 3]
+    """
+    return kernels.of(x).leaky_relu(x, slope)
+
+
+@primitive(lambda h, y, g, x, slope: leaky_relu_pull(h, x, slope=slope), None)
+def leaky_relu_pull(g, x, slope):
+    r"""Pull a gradient back through leaky ReLU: linear in g, and flat in x.
+
+    .. math:: y = g\,([x > 0] + a\,[x \le 0]), \qquad \bar g = \bar y\,([x > 0] + a\,[x \le 0])
+    """
+    return kernels.of(x).leaky_relu_pull(g, x, slope)
+
+
+def relu(x: Tensor) -> Tensor:
+    r"""Rectified linear unit; the derivative at 0 is 0.
+
+    .. math:: y = \max(x, 0)
+    """
+    return leaky_relu(x, slope=0.0)
+
+
+# -- reductions -------------------------------------------------------------------------
+
+
+def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Average over some axes, or all.
+
+    .. math:: y = \frac1n \sum_i x_i
+    """
+    return x.mean(axis, keepdims)
+
+
+def var(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Variance over some axes, or all: the mean square deviation, divided by n.
+
+    .. math:: y = \frac1n \sum_i (x_i - \bar x)^2
+    """
+    return ((x - x.mean(axis, keepdims=True)) ** 2).mean(axis, keepdims)
+
+
+def _largest(x, y, axis):
+    """The entries that equal the maximum, sharing its gradient evenly."""
+    xp = namespace(x._array)
+    top = xp.astype(x._array == xp.reshape(y._array, _kept_shape(x, axis)), x.dtype)
+    return Tensor.wrap(top / xp.sum(top, axis=axis, keepdims=True))
+
+
+def _kept_shape(x, axis):
+    reduced = axes_of(axis, x.ndim)
+    return tuple(1 if i in reduced else n for i, n in enumerate(x.shape))
+
+
+@primitive(lambda g, y, x, axis, keepdims: (
+    reshape(g, _kept_shape(x, axis)) * _largest(x, y, axis)))  # fmt: skip
+def max(x, axis=None, keepdims=False):
+    r"""Largest entry over some axes, or all; tied entries share the gradient evenly.
+
+    .. math:: y = \max_i x_i, \qquad \bar x_i = \bar y\,\frac{[x_i = y]}{\#\{j : x_j = y\}}
+    """
+    if x.size == 0:
+        raise ShapeError(f"max: a tensor of shape {x.shape} has no largest entry")
+    return namespace(x).max(x, axis=axis, keepdims=keepdims)
+
+
+def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Smallest entry over some axes, or all; tied entries share the gradient evenly.
+
+    .. math:: y = \min_i x_i = -\max_i(-x_i)
+    """
+    return -max(-x, axis=axis, keepdims=keepdims)
+
+
+@primitive(lambda g, y, x, axis, keepdims: (
+    reshape(g, _kept_shape(x, axis)) * exp(x - reshape(y, _kept_shape(x, axis)))))  # fmt: skip
+def logsumexp(x, axis=None, keepdims=False):
+    r"""Logarithm of a sum of exponentials, without overflow.
+
+    .. math:: y = m + \log\sum_i e^{x_i - m},\; m = \max_i x_i, \qquad \bar x_i = \bar y\,e^{x_i-y}
+    """
+    xp = namespace(x)
+    m = xp.max(x, axis=axis, keepdims=True)
+    y = m + xp.log(xp.sum(xp.exp(x - m), axis=axis, keepdims=True))
+    return y if keepdims else xp.squeeze(y, axis=axes_of(axis, x.ndim))
+
+
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    r"""Logarithm of the softmax along an axis.
+
+    .. math:: y_i = x_i - \log\sum_j e^{x_j}
+    """
+    return x - logsumexp(x, axis=axis, keepdims=True)
+
+
+# -- shapes and indexing --------------------------------------------------------------------
+
+
+@primitive(lambda g, y, x, axes: permute(g, _inverse(axes)))
+def permute(x, axes):
+    r"""Reorder the axes: axis i of the result is axis ``axes[i]`` of the input.
+
+    .. math:: y_{i_{\pi(1)} \dots i_{\pi(n)}} = x_{i_1 \dots i_n}, \qquad
+              \bar x = \pi^{-1}(\bar y)
+    """
+    if sorted(a % x.ndim if x.ndim else a for a in axes) != list(range(x.ndim)):
+        raise ShapeError(f"permute: {tuple(axes)} is not an order of {x.ndim} axes")
+    return namespace(x).permute_dims(x, tuple(axes))
+
+
+def _inverse(axes):
+    n = len(axes)
+    return tuple([a % n for a in axes].index(i) for i in range(n))
+
+
+@primitive(lambda g, y, x: transpose(g))
+def transpose(x):
+    r"""Reverse the order of the axes.
+
+    .. math:: y_{ij} = x_{ji}, \qquad \bar x = \bar y^T
+    """
+    return namespace(x).permute_dims(x, tuple(range(x.ndim))[::-1])
+
+
+def _piece(g, inputs, axis, position):
+    axis = axis % g.ndim
+    sizes = [t.shape[axis] for t in inputs[: position + 1]]
+    end = builtins.sum(sizes)
+    return g[(slice(None),) * axis + (slice(end - sizes[-1], end),)]
+
+
+@primitive(
+    lambda g, y, *inputs, axis, position: _piece(g, inputs, axis, position), variadic=True
+)
+def _concat(*arrays, axis=0):
+    r"""Join tensors along an axis they have.
+
+    .. math:: y = [x_1, x_2, \dots], \qquad \bar x_k = \text{the part of } \bar y \text{ it fills}
+    """
+    try:
+        return namespace(arrays[0]).concat(arrays, axis=axis)
+    except (ValueError, IndexError):
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ShapeError(
+            f"concat: shapes {shapes} differ elsewhere than in axis {axis}"
+        ) from None
+
+
+def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    r"""Join tensors along an axis they have.
+
+    .. math:: y = [x_1, x_2, \dots]
+    """
+    if not tensors:
+        raise ShapeError("concat: expected at least one tensor, got none")
+    return _concat(*tensors, axis=axis)
+
+
+def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    r"""Join tensors of one shape along a new axis.
+
+    .. math:: y_{k\,i} = x^{(k)}_i
+    """
+    shapes = {t.shape for t in tensors}
+    if len(shapes) != 1:
+        raise ShapeError(f"stack: expected tensors of one shape, got {sorted(shapes)}")
+    at = axis % (len(next(iter(shapes))) + 1)
+    return concat([reshape(t, (*t.shape[:at], 1, *t.shape[at:])) for t in tensors], axis=at)
+
+
+@primitive(lambda g, y, x, widths: g[tuple(slice(lo, lo + n) for (lo, _), n in
+                                           zip(widths, x.shape, strict=True))])  # fmt: skip
+def pad(x, widths):
+    r"""Surround with zeros.
+
+    .. math:: y_{i + l} = x_i, \qquad \bar x_i = \bar y_{i+l}
+
+    Args:
+        x: any shape.
+        widths: for each axis, zeros (before, after).
+    """
+    if len(widths) != x.ndim or any(lo < 0 or hi < 0 for lo, hi in widths):
+        raise ShapeError(
+            f"pad: expected {x.ndim} pairs of widths, none negative, got {tuple(widths)}"
+        )
+    return kernels.array_api.pad(x, widths)
+
+
+@primitive(lambda g, y, x, index: scatter(g, index=index, shape=x.shape))
+def getitem(x, index):
+    r"""Select entries: integers, slices, ``...``, ``None`` or integer arrays.
+
+    .. math:: y_i = x_{s(i)}, \qquad \bar x_j = \sum_{i : s(i) = j} \bar y_i
+
+    An entry that is selected several times receives the sum of its gradients.
+    """
+    try:
+        return x[index]
+    except IndexError as error:
+        raise ShapeError(f"getitem: shape {x.shape} has no entries {index!r}: {error}") from None
+
+
+@primitive(lambda h, y, g, index, shape: h[index])
+def scatter(g, index, shape):
+    r"""Add entries into zeros at the places that an index selects: the adjoint of selection.
+
+    .. math:: y_j = \sum_{i : s(i) = j} g_i, \qquad \bar g_i = \bar y_{s(i)}
+
+    Args:
+        g: of the shape that the index selects.
+        index: as in indexing.
+        shape: of the result.
+    """
+    xp = namespace(g)
+    y = xp.zeros(shape, dtype=g.dtype)
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(p is None or p is ... or isinstance(p, int | slice) for p in parts):
+        y[index] = g
+        return y
+    places = xp.reshape(xp.arange(y.size), shape)[index]
+    return xp.reshape(kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)),
+                                                y.size), shape)  # fmt: skip
+
+
+# -- products ---------------------------------------------------------------------------------
+
+
+def _swap(x):
+    return permute(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def _matrices(g, a, b):
+    """Give vectors their missing axis, in the factors and in the gradient of the product."""
+    left = a if a.ndim > 1 else reshape(a, (1, -1))
+    right = b if b.ndim > 1 else reshape(b, (-1, 1))
+    batch = g.shape[: g.ndim - (a.ndim > 1) - (b.ndim > 1)]
+    return reshape(g, (*batch, left.shape[-2], right.shape[-1])), left, right
+
+
+def _matmul_rule_a(g, y, a, b):
+    g, _, right = _matrices(g, a, b)
+    pulled = matmul(g, _swap(right))
+    return pulled if a.ndim > 1 else reshape(pulled, (*pulled.shape[:-2], pulled.shape[-1]))
+
+
+def _matmul_rule_b(g, y, a, b):
+    g, left, _ = _matrices(g, a, b)
+    pulled = matmul(_swap(left), g)
+    return pulled if b.ndim > 1 else reshape(pulled, pulled.shape[:-1])
+
+
+@primitive(_matmul_rule_a, _matmul_rule_b)
+def matmul(a, b):
+    r"""Multiply matrices, batches of them with broadcasting, or vectors.
+
+    .. math:: Y = AB, \qquad \bar A = \bar Y B^T, \quad \bar B = A^T \bar Y
+
+    Args:
+        a: [..., n, k] or [k].
+        b: [..., k, m] or [k].
+    Returns:
+        [..., n, m], without the axis of a vector.
+    Raises:
+        ShapeError: the inner sizes differ, or a factor has no axis.
+    """
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(f"matmul: expected vectors or matrices, got shapes {a.shape}, {b.shape}")
+    rows = b.shape[-2 if b.ndim > 1 else 0]
+    if a.shape[-1] != rows:
+        raise ShapeError(
+            f"matmul: inner sizes differ: {a.shape} has {a.shape[-1]} columns, "
+            f"{b.shape} has {rows} rows"
+        )
+    return namespace(a).matmul(a, b)
+
+
+# -- normalization and images ---------------------------------------------------------------------
+
+
+@primitive(lambda g, y, x, axis, eps: _standardize_rule(g, y, x, axis, eps))
+def standardize(x, axis, eps):
+    r"""Shift and scale to mean 0 and variance 1 over some axes.
+
+    .. math:: y = \frac{x - \mu}{\sqrt{v + \epsilon}}, \qquad
+              \bar x = \frac{\bar y - \langle\bar y\rangle - y\,\langle\bar y\,y\rangle}
+                            {\sqrt{v + \epsilon}}
+
+    with the mean :math:`\mu`, the variance :math:`v` (divided by n) and
+    :math:`\langle\cdot\rangle` the mean over the axes.
+
+    Args:
+        x: any shape.
+        axis: the axes that are averaged over.
+        eps: added to the variance.
+    """
+    xp = namespace(x)
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    v = xp.mean(centred * centred, axis=axis, keepdims=True)
+    return centred / xp.sqrt(v + eps)
+
+
+def _standardize_rule(g, y, x, axis, eps):
+    spread = sqrt(var(x, axis, keepdims=True) + eps)
+    return (g - mean(g, axis, keepdims=True) - y * mean(g * y, axis, keepdims=True)) / spread
+
+
+def avg_pool2d(x: Tensor, size: int = 2) -> Tensor:
+    r"""Average non-overlapping squares.
+
+    .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{ki+p,\,kj+q}
+
+    Args:
+        x: images, [N, C, H, W], H and W multiples of the size.
+        size: :math:`k`, pixels.
+    """
+    n, c, h, w = _image_shape("avg_pool2d", x)
+    if h % size or w % size:
+        raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not squares of {size}; pad or crop first")
+    return mean(reshape(x, (n, c, h // size, size, w // size, size)), axis=(3, 5))
+
+
+def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:
+    r"""Repeat every pixel.
+
+    .. math:: y_{ij} = x_{\lfloor i/k\rfloor\,\lfloor j/k\rfloor}
+
+    Args:
+        x: images, [N, C, H, W].
+        factor: :math:`k`.
+    """
+    n, c, h, w = _image_shape("upsample_nearest2d", x)
+    pixels = reshape(x, (n, c, h, 1, w, 1))
+    repeated = broadcast_to(pixels, (n, c, h, factor, w, factor))
+    return reshape(repeated, (n, c, h * factor, w * factor))
+
+
+def global_sum_pool2d(x: Tensor) -> Tensor:
+    r"""Sum every channel over the whole image: [N, C, H, W] to [N, C].
+
+    .. math:: y_{nc} = \sum_{ij} x_{ncij}
+
+    Source: [M18 Table 4]
+    """
+    _image_shape("global_sum_pool2d", x)
+    return sum(x, axis=(2, 3))
+
+
+def _image_shape(name, x):
+    if x.ndim != 4:
+        raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {x.shape}")
+    return x.shape
+
+
+def check_floating(name: str, x: Tensor) -> None:
+    """Refuse a tensor that does not hold floating-point numbers."""
+    if not is_floating(x._array):
+        raise DTypeError(f"{name}: expected floating-point numbers, got dtype {x.dtype}; "
+                         "convert to float32 or float64 first")  # fmt: skip

@@ -1,0 +1,578 @@
+"""The engine: tensors, primitives with their rules, and the backward walk.
+
+A Tensor is the node of the graph: it holds its array and, when it was recorded,
+the primitive that made it, that primitive's inputs and its parameters. Nothing
+points from an input to an output, so graphs form no reference cycle and vanish
+when their result does.
+
+A primitive is a forward computation on arrays and, for each input, a *rule*: the
+vector-Jacobian product, written in Tensor operations. Because rules are made of
+operations that have rules, a gradient can itself be differentiated, to any order:
+that is the whole of ``create_graph=True``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, overload
+
+import numpy as np
+
+from .backend import Array, is_array, is_numpy, namespace, to_numpy
+from .errors import DTypeError, GraphError, ShapeError
+
+Rule = Callable[..., "Tensor"]
+
+RULES: dict[str, Primitive] = {}
+"""The public rule table: every primitive by name."""
+
+
+class _Recording(threading.local):
+    on = True
+
+
+_recording = _Recording()
+
+
+@contextmanager
+def _record(on: bool) -> Iterator[None]:
+    before, _recording.on = _recording.on, on
+    try:
+        yield
+    finally:
+        _recording.on = before
+
+
+def no_grad():
+    """Switch recording off in this thread: a context manager and a decorator."""
+    return _record(False)
+
+
+def is_recording() -> bool:
+    """Whether operations in this thread are being recorded."""
+    return _recording.on
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    Args:
+        data: an array of any standard array library, a Python number or nested lists
+            (these become NumPy arrays, floats in float64). It is copied, so later
+            changes of ``data`` cannot spoil a gradient.
+        requires_grad: record what is computed from this tensor.
+
+    Raises:
+        DTypeError: ``requires_grad`` with a dtype that is not floating point.
+    """
+
+    __slots__ = (
+        "__weakref__", "_array", "_version", "grad",
+        "inputs", "op", "params", "requires_grad", "versions",
+    )  # fmt: skip
+    __array_ufunc__ = None  # numpy_array * tensor: let Tensor's operator answer
+
+    def __init__(self, data: Any, requires_grad: bool = False):
+        if isinstance(data, Tensor):
+            data = data._array
+        if is_array(data):
+            array = namespace(data).asarray(data, copy=True)
+        else:
+            array = np.array(data)
+        if array.dtype == object:
+            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
+        self._set(array, requires_grad)
+
+    def _set(self, array: Array, requires_grad: bool) -> None:
+        if requires_grad and not is_floating(array):
+            raise DTypeError(
+                f"a gradient needs a floating-point tensor, got dtype {array.dtype}; "
+                "convert the data to float32 or float64"
+            )
+        self._array = array
+        self._version = 0
+        self.requires_grad = requires_grad
+        self.grad: Tensor | None = None
+        self.op: Primitive | None = None
+        self.inputs: tuple[Tensor, ...] = ()
+        self.params: dict[str, Any] = {}
+        self.versions: tuple[int, ...] = ()
+
+    @classmethod
+    def wrap(cls, array: Array, requires_grad: bool = False) -> Tensor:
+        """Make a tensor around an array without copying; the caller must not change it."""
+        self = cls.__new__(cls)
+        self._set(array, requires_grad)
+        return self
+
+    # -- what it holds ------------------------------------------------------
+
+    @property
+    def array(self) -> Array:
+        """The values; for NumPy a read-only view, so that no graph changes under its owner."""
+        if is_numpy(self._array):
+            view = self._array.view()
+            view.flags.writeable = False
+            return view
+        return self._array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self._array.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._array.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self._array.size
+
+    @property
+    def dtype(self) -> Any:
+        """Data type of the entries."""
+        return self._array.dtype
+
+    @property
+    def T(self) -> Tensor:
+        """The tensor with its axes reversed."""
+        return RULES["transpose"](self)
+
+    def numpy(self) -> np.ndarray:
+        """Return the values as a NumPy array of its own."""
+        return np.array(to_numpy(self._array))
+
+    def item(self) -> float:
+        """Return the one entry as a Python number."""
+        if self.size != 1:
+            raise ShapeError(f"item: a tensor of shape {self.shape} has not one entry")
+        return to_numpy(self._array).reshape(()).item()
+
+    def detach(self) -> Tensor:
+        """Return the same values cut off from the graph."""
+        return Tensor.wrap(self._array)
+
+    def assign(self, array: Array) -> None:
+        """Give a leaf new values; graphs recorded before refuse to use them by mistake.
+
+        Args:
+            array: the new values, of the same shape and dtype; not copied.
+        """
+        if self.op is not None:
+            raise GraphError(f"assign: this tensor was computed by {self.op.name}; only leaves "
+                             "(parameters, inputs) can be given new values")  # fmt: skip
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise ShapeError(
+                f"assign: expected shape {self.shape} of {self.dtype}, "
+                f"got {array.shape} of {array.dtype}"
+            )
+        self._array = array
+        self._version += 1
+
+    # -- gradients as attributes --------------------------------------------
+
+    def backward(self, grad_output: Any = None) -> None:
+        """Add this tensor's gradient to ``.grad`` of every leaf it was computed from."""
+        leaves = [node for node in _graph(self) if node.op is None and node.requires_grad]
+        for leaf, g in zip(leaves, grad(self, leaves, grad_output), strict=True):
+            leaf.grad = g if leaf.grad is None else Tensor.wrap(leaf.grad._array + g._array)
+
+    # -- operators: each is the primitive of that name ------------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return RULES["add"](self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return RULES["add"](other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return RULES["subtract"](self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return RULES["subtract"](other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return RULES["multiply"](self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return RULES["multiply"](other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return RULES["divide"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return RULES["divide"](other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return RULES["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return RULES["matmul"](other, self)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return RULES["power"](self, exponent=exponent)
+
+    def __neg__(self) -> Tensor:
+        return RULES["negative"](self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return RULES["getitem"](self, index=index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise GraphError("tensors are not changed in place: build a new one "
+                         "(where, concat, pad), or give a leaf new values with assign()")  # fmt: skip
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Sum over axes; see :func:`minisn.tensor.sum`."""
+        return sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Average over axes."""
+        total = sum(self, axis=axis, keepdims=keepdims)
+        return total * (total.size / self.size if self.size else float("nan"))
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Return the same entries in another shape; see :func:`minisn.tensor.reshape`."""
+        return reshape(self, shape=shape[0] if len(shape) == 1 else shape)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len: a tensor without axes has no length")
+        return self.shape[0]
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __repr__(self) -> str:
+        made = f", op={self.op.name}" if self.op else ""
+        grad_part = ", requires_grad=True" if self.requires_grad and not self.op else ""
+        return f"Tensor({self._array}, dtype={self.dtype}{made}{grad_part})"
+
+
+def is_floating(array: Array) -> bool:
+    """Whether an array holds real floating-point numbers."""
+    return bool(namespace(array).isdtype(array.dtype, "real floating"))
+
+
+class Primitive:
+    """A differentiable operation: a forward on arrays and one rule per input.
+
+    Calling it computes the result and, where an input asks for it, records the call.
+
+    Args:
+        forward: ``forward(*arrays, **params) -> array``.
+        rules: one per input, ``rule(g, y, *inputs, **params) -> Tensor``, or None where
+            no gradient exists; a single rule that takes the input's position as
+            ``position=`` where the number of inputs varies.
+        variadic: the number of inputs varies.
+    """
+
+    def __init__(self, forward: Callable[..., Array], rules: Sequence[Rule | None], variadic: bool):
+        functools.update_wrapper(self, forward)
+        self.name = forward.__name__.lstrip("_")
+        self.forward = forward
+        self.rules = tuple(rules)
+        self.variadic = variadic
+        parameters = list(inspect.signature(forward).parameters.values())
+        self._settings = [] if variadic else [p.name for p in parameters[len(rules) :]]
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+
+    def rule(self, position: int) -> Rule | None:
+        """Return the rule for one input."""
+        if self.variadic:
+            general = self.rules[0]
+            return functools.partial(general, position=position) if general else None
+        return self.rules[position]
+
+    def __call__(self, *args: Any, **params: Any) -> Tensor:
+        if not self.variadic and len(args) > len(self.rules):
+            extra = args[len(self.rules) :]
+            params.update(zip(self._settings, extra, strict=False))
+            args = args[: len(self.rules)]
+        params = {**self._defaults, **params}
+        inputs = _as_tensors(self.name, args)
+        y = Tensor.wrap(_as_array(self.forward(*(t._array for t in inputs), **params), inputs))
+        if _recording.on and any(t.requires_grad for t in inputs) and is_floating(y._array):
+            y.op, y.inputs, y.params = self, inputs, params
+            y.versions = tuple(t._version for t in inputs)
+            y.requires_grad = True
+        return y
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+def primitive(*rules: Rule | None, variadic: bool = False) -> Callable[..., Primitive]:
+    """Make a forward function a primitive with these rules, and enter it in the table."""
+
+    def register(forward: Callable[..., Array]) -> Primitive:
+        made = Primitive(forward, rules, variadic)
+        if made.name in RULES:
+            raise ValueError(f"a primitive named {made.name} exists already")
+        RULES[made.name] = made
+        return made
+
+    return register
+
+
+def _as_array(result: Any, inputs: tuple[Tensor, ...]) -> Array:
+    """Reductions give NumPy scalars: make every result an array."""
+    if isinstance(result, np.generic):
+        return np.asarray(result)
+    return result
+
+
+def _as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Make every argument a Tensor; a Python number takes the dtype of the tensors beside it."""
+    if all(type(a) is Tensor for a in args):
+        return tuple(args)
+    beside = next((a._array for a in args if isinstance(a, Tensor)), None)
+    if beside is None:
+        beside = next((a for a in args if is_array(a)), np.zeros(()))
+    return tuple(a if isinstance(a, Tensor) else _constant(name, a, beside) for a in args)
+
+
+def _constant(name: str, value: Any, beside: Array) -> Tensor:
+    if isinstance(value, int | float):
+        if isinstance(value, float) and not is_floating(beside):
+            raise DTypeError(
+                f"{name}: the number {value} does not fit a tensor of dtype {beside.dtype}; "
+                "convert the tensor to float32 or float64 first"
+            )
+        return Tensor.wrap(namespace(beside).full((), value, dtype=beside.dtype))
+    if is_array(value) or isinstance(value, list | tuple):
+        return Tensor(value)
+    raise DTypeError(f"{name}: expected a Tensor, an array or a number, got {type(value).__name__}")
+
+
+# -- the primitives that the walk itself needs --------------------------------
+
+
+@primitive(lambda g, y, a, b: g, lambda g, y, a, b: g)
+def add(a, b):
+    r"""Add, with broadcasting.
+
+    .. math:: y = a + b, \qquad \bar a = \bar y, \quad \bar b = \bar y
+    """
+    return a + b
+
+
+@primitive(lambda g, y, x, axis, keepdims: broadcast_to(_keep(g, x.shape, axis), x.shape))
+def sum(x, axis=None, keepdims=False):
+    r"""Sum over some axes, or all.
+
+    .. math:: y = \sum_i x_i, \qquad \bar x_i = \bar y
+
+    Args:
+        x: any shape.
+        axis: an axis, several, or None for all.
+        keepdims: keep the summed axes with size 1.
+    """
+    return namespace(x).sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+
+
+@primitive(lambda g, y, x, shape: g)
+def broadcast_to(x, shape):
+    r"""Repeat along axes of size 1, and new leading ones, up to a shape.
+
+    .. math:: y_{ij} = x_j, \qquad \bar x_j = \sum_i \bar y_{ij}
+
+    The sum is the engine's own: it undoes every broadcast in one place.
+    """
+    return namespace(x).broadcast_to(x, shape)
+
+
+@primitive(lambda g, y, x, shape: reshape(g, x.shape))
+def reshape(x, shape):
+    r"""Give the same entries, in row-major order, another shape (-1 once: what remains).
+
+    .. math:: y_{\pi(i)} = x_i, \qquad \bar x_i = \bar y_{\pi(i)}
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    try:
+        return namespace(x).reshape(x, shape)
+    except ValueError:
+        raise ShapeError(
+            f"reshape: {x.size} entries of shape {x.shape} do not fit shape {shape}"
+        ) from None
+
+
+@primitive(lambda g, y, x, dtype: astype(g, x.dtype))
+def astype(x, dtype):
+    r"""Convert to another floating-point type.
+
+    .. math:: y_i = x_i, \qquad \bar x_i = \bar y_i
+    """
+    return namespace(x).astype(x, dtype)
+
+
+def axes_of(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Normalize an axis argument to a tuple of non-negative axes."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
+    if any(not -ndim <= a < ndim for a in axes):
+        raise ShapeError(f"axis {axis} does not exist in a tensor with {ndim} axes")
+    return tuple(a % ndim for a in axes)
+
+
+def _keep(g: Tensor, shape: tuple[int, ...], axis: int | Sequence[int] | None) -> Tensor:
+    """Put summed axes back with size 1, whether or not they were kept."""
+    summed = axes_of(axis, len(shape))
+    return reshape(g, tuple(1 if i in summed else n for i, n in enumerate(shape)))
+
+
+def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sum a tensor over the axes along which ``shape`` would be broadcast to it."""
+    lead = g.ndim - len(shape)
+    fits = lead >= 0 and all(n in (1, m) for n, m in zip(shape, g.shape[lead:], strict=True))
+    if not fits:
+        raise ShapeError(f"cannot sum shape {g.shape} to {shape}")
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1
+    )
+    return reshape(sum(g, axis=axes), shape)
+
+
+# -- the backward walk ----------------------------------------------------------
+
+
+@overload
+def grad(y: Tensor, xs: Tensor, grad_output: Any = None, create_graph: bool = False) -> Tensor: ...
+@overload
+def grad(
+    y: Tensor, xs: Sequence[Tensor], grad_output: Any = None, create_graph: bool = False
+) -> list[Tensor]: ...
+def grad(y, xs, grad_output=None, create_graph=False):
+    r"""Differentiate one tensor with respect to others.
+
+    .. math:: \bar x = \Big(\frac{\partial y}{\partial x}\Big)^T \bar y
+
+    Only what leads from ``xs`` to ``y`` is computed. The graph is kept: it can be
+    used again, and gives the same gradient again.
+
+    Args:
+        y: the tensor to differentiate; one entry, unless grad_output is given.
+        xs: a tensor, or several, recorded on the way to ``y``. One that ``y`` does
+            not depend on gets zeros.
+        grad_output: :math:`\bar y`, of the shape of ``y``; 1 if None.
+        create_graph: record the walk too, so that the result can be differentiated.
+    Returns:
+        The gradient, or a list of them, each of the shape and dtype of its x.
+    Raises:
+        GraphError: ``y`` or an x was not recorded, or a value needed by the walk was
+            assigned anew since.
+        ShapeError: ``y`` has several entries and no grad_output, or it has another shape.
+    """
+    targets = [xs] if isinstance(xs, Tensor) else list(xs)
+    _check_targets(y, targets)
+    cotangents = {id(y): _seed(y, grad_output)}
+    order = _graph(y)
+    leads = {id(x) for x in targets}
+    for node in order:
+        if any(id(i) in leads for i in node.inputs):
+            leads.add(id(node))
+
+    found: dict[int, Tensor] = {}
+    wanted = {id(x) for x in targets}
+    with _record(create_graph):
+        for node in reversed(order):
+            g = cotangents.pop(id(node), None)
+            if g is None:
+                continue
+            if id(node) in wanted:
+                found[id(node)] = g
+            for position, x in enumerate(node.inputs):
+                if id(x) in leads and x.requires_grad:
+                    g_x = _pull(node, position, g)
+                    if g_x is not None:
+                        before = cotangents.get(id(x))
+                        cotangents[id(x)] = g_x if before is None else add(before, g_x)
+    grads = [found[id(x)] if id(x) in found else _zeros_like(x) for x in targets]
+    return grads[0] if isinstance(xs, Tensor) else grads
+
+
+def _graph(y: Tensor) -> list[Tensor]:
+    """List the recorded tensors behind y, inputs before outputs, without recursion."""
+    order: list[Tensor] = []
+    seen = {id(y)}
+    stack = [(y, iter(y.inputs))]
+    while stack:
+        node, inputs = stack[-1]
+        for x in inputs:
+            if x.requires_grad and id(x) not in seen:
+                seen.add(id(x))
+                stack.append((x, iter(x.inputs)))
+                break
+        else:
+            order.append(node)
+            stack.pop()
+    return order
+
+
+def _pull(node: Tensor, position: int, g: Tensor) -> Tensor | None:
+    """Apply one rule, then undo broadcasting and promotion: here and nowhere else."""
+    op = node.op
+    assert op is not None
+    rule = op.rule(position)
+    if rule is None:
+        return None
+    for i, (x, version) in enumerate(zip(node.inputs, node.versions, strict=True)):
+        if x._version != version:
+            raise GraphError(
+                f"{op.name}: its input {i} of shape {x.shape} was given new values after this "
+                "graph was recorded (an optimizer step?); run the forward pass again"
+            )
+    x = node.inputs[position]
+    g_x = rule(g, node, *node.inputs, **node.params)
+    if g_x.shape != x.shape:
+        try:
+            g_x = sum_to(g_x, x.shape)
+        except ShapeError as error:
+            raise ShapeError(
+                f"{op.name}: the rule of input {position} gave shape {g_x.shape}, "
+                f"the input has shape {x.shape}: {error}"
+            ) from None
+    return g_x if g_x.dtype == x.dtype else astype(g_x, x.dtype)
+
+
+def _check_targets(y: Tensor, targets: list[Tensor]) -> None:
+    if not isinstance(y, Tensor) or any(not isinstance(x, Tensor) for x in targets):
+        raise DTypeError("grad: y and xs must be Tensors")
+    if not y.requires_grad:
+        raise GraphError(
+            "grad: y carries no graph: it was computed under no_grad(), or from tensors "
+            "without requires_grad=True"
+        )
+    for i, x in enumerate(targets):
+        if not x.requires_grad:
+            raise GraphError(
+                f"grad: xs[{i}] of shape {x.shape} was not recorded; "
+                "make it with requires_grad=True before computing y"
+            )
+
+
+def _seed(y: Tensor, grad_output: Any) -> Tensor:
+    if grad_output is None:
+        if y.size != 1:
+            raise ShapeError(
+                f"grad: y has shape {y.shape}; pass grad_output of that shape, or sum y first"
+            )
+        xp = namespace(y._array)
+        return Tensor.wrap(xp.ones(y.shape, dtype=y.dtype))
+    g = grad_output if isinstance(grad_output, Tensor) else _constant("grad", grad_output, y._array)
+    if g.shape != y.shape:
+        raise ShapeError(f"grad: grad_output has shape {g.shape}, y has shape {y.shape}")
+    return g
+
+
+def _zeros_like(x: Tensor) -> Tensor:
+    return Tensor.wrap(namespace(x._array).zeros(x.shape, dtype=x.dtype))
