@@ -20,7 +20,7 @@ DEVICES = ("cpu", "cuda")
 
 def is_array(value: object) -> bool:
     """Whether a value is an array of some array library (a NumPy scalar counts)."""
-    return hasattr(value, "__array_namespace__")
+    return hasattr(value, "__array_namespace__") and not isinstance(value, type)
 
 
 def namespace(array: Array) -> ModuleType:
@@ -39,6 +39,12 @@ def namespace(array: Array) -> ModuleType:
 def is_numpy(array: Array) -> bool:
     """Whether the array lives in this process's memory as a NumPy array."""
     return isinstance(array, np.ndarray)
+
+
+def is_finite(array: Array) -> bool:
+    """Whether no entry is a NaN or an infinity."""
+    xp = namespace(array)
+    return bool(xp.all(xp.isfinite(array)))
 
 
 def to_numpy(array: Array) -> np.ndarray:

@@ -9,6 +9,8 @@ Layout: images [N, C, H, W], weights [d_out, d_in, h, w] as in the paper. With
 one trilinear form, differentiated in each of its three arguments.
 """
 
+from collections.abc import Sequence
+
 from . import kernels
 from .errors import DTypeError, ShapeError
 from .tensor import Tensor, is_floating, primitive
@@ -138,7 +140,7 @@ def conv2d_weight(x, y, kernel, stride=1, padding=0):
 
 def pair(name: str, value: Pair) -> tuple[int, int]:
     """Make (rows, columns) of a number or a pair, and refuse what is not a size."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
     least = 1 if name in ("stride", "kernel") else 0
     if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
         raise ShapeError(
@@ -181,6 +183,11 @@ def _check(name, images, other):
                 f"{name}: expected floating-point numbers, got dtype {array.dtype}; "
                 "convert to float32 first"
             )
+    if images.dtype != other.dtype:
+        raise DTypeError(
+            f"{name}: expected arrays of one dtype, got {images.dtype} and {other.dtype}; "
+            "convert one with astype"
+        )
 
 
 __all__ = ["Pair", "Tensor", "conv2d", "conv2d_transpose", "conv2d_weight", "output_size",

@@ -10,7 +10,7 @@ import builtins
 from collections.abc import Sequence
 
 from . import kernels
-from .backend import namespace
+from .backend import is_numpy, namespace
 from .errors import DTypeError, ShapeError
 from .tensor import (
     Tensor,
@@ -200,7 +200,9 @@ def sigmoid(x):
 
     .. math:: y = \frac1{1 + e^{-x}}, \qquad \bar x = \bar y\,y\,(1 - y)
     """
-    return namespace(x).exp(-_softplus(-x))
+    xp = namespace(x)
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x < 0, small, xp.ones_like(small)) / (1 + small)
 
 
 def _softplus(x):
@@ -332,7 +334,7 @@ def permute(x, axes):
     .. math:: y_{i_{\pi(1)} \dots i_{\pi(n)}} = x_{i_1 \dots i_n}, \qquad
               \bar x = \pi^{-1}(\bar y)
     """
-    if sorted(a % x.ndim if x.ndim else a for a in axes) != list(range(x.ndim)):
+    if sorted(axes_of(axes, x.ndim, "permute")) != list(range(x.ndim)):
         raise ShapeError(f"permute: {tuple(axes)} is not an order of {x.ndim} axes")
     return namespace(x).permute_dims(x, tuple(axes))
 
@@ -366,9 +368,10 @@ def _concat(*arrays, axis=0):
 
     .. math:: y = [x_1, x_2, \dots], \qquad \bar x_k = \text{the part of } \bar y \text{ it fills}
     """
+    axes_of(axis, arrays[0].ndim, "concat")
     try:
         return namespace(arrays[0]).concat(arrays, axis=axis)
-    except (ValueError, IndexError):
+    except ValueError:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise ShapeError(
             f"concat: shapes {shapes} differ elsewhere than in axis {axis}"
@@ -393,7 +396,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     shapes = {t.shape for t in tensors}
     if len(shapes) != 1:
         raise ShapeError(f"stack: expected tensors of one shape, got {sorted(shapes)}")
-    at = axis % (len(next(iter(shapes))) + 1)
+    (at,) = axes_of(axis, len(next(iter(shapes))) + 1, "stack")
     return concat([reshape(t, (*t.shape[:at], 1, *t.shape[at:])) for t in tensors], axis=at)
 
 
@@ -424,9 +427,28 @@ def getitem(x, index):
     An entry that is selected several times receives the sum of its gradients.
     """
     try:
-        return x[index]
-    except IndexError as error:
+        return _select(x, index)
+    except (IndexError, ValueError) as error:
         raise ShapeError(f"getitem: shape {x.shape} has no entries {index!r}: {error}") from None
+
+
+def _basic(part):
+    return part is None or part is ... or isinstance(part, int | slice)
+
+
+def _select(x, index):
+    """x[index], written as the array standard has it."""
+    parts = index if isinstance(index, tuple) else (index,)
+    at = [i for i, part in enumerate(parts) if not _basic(part)]
+    if not at:
+        return x[parts if any(part is ... for part in parts) else (*parts, ...)]
+    alone = len(at) == 1 and all(p == slice(None) for i, p in enumerate(parts) if i != at[0])
+    if alone and not is_numpy(x):  # the standard has no integer array beside a slice
+        xp = namespace(x)
+        places = xp.asarray(parts[at[0]])
+        if xp.isdtype(places.dtype, "integral"):
+            return xp.take(x, places, axis=at[0])
+    return x[index]
 
 
 @primitive(lambda h, y, g, index, shape: h[index])
@@ -443,10 +465,10 @@ def scatter(g, index, shape):
     xp = namespace(g)
     y = xp.zeros(shape, dtype=g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
-    if all(p is None or p is ... or isinstance(p, int | slice) for p in parts):
-        y[index] = g
+    if all(_basic(part) for part in parts):
+        y[parts if any(part is ... for part in parts) else (*parts, ...)] = g
         return y
-    places = xp.reshape(xp.arange(y.size), shape)[index]
+    places = _select(xp.reshape(xp.arange(y.size), shape), index)
     return xp.reshape(kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)),
                                                 y.size), shape)  # fmt: skip
 
@@ -522,10 +544,8 @@ def standardize(x, axis, eps):
         axis: the axes that are averaged over.
         eps: added to the variance.
     """
-    xp = namespace(x)
-    centred = x - xp.mean(x, axis=axis, keepdims=True)
-    v = xp.mean(centred * centred, axis=axis, keepdims=True)
-    return centred / xp.sqrt(v + eps)
+    mean, variance = kernels.of(x).moments(x, axes_of(axis, x.ndim, "standardize"))
+    return kernels.of(x).standardize(x, mean, namespace(x).sqrt(variance + eps))
 
 
 def _standardize_rule(g, y, x, axis, eps):
@@ -542,7 +562,7 @@ def avg_pool2d(x: Tensor, size: int = 2) -> Tensor:
         x: images, [N, C, H, W], H and W multiples of the size.
         size: :math:`k`, pixels.
     """
-    n, c, h, w = _image_shape("avg_pool2d", x)
+    n, c, h, w = _image_shape("avg_pool2d", x, size)
     if h % size or w % size:
         raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not squares of {size}; pad or crop first")
     return mean(reshape(x, (n, c, h // size, size, w // size, size)), axis=(3, 5))
@@ -557,7 +577,7 @@ def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:
         x: images, [N, C, H, W].
         factor: :math:`k`.
     """
-    n, c, h, w = _image_shape("upsample_nearest2d", x)
+    n, c, h, w = _image_shape("upsample_nearest2d", x, factor)
     pixels = reshape(x, (n, c, h, 1, w, 1))
     repeated = broadcast_to(pixels, (n, c, h, factor, w, factor))
     return reshape(repeated, (n, c, h * factor, w * factor))
@@ -574,9 +594,11 @@ def global_sum_pool2d(x: Tensor) -> Tensor:
     return sum(x, axis=(2, 3))
 
 
-def _image_shape(name, x):
+def _image_shape(name, x, size=1):
     if x.ndim != 4:
         raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {x.shape}")
+    if not isinstance(size, int) or size < 1:
+        raise ShapeError(f"{name}: expected a whole number of pixels, at least 1, got {size!r}")
     return x.shape
 
 

@@ -24,7 +24,7 @@ from typing import Any, overload
 import numpy as np
 
 from .backend import Array, is_array, is_numpy, namespace, to_numpy
-from .errors import DTypeError, GraphError, ShapeError
+from .errors import DTypeError, GraphError, MinisnError, ShapeError
 
 Rule = Callable[..., "Tensor"]
 
@@ -84,7 +84,7 @@ class Tensor:
             array = namespace(data).asarray(data, copy=True)
         else:
             array = np.array(data)
-        if array.dtype == object:
+        if is_numpy(array) and array.dtype.kind not in "biufc":
             raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
         self._set(array, requires_grad)
 
@@ -174,6 +174,10 @@ class Tensor:
                 f"assign: expected shape {self.shape} of {self.dtype}, "
                 f"got {array.shape} of {array.dtype}"
             )
+        self.reset(array)
+
+    def reset(self, array: Array) -> None:
+        """Give a leaf an array of another library or dtype, as :meth:`assign` gives values."""
         self._array = array
         self._version += 1
 
@@ -243,6 +247,9 @@ class Tensor:
         """Return the same entries in another shape; see :func:`minisn.tensor.reshape`."""
         return reshape(self, shape=shape[0] if len(shape) == 1 else shape)
 
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
     def __len__(self) -> int:
         if not self.shape:
             raise ShapeError("len: a tensor without axes has no length")
@@ -281,8 +288,8 @@ class Primitive:
         self.forward = forward
         self.rules = tuple(rules)
         self.variadic = variadic
-        parameters = list(inspect.signature(forward).parameters.values())
-        self._settings = [] if variadic else [p.name for p in parameters[len(rules) :]]
+        self._signature = inspect.signature(forward)
+        parameters = self._signature.parameters.values()
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def rule(self, position: int) -> Rule | None:
@@ -293,18 +300,36 @@ class Primitive:
         return self.rules[position]
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
-        if not self.variadic and len(args) > len(self.rules):
-            extra = args[len(self.rules) :]
-            params.update(zip(self._settings, extra, strict=False))
-            args = args[: len(self.rules)]
-        params = {**self._defaults, **params}
+        if not self.variadic and len(args) != len(self.rules):
+            args, params = self._arrange(args, params)
+        params = {name: _setting(value) for name, value in {**self._defaults, **params}.items()}
         inputs = _as_tensors(self.name, args)
-        y = Tensor.wrap(_as_array(self.forward(*(t._array for t in inputs), **params), inputs))
+        y = Tensor.wrap(self._compute(inputs, params))
         if _recording.on and any(t.requires_grad for t in inputs) and is_floating(y._array):
             y.op, y.inputs, y.params = self, inputs, params
             y.versions = tuple(t._version for t in inputs)
             y.requires_grad = True
         return y
+
+    def _arrange(self, args: Sequence[Any], params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Part the inputs from the settings, each given by place or by name."""
+        try:
+            given = self._signature.bind(*args, **params).arguments
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
+        return [given.pop(name) for name in list(given)[: len(self.rules)]], given
+
+    def _compute(self, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Array:
+        """Run the forward; an error of the array library gets the operation and the shapes."""
+        try:
+            result = self.forward(*(t._array for t in inputs), **params)
+        except MinisnError:
+            raise
+        except (ValueError, IndexError) as error:
+            shapes = ", ".join(str(t.shape) for t in inputs)
+            raise ShapeError(f"{self.name}: given shapes {shapes}: {error}") from error
+        # reductions give NumPy scalars: make every result an array
+        return np.asarray(result) if isinstance(result, np.generic) else result
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -323,24 +348,34 @@ def primitive(*rules: Rule | None, variadic: bool = False) -> Callable[..., Prim
     return register
 
 
-def _as_array(result: Any, inputs: tuple[Tensor, ...]) -> Array:
-    """Reductions give NumPy scalars: make every result an array."""
-    if isinstance(result, np.generic):
-        return np.asarray(result)
-    return result
+def _setting(value: Any) -> Any:
+    """Freeze a setting: no later change of it spoils a gradient, no NumPy number widens."""
+    if value is None or type(value) in (int, float, bool, slice):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Tensor):
+        return value._array
+    if isinstance(value, tuple):
+        return tuple(_setting(v) for v in value)
+    if isinstance(value, list):
+        return [_setting(v) for v in value]
+    return namespace(value).asarray(value, copy=True) if is_array(value) else value
 
 
 def _as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
     """Make every argument a Tensor; a Python number takes the dtype of the tensors beside it."""
     if all(type(a) is Tensor for a in args):
         return tuple(args)
-    beside = next((a._array for a in args if isinstance(a, Tensor)), None)
-    if beside is None:
-        beside = next((a for a in args if is_array(a)), np.zeros(()))
+    arrays = [a._array for a in args if isinstance(a, Tensor)]
+    arrays = arrays or [a for a in args if is_array(a)] or [np.zeros(())]
+    beside = next((a for a in arrays if is_floating(a)), arrays[0])
     return tuple(a if isinstance(a, Tensor) else _constant(name, a, beside) for a in args)
 
 
 def _constant(name: str, value: Any, beside: Array) -> Tensor:
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, int | float):
         if isinstance(value, float) and not is_floating(beside):
             raise DTypeError(
@@ -414,13 +449,13 @@ def astype(x, dtype):
     return namespace(x).astype(x, dtype)
 
 
-def axes_of(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> tuple[int, ...]:
     """Normalize an axis argument to a tuple of non-negative axes."""
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
     if any(not -ndim <= a < ndim for a in axes):
-        raise ShapeError(f"axis {axis} does not exist in a tensor with {ndim} axes")
+        raise ShapeError(f"{name}: axis {axis} does not exist in a tensor with {ndim} axes")
     return tuple(a % ndim for a in axes)
 
 
@@ -571,7 +606,7 @@ def _seed(y: Tensor, grad_output: Any) -> Tensor:
     g = grad_output if isinstance(grad_output, Tensor) else _constant("grad", grad_output, y._array)
     if g.shape != y.shape:
         raise ShapeError(f"grad: grad_output has shape {g.shape}, y has shape {y.shape}")
-    return g
+    return g if g.dtype == y.dtype else astype(g, y.dtype)
 
 
 def _zeros_like(x: Tensor) -> Tensor:

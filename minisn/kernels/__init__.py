@@ -13,6 +13,7 @@ installed, ``array_api`` for the rest. :func:`use_kernels` overrides the choice.
 
 import functools
 import importlib
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 
 from ..backend import Array, is_numpy
@@ -57,6 +58,15 @@ def of(array: Array) -> ModuleType:
     if _chosen != "array_api" and is_numpy(array) and array.dtype.name in ("float32", "float64"):
         return _cpu() or array_api
     return array_api
+
+
+def one_pool() -> AbstractContextManager:
+    """Hold BLAS to one thread for a while, so that only the kernels' own threads run.
+
+    Two pools that take turns wait for each other: a training step is faster in one.
+    """
+    cpu = _cpu()
+    return cpu.one_pool() if cpu else nullcontext()
 
 
 @functools.cache

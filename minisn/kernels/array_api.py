@@ -109,6 +109,19 @@ def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
     return namespace(x).where(x > 0, g, slope * g)
 
 
+def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return mean and variance over some axes, which are kept with size 1."""
+    xp = namespace(x)
+    mean = xp.mean(x, axis=axes, keepdims=True)
+    centred = x - mean
+    return mean, xp.mean(centred * centred, axis=axes, keepdims=True)
+
+
+def standardize(x: Array, mean: Array, spread: Array) -> Array:
+    """Subtract the mean and divide by the spread."""
+    return (x - mean) / spread
+
+
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place, as products with a matrix of hits."""
     xp = namespace(values)

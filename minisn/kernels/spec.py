@@ -4,6 +4,7 @@ Slow on purpose, and meant to be read. Every other kernel module is tested
 against this one.
 """
 
+import itertools
 import math
 
 from ..backend import Array, namespace
@@ -116,6 +117,32 @@ def _entrywise(f, *arrays: Array) -> Array:
     for i in range(y.shape[0]):
         y[i] = f(*(float(a[i]) for a in flat))
     return xp.reshape(y, arrays[0].shape)
+
+
+def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    r"""Compute :math:`\mu = \frac1n\sum_i x_i` and :math:`\frac1n\sum_i (x_i-\mu)^2` over axes.
+
+    The axes that are averaged over are kept with size 1.
+    """
+    xp = namespace(x)
+    kept = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    mean, variance = xp.zeros(kept, dtype=x.dtype), xp.zeros(kept, dtype=x.dtype)
+    for place in itertools.product(*map(range, kept)):
+        reach = [range(n) if a in axes else (at,)
+                 for a, (n, at) in enumerate(zip(x.shape, place, strict=True))]  # fmt: skip
+        values = [float(x[i]) for i in itertools.product(*reach)]
+        mean[place] = math.fsum(values) / len(values)
+        variance[place] = _dot((t - float(mean[place])) ** 2 for t in values) / len(values)
+    return mean, variance
+
+
+def standardize(x: Array, mean: Array, spread: Array) -> Array:
+    r"""Compute :math:`(x - \mu) / s`, the mean and the spread repeated to the shape of x."""
+    xp = namespace(x)
+    return _entrywise(
+        lambda t, m, s: (t - m) / s, x, xp.broadcast_to(mean, x.shape),
+        xp.broadcast_to(spread, x.shape),
+    )  # fmt: skip
 
 
 def scatter_add(values: Array, places: Array, size: int) -> Array:

@@ -1,0 +1,180 @@
+"""The settings of a run: one flat table, from a preset, a file or the command line."""
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from .errors import ConfigError
+from .losses import OBJECTIVES
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that decides a training run.
+
+    Args:
+        data: name of a data set.
+        size: images are this many pixels wide and high.
+        width: channels of the first layer of D; 64 in the paper.
+        latent: length of a latent vector.
+        objective: ``standard``, ``hinge`` or ``wasserstein``.
+        scale: what every weight's spectral norm is set to.
+        rate_d, rate_g: Adam's step sizes.
+        beta1, beta2: Adam's decay rates.
+        n_dis: updates of D for one of G.
+        batch_size: images per batch.
+        average: decay of the running average of G's weights that samples are drawn with;
+            0 draws with G itself.
+        steps: updates of G.
+        seed: of weights, latent vectors and the order of the data.
+        log_every, sample_every, checkpoint_every: steps between log lines, sample sheets
+            and checkpoints.
+    Raises:
+        ConfigError: a value of another kind or out of range.
+    """
+
+    data: str
+    size: int
+    width: int
+    latent: int
+    objective: str
+    scale: float
+    rate_d: float
+    rate_g: float
+    beta1: float
+    beta2: float
+    n_dis: int
+    batch_size: int
+    average: float
+    steps: int
+    seed: int
+    log_every: int
+    sample_every: int
+    checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif type(value) is not field.type:
+                raise ConfigError(
+                    f"{field.name} = {value!r}: expected {_KINDS[field.type]}, "
+                    f"got {type(value).__name__}"
+                )
+        checks = {
+            "at least 1": [n for n in _COUNTS if getattr(self, n) < 1],
+            "at least 0": ["seed"] if self.seed < 0 else [],
+            "more than 0": [n for n in ("rate_d", "rate_g", "scale") if not getattr(self, n) > 0],
+            "from 0 to below 1": [
+                n for n in ("beta1", "beta2", "average") if not 0 <= getattr(self, n) < 1
+            ],
+        }
+        for expected, names in checks.items():
+            for name in names:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: expected {expected}")
+        if self.objective not in OBJECTIVES:
+            raise ConfigError(
+                f"objective = {self.objective!r}: expected one of {', '.join(OBJECTIVES)}"
+                + _nearest(self.objective, list(OBJECTIVES))
+            )
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some values changed.
+
+        Raises:
+            ConfigError: an unknown name (the nearest known one is said) or a bad value.
+        """
+        for name in changes:
+            if name not in NAMES:
+                raise ConfigError(f"unknown setting {name!r}{_nearest(name, NAMES)}")
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values by name."""
+        return dataclasses.asdict(self)
+
+
+NAMES = [field.name for field in dataclasses.fields(Config)]
+_COUNTS = (
+    "size", "width", "latent", "n_dis", "batch_size", "steps",
+    "log_every", "sample_every", "checkpoint_every",
+)  # fmt: skip
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text in quotes"}
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+
+
+def presets() -> list[str]:
+    """Name the presets that ship with the package."""
+    folder = resources.files("minisn") / "presets"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir()
+                  if f.name.endswith(".toml"))  # fmt: skip
+
+
+def load_preset(name: str) -> Config:
+    """Read a preset.
+
+    Raises:
+        ConfigError: no preset has that name.
+    """
+    if name not in presets():
+        raise ConfigError(f"unknown preset {name!r}{_nearest(name, presets())}")
+    text = (resources.files("minisn") / "presets" / f"{name}.toml").read_text("utf-8")
+    return parse_config(text, f"preset {name}")
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: it is missing, not TOML, or not a complete configuration.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, source: str) -> Config:
+    """Make a configuration of TOML text; ``source`` is named in errors."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
+    for name in values:
+        if name not in NAMES:
+            raise ConfigError(f"{source}: unknown setting {name!r}{_nearest(name, NAMES)}")
+    missing = [name for name in NAMES if name not in values]
+    if missing:
+        raise ConfigError(f"{source}: these settings are missing: {', '.join(missing)}")
+    try:
+        return Config(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; a value is TOML, and a bare word is a text.
+
+    Raises:
+        ConfigError: a pair without ``=``.
+    """
+    values = {}
+    for text in pairs:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise ConfigError(f"--set {text!r}: expected name=value, for example width=16")
+        try:
+            values[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name] = value
+    return values

@@ -1,0 +1,218 @@
+"""Which data sets there are, and what each of their files must be, byte for byte.
+
+A digest is pinned twice for files that travel compressed: `Download.sha256` is that of the
+archive as its authors serve it, `Content.sha256` that of what is inside. Reading checks the
+contents, so a plain, a repacked and an official copy are all accepted when they hold the same.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+from minisn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file as its authors wrote it, uncompressed.
+
+    Args:
+        name: file name, without a folder.
+        size: length in bytes.
+        sha256: hexadecimal digest of its bytes.
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file as its authors serve it, and what it holds.
+
+    Args:
+        name: file name, without a folder.
+        size: length in bytes.
+        sha256: hexadecimal digest of its bytes.
+        mirrors: addresses that end in a slash; `name` follows. Tried in this order.
+        contents: what is inside.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    mirrors: tuple[str, ...]
+    contents: tuple[Content, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set.
+
+    Args:
+        name: what `load` is given.
+        title: one line for people.
+        format: "sample" (inside the package), "idx" or "cifar".
+        classes: name of each label, in order.
+        shape: of one image, (channels, height, width).
+        counts: number of images of each split.
+        files: for each split its contents, images first where labels lie apart.
+        downloads: the files to fetch; none for a sample.
+    """
+
+    name: str
+    title: str
+    format: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    counts: dict[str, int]
+    files: dict[str, tuple[Content, ...]]
+    downloads: tuple[Download, ...] = ()
+
+    @property
+    def download_bytes(self) -> int:
+        """Size of all its downloads, in bytes; 0 for a sample."""
+        return sum(download.size for download in self.downloads)
+
+
+_DIGITS = tuple("0123456789")
+_GARMENTS = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat",
+    "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+_THINGS = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+_IDX_FILES = (
+    ("train-images-idx3-ubyte", 47_040_016),
+    ("train-labels-idx1-ubyte", 60_008),
+    ("t10k-images-idx3-ubyte", 7_840_016),
+    ("t10k-labels-idx1-ubyte", 10_008),
+)
+
+
+def _idx_entry(
+    name: str,
+    title: str,
+    classes: tuple[str, ...],
+    mirrors: tuple[str, ...],
+    pins: tuple[tuple[int, str, str], ...],
+) -> Entry:
+    """A data set in MNIST's four files; `pins` holds size, digest and inner digest of each."""
+    downloads = tuple(
+        Download(f"{file}.gz", size, sha256, mirrors, (Content(file, inner_size, inner_sha256),))
+        for (file, inner_size), (size, sha256, inner_sha256) in zip(_IDX_FILES, pins, strict=True)
+    )
+    images, labels, test_images, test_labels = (download.contents[0] for download in downloads)
+    return Entry(
+        name, title, "idx", classes, (1, 28, 28), {"train": 60_000, "test": 10_000},
+        {"train": (images, labels), "test": (test_images, test_labels)}, downloads,
+    )  # fmt: skip
+
+
+_CIFAR_TRAIN = tuple(
+    Content(f"data_batch_{number}.bin", 30_730_000, sha256)
+    for number, sha256 in enumerate(
+        (
+            "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+            "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+            "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+            "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+            "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        ),
+        start=1,
+    )
+)
+_CIFAR_TEST = Content(
+    "test_batch.bin",
+    30_730_000,
+    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+)
+
+_ENTRIES = (
+    Entry(
+        "mnist-10k", "10,000 handwritten digits, in the package", "sample", _DIGITS,
+        (1, 28, 28), {"train": 10_000},
+        {"train": (Content(
+            "mnist-10k.npz", 1_650_884,
+            "c03d6af810269a0b25ef8e8971f521767d52b05849e4fd977d6ca9528003c0b3",
+        ),)},
+    ),
+    Entry(
+        "cifar10-2k", "2,000 small photographs, in the package", "sample", _THINGS,
+        (3, 32, 32), {"train": 2_000},
+        {"train": (Content(
+            "cifar10-2k.npz", 3_660_366,
+            "0a8f57ba46bcd4aceae0410b57bdc5a0587baa56fb3914e293784c3e83300273",
+        ),)},
+    ),
+    _idx_entry(
+        "mnist", "MNIST: 70,000 handwritten digits", _DIGITS,
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        (
+            (9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+            (28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+            (1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+            (4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+        ),
+    ),
+    _idx_entry(
+        "fashion-mnist", "Fashion-MNIST: 70,000 garments", _GARMENTS,
+        (
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        ),
+        (
+            (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+            (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+            (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+            (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+        ),
+    ),
+    Entry(
+        "cifar10", "CIFAR-10: 60,000 small photographs", "cifar", _THINGS,
+        (3, 32, 32), {"train": 50_000, "test": 10_000},
+        {"train": _CIFAR_TRAIN, "test": (_CIFAR_TEST,)},
+        (Download(
+            "cifar-10-binary.tar.gz", 170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            (
+                "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
+                "https://www.cs.toronto.edu/~kriz/",
+            ),
+            (*_CIFAR_TRAIN, _CIFAR_TEST),
+        ),),
+    ),
+)  # fmt: skip
+
+CATALOG = {entry.name: entry for entry in _ENTRIES}
+
+
+def find_entry(name: str) -> Entry:
+    """Look a data set up by name.
+
+    Args:
+        name: a key of `CATALOG`.
+    Returns:
+        its entry.
+    Raises:
+        ConfigError: there is none of that name; the nearest names are given.
+    """
+    if name in CATALOG:
+        return CATALOG[name]
+    near = difflib.get_close_matches(name, CATALOG, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ConfigError(f"no data set is called {name!r}; {hint}There are: {', '.join(CATALOG)}")

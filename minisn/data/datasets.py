@@ -1,0 +1,145 @@
+"""Loading and listing data sets by name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minisn.data.catalog import CATALOG, Entry, find_entry
+from minisn.data.cifar import read_cifar10
+from minisn.data.embedded import read_sample
+from minisn.data.idx import read_idx
+from minisn.data.locate import StrPath, locate, names_of, resolve_data_dir
+from minisn.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images.
+
+    Args:
+        name: the data set's name.
+        images: uint8, [N, C, H, W], read-only.
+        labels: int64, [N], read-only, indices into `classes`.
+        classes: name of each label.
+        split: "train" or "test".
+        source: what was read, for people: a path, or that it ships with minisn.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    split: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One line of the list of data sets.
+
+    Args:
+        name: what `load` is given.
+        title: one line for people.
+        shape: of one image, (C, H, W).
+        counts: number of images of each split.
+        shipped: whether it is part of the package.
+        present: whether its files are there; whether they are sound, `verify` tells.
+        download_bytes: size of what `fetch` would get; 0 if shipped.
+    """
+
+    name: str
+    title: str
+    shape: tuple[int, int, int]
+    counts: dict[str, int]
+    shipped: bool
+    present: bool
+    download_bytes: int
+
+
+def load(name: str, data_dir: StrPath | None = None, split: str = "train") -> Dataset:
+    """Read a data set, checked against the digests of what its authors published.
+
+    Args:
+        name: "mnist-10k" or "cifar10-2k" (samples inside the package), or "mnist",
+            "fashion-mnist" or "cifar10" (complete; their files must be there already).
+        data_dir: folder of the complete ones' files, which lie right in it or in a folder of the
+            data set's name inside it; None as in `resolve_data_dir`.
+        split: "train" or "test"; samples have "train" only.
+    Returns:
+        the data set.
+    Raises:
+        ConfigError: an unknown name or split.
+        DataError: a file is missing, damaged or altered.
+    """
+    entry = find_entry(name)
+    if split not in entry.files:
+        raise ConfigError(f"{name} has no split {split!r}; it has: {', '.join(entry.files)}")
+    if entry.format == "sample":
+        source = f"shipped with minisn: {entry.files[split][0].name}"
+        images, labels = read_sample(entry.files[split][0])
+    else:
+        paths = _find_files(entry, split, data_dir)
+        source = str(paths[0])
+        try:
+            images, labels = _read_files(entry, split, paths)
+        except DataError as error:
+            raise DataError(f"{error}; {_remedy(entry, data_dir)}") from error
+    labels = labels.astype(np.int64)
+    images.flags.writeable = labels.flags.writeable = False
+    return Dataset(name, images, labels, entry.classes, split, source)
+
+
+def list_datasets(data_dir: StrPath | None = None) -> list[Listing]:
+    """Tell which data sets there are, and which of them are here.
+
+    Args:
+        data_dir: as for `load`.
+    Returns:
+        one entry each, shipped ones first.
+    """
+    folder = resolve_data_dir(data_dir)
+    return [
+        Listing(
+            name=entry.name,
+            title=entry.title,
+            shape=entry.shape,
+            counts=entry.counts,
+            shipped=entry.format == "sample",
+            present=all(
+                locate(entry, content, folder)
+                for contents in entry.files.values()
+                for content in contents
+            ),
+            download_bytes=entry.download_bytes,
+        )
+        for entry in CATALOG.values()
+    ]
+
+
+def _find_files(entry: Entry, split: str, data_dir: StrPath | None) -> list[Path]:
+    folder, paths = resolve_data_dir(data_dir), []
+    for content in entry.files[split]:
+        path = locate(entry, content, folder)
+        if path is None:
+            raise DataError(
+                f"{entry.name}: no {' or '.join(names_of(entry, content))} in "
+                f"{folder / entry.name} or {folder}; {_remedy(entry, data_dir)}, or name a "
+                "folder that holds it with --data-dir or MINISN_DATA"
+            )
+        paths.append(path)
+    return paths
+
+
+def _read_files(entry: Entry, split: str, paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    contents, count = entry.files[split], entry.counts[split]
+    if entry.format == "cifar":
+        is_archive = paths[0].name == entry.downloads[0].name
+        return read_cifar10(paths[0] if is_archive else paths[0].parent, contents)
+    images = read_idx(paths[0], (count, *entry.shape[1:]), contents[0])
+    return images.reshape(count, *entry.shape), read_idx(paths[1], (count,), contents[1])
+
+
+def _remedy(entry: Entry, data_dir: StrPath | None) -> str:
+    where = f" --data-dir {data_dir}" if data_dir else ""
+    return f"run `minisn data fetch {entry.name}{where}` ({entry.download_bytes / 1e6:.0f} MB)"

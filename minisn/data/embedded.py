@@ -1,0 +1,38 @@
+"""The samples that ship inside the package."""
+
+import io
+
+import numpy as np
+
+from minisn.data.catalog import Content
+from minisn.data.locate import PACKAGE_FOLDER
+from minisn.data.storage import check_content, read_at_most
+
+
+def read_sample(content: Content) -> tuple[np.ndarray, np.ndarray]:
+    """Read a shipped sample.
+
+    Args:
+        content: its file in the package.
+    Returns:
+        images, uint8, [N, C, H, W], and labels, uint8, [N].
+    Raises:
+        DataError: the file is missing or not the one that was shipped.
+    """
+    path = PACKAGE_FOLDER / content.name
+    raw = read_at_most(path, content.size)
+    check_content(raw, content, path)
+    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+        if "residual" in arrays:
+            return _from_residual(arrays["residual"]), arrays["y"]
+        return arrays["x"][:, None], arrays["y"]
+
+
+def _from_residual(residual: np.ndarray) -> np.ndarray:
+    """Undo the differences, modulo 256, that make colour images a third smaller when deflated.
+
+    Stored are the planes G, R - G and B - G, [3, N, H, W], each pixel as its difference from
+    the one above, and that from the one to its left.
+    """
+    green, red, blue = residual.cumsum(3, dtype=np.uint8).cumsum(2, dtype=np.uint8)
+    return np.stack([red + green, green, blue + green], axis=1)

@@ -1,0 +1,175 @@
+"""Downloading complete data sets; libcurl does the work, through pycurl."""
+
+import hashlib
+from pathlib import Path
+from types import ModuleType
+
+from minisn.data.catalog import Download, find_entry
+from minisn.data.locate import StrPath, resolve_data_dir
+from minisn.data.verify import FileReport, check_files
+from minisn.errors import ConfigError, DataError
+
+_ATTEMPTS = 4  # per mirror, as long as each brings some bytes
+_CONNECT_SECONDS = 20
+_STALL_SECONDS = 60
+
+
+class _BrokenOffError(Exception):
+    """A transfer ended before its file did; the message says why."""
+
+
+class _NoResumeError(_BrokenOffError):
+    """The server can only send the file from its start."""
+
+
+def fetch(name: str, data_dir: StrPath | None = None, progress: bool = True) -> list[FileReport]:
+    """Download what is missing or damaged of a complete data set.
+
+    Each mirror is tried in turn. What has arrived is kept beside the target as `….part`, and
+    the next attempt, or the next call, goes on from there. Only a file of the right SHA-256
+    gets its name; a damaged one that had it is kept as `….bad`.
+
+    Args:
+        name: "mnist", "fashion-mnist" or "cifar10".
+        data_dir: as for `load`; the files go to a folder of the data set's name inside it.
+        progress: whether to draw a progress bar per file, on standard error.
+    Returns:
+        a report for each file, all of them ok.
+    Raises:
+        ConfigError: an unknown name, a data set that ships with minisn, or pycurl is missing.
+        DataError: no mirror gave the right file, or the folder cannot be written.
+    """
+    entry = find_entry(name)
+    if not entry.downloads:
+        raise ConfigError(f"{name} ships with minisn; there is nothing to fetch")
+    folder = resolve_data_dir(data_dir)
+    reports = []
+    for download in entry.downloads:
+        found = check_files(entry, download.contents, folder)
+        if not all(report.ok for report in found):
+            try:
+                _fetch_file(download, folder / name, progress)
+            except OSError as error:
+                raise DataError(
+                    f"{name}: cannot write {error.filename or folder / name}: {error.strerror}; "
+                    "free some space or choose another folder with --data-dir or MINISN_DATA"
+                ) from error
+            found = check_files(entry, download.contents, folder)
+        reports += found
+    return reports
+
+
+def _fetch_file(download: Download, folder: Path, progress: bool) -> None:
+    pycurl = _import_pycurl()
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / download.name
+    part = target.with_name(f"{target.name}.part")
+    reasons = []
+    for mirror in download.mirrors:
+        try:
+            _fill(pycurl, mirror + download.name, part, download, progress)
+        except _BrokenOffError as error:
+            reasons.append(f"{mirror}: {error}")
+        else:
+            if target.exists():
+                target.replace(target.with_name(f"{target.name}.bad"))
+            part.replace(target)
+            return
+    if part.exists() and part.stat().st_size == 0:
+        part.unlink()
+    raise DataError(
+        f"{download.name}: no mirror gave it ({'; '.join(reasons)}); try again later (a part "
+        f"that has arrived is kept), or put the file into {folder} yourself"
+    )
+
+
+def _import_pycurl() -> ModuleType:
+    try:
+        import pycurl
+    except ImportError as error:
+        raise ConfigError(
+            "fetching needs a download library; run: pip install 'minisn[download]'"
+        ) from error
+    return pycurl
+
+
+def _fill(pycurl: ModuleType, url: str, part: Path, download: Download, progress: bool) -> None:
+    """Complete a part file from one mirror, so that it holds the right bytes."""
+    reason = ""
+    for _ in range(_ATTEMPTS):
+        had = part.stat().st_size if part.exists() else 0
+        try:
+            if had < download.size:
+                _transfer(pycurl, url, part, download, progress)
+        except _NoResumeError as error:
+            part.unlink()
+            reason = str(error)
+            continue
+        except _BrokenOffError as error:
+            if part.stat().st_size == had:
+                raise
+            reason = str(error)
+            continue
+        found = _sha256(part)
+        if found == download.sha256:
+            return
+        part.unlink()
+        reason = f"SHA-256 is {found}, expected {download.sha256}"
+        if had == 0:
+            break
+    raise _BrokenOffError(reason)
+
+
+def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, progress: bool) -> None:
+    """Append to a part file what it still lacks."""
+    from tqdm import tqdm
+
+    failures: list[Exception] = []
+    with (
+        part.open("ab") as file,
+        tqdm(
+            desc=download.name, total=download.size, initial=file.tell(), unit="B",
+            unit_scale=True, disable=not progress,
+        ) as bar,
+    ):  # fmt: skip
+
+        def write(data: bytes) -> int:
+            # An exception must not cross libcurl: it is kept, and a short count ends the transfer.
+            if file.tell() + len(data) > download.size:
+                failures.append(_BrokenOffError(f"sends more than {download.size:,} bytes"))
+                return 0
+            try:
+                written = file.write(data)
+            except OSError as error:
+                failures.append(error)
+                return 0
+            bar.update(written)
+            return written
+
+        curl = pycurl.Curl()
+        curl.setopt(pycurl.URL, url)
+        curl.setopt(pycurl.RESUME_FROM_LARGE, file.tell())
+        curl.setopt(pycurl.WRITEFUNCTION, write)
+        curl.setopt(pycurl.FAILONERROR, True)
+        curl.setopt(pycurl.FOLLOWLOCATION, True)
+        curl.setopt(pycurl.NOSIGNAL, True)
+        curl.setopt(pycurl.CONNECTTIMEOUT, _CONNECT_SECONDS)
+        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+        curl.setopt(pycurl.LOW_SPEED_TIME, _STALL_SECONDS)
+        curl.setopt(pycurl.NOPROGRESS, False)
+        curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_: None)  # lets Ctrl-C in while it waits
+        try:
+            curl.perform()
+        except pycurl.error as error:
+            code, message = error.args
+            if failures:
+                raise failures[0] from None
+            kind = _NoResumeError if code == pycurl.E_RANGE_ERROR else _BrokenOffError
+            raise kind(message) from error
+        finally:
+            curl.close()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,50 @@
+"""MNIST's file format, IDX."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from minisn.data.catalog import Content
+from minisn.data.locate import StrPath
+from minisn.data.storage import check_content, check_size, read_at_most
+from minisn.errors import DataError
+
+_UBYTE = 0x08
+
+
+def read_idx(path: StrPath, shape: tuple[int, ...], content: Content | None = None) -> np.ndarray:
+    """Read an IDX file of unsigned bytes whose shape is known.
+
+    The layout: two zero bytes, the type (8: unsigned byte), the number of axes, each axis's length
+    as a big-endian 32-bit number, then the elements, last axis fastest. The lengths in the
+    file are compared with `shape` and never used to reserve memory.
+
+    Args:
+        path: the file, plain or .gz.
+        shape: the expected shape.
+        content: what the file's bytes must be; None to accept any elements.
+    Returns:
+        array, uint8, of that shape, read-only.
+    Raises:
+        DataError: the file cannot be read, is no IDX file of unsigned bytes, has another shape,
+            is cut short or too long, or is not `content`.
+    """
+    path = Path(path)
+    header_size = 4 + 4 * len(shape)
+    size = header_size + math.prod(shape)
+    raw = read_at_most(path, size)
+    expected = bytes((0, 0, _UBYTE, len(shape)))
+    if raw[:4] != expected:
+        raise DataError(
+            f"{path}: begins with {raw[:4].hex(' ') or 'nothing'}; expected {expected.hex(' ')}, "
+            f"an IDX file of unsigned bytes with {len(shape)} axes"
+        )
+    if len(raw) >= header_size:
+        found = tuple(int(n) for n in np.frombuffer(raw, ">u4", count=len(shape), offset=4))
+        if found != shape:
+            raise DataError(f"{path}: declares shape {found}; expected {shape}")
+    check_size(raw, size, path)
+    if content:
+        check_content(raw, content, path)
+    return np.frombuffer(raw, np.uint8, offset=header_size).reshape(shape)

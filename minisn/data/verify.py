@@ -1,0 +1,74 @@
+"""Comparing the files on disk with what their authors published."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minisn.data.catalog import Content, Entry, find_entry
+from minisn.data.cifar import read_cifar10
+from minisn.data.locate import StrPath, locate, names_of, resolve_data_dir
+from minisn.data.storage import check_content, read_at_most
+from minisn.errors import DataError
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What `verify` found about one file.
+
+    Args:
+        path: the file; where it was expected, if missing.
+        ok: whether it is there and is what its authors published.
+        detail: what was checked, or what is wrong and what was expected.
+    """
+
+    path: Path
+    ok: bool
+    detail: str
+
+
+def verify(name: str, data_dir: StrPath | None = None) -> list[FileReport]:
+    """Check every file of a data set: is it there, whole, and as published?
+
+    Args:
+        name: as for `load`.
+        data_dir: as for `load`.
+    Returns:
+        one report for each file; where CIFAR-10 is an archive, one for the archive.
+    Raises:
+        ConfigError: an unknown name.
+    """
+    entry = find_entry(name)
+    contents = (content for split in entry.files.values() for content in split)
+    return check_files(entry, contents, resolve_data_dir(data_dir))
+
+
+def check_files(entry: Entry, contents: Iterable[Content], folder: Path) -> list[FileReport]:
+    """Check the files that hold some contents of a data set.
+
+    Args:
+        entry: the data set.
+        contents: which of its contents.
+        folder: where to look.
+    Returns:
+        one report for each file.
+    """
+    reports: dict[Path, FileReport] = {}
+    for content in contents:
+        path = locate(entry, content, folder)
+        if path is None:
+            expected = folder / entry.name / names_of(entry, content)[0]
+            reports[expected] = FileReport(expected, False, "missing")
+        elif path not in reports:
+            reports[path] = _check(entry, content, path)
+    return list(reports.values())
+
+
+def _check(entry: Entry, content: Content, path: Path) -> FileReport:
+    try:
+        if entry.format == "cifar" and path.name == entry.downloads[0].name:
+            read_cifar10(path, entry.downloads[0].contents)
+        else:
+            check_content(read_at_most(path, content.size), content, path)
+    except DataError as error:
+        return FileReport(path, False, str(error).removeprefix(f"{path}: "))
+    return FileReport(path, True, "contents as published, by SHA-256")

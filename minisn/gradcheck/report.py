@@ -1,0 +1,156 @@
+"""What a check found, as data and as text."""
+
+from dataclasses import dataclass
+
+RIGHT = "right"
+WRONG = "wrong gradient"
+KINK = "kink"
+STATE = "changed state"
+PRECISION = "too little precision"
+NON_FINITE = "non-finite"
+
+DIAGNOSES = (RIGHT, WRONG, KINK, STATE, PRECISION, NON_FINITE)
+"""Every diagnosis a check can end with."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a gradient, beside its finite difference.
+
+    Args:
+        name: which input, as ``"input 0"``; ``"grad_output"`` is the incoming gradient,
+            an input too when second derivatives are checked.
+        index: the entry of that input; None for a direction through all entries.
+        point: the value of that entry.
+        output: which output was differentiated, in words.
+        claimed: the gradient that is checked.
+        numerical: the difference, extrapolated.
+        estimate: the error of ``numerical``, estimated.
+        step: the change of the entry that ``numerical`` was measured with.
+    """
+
+    name: str
+    index: tuple[int, ...] | None
+    point: float
+    output: str
+    claimed: float
+    numerical: float
+    estimate: float
+    step: float
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        if self.index is None:
+            return "along a random direction" + self.output
+        where = f" {list(self.index)}" if self.index else ""
+        return f"{self.name}{where} = {self.point:.6g}{self.output}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict on the gradients of one order; truthy when they are right.
+
+    Args:
+        order: 1, or 2 for the derivatives of the gradient.
+        diagnosis: one of :data:`DIAGNOSES`.
+        message: the diagnosis in a sentence, with what to do.
+        guess: the likely mistake behind a wrong gradient, or an empty string.
+        worst: the entry that fits worst, where there is one.
+        ratio: its error divided by its estimate; a right gradient stays below 1.
+        slope: the Taylor remainder's, 2 or more when right, near 1 when wrong; None where
+            the remainder is only rounding.
+        scope: how much was compared, in words.
+    """
+
+    order: int
+    diagnosis: str = RIGHT
+    message: str = ""
+    guess: str = ""
+    worst: Entry | None = None
+    ratio: float = 0.0
+    slope: float | None = None
+    scope: str = ""
+
+    def __bool__(self) -> bool:
+        return self.diagnosis == RIGHT
+
+    def __str__(self) -> str:
+        slope = "in rounding" if self.slope is None else f"{self.slope:.2f}"
+        if self:
+            return (f"  order {self.order}: right; {self.scope}; worst error {self.ratio:.2g} of "
+                    f"its estimate; Taylor slope {slope}")  # fmt: skip
+        lines = [f"  order {self.order}: {self.diagnosis.upper()} ({self.scope})"]
+        lines += [f"    {self.message}"] if self.message else []
+        lines += [f"    likely: {self.guess}"] if self.guess else []
+        if self.worst is not None:
+            w = self.worst
+            lines += [
+                f"    worst      {w.place}",
+                f"    claimed    {w.claimed:.10g}",
+                f"    numerical  {w.numerical:.10g} ± {w.estimate:.1e} (step {w.step:.1e})",
+            ]
+        if self.diagnosis == WRONG:
+            lines += [f"    Taylor     slope {slope} (2 when right, 1 when wrong)"]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`~minisn.gradcheck.gradcheck` found; truthy when every order is right."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def failure(self) -> Check | None:
+        """The first check that failed, or None."""
+        return next((c for c in self.checks if not c), None)
+
+    @property
+    def diagnosis(self) -> str:
+        """The first failure's diagnosis, or ``"right"``."""
+        return self.failure.diagnosis if self.failure else RIGHT
+
+    def __bool__(self) -> bool:
+        return self.failure is None
+
+    def __str__(self) -> str:
+        if self.failure is None:
+            head = "gradcheck: right"
+        else:
+            head = f"gradcheck: {self.failure.diagnosis} at order {self.failure.order}"
+        return "\n".join([head, *map(str, self.checks)])
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class AdjointReport:
+    """What :func:`~minisn.gradcheck.check_adjoint` found; truthy when the identity holds.
+
+    Args:
+        left: :math:`\\langle f(x), y\\rangle`.
+        right: :math:`\\langle x, f^*(y)\\rangle`.
+        bound: the difference that rounding explains.
+        message: what failed, in words.
+        details: where it failed, entry by entry, from finite differences.
+    """
+
+    left: float
+    right: float
+    bound: float
+    message: str = ""
+    details: Report | None = None
+
+    def __bool__(self) -> bool:
+        return not self.message
+
+    def __str__(self) -> str:
+        sides = (f"<f(x), y> = {self.left:.12g}, <x, f_adj(y)> = {self.right:.12g}, "
+                 f"difference {abs(self.left - self.right):.1e}, rounding {self.bound:.1e}")  # fmt: skip
+        if self:
+            return f"check_adjoint: right; {sides}"
+        text = f"check_adjoint: {self.message}\n  {sides}"
+        return f"{text}\n{self.details}" if self.details is not None else text
+
+    __repr__ = __str__

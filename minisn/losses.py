@@ -1,0 +1,86 @@
+"""Adversarial objectives, each as a loss for D and one for G, both to be minimised.
+
+They take logits: what D returns before any sigmoid.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import ops
+from .tensor import Tensor
+
+
+def standard_d(real: Tensor, fake: Tensor) -> Tensor:
+    r"""Negative log likelihood of telling data from samples.
+
+    .. math:: -E[\log D(x)] - E[\log(1 - D(G(z)))] = E[s(-f(x))] + E[s(f(G(z)))]
+
+    with :math:`D = \mathrm{sigmoid}(f)` and the softplus :math:`s(t) = \log(1 + e^t)`.
+
+    Args:
+        real, fake: f at data and at samples, any shape.
+
+    Source: [M18 Eq. (15)], [M18 Eq. (2)]
+    """
+    return ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake))
+
+
+def standard_g(fake: Tensor) -> Tensor:
+    r"""Non-saturating loss of the generator.
+
+    .. math:: -E[\log D(G(z))] = E[s(-f(G(z)))]
+
+    Source: [M18 Eq. (15)]
+    """
+    return ops.mean(ops.softplus(-fake))
+
+
+def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
+    r"""Hinge loss of the discriminator: only images within the margin count.
+
+    .. math:: -E[\min(0, -1 + D(x))] - E[\min(0, -1 - D(G(z)))]
+
+    Source: [M18 Eq. (16)]
+    """
+    return ops.mean(ops.relu(1.0 - real)) + ops.mean(ops.relu(1.0 + fake))
+
+
+def hinge_g(fake: Tensor) -> Tensor:
+    r"""Loss of the generator that goes with the hinge.
+
+    .. math:: -E[D(G(z))]
+
+    Source: [M18 Eq. (17)]
+    """
+    return -ops.mean(fake)
+
+
+def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
+    r"""Critic's estimate of the Wasserstein distance, with its sign changed.
+
+    .. math:: E[D(G(z))] - E[D(x)]
+
+    Source: [M18 Eq. (29)]
+    """
+    return ops.mean(fake) - ops.mean(real)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A pair of losses.
+
+    Args:
+        d: from logits of data and of samples to D's loss.
+        g: from logits of samples to G's loss.
+    """
+
+    d: Callable[[Tensor, Tensor], Tensor]
+    g: Callable[[Tensor], Tensor]
+
+
+OBJECTIVES = {
+    "standard": Objective(standard_d, standard_g),
+    "hinge": Objective(hinge_d, hinge_g),
+    "wasserstein": Objective(wasserstein_d, hinge_g),
+}
+"""The objectives by name."""

@@ -1,0 +1,115 @@
+"""The paper's networks, at any width.
+
+Source: [M18 Table 3]
+"""
+
+import numpy as np
+
+from .errors import ConfigError
+from .nn import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    LeakyReLU,
+    Linear,
+    Module,
+    ReLU,
+    Reshape,
+    Sequential,
+    Tanh,
+)
+from .regularizers import SpectralNorm
+
+PAPER_WIDTH = 64
+
+
+def cnn_generator(
+    size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH, latent: int = 128
+) -> Sequential:
+    r"""The standard CNN generator: latent vectors to images in (-1, 1).
+
+    Dense to :math:`M_g \times M_g \times 8w`, three transposed convolutions 4x4 of stride 2
+    to 4w, 2w and w channels, one 3x3 convolution and tanh. :math:`M_g` is the size halved
+    three times, rounding down; where that loses a row, the transposed convolution has an
+    output padding of 1, so that any size of at least 8 is hit.
+
+    Deviation: batch normalization and ReLU follow the dense layer too, as in the authors'
+    code; the table names them only after the transposed convolutions.
+
+    Args:
+        size: M, pixels: 28, 32 or 48 for the data sets here.
+        channels: of the images.
+        rng: draws the weights.
+        width: w, 64 in the paper.
+        latent: length of a latent vector, 128 in the paper.
+    Returns:
+        A module from [N, latent] to [N, channels, size, size].
+    Raises:
+        ConfigError: a size below 8.
+
+    Source: [M18 Table 3]
+    """
+    start, *larger = reversed(_halvings(size))
+    layers: list[Module] = [
+        Linear(latent, start * start * 8 * width, rng, bias=False),
+        Reshape(8 * width, start, start),
+        BatchNorm(8 * width),
+        ReLU(),
+    ]
+    now, d_in = start, 8 * width
+    for target, d_out in zip(larger, (4 * width, 2 * width, width), strict=True):
+        layers += [
+            ConvTranspose2d(
+                d_in, d_out, 4, rng, stride=2, padding=1, output_padding=target - 2 * now,
+                bias=False,
+            ),
+            BatchNorm(d_out),
+            ReLU(),
+        ]  # fmt: skip
+        now, d_in = target, d_out
+    layers += [Conv2d(width, channels, 3, rng, padding=1), Tanh()]
+    return Sequential(*layers)
+
+
+def cnn_discriminator(
+    size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
+    reparametrize: SpectralNorm | None = SpectralNorm(),
+) -> Sequential:  # fmt: skip
+    """The standard CNN discriminator: images to one logit each.
+
+    3x3 convolutions of stride 1 and 4x4 ones of stride 2 in turn, to w, w, 2w, 2w, 4w, 4w
+    and 8w channels, leaky ReLU of slope 0.1 after each, and a dense layer to one number.
+
+    Args:
+        size: M, pixels, at least 8.
+        channels: of the images.
+        rng: draws the weights.
+        width: w, 64 in the paper.
+        reparametrize: what is done to every weight; None for nothing.
+    Returns:
+        A module from [N, channels, size, size] to [N, 1].
+
+    Source: [M18 Table 3]
+    """
+    end = _halvings(size)[-1]
+    layers: list[Module] = []
+    d_in = channels
+    for step, factor in enumerate((1, 1, 2, 2, 4, 4, 8)):
+        kernel, stride = (4, 2) if step % 2 else (3, 1)
+        layers += [
+            Conv2d(
+                d_in, factor * width, kernel, rng, stride=stride, padding=1,
+                reparametrize=reparametrize,
+            ),
+            LeakyReLU(0.1),
+        ]  # fmt: skip
+        d_in = factor * width
+    layers += [Reshape(-1), Linear(d_in * end * end, 1, rng, reparametrize=reparametrize)]
+    return Sequential(*layers)
+
+
+def _halvings(size: int) -> list[int]:
+    """The image sizes from M down to the smallest, each half of the last, rounded down."""
+    if size < 8:
+        raise ConfigError(f"images of {size} pixels are too small for Table 3: at least 8")
+    return [size >> k for k in range(4)]

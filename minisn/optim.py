@@ -1,0 +1,134 @@
+"""Optimizers: plain descent (23) and Adam, over one flat buffer."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod, sqrt
+
+from . import kernels
+from .backend import Array, namespace
+from .errors import ShapeError
+from .tensor import Tensor
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    r"""A row of Table 1: step size, decay rates, and D updates per G update.
+
+    Args:
+        rate: :math:`\alpha`.
+        beta1, beta2: decay of the first and second moment.
+        n_dis: updates of D for one of G.
+
+    Source: [M18 Table 1]
+    """
+
+    rate: float
+    beta1: float
+    beta2: float
+    n_dis: int
+
+
+TABLE_1 = {
+    "A": AdamSettings(1e-4, 0.5, 0.9, 5),
+    "B": AdamSettings(1e-4, 0.5, 0.999, 1),
+    "C": AdamSettings(2e-4, 0.5, 0.999, 1),
+    "D": AdamSettings(1e-3, 0.5, 0.9, 5),
+    "E": AdamSettings(1e-3, 0.5, 0.999, 5),
+    "F": AdamSettings(1e-3, 0.9, 0.999, 5),
+}
+"""The paper's six settings by letter [M18 Table 1]."""
+
+
+class _Flat:
+    """Parameters seen as one vector, in which they lie one after another."""
+
+    def __init__(self, parameters: Iterable[Tensor]):
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ShapeError("an optimizer needs at least one parameter, got none")
+
+    def join(self, arrays: Sequence[Array]) -> Array:
+        xp = namespace(arrays[0])
+        return xp.concat([xp.reshape(a, (-1,)) for a in arrays])
+
+    def values(self) -> Array:
+        return self.join([p.array for p in self.parameters])
+
+    def gradients(self, grads: Sequence[Tensor]) -> Array:
+        shapes = [p.shape for p in self.parameters]
+        if [g.shape for g in grads] != shapes:
+            raise ShapeError(
+                f"step: expected one gradient for each of {len(shapes)} parameters, in their "
+                f"order and shapes; got {len(grads)}"
+            )
+        return self.join([g.array for g in grads])
+
+    def assign(self, vector: Array) -> None:
+        xp = namespace(vector)
+        start = 0
+        for p in self.parameters:
+            end = start + prod(p.shape)
+            p.assign(xp.reshape(vector[start:end], p.shape))
+            start = end
+
+
+class SGD:
+    r"""Plain gradient descent.
+
+    .. math:: W \leftarrow W - \alpha\,\nabla_W \ell
+
+    Args:
+        parameters: the tensors to update.
+        rate: :math:`\alpha`.
+
+    Source: [M18 Eq. (23)]
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], rate: float):
+        self._flat = _Flat(parameters)
+        self.rate = rate
+
+    def step(self, grads: Sequence[Tensor]) -> None:
+        """Update every parameter with its gradient, given in the parameters' order."""
+        flat = self._flat
+        flat.assign(flat.values() - self.rate * flat.gradients(grads))
+
+
+class Adam:
+    r"""Adam: descent along a mean gradient, entry by entry in units of its root mean square.
+
+    .. math:: m \leftarrow \beta_1 m + (1-\beta_1) g, \quad v \leftarrow \beta_2 v + (1-\beta_2) g^2,
+              \quad \theta \leftarrow \theta - \alpha
+              \frac{m / (1-\beta_1^t)}{\sqrt{v / (1-\beta_2^t)} + \epsilon}
+
+    Args:
+        parameters: the tensors to update.
+        rate: :math:`\alpha`.
+        beta1, beta2: decay of the first and second moment.
+        eps: keeps the quotient finite.
+
+    Source: [M18 Table 1]; Kingma and Ba (2015)
+    """
+
+    def __init__(
+        self, parameters: Iterable[Tensor], rate: float, beta1: float = 0.5,
+        beta2: float = 0.999, eps: float = 1e-8,
+    ):  # fmt: skip
+        self._flat = _Flat(parameters)
+        self.rate, self.beta1, self.beta2, self.eps = rate, beta1, beta2, eps
+        self.steps = 0
+        values = self._flat.values()
+        self.m = namespace(values).zeros_like(values)
+        self.v = namespace(values).zeros_like(values)
+
+    def step(self, grads: Sequence[Tensor]) -> None:
+        """Update every parameter with its gradient, given in the parameters' order."""
+        g = self._flat.gradients(grads)
+        self.steps += 1
+        root = sqrt(1 - self.beta2**self.steps)
+        theta, self.m, self.v = kernels.of(g).adam(
+            self._flat.values(), g, self.m, self.v,
+            self.rate * root / (1 - self.beta1**self.steps), self.beta1, self.beta2,
+            self.eps * root,
+        )  # fmt: skip
+        self._flat.assign(theta)

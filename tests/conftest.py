@@ -1,0 +1,37 @@
+"""Settings of the whole suite: the same examples on every run, and the kernels to test."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from minisn import use_kernels
+from minisn.errors import ConfigError
+
+settings.register_profile(
+    "minisn",
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    database=None,
+    # the kernels fixture is the same for every example of a test
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("minisn")
+
+
+@pytest.fixture(params=["spec", "array_api", "cpu"])
+def kernel_name(request):
+    """Run the test once under each kernel module."""
+    try:
+        chosen = use_kernels(request.param)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    with chosen:
+        yield request.param
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch on one thread, as an independent oracle."""
+    torch = pytest.importorskip("torch", reason="the oracle PyTorch is not installed")
+    torch.set_num_threads(1)
+    return torch
