@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from . import kernels
 from .config import Config
 from .errors import ConfigError, MinisnError
 
@@ -126,11 +127,9 @@ def _trainer(name: str, config: Config) -> Any:
     images = load(config.data).images
     if name == "minisn":
         return Trainer(config, images)
-    import numba
-
     from .bench_torch import TorchTrainer
 
-    return TorchTrainer(config, scale_images(images), numba.get_num_threads())
+    return TorchTrainer(config, scale_images(images), kernels.threads())
 
 
 if __name__ == "__main__":

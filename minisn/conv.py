@@ -9,6 +9,8 @@ Layout: images [N, C, H, W], weights [d_out, d_in, h, w] as in the paper. With
 one trilinear form, differentiated in each of its three arguments.
 """
 
+# mypy: disable-error-code="has-type"
+# (a rule may name the primitive that it belongs to)
 from collections.abc import Sequence
 
 from . import kernels
@@ -20,11 +22,9 @@ Pair = int | tuple[int, int]
 
 def _adjoint(y, w, like, stride, padding):
     """The transposed convolution that lands on the size of ``like``."""
-    ragged = tuple(
-        size + 2 * p - k - s * (out - 1)
-        for size, out, k, s, p in zip(like.shape[2:], y.shape[2:], w.shape[2:], pair("stride", stride),
-                                      pair("padding", padding), strict=True)
-    )  # fmt: skip
+    stride, padding = pair("stride", stride), pair("padding", padding)
+    sizes = zip(like.shape[2:], y.shape[2:], w.shape[2:], stride, padding, strict=True)
+    ragged = tuple(size + 2 * p - k - s * (out - 1) for size, out, k, s, p in sizes)
     return conv2d_transpose(y, w, stride=stride, padding=padding, output_padding=ragged)
 
 
@@ -127,7 +127,8 @@ def conv2d_weight(x, y, kernel, stride=1, padding=0):
 
     Source: [M18 Alg. 1]
     """
-    stride, padding, kernel = pair("stride", stride), pair("padding", padding), pair("kernel", kernel)
+    stride, padding = pair("stride", stride), pair("padding", padding)
+    kernel = pair("kernel", kernel)
     _check("conv2d_weight", x, y)
     expected = output_size("conv2d_weight", x.shape[2:], kernel, stride, padding)
     if x.shape[0] != y.shape[0] or tuple(y.shape[2:]) != expected:
@@ -146,7 +147,7 @@ def pair(name: str, value: Pair) -> tuple[int, int]:
         raise ShapeError(
             f"{name}: expected a whole number of at least {least}, or two of them, got {value!r}"
         )
-    return both  # type: ignore[return-value]
+    return both
 
 
 def output_size(name: str, size, kernel, stride, padding) -> tuple[int, int]:

@@ -157,7 +157,7 @@ class Weighted(Module):
         self.bias = Tensor(np.zeros(biases, np.float32), requires_grad=True) if biases else None
         self.reparametrize = reparametrize
         if reparametrize:
-            self.state = reparametrize.start(self.weight.array, self.axis, rng)
+            self.state = reparametrize.start(self.weight, self.axis, rng)
 
     def effective_weight(self) -> Tensor:
         r"""Return the weight that the layer computes with: :math:`\bar W`, or W itself."""
@@ -168,7 +168,7 @@ class Weighted(Module):
     def power_step(self) -> None:
         """Advance u and v by one round of power iteration; nothing else ever moves them."""
         if self.reparametrize is not None:
-            self.state = self.reparametrize.step(self.weight.array, self.axis, self.state)
+            self.state = self.reparametrize.step(self.weight, self.axis, self.state)
 
 
 class Linear(Weighted):

@@ -6,6 +6,8 @@ input. Rules are written with the operations of this file, so every gradient can
 be differentiated again. Broadcasting is not undone here: the engine does that.
 """
 
+# mypy: disable-error-code="has-type"
+# (a rule may name the primitive that it belongs to)
 import builtins
 from collections.abc import Sequence
 
@@ -28,7 +30,8 @@ __all__ = [
     "abs", "add", "astype", "avg_pool2d", "broadcast_to", "clip", "concat", "divide", "exp",
     "getitem", "global_sum_pool2d", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul",
     "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "pad", "permute", "power",
-    "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack", "standardize", "subtract", "sum",
+    "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack", "standardize",
+    "standardize_pull", "subtract", "sum",
     "tanh", "transpose", "upsample_nearest2d", "var", "where",
 ]  # fmt: skip
 
@@ -263,12 +266,20 @@ def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     return x.mean(axis, keepdims)
 
 
-def var(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+@primitive(lambda g, y, x, axis, keepdims: _var_rule(g, x, axis))
+def var(x, axis=None, keepdims=False):
     r"""Variance over some axes, or all: the mean square deviation, divided by n.
 
-    .. math:: y = \frac1n \sum_i (x_i - \bar x)^2
+    .. math:: y = \frac1n \sum_i (x_i - \mu)^2, \qquad \bar x_i = \bar y\,\tfrac2n (x_i - \mu)
     """
-    return ((x - x.mean(axis, keepdims=True)) ** 2).mean(axis, keepdims)
+    axes = axes_of(axis, x.ndim, "var")
+    _, y = kernels.of(x).moments(x, axes)
+    return y if keepdims else namespace(x).squeeze(y, axis=axes)
+
+
+def _var_rule(g, x, axis):
+    centred = x - mean(x, axis, keepdims=True)
+    return reshape(g, _kept_shape(x, axis)) * centred * (2.0 * g.size / x.size)
 
 
 def _largest(x, y, axis):
@@ -360,9 +371,7 @@ def _piece(g, inputs, axis, position):
     return g[(slice(None),) * axis + (slice(end - sizes[-1], end),)]
 
 
-@primitive(
-    lambda g, y, *inputs, axis, position: _piece(g, inputs, axis, position), variadic=True
-)
+@primitive(lambda g, y, *inputs, axis, position: _piece(g, inputs, axis, position), variadic=True)
 def _concat(*arrays, axis=0):
     r"""Join tensors along an axis they have.
 
@@ -373,9 +382,7 @@ def _concat(*arrays, axis=0):
         return namespace(arrays[0]).concat(arrays, axis=axis)
     except ValueError:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ShapeError(
-            f"concat: shapes {shapes} differ elsewhere than in axis {axis}"
-        ) from None
+        raise ShapeError(f"concat: shapes {shapes} differ elsewhere than in axis {axis}") from None
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -447,7 +454,9 @@ def _select(x, index):
         xp = namespace(x)
         places = xp.asarray(parts[at[0]])
         if xp.isdtype(places.dtype, "integral"):
-            return xp.take(x, places, axis=at[0])
+            axis = at[0]
+            y = xp.take(x, xp.reshape(places, (-1,)), axis=axis)
+            return xp.reshape(y, (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
     return x[index]
 
 
@@ -466,7 +475,9 @@ def scatter(g, index, shape):
     y = xp.zeros(shape, dtype=g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
     if all(_basic(part) for part in parts):
-        y[parts if any(part is ... for part in parts) else (*parts, ...)] = g
+        kept = tuple(part for part in parts if part is not None)  # new axes are for reading only
+        kept = kept if any(part is ... for part in kept) else (*kept, ...)
+        y[kept] = xp.reshape(g, y[kept].shape)
         return y
     places = _select(xp.reshape(xp.arange(y.size), shape), index)
     return xp.reshape(kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)),
@@ -550,7 +561,30 @@ def standardize(x, axis, eps):
 
 def _standardize_rule(g, y, x, axis, eps):
     spread = sqrt(var(x, axis, keepdims=True) + eps)
-    return (g - mean(g, axis, keepdims=True) - y * mean(g * y, axis, keepdims=True)) / spread
+    return standardize_pull(g, y, spread, axis=axis)
+
+
+@primitive(
+    lambda h, out, g, y, spread, axis: standardize_pull(h, y, spread, axis=axis),
+    lambda h, out, g, y, spread, axis: (
+        -(h * mean(g * y, axis, keepdims=True) + g * mean(h * y, axis, keepdims=True)) / spread),
+    lambda h, out, g, y, spread, axis: -h * out / spread,
+)  # fmt: skip
+def standardize_pull(g, y, spread, axis):
+    r"""Pull a gradient back through standardization: its own adjoint in g.
+
+    .. math:: o = \frac{g - \langle g\rangle - y\,\langle g y\rangle}{s}, \qquad
+              \bar y = -\frac{\bar o\,\langle g y\rangle + g\,\langle\bar o y\rangle}{s}, \quad
+              \bar s = -\bar o\,o / s
+
+    Args:
+        g: gradient of the standardized tensor.
+        y: the standardized tensor.
+        spread: the root of the variance, with size 1 along the axes.
+        axis: the axes that were averaged over.
+    """
+    return kernels.of(g).standardize_pull(
+        g, y, spread, axes_of(axis, g.ndim, "standardize_pull"))  # fmt: skip
 
 
 def avg_pool2d(x: Tensor, size: int = 2) -> Tensor:

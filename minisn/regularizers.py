@@ -33,17 +33,17 @@ class SpectralNorm:
 
     scale: float = 1.0
 
-    def start(self, W: Array, axis: int, rng: np.random.Generator) -> State:
+    def start(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
         """Draw u at random and warm it up, so that the first normalized weight is at norm 1."""
-        u, v = spectral.initial_vectors(spectral.as_matrix(W, axis), rng)
+        u, v = spectral.initial_vectors(W, rng, axis=axis)
         return {"u": u, "v": v}
 
-    def step(self, W: Array, axis: int, state: State) -> State:
+    def step(self, W: Tensor, axis: int, state: State) -> State:
         r"""Make one round of power iteration and return the new state.
 
         Source: [M18 Eq. (20)], [M18 Eq. (21)]
         """
-        u, v, _ = spectral.power_iteration(spectral.as_matrix(W, axis), state["u"], 1)
+        u, v, _ = spectral.power_iteration(W, state["u"], axis=axis)
         return {"u": u, "v": v}
 
     def apply(self, W: Tensor, axis: int, state: State) -> Tensor:

@@ -11,6 +11,8 @@ operations that have rules, a gradient can itself be differentiated, to any orde
 that is the whole of ``create_graph=True``.
 """
 
+# mypy: disable-error-code="has-type"
+# (a rule may name the primitive that it belongs to)
 from __future__ import annotations
 
 import functools
@@ -80,10 +82,7 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data._array
-        if is_array(data):
-            array = namespace(data).asarray(data, copy=True)
-        else:
-            array = np.array(data)
+        array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
         if is_numpy(array) and array.dtype.kind not in "biufc":
             raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
         self._set(array, requires_grad)
@@ -231,8 +230,10 @@ class Tensor:
         return RULES["getitem"](self, index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise GraphError("tensors are not changed in place: build a new one "
-                         "(where, concat, pad), or give a leaf new values with assign()")  # fmt: skip
+        raise GraphError(
+            "tensors are not changed in place: build a new one (where, concat, pad), "
+            "or give a leaf new values with assign()"
+        )
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Sum over axes; see :func:`minisn.tensor.sum`."""

@@ -197,9 +197,7 @@ def test_the_same_graph_gives_the_same_gradient_again():
     with_graph = grad(y, x, create_graph=True)
     for again in (with_graph, grad(y, x)):
         np.testing.assert_array_equal(again.array, first.array)
-    np.testing.assert_array_equal(
-        grad(with_graph.sum(), x).array, grad(with_graph.sum(), x).array
-    )
+    np.testing.assert_array_equal(grad(with_graph.sum(), x).array, grad(with_graph.sum(), x).array)
 
 
 def test_a_gradient_is_recorded_only_when_asked():

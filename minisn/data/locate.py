@@ -55,6 +55,6 @@ def locate(entry: Entry, content: Content, folder: Path) -> Path | None:
         return PACKAGE_FOLDER / content.name
     for place in (folder / entry.name, folder):
         for name in names_of(entry, content):
-            if (place / name).is_file():
+            if os.path.isfile(place / name):  # False, too, where looking is forbidden
                 return place / name
     return None

@@ -19,6 +19,12 @@ EPS = float(np.finfo(np.float64).eps)
 BASE = 2.0**-13
 """First step, in units of the direction: truncation and rounding are both about 1e-10 there."""
 
+SPACINGS = (2.0**-34, 2.0**-25, 2.0**-16, 2.0**-9, 2.0**-5)
+"""Where noise is looked for, in units of the direction: the two finest first."""
+NODES = np.arange(1, 10) + 0.5 * (np.arange(1, 10) * 0.618034 % 1.0)
+RESIDUAL = np.linalg.qr(np.vander(NODES / 10.0, 5), mode="complete")[0][:, 5:].T
+"""Projects values at the nodes on what polynomials of degree 4 cannot be."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -29,24 +35,33 @@ class Difference:
     step: Flat
 
 
-def noise_level(f: Callable[[Flat], Flat], x: Flat, d: Flat) -> Flat:
+def noise_level(
+    f: Callable[[Flat], Flat], x: Flat, d: Flat, spacings: tuple[float, ...] = SPACINGS
+) -> Flat:
     r"""Measure the standard deviation of the rounding noise in each output of f.
 
-    .. math:: \sigma^2 = \frac{1}{\binom{10}{5}} \big\langle (\Delta^5 f)^2 \big\rangle
+    .. math:: \sigma^2 = \frac{1}{9 - 5} \min_{p \in P_4} \sum_{k=1}^{9} (f(x + t_k d) - p(t_k))^2
 
-    Fifth differences at a tiny spacing remove what is smooth in f and leave its noise.
-    Where the spacing is too small to change f (float32 inside), a wider one is taken.
-
-    Source: J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci. Comput. 2011.
+    Over a tiny stretch a polynomial of degree 4 holds all that is smooth in f and leaves its
+    noise; the larger of the two finest stretches counts. Where they are too small to change f
+    (float32 inside), wider ones are taken. The :math:`t_k` are irregular, for rounding at
+    regular ones can be regular too, and many spacings to one side of x, so that a kink at x
+    is no noise. After J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci.
+    Comput. 2011, who take differences of high order at regular points.
     """
-    finest = 2.0**-26 / max(1.0, float(np.max(np.abs(d))))
+    unit = d / max(1.0, float(np.max(np.abs(d))))
     sigma = np.full(f(x).shape, np.nan)
-    for spacing in (finest, finest * 2**7, finest * 2**14):
-        table = np.stack([f(x + k * spacing * d) for k in range(9)])
-        moves = np.count_nonzero(np.diff(table, axis=0), axis=0) >= 6
-        found = np.sqrt(np.mean(np.diff(table, 5, axis=0) ** 2, axis=0) / 252)
-        sigma = np.where(np.isnan(sigma) & moves & np.isfinite(found), found, sigma)
-        if not np.isnan(sigma).any():
+    for spacing in spacings:
+        last = spacing == SPACINGS[-1]
+        shift = 0.0 if last else 32.0
+        table = np.stack([f(x + (shift + t) * spacing * unit) for t in NODES])
+        moves = np.count_nonzero(np.diff(table, axis=0), axis=0) >= (1 if last else 6)
+        found = np.hypot.reduce(RESIDUAL @ (table - table[0]), axis=0) / 2
+        found = np.where(moves & np.isfinite(found), found, np.nan)
+        sigma = np.where(np.isnan(sigma), found, sigma)
+        if spacing == SPACINGS[1]:
+            sigma = np.fmax(sigma, found)
+        if spacing != SPACINGS[0] and not np.isnan(sigma).any():
             break
     return np.nan_to_num(sigma)
 
@@ -140,13 +155,18 @@ def _kinked(even: np.ndarray, odd: np.ndarray, noise: Flat) -> tuple[np.ndarray,
 
 
 def _power(series: np.ndarray, noise: Flat) -> tuple[Flat, np.ndarray]:
-    """Fit series ~ t^p between the two smallest steps, a factor 4 apart, that noise leaves."""
+    """Fit series ~ t^p at the smallest steps, a factor 4 apart, that noise leaves.
+
+    The larger of two successive powers counts: a single outlier makes no kink.
+    """
     with np.errstate(all="ignore"):
         clear = (series[:-1] > 400 * noise + 1e-300) & np.isfinite(series[:-1])
         at = np.where(clear, np.arange(len(series) - 1)[:, None], -1).max(axis=0)
         rows = np.arange(series.shape[1])
         lower = np.fmax(series[at + 1, rows], noise + 1e-300)
         p = np.log(series[at, rows] / lower) / np.log(4.0)
+        before = np.log(series[at - 1, rows] / series[at, rows]) / np.log(4.0)
+        p = np.where(at > 0, np.fmax(p, before), p)
     return np.where(at >= 0, p, np.inf), np.maximum(at, 0)
 
 

@@ -77,6 +77,7 @@ class Check:
 
     def __str__(self) -> str:
         slope = "in rounding" if self.slope is None else f"{self.slope:.2f}"
+        slope = "above 3" if self.slope is not None and self.slope > 3.1 else slope
         if self:
             return (f"  order {self.order}: right; {self.scope}; worst error {self.ratio:.2g} of "
                     f"its estimate; Taylor slope {slope}")  # fmt: skip
@@ -90,7 +91,7 @@ class Check:
                 f"    claimed    {w.claimed:.10g}",
                 f"    numerical  {w.numerical:.10g} ± {w.estimate:.1e} (step {w.step:.1e})",
             ]
-        if self.diagnosis == WRONG:
+        if self.diagnosis == WRONG and self.slope is not None:
             lines += [f"    Taylor     slope {slope} (2 when right, 1 when wrong)"]
         return "\n".join(lines)
 
@@ -109,7 +110,7 @@ class Report:
     @property
     def diagnosis(self) -> str:
         """The first failure's diagnosis, or ``"right"``."""
-        return self.failure.diagnosis if self.failure else RIGHT
+        return RIGHT if self.failure is None else self.failure.diagnosis
 
     def __bool__(self) -> bool:
         return self.failure is None

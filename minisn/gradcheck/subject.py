@@ -163,13 +163,7 @@ class TensorFunction:
 
     def forward(self, xs: list[Tensor]) -> Tensor:
         """Apply fn, and say so if it is not made of Tensors."""
-        fixed = [t if isinstance(t, Tensor) or not is_array(t) else Tensor(t)
-                 for t in self.point.given]  # fmt: skip
-        arguments = self.point.arguments(xs)
-        for i, t in enumerate(fixed):
-            if not isinstance(arguments[i], Tensor):
-                arguments[i] = t
-        y = self.fn(*arguments)
+        y = self.fn(*self.point.arguments(xs))
         if not isinstance(y, Tensor):
             raise DTypeError(
                 f"gradcheck: fn returned {type(y).__name__}, expected one Tensor; for a function "

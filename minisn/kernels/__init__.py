@@ -69,6 +69,12 @@ def one_pool() -> AbstractContextManager:
     return cpu.one_pool() if cpu else nullcontext()
 
 
+def threads() -> int:
+    """How many threads the kernels use; 1 where they have no pool of their own."""
+    cpu = _cpu()
+    return cpu.threads() if cpu else 1
+
+
 @functools.cache
 def _cpu() -> ModuleType | None:
     """Import the Numba kernels at their first use, and do without where Numba is missing."""

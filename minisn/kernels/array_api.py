@@ -122,13 +122,20 @@ def standardize(x: Array, mean: Array, spread: Array) -> Array:
     return (x - mean) / spread
 
 
+def standardize_pull(g: Array, y: Array, spread: Array, axes: tuple[int, ...]) -> Array:
+    """Pull a gradient back through standardization."""
+    xp = namespace(g)
+    mean = xp.mean(g, axis=axes, keepdims=True)
+    return (g - mean - y * xp.mean(g * y, axis=axes, keepdims=True)) / spread
+
+
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place, as products with a matrix of hits."""
     xp = namespace(values)
     y = xp.zeros((size,), dtype=values.dtype)
     block = max(1, 2**22 // max(size, 1))  # the matrix stays within 16 MB
     for start in range(0, values.shape[0], block):
-        part = slice(start, start + block)
+        part = slice(start, min(start + block, values.shape[0]))
         hits = xp.reshape(xp.arange(size), (-1, 1)) == xp.reshape(places[part], (1, -1))
         y = y + xp.astype(hits, values.dtype) @ values[part]
     return y

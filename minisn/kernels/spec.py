@@ -145,6 +145,17 @@ def standardize(x: Array, mean: Array, spread: Array) -> Array:
     )  # fmt: skip
 
 
+def standardize_pull(g: Array, y: Array, spread: Array, axes: tuple[int, ...]) -> Array:
+    r"""Compute :math:`(g - \langle g\rangle - y\,\langle g y\rangle) / s`, means over the axes."""
+    along, _ = moments(_entrywise(lambda a, b: a * b, g, y), axes)
+    mean, _ = moments(g, axes)
+    repeat = namespace(g).broadcast_to
+    return _entrywise(
+        lambda a, b, m, p, s: (a - m - b * p) / s, g, y, repeat(mean, g.shape),
+        repeat(along, g.shape), repeat(spread, g.shape),
+    )  # fmt: skip
+
+
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     r"""Compute :math:`y_j = \sum_{i:\,s(i)=j} g_i` over flat places s."""
     y = namespace(values).zeros((size,), dtype=values.dtype)

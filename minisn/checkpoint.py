@@ -1,0 +1,307 @@
+"""Checkpoints: all that a training run needs to go on, in one file that is never half written.
+
+A file in the safetensors format. Its arrays are the parameters and state of G and D (u, v
+and the running moments of batch normalization included), the averaged generator and Adam's
+moments; its metadata holds, as one line of JSON, the configuration, the counters, the state
+of the random generator and of the stream of data, and a SHA-256 over everything, so that a
+changed bit is found. Loading never runs code from the file.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from . import __version__
+from .backend import Array, to_numpy
+from .config import Config
+from .errors import CheckpointError, ConfigError, NonFiniteError
+from .training import Trainer
+
+FORMAT = 1
+"""Version of the layout of a checkpoint; a reader refuses any other."""
+
+MOST_BYTES = 8 * 2**30
+"""A larger file is not read: the paper's largest networks need a quarter of this."""
+
+_COUNTERS = ("step", "adam_d", "adam_g")
+_KINDS = {
+    "config": dict, "step": int, "seconds": float, "adam_d": int, "adam_g": int,
+    "rng": dict, "data": dict, "minisn": str,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds, found whole.
+
+    Args:
+        path: the file it was read from.
+        config: settings of the run.
+        step: updates of G made.
+        seconds: that the training took until then.
+        adam_d, adam_g: updates that each optimizer made.
+        rng: state of the trainer's bit generator.
+        data: state of the stream of data.
+        minisn: version of the library that wrote it.
+        arrays: by name: ``G/``, ``D/`` and ``average/`` before a network's own names, and
+            ``adam_d/m``, ``adam_d/v``, ``adam_g/m``, ``adam_g/v``.
+    """
+
+    path: Path
+    config: Config
+    step: int
+    seconds: float
+    adam_d: int
+    adam_g: int
+    rng: dict[str, Any]
+    data: dict[str, int]
+    minisn: str
+    arrays: dict[str, np.ndarray]
+
+    def part(self, name: str) -> dict[str, np.ndarray]:
+        """Return the arrays of ``"G"``, ``"D"``, ``"average"``, ``"adam_d"`` or ``"adam_g"``.
+
+        Args:
+            name: of the part; ``"average"`` is empty where the run kept no average.
+        Returns:
+            Arrays by their names in the part, as ``load_state_dict`` of a network takes them.
+        """
+        prefix = f"{name}/"
+        return {n.removeprefix(prefix): a for n, a in self.arrays.items() if n.startswith(prefix)}
+
+
+def save(path: Path, trainer: Trainer, seconds: float) -> None:
+    """Write a checkpoint; whatever happens meanwhile, the path holds the old file or the new.
+
+    Args:
+        path: the file; an older one of that name is replaced.
+        trainer: between two updates.
+        seconds: of training so far.
+    Raises:
+        NonFiniteError: an array holds a NaN or an infinity, which no later run should go on
+            from.
+        CheckpointError: the file cannot be written. In both cases an older file is untouched.
+    """
+    arrays = {name: to_numpy(array) for name, array in _arrays(trainer).items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise NonFiniteError(
+                f"{path} was not written: at step {trainer.step}, {name} holds a NaN or an "
+                "infinity; lower the step sizes and go on from an earlier checkpoint"
+            )
+    facts = {
+        "format": FORMAT,
+        "minisn": __version__,
+        "config": trainer.config.to_dict(),
+        "step": trainer.step,
+        "seconds": float(seconds),
+        "adam_d": trainer.adam_d.steps,
+        "adam_g": trainer.adam_g.steps,
+        "rng": trainer.rng.bit_generator.state,
+        "data": trainer.data.state(),
+    }
+    facts["sha256"] = _digest(facts, arrays)
+    try:
+        replace_file(path, to_bytes(arrays, {"minisn": json.dumps(facts)}))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write the checkpoint {path}: {error.strerror}; an earlier checkpoint there "
+            "is untouched: see to the folder, then resume"
+        ) from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint and prove that it is the one that was written.
+
+    Args:
+        path: the file.
+    Returns:
+        Its content; :func:`restore` puts it into a trainer.
+    Raises:
+        CheckpointError: the file is missing, cut short, altered, of another format, or no
+            checkpoint at all.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise CheckpointError(
+                f"{path} has {size:,} bytes; expected a checkpoint of at most {MOST_BYTES:,}"
+            )
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"cannot read the checkpoint {path}: {reason}") from error
+    except (SafetensorError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint: expected a complete safetensors file of "
+            f"minisn ({error})"
+        ) from error
+    facts = _facts(path, metadata.get("minisn"), arrays)
+    values = {key: _fact(path, facts, key, kind) for key, kind in _KINDS.items()}
+    if not 0 <= values["seconds"] < float("inf") or min(values[key] for key in _COUNTERS) < 0:
+        raise CheckpointError(f"{path}: its counters are out of range; expected numbers from 0")
+    if not all(type(value) is int for value in values["data"].values()):
+        raise CheckpointError(f"{path}: state of the data stream: expected whole numbers")
+    try:
+        config = Config(**values.pop("config"))
+    except (TypeError, ConfigError) as error:
+        raise CheckpointError(f"{path}: its configuration is not one: {error}") from None
+    return Checkpoint(path=path, config=config, arrays=arrays, **values)
+
+
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Put a trainer where the checkpoint was written: all of it, or nothing.
+
+    From there it makes, bit for bit, the updates that the saved one would have made. Its
+    own settings stay: step sizes, steps and the like may differ from the checkpoint's.
+
+    Args:
+        trainer: over the same data, of the same architecture.
+        checkpoint: what :func:`load` returned.
+    Raises:
+        CheckpointError: an array is missing, unknown or of another shape or dtype; or the
+            checkpoint's random generator or data are of another kind. The trainer is as it was.
+    """
+    _check_arrays(trainer, checkpoint)
+    bits = trainer.rng.bit_generator
+    try:
+        type(bits)().state = checkpoint.rng
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected the state of a {type(bits).__name__} bit generator "
+            f"({error})"
+        ) from None
+    try:
+        trainer.data.load_state(checkpoint.data)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    bits.state = checkpoint.rng
+    trainer.G.load_state_dict(checkpoint.part("G"))
+    trainer.D.load_state_dict(checkpoint.part("D"))
+    copied = trainer.xp.array
+    trainer.average = {name: copied(array) for name, array in checkpoint.part("average").items()}
+    for name, adam in (("adam_d", trainer.adam_d), ("adam_g", trainer.adam_g)):
+        moments = checkpoint.part(name)
+        adam.m, adam.v = copied(moments["m"]), copied(moments["v"])
+        adam.steps = getattr(checkpoint, name)
+    trainer.step = checkpoint.step
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give a file new content in one step: a reader, or a kill, meets the old or the new.
+
+    Args:
+        path: the file; it need not exist.
+        content: all its bytes. They are on the disk when this returns.
+    Raises:
+        OSError: the content cannot be written; the old file is untouched.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    with suppress(OSError):  # not every system can flush a folder, and the file is in place
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+# -- the pieces ------------------------------------------------------------------------------
+
+
+def _arrays(trainer: Trainer) -> dict[str, Array]:
+    """Name every array that a trainer carries from one update to the next."""
+    adams = {"adam_d": trainer.adam_d, "adam_g": trainer.adam_g}
+    parts: dict[str, Mapping[str, Array]] = {
+        "G": trainer.G.state_dict(),
+        "D": trainer.D.state_dict(),
+        "average": trainer.average,
+        **{name: {"m": adam.m, "v": adam.v} for name, adam in adams.items()},
+    }
+    return {f"{part}/{name}": a for part, arrays in parts.items() for name, a in arrays.items()}
+
+
+def _digest(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Hash all facts and all arrays, with their names, dtypes and shapes."""
+    known = {key: value for key, value in facts.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _facts(path: Path, text: str | None, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Read the metadata, and hold everything against its digest."""
+    if text is None:
+        raise CheckpointError(
+            f"{path} is a safetensors file, but no checkpoint: it lacks the metadata 'minisn'"
+        )
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: its metadata is not JSON ({error})") from None
+    facts = facts if isinstance(facts, dict) else {}
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {facts.get('format')!r}; this minisn ({__version__}) reads format "
+            f"{FORMAT}: use the version that wrote it ({facts.get('minisn')!r})"
+        )
+    if _digest(facts, arrays) != facts.get("sha256"):
+        raise CheckpointError(
+            f"{path} is damaged: its content does not have the SHA-256 that was written with it; "
+            "go back to a copy"
+        )
+    return facts
+
+
+def _fact(path: Path, facts: Mapping[str, Any], key: str, kind: type) -> Any:
+    if type(facts.get(key)) is not kind:
+        found = f"{facts[key]!r:.60}" if key in facts else "nothing"
+        raise CheckpointError(f"{path}: {key}: expected {kind.__name__}, found {found}")
+    return facts[key]
+
+
+def _check_arrays(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose arrays are not those of the trainer, naming the first."""
+    mine, its = _arrays(trainer), checkpoint.arrays
+    for name in [*mine, *its]:
+        if name not in its:
+            reason = f"it lacks {name}"
+        elif name not in mine:
+            reason = f"it has {name}, which is not expected"
+        elif its[name].shape != tuple(mine[name].shape):
+            expected = list(mine[name].shape)
+            reason = f"{name} has shape {list(its[name].shape)}, expected {expected}"
+        elif str(its[name].dtype) != str(mine[name].dtype):
+            reason = f"{name} is {its[name].dtype}, expected {mine[name].dtype}"
+        else:
+            continue
+        before, now = checkpoint.config.to_dict(), trainer.config.to_dict()
+        changed = [f"{key} = {before[key]}, here {now[key]}" for key in now
+                   if key in ("data", "size", "width", "latent", "average")
+                   and before[key] != now[key]]  # fmt: skip
+        raise CheckpointError(
+            f"{checkpoint.path} belongs to another architecture: {reason}"
+            + (f"; it was written with {'; '.join(changed)}" if changed else "")
+        )

@@ -1,0 +1,82 @@
+"""The command line: what ``minisn`` does when it is typed.
+
+A command imports what it needs when it runs, so that help is quick. A mistake of the
+user's ends with one line on standard error, ``minisn: error: ...``, and exit status 1.
+"""
+
+import errno
+import importlib
+from typing import ClassVar
+
+import click
+
+from .. import __version__
+from ..errors import MinisnError
+
+
+class Failure(click.ClickException):
+    """A mistake to be told in one line, without a traceback."""
+
+    def show(self, file: object = None) -> None:
+        """Print the line on standard error."""
+        click.echo(f"minisn: error: {' '.join(self.message.split())}", err=True)
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when named, and whose errors are one line each."""
+
+    places: ClassVar = {
+        "train": "train",
+        "sample": "look",
+        "spectrum": "look",
+        "report": "look",
+        "presets": "presets",
+        "data": "data",
+        "bench": "bench",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands, in the order in which they are met."""
+        return list(self.places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command, or suggest the nearest."""
+        if cmd_name not in self.places:
+            return None
+        return getattr(importlib.import_module(f".{self.places[cmd_name]}", __name__), cmd_name)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; turn what a user can cause into a line and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except MinisnError as error:
+            raise Failure(str(error)) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise Failure(f"{where}{error.strerror or error}") from None
+        except KeyboardInterrupt:
+            click.echo("minisn: interrupted", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="minisn", message="%(prog)s %(version)s")
+def main() -> None:
+    """Spectral normalization for GANs, from the equations to pictures.
+
+    \b
+    Draw digits, in about five minutes on two cores:
+        minisn train
+    Have a first look, in about a minute:
+        minisn train mnist-tiny
+    See what spectral normalization did to a network:
+        minisn spectrum runs/mnist-1
+
+    \b
+    Complete commands with the Tab key: put one line into your shell's startup file,
+        bash:  eval "$(_MINISN_COMPLETE=bash_source minisn)"
+        zsh:   eval "$(_MINISN_COMPLETE=zsh_source minisn)"
+        fish:  _MINISN_COMPLETE=fish_source minisn | source
+    """

@@ -1,0 +1,37 @@
+"""Arguments and options that several commands take, and what the Tab key completes them to."""
+
+from pathlib import Path
+
+import click
+
+
+def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from ..config import presets
+
+    return [name for name in presets() if name.startswith(incomplete)]
+
+
+def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from ..data import list_datasets
+
+    return [entry.name for entry in list_datasets() if entry.name.startswith(incomplete)]
+
+
+preset_argument = click.argument(
+    "preset", metavar="[PRESET]", required=False, shell_complete=complete_preset
+)
+run_argument = click.argument(
+    "run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False)
+)
+dataset_argument = click.argument("name", metavar="NAME", shell_complete=complete_dataset)
+data_dir_option = click.option(
+    "--data-dir",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the files of complete data sets lie [default: $MINISN_DATA, "
+    "else minisn/data in the user's cache].",
+)
+device_option = click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+    help="Where to compute; cuda needs CuPy.",
+)  # fmt: skip

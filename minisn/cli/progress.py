@@ -1,0 +1,84 @@
+"""What is seen while a network trains."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import click
+from tqdm import tqdm
+
+_FORMAT = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+
+
+class Progress:
+    """A bar with the time left, the losses and the largest norm; plain lines where no one looks.
+
+    Args:
+        step: where training begins.
+        steps: where it ends.
+        seconds: that training took before.
+        minutes: when it ends, if that is sooner.
+    """
+
+    def __init__(self, step: int, steps: int, seconds: float, minutes: float | None):
+        self._first, self._steps = step, steps
+        self._start, self._minutes = seconds, minutes
+        self._norm = ""
+        self._bar = tqdm(total=1.0, bar_format=_FORMAT, dynamic_ncols=True, disable=None)
+
+    def __call__(self, entry: dict[str, Any]) -> None:
+        """Show a line of the log."""
+        if entry.get("norm"):
+            self._norm = f", norms up to {max(entry['norm'].values()):.3f}"
+        if entry["loss_d"] is None:
+            return
+        words = (f"step {entry['step']:,} of {self._steps:,}, loss of D {entry['loss_d']:.3f}, "
+                 f"of G {entry['loss_g']:.3f}{self._norm}")  # fmt: skip
+        if self._bar.disable:
+            if entry.get("norm"):
+                click.echo(words)
+            return
+        self._bar.set_postfix_str(words, refresh=False)
+        self._bar.update(self._done(entry) - self._bar.n)
+
+    def _done(self, entry: dict[str, Any]) -> float:
+        """Tell which part of this call is behind us, 0 to 1."""
+        done = (entry["step"] - self._first) / max(self._steps - self._first, 1)
+        if self._minutes:
+            done = max(done, (entry["seconds"] - self._start) / (60 * self._minutes))
+        return min(done, 1.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+@contextmanager
+def compile_notice() -> Iterator[None]:
+    """Say so, once, when kernels turn out not to be compiled on this machine yet."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            if _compiling():
+                tqdm.write("Compiling the kernels for this machine: once, up to 40 seconds.")
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _compiling() -> bool:
+    """Whether a kernel was not found in Numba's cache on the disk, and so is being compiled."""
+    modules = [m for name, m in sys.modules.copy().items() if name.startswith("minisn.kernels")]
+    counts = [getattr(v, "stats", None) for m in modules for v in vars(m).copy().values()]
+    return any(getattr(count, "cache_misses", None) for count in counts)

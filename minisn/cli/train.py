@@ -1,0 +1,176 @@
+"""``minisn train``: from settings to digits, and a report of how it went."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import complete_dataset, data_dir_option, device_option, preset_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from ..config import Config
+    from ..training import Trainer
+
+_FIXED = ("preset", "config_file", "seed", "data", "out")
+
+
+@click.command()
+@preset_argument
+@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True,
+              help="Change a setting; may be given several times.")  # fmt: skip
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
+              help="Take the settings from a TOML file in place of a preset.")  # fmt: skip
+@click.option("--steps", type=int, help="Updates of G: the setting steps.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True),
+              help="Stop after so many minutes, even if steps are left.")  # fmt: skip
+@click.option("--seed", type=int, help="The setting seed.")
+@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path),
+              help="Folder of the run [default: runs/PRESET-1, -2, ...].")  # fmt: skip
+@click.option("--resume", metavar="RUN", type=click.Path(path_type=Path),
+              help="Go on with the run in this folder.")  # fmt: skip
+@click.option("--data", metavar="NAME", shell_complete=complete_dataset,
+              help="The setting data: see `minisn data list`.")  # fmt: skip
+@data_dir_option
+@device_option
+@click.pass_context
+def train(
+    ctx: click.Context, preset: str | None, settings: tuple[str, ...], config_file: Path | None,
+    steps: int | None, minutes: float | None, seed: int | None, out: Path | None,
+    resume: Path | None, data: str | None, data_dir: Path | None, device: str,
+) -> None:  # fmt: skip
+    """Train a GAN with the settings of PRESET (mnist, if none is named).
+
+    The folder of the run gets the settings, a log, a sheet of samples now and then, always of
+    the same latent vectors, checkpoints, plots, and report.html, whose path is the last line
+    printed. Ctrl-C stops, saves, and says how to go on; so does --minutes.
+
+    \b
+    Examples:
+        minisn train
+        minisn train mnist-tiny --seed 1 --out first-try
+        minisn train --set width=32 --set rate_g=1e-4 --minutes 10
+        minisn train cifar10-small --data cifar10 --data-dir ~/datasets
+        minisn train --resume runs/mnist-1 --steps 5000
+    """
+    from .. import runs
+    from ..config import parse_settings
+    from ..training import Trainer
+
+    changes = parse_settings(list(settings))
+    given = {"steps": steps, "seed": seed, "data": data}
+    changes |= {name: value for name, value in given.items() if value is not None}
+    if resume:
+        _refuse_with_resume(ctx)
+        config = runs.read_config(resume).replace(**changes)
+        _check_steps(resume, config)
+        trainer, seconds = runs.resume(resume, _images(config, data_dir), device, config)
+        return _train(ctx, trainer, resume, seconds, minutes)
+    config, name = _config(preset, config_file)
+    config = config.replace(**changes)
+    trainer = Trainer(config, _images(config, data_dir), device)
+    folder = out or _fresh_folder(name)
+    runs.create_run(folder, config)
+    return _train(ctx, trainer, folder, 0.0, minutes)
+
+
+def _refuse_with_resume(ctx: click.Context) -> None:
+    """A resumed run keeps what it was started with."""
+    for parameter in ctx.command.params:
+        if parameter.name in _FIXED and ctx.params[parameter.name] is not None:
+            raise click.UsageError(
+                f"--resume goes on with the settings of the run; leave out "
+                f"{parameter.opts[-1] if parameter.name != 'preset' else ctx.params['preset']}"
+            )
+
+
+def _check_steps(folder: Path, config: Config) -> None:
+    from ..errors import ConfigError
+
+    made = _saved_step(folder)
+    if config.steps < made:
+        raise ConfigError(f"{folder} has made {made} steps; expected --steps {made} or more, "
+                          f"got {config.steps}")  # fmt: skip
+
+
+def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
+    """Return the settings, and a name for the run."""
+    from ..config import load_config, load_preset
+
+    if preset and (file or preset.endswith(".toml")):
+        raise click.UsageError("name a preset, or a file with --config FILE: one of them")
+    if file:
+        return load_config(file), file.stem
+    return load_preset(preset or "mnist"), preset or "mnist"
+
+
+def _images(config: Config, data_dir: Path | None) -> np.ndarray:
+    from ..data import load
+    from ..errors import ConfigError
+
+    images = load(config.data, data_dir).images
+    height, width = images.shape[2:]
+    if (height, width) != (config.size, config.size):
+        raise ConfigError(
+            f"the images of {config.data} have {height} x {width} pixels, but size = "
+            f"{config.size}; add --set size={height}, or choose other data"
+        )
+    return images
+
+
+def _fresh_folder(name: str) -> Path:
+    taken = [path.name.removeprefix(f"{name}-") for path in Path("runs").glob(f"{name}-*")]
+    return Path("runs") / f"{name}-{1 + max((int(n) for n in taken if n.isdecimal()), default=0)}"
+
+
+def _train(
+    ctx: click.Context, trainer: Trainer, folder: Path, seconds: float, minutes: float | None
+) -> None:
+    """Train, say how it went and how to go on, and write the report."""
+    from .. import runs
+    from ..report import duration, write_report
+    from .progress import Progress, compile_notice
+
+    config, status = trainer.config, 0
+    click.echo(f"{folder}: {config.data}, {config.size} x {config.size}, width {config.width}, "
+               f"{config.objective} loss, steps {trainer.step:,} to {config.steps:,}")  # fmt: skip
+    try:
+        with (
+            compile_notice(),
+            Progress(trainer.step, config.steps, seconds, minutes) as progress,
+        ):
+            seconds = runs.train(trainer, folder, seconds, minutes, progress, _sheets(folder))
+        click.echo(f"{trainer.step:,} steps in {duration(seconds)}.")
+    except KeyboardInterrupt:
+        status, saved = 130, _saved_step(folder)
+        click.echo(f"Stopped; saved at step {saved:,}.")
+    if trainer.step < config.steps:
+        click.echo(f"Go on with: minisn train --resume {shlex.quote(str(folder))}")
+    else:
+        click.echo(f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
+                   f"--steps {2 * config.steps}")  # fmt: skip
+    if not status or saved == trainer.step:  # else a second Ctrl-C broke into an update
+        click.echo(write_report(folder, trainer.D))
+    ctx.exit(status)
+
+
+def _sheets(folder: Path) -> Callable[[int, np.ndarray], None]:
+    """Return what writes a sheet of samples into a run."""
+    from ..plots import save_sheet
+
+    (folder / "samples").mkdir(exist_ok=True)
+    return lambda step, images: save_sheet(folder / "samples" / f"{step:06d}.png", images)
+
+
+def _saved_step(folder: Path) -> int:
+    from ..checkpoint import load
+    from ..runs import CHECKPOINT
+
+    path = folder / CHECKPOINT
+    return load(path).step if path.exists() else 0

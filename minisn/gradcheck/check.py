@@ -1,0 +1,190 @@
+"""The two checks: a gradient against differences, a linear map against its transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..backend import is_array, namespace
+from ..errors import ConfigError, ShapeError
+from ..tensor import Tensor
+from .examine import examine
+from .report import AdjointReport, Check, Report
+from .subject import ArrayFunction, Gradient, Point, Subject, TensorFunction, as_numpy
+from .survey import away_from_zero
+
+
+def gradcheck(
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    order: int = 1,
+    grad: Callable[..., Any] | None = None,
+    vjp: Callable[..., Any] | None = None,
+    full: bool | None = None,
+    seed: int = 0,
+    rng: np.random.Generator | None = None,
+) -> Report:
+    r"""Check a gradient against finite differences, and say what is wrong with it.
+
+    .. math:: \langle\nabla f(x), d\rangle \overset?= \varphi'(0), \qquad
+              |\varphi(t) - \varphi(0) - t\,\langle\nabla f(x), d\rangle| \overset?= O(t^2),
+              \qquad \varphi(t) = f(x + td)
+
+    Each difference comes with an estimate of its own error (two step sizes, Richardson, the
+    measured noise of f); a gradient is right when it lies within. The step sizes adapt
+    where the first ones disagree, so a kink nearby or an odd scale raises no alarm.
+    Everything is computed in float64, whatever the inputs are given in.
+
+    With ``order=2`` the gradient itself is checked as well, as a function of the inputs and
+    of the incoming gradient: the derivatives of :math:`\langle\nabla f, v\rangle` for random
+    v against differences of :math:`\nabla f`. Each order has its own diagnosis.
+
+    Args:
+        fn: the function. Of Tensors, returning a Tensor, it is differentiated by the
+            engine; with ``grad`` or ``vjp`` it is a function of NumPy arrays.
+        inputs: where to check: an array, Tensor or number, or a list or tuple of them.
+            Integers and booleans are passed on unchanged.
+        order: 1, or 2 for the first and the second (functions of Tensors only).
+        grad: ``grad(*inputs)``, the claimed gradient of a scalar ``fn``: an array for each
+            floating-point input. If ``fn`` returns an array, the axes of its shape come first.
+        vjp: in place of ``grad``, a backward written by hand: ``vjp(g, *inputs)`` returns,
+            for each floating-point input, the gradient of :math:`\langle g, f\rangle`.
+        full: compare every entry (True) or random directions (False); None: by size.
+        seed: of the random directions.
+        rng: a generator to draw them from in place of the seed.
+    Returns:
+        A report: truthy when right, and print it when not.
+    Raises:
+        ConfigError: an order or a combination of arguments that cannot be checked.
+        DTypeError: nothing to differentiate, or fn returns something else than asked.
+        ShapeError: the claim's number of arrays or leading axes do not fit.
+    """
+    if order not in (1, 2):
+        raise ConfigError(f"gradcheck: order must be 1 or 2, got {order!r}")
+    if grad is not None and vjp is not None:
+        raise ConfigError("gradcheck: pass grad= or vjp=, not both")
+    claimed = grad is not None or vjp is not None
+    if claimed and order == 2:
+        raise ConfigError(
+            "gradcheck: order 2 needs a function of Tensors; to check a second derivative written "
+            "by hand, pass the first as fn and the second as grad"
+        )
+    rng = np.random.default_rng(seed) if rng is None else rng
+    point = Point(inputs)
+    with np.errstate(all="ignore"):
+        if claimed:
+            return Report((examine(ArrayFunction(fn, point, grad, vjp), 1, full, rng),))
+        subject = TensorFunction(fn, point)
+        checks = [examine(subject, 1, full, rng)]
+        if order == 2:
+            checks.append(_second(subject, full, rng))
+    return Report(tuple(checks))
+
+
+def _second(inner: TensorFunction, full: bool | None, rng: np.random.Generator) -> Check:
+    inner.value(inner.point.x)
+    subject: Subject = Gradient(inner, away_from_zero(rng, inner.shape))
+    return examine(subject, 2, full, rng)
+
+
+def check_adjoint(
+    f: Callable[..., Any],
+    f_adj: Callable[..., Any],
+    x: Any,
+    *,
+    trials: int = 3,
+    seed: int = 0,
+    rng: np.random.Generator | None = None,
+) -> AdjointReport:
+    r"""Test that one linear map is the transpose of another, to rounding.
+
+    .. math:: \langle f(x), y\rangle = \langle x, f^*(y)\rangle
+              \quad\text{for random } x, y
+
+    Args:
+        f: a linear function of one or several arrays.
+        f_adj: its adjoint: from an array of f's output shape to one of each input's shape.
+        x: the shape of f's input, or an array or Tensor like it (its dtype and library are
+            used, not its values); a list of these for several inputs.
+        trials: how many random pairs.
+        seed: of the random pairs.
+        rng: a generator to draw them from in place of the seed.
+    Returns:
+        A report: truthy when the identity holds; otherwise with the reason, and where the
+        two differ, entry by entry, as far as finite differences can tell.
+    Raises:
+        ShapeError: f_adj returns other shapes than f's inputs have.
+    """
+    rng = np.random.default_rng(seed) if rng is None else rng
+    models = x if isinstance(x, list) else [x]
+    report = AdjointReport(0.0, 0.0, 0.0)
+    for _ in range(trials):
+        report = _adjoint_trial(f, f_adj, models, rng)
+        if not report:
+            break
+    return report
+
+
+def _adjoint_trial(f: Callable, f_adj: Callable, models: list, rng: np.random.Generator
+                   ) -> AdjointReport:  # fmt: skip
+    xs = [_random_like(m, rng) for m in models]
+    fx = f(*xs)
+    first = np.array(as_numpy(fx), dtype=np.float64)
+    y = _random_like(fx, rng)
+    pulled = f_adj(y)
+    pulled = list(pulled) if isinstance(pulled, list | tuple) else [pulled]
+    shapes = [as_numpy(p).shape for p in pulled]
+    if shapes != [as_numpy(a).shape for a in xs]:
+        raise ShapeError(f"check_adjoint: f takes shapes {[as_numpy(a).shape for a in xs]}, "
+                         f"f_adj returned {shapes}")  # fmt: skip
+    there, back = [(first, y)], list(zip(xs, pulled, strict=True))
+    left, right = (sum(float(np.vdot(_wide(a), _wide(b))) for a, b in s) for s in (there, back))
+    eps = max(float(np.finfo(as_numpy(a).dtype).eps) for a in (fx, y, *xs, *pulled))
+    size = sum(float(np.linalg.norm(_wide(a)) * np.linalg.norm(_wide(b))) for a, b in there + back)
+    report = AdjointReport(left, right, 32 * eps * size)
+    if not np.array_equal(first, as_numpy(f(*xs)), equal_nan=True):
+        return replace(report, message="f changed state: two calls with the same x differ")
+    if not np.isfinite(left) or not np.isfinite(right):
+        return replace(report, message="non-finite: f or f_adj returned a NaN or an infinity")
+    if abs(left - right) <= report.bound:
+        return report
+    return _explain(report, f, f_adj, xs, first)
+
+
+def _explain(report: AdjointReport, f: Callable, f_adj: Callable, xs: list, fx: np.ndarray
+             ) -> AdjointReport:  # fmt: skip
+    twice = _wide(f(*(_same_kind(2.0 * _wide(a), a) for a in xs)))
+    if not np.allclose(twice, 2.0 * fx, rtol=1e-4, atol=1e-6 * float(np.max(np.abs(fx), initial=0))):
+        return replace(report, message="f is not linear: f(2x) differs from 2 f(x)")
+    details = gradcheck(
+        lambda *arrays: as_numpy(f(*map(_same_kind, arrays, xs))),
+        [_wide(a) for a in xs],
+        vjp=lambda g, *arrays: [as_numpy(p) for p in _several(f_adj(_same_kind(g, xs[0])))],
+    )
+    return replace(report, message="f_adj is not the adjoint of f", details=details)
+
+
+def _several(result: Any) -> list:
+    return list(result) if isinstance(result, list | tuple) else [result]
+
+
+def _wide(a: Any) -> np.ndarray:
+    return as_numpy(a).astype(np.float64)
+
+
+def _random_like(model: Any, rng: np.random.Generator) -> Any:
+    if isinstance(model, tuple):
+        return away_from_zero(rng, model)
+    return _same_kind(away_from_zero(rng, as_numpy(model).shape), model)
+
+
+def _same_kind(values: np.ndarray, model: Any) -> Any:
+    """Make values of the dtype and library of a model, and a Tensor if it is one."""
+    held = model.array if isinstance(model, Tensor) else model
+    xp = namespace(held) if is_array(held) else np
+    array = xp.asarray(values, dtype=held.dtype)
+    return Tensor(array) if isinstance(model, Tensor) else array

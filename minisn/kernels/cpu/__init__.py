@@ -1,0 +1,27 @@
+"""The kernels for NumPy arrays, in Numba.
+
+``pool`` the one pool of threads · ``product`` the matrix product in registers ·
+``convolution`` patches and products, tile by tile · ``entrywise`` one pass over memory.
+"""
+
+from .convolution import conv2d, conv2d_transpose, conv2d_weight
+from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add
+from .normalization import moments, standardize, standardize_pull
+from .pool import one_pool, threads
+from .power import power_iteration
+
+__all__ = [
+    "adam",
+    "conv2d",
+    "conv2d_transpose",
+    "conv2d_weight",
+    "leaky_relu",
+    "leaky_relu_pull",
+    "moments",
+    "one_pool",
+    "power_iteration",
+    "scatter_add",
+    "standardize",
+    "standardize_pull",
+    "threads",
+]

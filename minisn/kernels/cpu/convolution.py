@@ -1,0 +1,167 @@
+"""Convolution as products of patches and filters, tile by tile.
+
+Images are kept channels-last in memory, [N, H, W, C], under the [N, C, H, W] view that
+the rest of the library sees: the patch of a pixel is then a few long runs, and a batch
+of patches is a matrix that is gathered by plain copies. Each thread gathers a tile of
+patches into a buffer of its own and multiplies it while it is in cache. Sums are taken
+in an order that depends on the number of threads only: equal seeds give equal bits.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .pool import in_one_pool, threads
+from .product import multiply
+
+Pair = tuple[int, int]
+Array = np.ndarray
+
+
+def _channels_last(x: Array) -> Array:
+    """Return images as a contiguous [N, H, W, C], without a copy where they are already."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def _filters(w: Array) -> Array:
+    """Return the weight as rows as long as a patch, in the order of its runs."""
+    return np.ascontiguousarray(w.transpose(0, 2, 3, 1)).reshape(len(w), -1)
+
+
+def _tile(rows: int, n_threads: int, width: int) -> int:
+    """Choose how many patches are multiplied at once: a few hundred, even among threads."""
+    return max(1, min(512, -(-rows // n_threads), 1 + (1 << 20) // width))
+
+
+@njit(cache=True, nogil=True)
+def _gather(x, cols, first, last, out, kernel, stride, padding):
+    """Lay the patches of output pixels first..last side by side as rows of cols."""
+    _, h, w, c = x.shape
+    flat = x.reshape(-1)
+    run = kernel[1] * c
+    for m in range(first, last):
+        row = cols[m - first]
+        n, pixel = divmod(m, out[0] * out[1])
+        i, j = divmod(pixel, out[1])
+        left = stride[1] * j - padding[1]
+        lo, hi = max(0, -left) * c, min(kernel[1], w - left) * c
+        for p in range(kernel[0]):
+            r = stride[0] * i + p - padding[0]
+            at = p * run
+            if r < 0 or r >= h:
+                row[at : at + run] = 0
+                continue
+            start = ((n * h + r) * w + left) * c
+            for k in range(lo):
+                row[at + k] = 0
+            for k in range(lo, hi):
+                row[at + k] = flat[start + k]
+            for k in range(hi, run):
+                row[at + k] = 0
+
+
+@njit(cache=True, nogil=True)
+def _spread(cols, x, first, last, out, kernel, stride, padding):
+    """Add the rows of cols to the patches of output pixels first..last: gather's adjoint."""
+    _, h, w, c = x.shape
+    flat = x.reshape(-1)
+    run = kernel[1] * c
+    for m in range(first, last):
+        row = cols[m - first]
+        n, pixel = divmod(m, out[0] * out[1])
+        i, j = divmod(pixel, out[1])
+        left = stride[1] * j - padding[1]
+        lo, hi = max(0, -left) * c, min(kernel[1], w - left) * c
+        for p in range(kernel[0]):
+            r = stride[0] * i + p - padding[0]
+            if r < 0 or r >= h:
+                continue
+            start = ((n * h + r) * w + left) * c
+            at = p * run
+            for k in range(lo, hi):
+                flat[start + k] += row[at + k]
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _conv2d(x, w, y, out, kernel, stride, padding, tile, n_threads):
+    rows = y.shape[0]
+    tiles = -(-rows // tile)
+    for t in prange(n_threads):
+        cols = np.empty((tile, w.shape[0]), x.dtype)
+        for k in range(t * tiles // n_threads, (t + 1) * tiles // n_threads):
+            first, last = k * tile, min((k + 1) * tile, rows)
+            _gather(x, cols, first, last, out, kernel, stride, padding)
+            multiply(cols[: last - first], w, y[first:last], False)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _conv2d_transpose(y, w, x, out, kernel, stride, padding, tile, n_threads):
+    images = x.shape[0]
+    pixels = out[0] * out[1]
+    for t in prange(n_threads):
+        cols = np.empty((tile, w.shape[1]), x.dtype)
+        begin, end = t * images // n_threads * pixels, (t + 1) * images // n_threads * pixels
+        for first in range(begin, end, tile):
+            last = min(first + tile, end)
+            multiply(y[first:last], w, cols[: last - first], False)
+            _spread(cols, x, first, last, out, kernel, stride, padding)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _conv2d_weight(x, y, parts, out, kernel, stride, padding, tile, n_threads):
+    rows = y.shape[0]
+    tiles = -(-rows // tile)
+    for t in prange(n_threads):
+        cols = np.empty((tile, parts.shape[2]), x.dtype)
+        begin = t * tiles // n_threads
+        for k in range(begin, (t + 1) * tiles // n_threads):
+            first, last = k * tile, min((k + 1) * tile, rows)
+            _gather(x, cols, first, last, out, kernel, stride, padding)
+            multiply(y[first:last].T, cols[: last - first], parts[t], k > begin)
+
+
+@in_one_pool
+def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
+    r"""Compute :math:`Y = X_{patches} W^T`, tile by tile."""
+    (n, _, h, width), (d_out, _, *kernel) = x.shape, w.shape
+    out = (
+        (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
+        (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
+    )
+    filters = np.ascontiguousarray(_filters(w).T)
+    y = np.empty((n * out[0] * out[1], d_out), x.dtype)
+    n_threads = threads()
+    tile = _tile(len(y), n_threads, len(filters))
+    _conv2d(_channels_last(x), filters, y, out, tuple(kernel), stride, padding, tile, n_threads)
+    return y.reshape(n, *out, d_out).transpose(0, 3, 1, 2)
+
+
+@in_one_pool
+def conv2d_transpose(
+    y: Array, w: Array, stride: Pair, padding: Pair, output_padding: Pair
+) -> Array:
+    r"""Compute the patches :math:`Y W` and add each to the pixels it came from, tile by tile."""
+    (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
+    size = [
+        s * (m - 1) + k - 2 * a + extra
+        for s, m, k, a, extra in zip(stride, out, kernel, padding, output_padding, strict=True)
+    ]
+    filters = _filters(w)
+    x = np.zeros((n, *size, d_in), y.dtype)
+    rows = _channels_last(y).reshape(-1, d_out)
+    n_threads = threads()
+    tile = _tile(len(rows), n_threads, filters.shape[1])
+    _conv2d_transpose(rows, filters, x, tuple(out), tuple(kernel), stride, padding, tile, n_threads)
+    return x.transpose(0, 3, 1, 2)
+
+
+@in_one_pool
+def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+    r"""Compute :math:`W = Y^T X_{patches}`, each thread over its own rows, then summed in order."""
+    d_in, (_, d_out, *out) = x.shape[1], y.shape
+    rows = _channels_last(y).reshape(-1, d_out)
+    n_threads = threads()
+    tile = _tile(len(rows), n_threads, kernel[0] * kernel[1] * d_in)
+    parts = np.zeros((n_threads, d_out, kernel[0] * kernel[1] * d_in), x.dtype)
+    _conv2d_weight(_channels_last(x), rows, parts, tuple(out), kernel, stride, padding, tile,
+                   n_threads)  # fmt: skip
+    return parts.sum(axis=0).reshape(d_out, *kernel, d_in).transpose(0, 3, 1, 2)

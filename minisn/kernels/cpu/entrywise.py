@@ -1,0 +1,83 @@
+"""Operations that touch every entry once, as one pass over memory in all threads."""
+
+import numpy as np
+from numba import njit, prange
+
+from .pool import in_one_pool
+
+Array = np.ndarray
+
+
+def flat(x: Array, like: Array | None = None) -> tuple[Array, tuple[int, ...]]:
+    """Return the entries in memory order (of ``like``), and the order of axes that this is."""
+    model = x if like is None else like
+    order = tuple(sorted(range(x.ndim), key=lambda axis: -model.strides[axis]))
+    return np.ascontiguousarray(x.transpose(order)).reshape(-1), order
+
+
+def unflat(entries: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
+    """Give entries in memory order their shape back, without moving them."""
+    inverse = tuple(order.index(axis) for axis in range(len(order)))
+    return entries.reshape(tuple(shape[axis] for axis in order)).transpose(inverse)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _leaky_relu(x, slope):
+    y = np.empty_like(x)
+    for i in prange(x.size):
+        y[i] = x[i] if x[i] > 0 else slope * x[i]
+    return y
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _leaky_relu_pull(g, x, slope):
+    y = np.empty_like(g)
+    for i in prange(g.size):
+        y[i] = g[i] if x[i] > 0 else slope * g[i]
+    return y
+
+
+@in_one_pool
+def leaky_relu(x: Array, slope: float) -> Array:
+    """Keep positive entries, scale the others."""
+    entries, order = flat(x)
+    return unflat(_leaky_relu(entries, x.dtype.type(slope)), x.shape, order)
+
+
+@in_one_pool
+def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
+    """Keep g where x is positive, scale it elsewhere."""
+    entries, order = flat(x)
+    y = _leaky_relu_pull(flat(g, like=x)[0], entries, x.dtype.type(slope))
+    return unflat(y, x.shape, order)
+
+
+@njit(cache=True, nogil=True)
+def _scatter_add(values, places, size):
+    y = np.zeros(size, values.dtype)
+    for i in range(values.size):
+        y[places[i]] += values[i]
+    return y
+
+
+def scatter_add(values: Array, places: Array, size: int) -> Array:
+    """Sum the values that go to each place."""
+    return _scatter_add(np.ascontiguousarray(values), np.ascontiguousarray(places), size)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _adam(theta, g, m, v, rate, beta1, beta2, eps):
+    new_theta, new_m, new_v = np.empty_like(theta), np.empty_like(m), np.empty_like(v)
+    one = theta.dtype.type(1)
+    for i in prange(theta.size):
+        new_m[i] = beta1 * m[i] + (one - beta1) * g[i]
+        new_v[i] = beta2 * v[i] + (one - beta2) * g[i] * g[i]
+        new_theta[i] = theta[i] - rate * new_m[i] / (np.sqrt(new_v[i]) + eps)
+    return new_theta, new_m, new_v
+
+
+@in_one_pool
+def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
+    """Make one Adam step on flat arrays; returns the new (theta, m, v)."""
+    number = theta.dtype.type
+    return _adam(theta, g, m, v, number(rate), number(beta1), number(beta2), number(eps))

@@ -1,0 +1,106 @@
+"""Moments over all axes but the channels', and what batch normalization does with them.
+
+Channels lie innermost in memory, so images are rows of channels. Sums are taken in double
+precision, each thread over its own rows, then over the threads in order.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .. import array_api
+from .pool import in_one_pool, threads
+
+Array = np.ndarray
+Axes = tuple[int, ...]
+
+
+def _channel(x: Array, axes: Axes) -> int | None:
+    """Return the one axis that is not averaged over, or None where there is not one."""
+    kept = [a for a in range(x.ndim) if a not in axes]
+    return kept[0] if len(kept) == 1 and x.size else None
+
+
+def _rows(x: Array, channel: int) -> Array:
+    return np.ascontiguousarray(np.moveaxis(x, channel, -1)).reshape(-1, x.shape[channel])
+
+
+def _back(rows: Array, like: Array, channel: int) -> Array:
+    """Give rows of channels the shape of ``like`` back, without moving them."""
+    return np.moveaxis(rows.reshape(np.moveaxis(like, channel, -1).shape), -1, channel)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _sums(x, n_threads):
+    rows, channels = x.shape
+    parts = np.zeros((n_threads, channels))
+    for t in prange(n_threads):
+        for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
+            for c in range(channels):
+                parts[t, c] += x[i, c]
+    return parts.sum(axis=0)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _products(x, y, mean, n_threads):
+    """Sum (x - mean)(y - mean) over the rows."""
+    rows, channels = x.shape
+    parts = np.zeros((n_threads, channels))
+    for t in prange(n_threads):
+        for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
+            for c in range(channels):
+                parts[t, c] += (x[i, c] - mean[c]) * (y[i, c] - mean[c])
+    return parts.sum(axis=0)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _standardize(x, mean, spread, y):
+    for i in prange(x.shape[0]):
+        for c in range(x.shape[1]):
+            y[i, c] = (x[i, c] - mean[c]) / spread[c]
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _standardize_pull(g, y, mean, along, spread, out):
+    for i in prange(g.shape[0]):
+        for c in range(g.shape[1]):
+            out[i, c] = (g[i, c] - mean[c] - y[i, c] * along[c]) / spread[c]
+
+
+@in_one_pool
+def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
+    """Return mean and variance over some axes, which are kept with size 1."""
+    channel = _channel(x, axes)
+    if channel is None:
+        return array_api.moments(x, axes)
+    rows = _rows(x, channel)
+    shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    mean = _sums(rows, threads()) / len(rows)
+    variance = _products(rows, rows, mean, threads()) / len(rows)
+    return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
+
+
+@in_one_pool
+def standardize(x: Array, mean: Array, spread: Array) -> Array:
+    """Subtract the mean and divide by the spread."""
+    channel = _channel(x, tuple(a for a, n in enumerate(mean.shape) if n == 1))
+    if channel is None:
+        return array_api.standardize(x, mean, spread)
+    rows = _rows(x, channel)
+    y = np.empty_like(rows)
+    _standardize(rows, mean.reshape(-1), spread.reshape(-1), y)
+    return _back(y, x, channel)
+
+
+@in_one_pool
+def standardize_pull(g: Array, y: Array, spread: Array, axes: Axes) -> Array:
+    """Pull a gradient back through standardization."""
+    channel = _channel(g, axes)
+    if channel is None:
+        return array_api.standardize_pull(g, y, spread, axes)
+    g_rows, y_rows = _rows(g, channel), _rows(y, channel)
+    zero = np.zeros(g.shape[channel])
+    mean = (_sums(g_rows, threads()) / len(g_rows)).astype(g.dtype)
+    along = (_products(g_rows, y_rows, zero, threads()) / len(g_rows)).astype(g.dtype)
+    out = np.empty_like(g_rows)
+    _standardize_pull(g_rows, y_rows, mean, along, spread.reshape(-1), out)
+    return _back(out, g, channel)

@@ -1,0 +1,40 @@
+"""One pool of threads: Numba's.
+
+A second pool inside BLAS would spin against the first, so BLAS is held to one thread
+while kernels run, and given back what it had after.
+"""
+
+import functools
+import importlib
+import threading
+from contextlib import contextmanager
+
+import numba
+from threadpoolctl import ThreadpoolController
+
+importlib.import_module("scipy.linalg.cython_blas")  # Numba's np.dot goes to SciPy's BLAS
+_blas = ThreadpoolController().select(user_api="blas")
+_one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
+
+
+@contextmanager
+def one_pool():
+    """Hold BLAS to one thread and Numba's pool to one caller, for a while."""
+    with _one_caller, _blas.limit(limits=1):
+        yield
+
+
+def in_one_pool(kernel):
+    """Make a kernel run in :func:`one_pool`."""
+
+    @functools.wraps(kernel)
+    def wrapper(*args):
+        with one_pool():
+            return kernel(*args)
+
+    return wrapper
+
+
+def threads() -> int:
+    """How many threads a kernel uses."""
+    return numba.get_num_threads()

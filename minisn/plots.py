@@ -1,0 +1,248 @@
+"""Pictures of a run: sheets of samples, losses, and what becomes of each layer's norm.
+
+Every plot is a Matplotlib Figure of its own, never pyplot's; Matplotlib is imported when
+the first is drawn. Layers are numbered from 1 in the order of the network, as in the paper.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .checkpoint import replace_file
+from .data import unscale_images
+from .errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 8
+"""Images side by side on a sheet."""
+
+_WIDTH = 5.4  # inches: letters of 11 points stay legible where a telephone shows it small
+_DOTS = 200  # per inch
+_GAP = 255  # white between the images of a sheet
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8000", "#000000")
+
+
+# -- samples ---------------------------------------------------------------------------
+
+
+def sheet(images: np.ndarray, zoom: int = 3) -> np.ndarray:
+    """Lay images out in rows of eight.
+
+    Args:
+        images: in [-1, 1], float, [N, C, H, W]; C is 1 (grey) or 3 (red, green, blue).
+        zoom: pixels of the sheet along each side of an image's pixel.
+    Returns:
+        uint8, [height, width, 3]: the images in order, row by row, a white line of ``zoom``
+        pixels around each.
+    Raises:
+        ShapeError: no images, or another number of axes or channels.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ShapeError(f"sheet: expected at least one image, [N, 1 or 3, H, W], "
+                         f"got shape {list(images.shape)}")  # fmt: skip
+    n, _, height, width = images.shape
+    columns = min(n, COLUMNS)
+    rows = -(-n // columns)
+    pixels = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, 3), _GAP, np.uint8)
+    for k, image in enumerate(unscale_images(images).transpose(0, 2, 3, 1)):
+        row, column = divmod(k, columns)
+        top, left = row * (height + 1) + 1, column * (width + 1) + 1
+        pixels[top : top + height, left : left + width] = image
+    return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+
+def save_sheet(path: Path, images: np.ndarray) -> None:
+    """Write a sheet of images as a PNG file; see :func:`sheet` and :func:`write_file`."""
+    from matplotlib.image import imsave
+
+    file = io.BytesIO()
+    imsave(file, sheet(images), format="png")
+    write_file(path, file.getvalue())
+
+
+# -- plots over the steps ---------------------------------------------------------------------
+
+
+def loss_figure(log: Sequence[Mapping[str, Any]], objective: str) -> Figure:
+    """Plot both losses over the steps, and their running means where there are enough points.
+
+    Args:
+        log: lines with ``step``, ``loss_d`` and ``loss_g`` (None at step 0).
+        objective: its name, for the axis.
+    """
+    figure, axes = _figure("Losses of discriminator and generator", f"loss ({objective})")
+    log = [line for line in log if line["loss_d"] is not None]
+    steps = [line["step"] for line in log]
+    window = len(log) // 20
+    for key, label, color in (
+        ("loss_d", "D: discriminator", "tab:blue"),
+        ("loss_g", "G: generator", "tab:orange"),
+    ):
+        values = np.array([line[key] for line in log], float)
+        smooth = window >= 2
+        axes.plot(steps, values, color=color, alpha=0.35 if smooth else 1, **_marks(steps),
+                  label=None if smooth else label)  # fmt: skip
+        if smooth:
+            mean = np.convolve(values, np.ones(window) / window, "valid")
+            axes.plot(steps[window - 1 :], mean, color=color, linewidth=2,
+                      label=f"{label} (mean of {window})")  # fmt: skip
+    _finish(figure, axes, columns=2)
+    return figure
+
+
+def norm_figure(log: Sequence[Mapping[str, Any]], target: float = 1.0) -> Figure:
+    r"""Plot the spectral norm of each layer's normalized weight over the steps.
+
+    .. math:: \sigma_1(\bar W^l) \quad\text{with}\quad \bar W^l = cW^l / \tilde u^TW^l\tilde v
+
+    Args:
+        log: lines, of which those with ``norm`` (layer to largest singular value) are shown.
+        target: c, drawn as a line.
+
+    Source: [M18 Fig. 9]
+    """
+    figure, axes = _figure("Spectral norm of each normalized weight of D",
+                           r"$\sigma_1(\bar W)$")  # fmt: skip
+    axes.axhline(target, color="0.4", linestyle=(0, (4, 3)), label=f"aim: {target:g}")
+    low, high = _plot_layers(axes, log, "norm")
+    axes.set_ylim(min(low, target) - 0.01 * target, max(high + 0.01 * target, 1.05 * target))
+    axes.ticklabel_format(axis="y", useOffset=False)
+    _finish(figure, axes, columns=5)
+    return figure
+
+
+def sigma_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
+    r"""Plot the estimated spectral norm of each layer's own weight over the steps.
+
+    .. math:: \sigma(W^l) \approx \tilde u^TW^l\tilde v
+
+    Args:
+        log: lines with ``sigma`` (layer to estimate).
+
+    Source: [M18 Eq. (19)]
+    """
+    figure, axes = _figure("Spectral norm of each weight of D, before normalization",
+                           r"$\sigma(W) \approx u^T W v$")  # fmt: skip
+    _, high = _plot_layers(axes, log, "sigma")
+    axes.set_ylim(0, high * 1.05 or 1)
+    _finish(figure, axes, columns=4)
+    return figure
+
+
+def _plot_layers(axes: Axes, log: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float]:
+    """Draw a curve for each layer and return the least and greatest value."""
+    lines = [line for line in log if key in line]
+    steps = [line["step"] for line in lines]
+    layers = list(lines[0][key])
+    table = np.array([[line[key][layer] for line in lines] for layer in layers], float)
+    for k, values in enumerate(table):
+        axes.plot(steps, values, color=_color(k), label=f"layer {k + 1}",
+                  **_marks(steps))  # fmt: skip
+    return float(table.min()), float(table.max())
+
+
+# -- spectra ------------------------------------------------------------------------------------
+
+
+def spectrum_figure(spectra: Mapping[str, np.ndarray]) -> Figure:
+    r"""Plot the squared singular values of each layer's weight, the largest scaled to 1.
+
+    .. math:: \sigma_t(W^l)^2 / \sigma_1(W^l)^2, \qquad t = 1, 2, \dots
+
+    Args:
+        spectra: for each layer its singular values, the largest first.
+
+    Source: [M18 Fig. 3]
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(len(spectra), 4)
+    rows = -(-len(spectra) // columns)
+    figure = Figure(figsize=(_WIDTH, 1.0 + 1.5 * rows), dpi=_DOTS, layout="constrained")
+    figure.suptitle("Squared singular values of each weight of D", fontsize=12)
+    figure.supxlabel("index of the singular value, $t$", fontsize=11)
+    figure.supylabel(r"$\sigma_t^2 / \sigma_1^2$", fontsize=11)
+    for k, values in enumerate(spectra.values()):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        index = np.arange(1, len(values) + 1)
+        scaled = (np.asarray(values, float) / (float(values[0]) or 1.0)) ** 2
+        axes.plot(index, scaled, color=_color(k), **_marks(index))
+        axes.fill_between(index, scaled, color=_color(k), alpha=0.2)
+        axes.set_title(f"layer {k + 1}", fontsize=10)
+        axes.set_ylim(0, 1.05)
+        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"] if k % columns == 0 else [])
+        ticks = sorted({1, len(values)})
+        margin = max(0.04 * len(values), 0.5)
+        axes.set_xlim(1 - margin, len(values) + margin)
+        axes.set_xticks(ticks)
+        _dress(axes)
+    return figure
+
+
+# -- what they share -----------------------------------------------------------------------------
+
+
+def png(figure: Figure) -> bytes:
+    """Render a figure as a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    file = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(file)
+    return file.getvalue()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; free some space there, or choose "
+                        "another place with --out") from error  # fmt: skip
+
+
+def _figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, 4.0), dpi=_DOTS, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=12)
+    axes.set_xlabel("step (updates of G)", fontsize=11)
+    axes.set_ylabel(ylabel, fontsize=11)
+    _dress(axes)
+    return figure, axes
+
+
+def _dress(axes: Axes) -> None:
+    axes.tick_params(labelsize=10)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _finish(figure: Figure, axes: Axes, columns: int) -> None:
+    """Begin at step 0, and put the legend below, where it hides nothing."""
+    axes.set_xlim(left=0, right=1.02 * max(axes.dataLim.x1, 1))
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=10, frameon=False,
+                  handlelength=1.4, columnspacing=1.2)  # fmt: skip
+
+
+def _marks(points: Sequence[Any] | np.ndarray) -> dict[str, Any]:
+    """Show few points as points: one alone would leave no line."""
+    return {"marker": "o", "markersize": 4} if len(points) <= 20 else {}
+
+
+def _color(k: int) -> str:
+    """Return one of eight colours that people with any colour vision tell apart."""
+    return _COLORS[k % len(_COLORS)]

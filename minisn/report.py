@@ -1,0 +1,274 @@
+"""The report of a run: one HTML file that holds its pictures, and asks nothing of a network."""
+
+import base64
+import html
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from . import __version__, plots, runs
+from .backend import to_numpy
+from .config import Config
+from .nn import Module, Weighted
+from .spectral import singular_values
+
+MOST_SHEETS = 6
+"""Sheets shown of a run that has more: the first, the last, and some evenly between."""
+
+Log = Sequence[Mapping[str, Any]]
+
+
+def write_report(folder: Path, discriminator: Module) -> Path:
+    """Draw the plots of a run and write its report.
+
+    Args:
+        folder: of the run; ``plots/*.png`` and ``report.html`` are written there, over older ones.
+        discriminator: as the run left it.
+    Returns:
+        The report's path.
+    Raises:
+        DataError: a file cannot be written, or the log is damaged.
+    """
+    config, log = runs.read_config(folder), runs.read_log(folder)
+    layers = _layers(discriminator)
+    spectra = {name: to_numpy(singular_values(w.weight.array, w.axis)) for name, w in layers}
+    sections = [
+        _summary(config, log),
+        _samples(sheets(folder), config),
+        *_plot_sections(folder / "plots", config, log, spectra),
+        _section("Layers of D", _layer_table(layers, spectra, log)),
+        _commands(folder),
+    ]
+    page = _PAGE.substitute(
+        title=html.escape(f"{folder.resolve().name}: an SNGAN on {config.data}"),
+        style=_STYLE,
+        body="\n".join(sections),
+        version=html.escape(__version__),
+    )
+    path = folder / "report.html"
+    plots.write_file(path, page.encode())
+    return path
+
+
+def sheets(folder: Path) -> list[tuple[int, Path]]:
+    """List the sample sheets of a run: (step, path), the earliest first."""
+    found = (folder / "samples").glob("*.png")
+    return sorted((int(path.stem), path) for path in found if path.stem.isdigit())
+
+
+def _layers(network: Module) -> list[tuple[str, Weighted]]:
+    return [(name, m) for name, m in network.named_modules() if isinstance(m, Weighted)]
+
+
+# -- sections ------------------------------------------------------------------------------------
+
+
+def _summary(config: Config, log: Log) -> str:
+    """What was trained, and how it went, in a few large numbers."""
+    facts = {"steps": f"{0:,} of {config.steps:,}"}
+    if log:
+        last = log[-1]
+        facts = {
+            "steps": f"{last['step']:,} of {config.steps:,}",
+            "time": duration(last["seconds"]),
+        }
+        if last["loss_d"] is not None:
+            facts |= {"loss of D": f"{last['loss_d']:.3f}", "loss of G": f"{last['loss_g']:.3f}"}
+    norms = [line["norm"] for line in log if line.get("norm")]
+    if norms:
+        now = norms[-1].values()
+        facts["norms σ₁(W̄)"] = f"{min(now):.3f} – {max(now):.3f}"
+    cards = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>"
+                    for k, v in facts.items())  # fmt: skip
+    words = (
+        f"A spectrally normalized GAN, trained on <b>{html.escape(config.data)}</b>: images of "
+        f"{config.size} × {config.size} pixels, networks {config.width} channels wide, "
+        f"{html.escape(config.objective)} loss, {config.n_dis} update{'s' * (config.n_dis > 1)} "
+        f"of the discriminator D for each of the generator G."
+    )
+    return f"<p>{words}</p>\n<dl>{cards}</dl>"
+
+
+def _samples(found: list[tuple[int, Path]], config: Config) -> str:
+    """The last samples beside the settings, then how they came about."""
+
+    def shown(index: int) -> str:
+        step, path = found[index]
+        return _figure(path.read_bytes(), f"Samples at step {step}", f"step {step:,}")
+
+    settings = _section("Settings", _table(("setting", "value"), config.to_dict().items()))
+    if not found:
+        return settings
+    newest = _section("Samples", shown(-1))
+    if len(found) == 1:
+        return _side_by_side(newest, settings)
+    chosen = np.unique(np.linspace(0, len(found) - 1, MOST_SHEETS).round().astype(int))
+    return _side_by_side(newest, settings) + _section(
+        "Samples over time",
+        "<p>Always the same latent vectors z: each place shows what becomes of one of them.</p>\n"
+        f'<div class="sheets">{"".join(map(shown, chosen))}</div>',
+    )
+
+
+def _plot_sections(
+    folder: Path, config: Config, log: Log, spectra: Mapping[str, np.ndarray]
+) -> list[str]:
+    """Draw each plot that there are numbers for, keep it as a file, and explain it."""
+    folder.mkdir(exist_ok=True)
+    drawn = []
+    if any(line["loss_d"] is not None for line in log):
+        drawn.append(("losses", plots.loss_figure(log, config.objective), *_LOSSES))
+    if any(line.get("norm") for line in log):
+        drawn.append(("norms", plots.norm_figure(log, config.scale), *_NORMS))
+    if any(line.get("sigma") for line in log):
+        drawn.append(("sigma", plots.sigma_figure(log), *_SIGMA))
+    drawn.append(("spectra", plots.spectrum_figure(spectra), *_SPECTRA))
+    sections = []
+    for name, figure, title, words in drawn:
+        picture = plots.png(figure)
+        plots.write_file(folder / f"{name}.png", picture)
+        sections.append(_section(title, _figure(picture, title, words)))
+    return [_side_by_side(*sections)]
+
+
+def _layer_table(
+    layers: list[tuple[str, Weighted]], spectra: Mapping[str, np.ndarray], log: Log
+) -> str:
+    norms: Mapping[str, float] = next(
+        (line["norm"] for line in reversed(log) if line.get("norm")), {}
+    )
+    rows = []
+    for k, (name, layer) in enumerate(layers, 1):
+        values = spectra[name]
+        stable = float((values**2).sum() / values[0] ** 2) if values[0] else 0.0
+        norm = f"{norms[name]:.4f}" if name in norms else "–"
+        shape = " × ".join(map(str, layer.weight.shape))
+        rows.append((k, type(layer).__name__, shape, f"{values[0]:.4f}", norm, f"{stable:.1f}"))
+    heads = ("layer", "kind", "weight W", "σ₁(W)", "σ₁(W̄)", "stable rank")
+    return _table(heads, rows)
+
+
+def _commands(folder: Path) -> str:
+    run = shlex.quote(str(folder))
+    lines = {
+        "Go on training": f"minisn train --resume {run} --steps N",
+        "Draw new samples": f"minisn sample {run}",
+        "Look at the norms": f"minisn spectrum {run}",
+    }
+    items = (f"<li>{what}: <code>{html.escape(line)}</code></li>" for what, line in lines.items())
+    return _section("Go on from here", f"<ul>{''.join(items)}</ul>")
+
+
+# -- pieces of HTML -------------------------------------------------------------------------
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{html.escape(title)}</h2>\n{body}\n</section>\n" if body else ""
+
+
+def _side_by_side(*sections: str) -> str:
+    return f'<div class="pairs">{"".join(sections)}</div>\n'
+
+
+def _figure(png: bytes, alternative: str, caption: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return (f'<figure><img alt="{html.escape(alternative)}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>")  # fmt: skip
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    def row(cells: Sequence[Any], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells)
+
+    body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    return (f'<div class="wide"><table><thead><tr>{row(heads, "th")}</tr></thead>\n'
+            f"<tbody>{body}</tbody></table></div>")  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Say a time in the two largest units that it fills: ``1 h 02 min``, ``4 min 05 s``."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+_LOSSES = (
+    "Losses",
+    "What D and G minimise, each at its last update. Neither is a measure of how good the samples "
+    "are: each is taken against an opponent that improves as well.",
+)
+_NORMS = (
+    "Norm of each normalized weight",
+    "The largest singular value of the weights that D computes with, by decomposition. Power "
+    "iteration, one round per update, never overestimates a norm, so these lie at the aim or a "
+    "little above it, more so while weights change fast. The form of Figure 9 of Miyato et al. "
+    "(2018).",
+)
+_SIGMA = (
+    "Norm of each weight",
+    "The estimate that each weight is divided by. It is free to drift: only the direction of a "
+    "weight counts.",
+)
+_SPECTRA = (
+    "Singular values",
+    "Squared singular values of each weight, the largest scaled to 1. A broad spectrum uses many "
+    "features of its input, a steep one few. The form of Figure 3 of Miyato et al. (2018).",
+)
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --line: #d9dce0;
+  --paper: #ffffff; --card: #f4f5f7; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e6e9; --soft: #a0a6ad; --line: #3a3f45; --paper: #17191c; --card: #22262a; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem clamp(0.8rem, 3vw, 2rem) 3rem; max-width: 76rem;
+  background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.6rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 0 0 0.5rem; }
+section { margin: 2rem 0 0; }
+p, figcaption { max-width: 52rem; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0.6rem;
+  margin: 1rem 0 0; }
+dl div { background: var(--card); border-radius: 8px; padding: 0.6rem 0.8rem; }
+dt { color: var(--soft); font-size: 0.85rem; }
+dd { margin: 0; font-size: 1.1rem; font-weight: 600; }
+figure { margin: 0; }
+img { display: block; width: 100%; height: auto; border-radius: 6px; }
+figcaption { color: var(--soft); font-size: 0.9rem; margin-top: 0.35rem; }
+.sheets { display: grid; gap: 0.9rem;
+  grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); }
+@media (max-width: 45rem) { .sheets { grid-template-columns: 1fr 1fr; gap: 0.6rem; } }
+.pairs { display: grid; gap: 0 2rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
+th, td { text-align: left; padding: 0.25rem 1.2rem 0.25rem 0; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+th { color: var(--soft); font-weight: 500; }
+ul { padding-left: 1.2rem; }
+code { font: 0.9em ui-monospace, monospace; overflow-wrap: anywhere; }
+footer { margin-top: 2.5rem; color: var(--soft); font-size: 0.85rem; }
+"""
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+<h1>$title</h1>
+$body
+<footer>Written by minisn $version. This file is complete in itself.</footer>
+</body>
+</html>
+""")

@@ -1,0 +1,366 @@
+"""Runs: a folder for each, and the loop that fills it and can be killed at any moment.
+
+``config.toml``             the settings
+``log.jsonl``               one line of JSON for each logged step
+``samples/NNNNNN.png``      sample sheets, drawn by who calls :func:`train`
+``checkpoint.safetensors``  where the run stands
+"""
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from . import spectral
+from .backend import to_numpy
+from .checkpoint import load, replace_file, restore, save
+from .config import Config, load_config
+from .errors import ConfigError, DataError, NonFiniteError
+from .nn import Weighted
+from .tensor import no_grad
+from .training import Losses, Trainer
+
+CONFIG = "config.toml"
+LOG = "log.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+
+SAMPLES = 64
+"""Images on a sample sheet."""
+
+Entry = dict[str, Any]
+"""A line of the log: step, seconds, loss_d and loss_g (None at step 0), sigma, at times norm."""
+
+OnLog = Callable[[Entry], None]
+OnSample = Callable[[int, np.ndarray], None]
+
+
+# -- the folder ------------------------------------------------------------------------------
+
+
+def create_run(folder: Path, config: Config) -> None:
+    """Make the folder of a new run, with its configuration.
+
+    Args:
+        folder: must be empty if it exists; folders above it are made too.
+        config: all settings.
+    Raises:
+        ConfigError: the folder is in use or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(path.name != f"{CONFIG}.part" for path in folder.iterdir()):
+            raise ConfigError(
+                f"{folder} exists and is not empty; go on with the run in it with "
+                f"--resume {folder}, or name another folder with --out"
+            )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the run folder {folder}: {error.strerror}; name another with --out"
+        ) from error
+    _write_config(folder, config)
+
+
+def read_config(folder: Path) -> Config:
+    """Read the settings of a run.
+
+    Raises:
+        ConfigError: there is no run in the folder, or its configuration is damaged.
+    """
+    if not (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} is not the folder of a run: it has no {CONFIG}")
+    return load_config(folder / CONFIG)
+
+
+def read_log(folder: Path) -> list[Entry]:
+    """Read the log of a run; a last line that a kill cut short is left out.
+
+    Returns:
+        The lines in order, none for a run without a log.
+    Raises:
+        DataError: the log cannot be read, or another line is damaged; it is named.
+    """
+    return [entry for entry, _ in _read_lines(folder / LOG)]
+
+
+def _write_config(folder: Path, config: Config) -> None:
+    try:
+        replace_file(folder / CONFIG, tomli_w.dumps(config.to_dict()).encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder / CONFIG}: {error.strerror}") from error
+
+
+def _read_lines(path: Path) -> list[tuple[Entry, bytes]]:
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")  # what follows the last line end is torn
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict) or type(entry.get("step")) is not int:
+            raise DataError(
+                f"{path}, line {number} is damaged: expected a JSON object with a step, got "
+                f"{line[:40]!r}; remove the line, or the file to go on without the earlier log"
+            )
+        entries.append((entry, line + b"\n"))
+    return entries
+
+
+class _Log:
+    """The log of a run, open to be added to; a line is written whole or not at all."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def write(self, entry: Entry) -> None:
+        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        end = self._file.tell()
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise self._error(error) from error
+
+    def sync(self) -> None:
+        """Wait until every line is on the disk, where a checkpoint is to follow it."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _error(self, error: OSError) -> DataError:
+        return DataError(
+            f"cannot write {self.path}: {error.strerror}; the last checkpoint is untouched: "
+            "see to the folder, then resume"
+        )
+
+
+# -- the loop --------------------------------------------------------------------------------
+
+
+def train(
+    trainer: Trainer,
+    folder: Path,
+    seconds: float = 0.0,
+    minutes: float | None = None,
+    on_log: OnLog | None = None,
+    on_sample: OnSample | None = None,
+) -> float:
+    """Train up to the configured number of steps, with a log and checkpoints.
+
+    What is logged, sampled and saved depends on the step alone, so a run in pieces leaves
+    the same log (but for its seconds) and the same samples as a run in one.
+
+    Args:
+        trainer: new, or as :func:`resume` returns it.
+        folder: of the run.
+        seconds: training has taken so far, as :func:`resume` tells.
+        minutes: stop and save after so many in this call, even if steps are left.
+        on_log: is given each line of the log.
+        on_sample: is given a step and images, float32, [64, C, size, size], in (-1, 1); always
+            drawn from the same latent vectors. Called every ``sample_every`` steps, first and
+            last, and where the minutes end.
+    Returns:
+        Seconds of training in all, samples and checkpoints included.
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; the update was finished and a checkpoint
+            saved. A second one does not wait: the last checkpoint is where to resume.
+        NonFiniteError: training has diverged; the step is named. The last checkpoint, from
+            before, is kept.
+        CheckpointError, DataError: a checkpoint or the log cannot be written. The older ones
+            are untouched.
+    """
+    config = trainer.config
+    start = time.perf_counter() - seconds
+    until = seconds + 60 * minutes if minutes is not None else math.inf
+    recorder = _Recorder(trainer, folder / LOG, on_log, on_sample)
+    with _PatientInterrupt() as interrupt:
+        try:
+            if trainer.step == 0:
+                recorder.record(None, seconds)
+            while trainer.step < config.steps:
+                losses = _update(trainer)
+                seconds = time.perf_counter() - start
+                recorder.record(losses, seconds)
+                interrupted, done = interrupt.asked, trainer.step == config.steps
+                stop = interrupted or done or seconds >= until
+                if stop or trainer.step % config.checkpoint_every == 0:
+                    recorder.log.sync()
+                    save(folder / CHECKPOINT, trainer, seconds)
+                if interrupted:
+                    raise KeyboardInterrupt
+                if stop:
+                    recorder.sample()
+                    break
+        finally:
+            recorder.log.close()
+    return seconds
+
+
+def resume(
+    folder: Path, images: np.ndarray, device: str = "cpu", config: Config | None = None
+) -> tuple[Trainer, float]:
+    """Set up a trainer where the last checkpoint of a run was written, or at the start if none.
+
+    Log lines of later steps are removed: they will be written again.
+
+    Args:
+        folder: of the run.
+        images: its data, uint8, [N, C, H, W].
+        device: ``"cpu"`` or ``"cuda"``.
+        config: settings to go on with, kept in the folder; None for those already there.
+    Returns:
+        The trainer, and the seconds that training has taken, both for :func:`train`.
+    Raises:
+        ConfigError: there is no run in the folder.
+        CheckpointError: the checkpoint is damaged, or does not fit the data or the settings.
+        DataError: the log is damaged, or cannot be written. Nothing is changed then.
+    """
+    before = read_config(folder)
+    lines = _read_lines(folder / LOG)
+    trainer, seconds, step = Trainer(config or before, images, device), 0.0, -1
+    if (folder / CHECKPOINT).exists():
+        checkpoint = load(folder / CHECKPOINT)
+        restore(trainer, checkpoint)
+        seconds, step = checkpoint.seconds, checkpoint.step
+    kept = b"".join(line for entry, line in lines if entry["step"] <= step)
+    try:
+        if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
+            replace_file(folder / LOG, kept)
+    except OSError as error:
+        raise DataError(f"cannot write {folder / LOG}: {error.strerror}") from error
+    if config and config != before:
+        _write_config(folder, config)
+    return trainer, seconds
+
+
+def sample_vectors(config: Config) -> np.ndarray:
+    """Draw the latent vectors of a run's sample sheets: always the same.
+
+    Returns:
+        float32, [64, latent], from a generator that nothing else draws from.
+    """
+    own = np.random.SeedSequence(config.seed).spawn(1)[0]
+    return np.random.default_rng(own).standard_normal((SAMPLES, config.latent), np.float32)
+
+
+def _update(trainer: Trainer) -> Losses:
+    try:
+        return trainer.update()
+    except NonFiniteError as error:
+        raise NonFiniteError(f"at step {trainer.step + 1}: {error}") from error
+
+
+class _Recorder:
+    """Writes the log and draws samples, at the steps where they are due."""
+
+    def __init__(
+        self, trainer: Trainer, log: Path, on_log: OnLog | None, on_sample: OnSample | None
+    ):
+        self.trainer, self.on_log, self.on_sample = trainer, on_log, on_sample
+        self.log = _Log(log)
+        self._sampled: int | None = None
+
+    def record(self, losses: Losses | None, seconds: float) -> None:
+        config, step = self.trainer.config, self.trainer.step
+        fully = step % config.sample_every == 0 or step == config.steps
+        if not fully and step % config.log_every:
+            return
+        entry = _entry(self.trainer, losses, seconds, with_norms=fully)
+        self.log.write(entry)
+        if self.on_log:
+            self.on_log(entry)
+        if fully:
+            self.sample()
+
+    def sample(self) -> None:
+        step = self.trainer.step
+        if self.on_sample and self._sampled != step:
+            self.on_sample(step, self.trainer.sample(sample_vectors(self.trainer.config)))
+        self._sampled = step
+
+
+def _entry(trainer: Trainer, losses: Losses | None, seconds: float, with_norms: bool) -> Entry:
+    """Collect a line of the log.
+
+    Source: [M18 App. C.2, Figure 9]
+    """
+    layers = {n: m for n, m in trainer.D.named_modules() if isinstance(m, Weighted)}
+    entry: Entry = {
+        "step": trainer.step,
+        "seconds": seconds,
+        "loss_d": losses and float(losses.d),
+        "loss_g": losses and float(losses.g),
+    }
+    with no_grad():
+        entry["sigma"] = {
+            name: float(spectral.sigma(m.weight, m.state["u"], m.state["v"], m.axis))
+            for name, m in layers.items()
+            if m.state
+        }
+        _check_finite(entry)
+        if with_norms:
+            entry["norm"] = {
+                name: float(to_numpy(spectral.singular_values(m.effective_weight(), m.axis))[0])
+                for name, m in layers.items()
+            }
+    return entry
+
+
+def _check_finite(entry: Entry) -> None:
+    values = {key: entry[key] for key in ("loss_d", "loss_g") if entry[key] is not None}
+    values |= {f"sigma of {name}": value for name, value in entry["sigma"].items()}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"at step {entry['step']}: {name} is {value}: training has diverged; lower the "
+                "step sizes, or change the seed (the last checkpoint is kept as it was)"
+            )
+
+
+class _PatientInterrupt:
+    """Notes the first Ctrl-C instead of raising it; a second one is raised at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "_PatientInterrupt":
+        self._before = signal.getsignal(signal.SIGINT)
+        self._ours = (
+            threading.current_thread() is threading.main_thread()
+            and self._before not in (None, signal.SIG_IGN)
+        )  # fmt: skip
+        if self._ours:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

@@ -1,0 +1,218 @@
+"""Settings: what is refused and how it is said, and that they survive a file."""
+
+import tomllib
+
+import pytest
+import tomli_w
+
+from minisn.config import (
+    NAMES,
+    Config,
+    load_config,
+    load_preset,
+    parse_config,
+    parse_settings,
+    presets,
+)
+from minisn.errors import ConfigError
+
+GOOD = Config(
+    data="mnist-10k", size=28, width=16, latent=128, objective="hinge", scale=1.0,
+    rate_d=4e-4, rate_g=2e-4, beta1=0.5, beta2=0.999, n_dis=1, batch_size=64, average=0.999,
+    steps=100, seed=0, log_every=10, sample_every=50, checkpoint_every=50,
+)  # fmt: skip
+
+COUNTS = ("size", "width", "latent", "n_dis", "batch_size", "steps", "log_every",
+          "sample_every", "checkpoint_every")  # fmt: skip
+
+
+def text(**changes):
+    return tomli_w.dumps({**GOOD.to_dict(), **changes})
+
+
+# --- values -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_count_below_one_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} = {value}: expected at least 1"):
+        GOOD.replace(**{name: value})
+
+
+@pytest.mark.parametrize("name", [*COUNTS, "seed"])
+@pytest.mark.parametrize("value", [2.0, "2", True, None, [2]])
+def test_what_is_no_whole_number_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} = .*expected a whole number, got ") as caught:
+        GOOD.replace(**{name: value})
+    assert type(value).__name__ in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rate_d", "rate_g", "scale", "beta1", "beta2", "average"])
+@pytest.mark.parametrize("value", ["0.5", True, None, [0.5]])
+def test_what_is_no_number_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} = .*expected a number, got "):
+        GOOD.replace(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["rate_d", "rate_g", "scale"])
+@pytest.mark.parametrize("value", [0, 0.0, -1e-4, float("nan")])
+def test_a_rate_that_is_not_above_zero_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} = .*expected more than 0"):
+        GOOD.replace(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["beta1", "beta2", "average"])
+@pytest.mark.parametrize("value", [1, 1.0, -0.1, float("nan"), float("inf")])
+def test_a_decay_outside_of_its_range_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} = .*expected from 0 to below 1"):
+        GOOD.replace(**{name: value})
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ConfigError, match="seed = -1: expected at least 0"):
+        GOOD.replace(seed=-1)
+
+
+def test_texts_are_checked():
+    with pytest.raises(ConfigError, match="data = 3: expected a text in quotes, got int"):
+        GOOD.replace(data=3)
+    with pytest.raises(ConfigError, match=r"'hing': expected one of .*; did you mean 'hinge'\?"):
+        GOOD.replace(objective="hing")
+    with pytest.raises(ConfigError, match="'xyz': expected one of standard, hinge, wasserstein"):
+        GOOD.replace(objective="xyz")
+
+
+def test_a_whole_number_may_stand_for_a_number():
+    config = GOOD.replace(scale=2, beta1=0)
+    assert (type(config.scale), type(config.beta1)) == (float, float)
+    assert config == GOOD.replace(scale=2.0, beta1=0.0)
+
+
+def test_limits_that_are_allowed():
+    assert GOOD.replace(**dict.fromkeys(COUNTS, 1), seed=0, beta1=0.0, average=0.0).size == 1
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(ConfigError, match=r"unknown setting 'widht'; did you mean 'width'\?"):
+        GOOD.replace(widht=3)
+    with pytest.raises(ConfigError, match="unknown setting 'zzz'; known are data, size"):
+        GOOD.replace(zzz=3)
+
+
+def test_a_configuration_does_not_change():
+    with pytest.raises(AttributeError):
+        GOOD.width = 3
+    assert GOOD.replace(width=3).width == 3 and GOOD.width == 16
+
+
+# --- files ------------------------------------------------------------------------------------------
+
+
+def test_settings_survive_a_file_to_the_last_bit(tmp_path):
+    config = GOOD.replace(rate_d=0.1 + 0.2, beta2=1 - 2**-53, scale=1e-300, seed=2**62)
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps(config.to_dict()), "utf-8")
+    assert load_config(path) == config
+    assert list(config.to_dict()) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("width = ", "not valid TOML"),
+        ("width 3", "not valid TOML"),
+        (text(widht=3), r"unknown setting 'widht'; did you mean 'width'\?"),
+        ("width = 3\nsize = 8", "missing: data, latent, objective"),
+        ("", "missing: data, size"),
+        (text(width=0), "width = 0: expected at least 1"),
+        (text(width="3"), "width = '3': expected a whole number, got str"),
+        (text(width={"of": 3}), "expected a whole number, got dict"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault(tmp_path, content, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "nothing", tmp_path, tmp_path / "binary"):
+        with pytest.raises(ConfigError, match="cannot read") as caught:
+            load_config(path)
+        assert str(path) in str(caught.value)
+
+
+# --- presets ----------------------------------------------------------------------------------------
+
+
+def test_the_presets_are_there_and_whole():
+    assert {"mnist", "mnist-tiny", "cifar10-small", "cifar10"} <= set(presets())
+    for name in presets():
+        config = load_preset(name)
+        assert parse_config(tomli_w.dumps(config.to_dict()), name) == config
+
+
+def test_the_paper_s_cnn_is_the_paper_s():
+    config = load_preset("cifar10")
+    assert (config.size, config.width, config.latent, config.batch_size) == (32, 64, 128, 64)
+    # setting C of Table 1
+    assert (config.rate_d, config.rate_g, config.beta1, config.beta2) == (2e-4, 2e-4, 0.5, 0.999)
+    assert config.n_dis == 1
+
+
+@pytest.mark.parametrize("name", ["minst", "mnist-tiney", "cifar"])
+def test_an_unknown_preset_gets_the_nearest(name):
+    nearest = {"minst": "mnist", "mnist-tiney": "mnist-tiny", "cifar": "cifar10"}[name]
+    with pytest.raises(ConfigError, match=rf"unknown preset '{name}'; did you mean '{nearest}'\?"):
+        load_preset(name)
+
+
+@pytest.mark.parametrize("name", ["", "zzz", "../presets/mnist", "mnist.toml/.."])
+def test_what_is_no_preset_is_refused(name):
+    with pytest.raises(ConfigError, match="unknown preset"):
+        load_preset(name)
+
+
+# --- --set ------------------------------------------------------------------------------------------
+
+
+def test_pairs_become_values():
+    pairs = ["width=16", " rate_d = 1e-3 ", "objective=hinge", 'data="mnist-10k"', "scale=1",
+             "average=0.5", "seed=1_000", "objective=a=b"]  # fmt: skip
+    assert parse_settings(pairs) == {
+        "width": 16, "rate_d": 1e-3, "data": "mnist-10k", "scale": 1, "average": 0.5,
+        "seed": 1000, "objective": "a=b",
+    }  # fmt: skip
+    assert parse_settings([]) == {}
+    assert parse_settings(["width=1", "width=2"]) == {"width": 2}
+
+
+@pytest.mark.parametrize("pair", ["width", "=3", "", " = 3", "width 3"])
+def test_what_is_no_pair_is_refused(pair):
+    with pytest.raises(ConfigError, match="expected name=value, for example width=16"):
+        parse_settings([pair])
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("widht=16", r"unknown setting 'widht'; did you mean 'width'\?"),
+        ("width=wide", "width = 'wide': expected a whole number, got str"),
+        ("width=", "width = '': expected a whole number, got str"),
+        ("width=1.5", "width = 1.5: expected a whole number, got float"),
+        ("width=true", "width = True: expected a whole number, got bool"),
+        ("width=3\nseed=4", "expected a whole number, got str"),
+        ("data=2024-01-01", "expected a text in quotes, got date"),
+    ],
+)
+def test_a_pair_with_a_bad_value_is_refused(pair, message):
+    with pytest.raises(ConfigError, match=message):
+        GOOD.replace(**parse_settings([pair]))
+
+
+def test_toml_of_a_configuration_is_flat_and_in_order():
+    assert list(tomllib.loads(text())) == NAMES

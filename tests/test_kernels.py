@@ -1,0 +1,459 @@
+"""Kernels: every module against the specification's loops, and the choice among them."""
+
+import importlib
+import math
+import os
+import subprocess
+import sys
+import threading
+
+import array_api_strict
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.lib.stride_tricks import as_strided
+from test_conv import SEEDS, geometries, left_over, output_shape
+
+from minisn import Tensor, kernels, ops, use_kernels
+from minisn.errors import ConfigError
+from minisn.kernels import array_api, spec
+
+
+@pytest.fixture(params=["spec", "array_api", "cpu"])
+def module(request):
+    try:
+        return importlib.import_module(f"minisn.kernels.{request.param}")
+    except ImportError as error:
+        pytest.skip(f"kernels {request.param!r} cannot be imported: {error}")
+
+
+# -- memory layouts ---------------------------------------------------------------------
+
+
+def _strided(a):
+    room = np.full([2 * n for n in a.shape], 99, a.dtype)
+    view = room[(slice(None, None, 2),) * a.ndim]
+    view[...] = a
+    return view
+
+
+def _backwards(a):
+    flip = (slice(None, None, -1),) * a.ndim
+    return a[flip].copy()[flip]
+
+
+def _read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+LAYOUTS = {
+    "plain": np.copy,
+    "transposed": lambda a: np.ascontiguousarray(a.T).T,
+    "channels last": lambda a: np.moveaxis(np.moveaxis(a, 1 % a.ndim, -1).copy(), -1, 1 % a.ndim),
+    "backwards": _backwards,
+    "strided": _strided,
+    "repeated": lambda a: as_strided(a[:1].copy(), a.shape, (0, *a.strides[1:])),
+    "read-only": _read_only,
+}
+
+
+def test_layouts_are_what_they_say():
+    a = np.arange(16.0).reshape(2, 2, 2, 2)
+    for name, lay in LAYOUTS.items():
+        b = lay(a)
+        assert name == "repeated" or np.array_equal(a, b), name
+        assert b.flags.c_contiguous == (name in ("plain", "read-only")), name
+        assert b.flags.writeable == (name != "read-only"), name
+    assert min(LAYOUTS["backwards"](a).strides) < 0
+    assert LAYOUTS["repeated"](a).strides[0] == 0
+
+
+# -- one drawing of arguments and one bound for each kernel ------------------------------------
+#
+# A bound is in units of the rounding error u: a sum of n products, in any order, is off by at most
+# n u times the sum of absolute values, and both sides may be off by that much.
+
+
+@st.composite
+def convolutions(draw, kernel):
+    geometry = draw(geometries(most=6, deepest=2))
+    x_shape, w_shape, stride, padding = geometry
+    rng = np.random.default_rng(draw(SEEDS))
+    x, w, y = (rng.normal(size=s) for s in (x_shape, w_shape, output_shape(*geometry)))
+    if kernel == "conv2d":
+        return x, w, stride, padding
+    if kernel == "conv2d_transpose":
+        return y, w, stride, padding, left_over(*geometry)
+    return x, y, w_shape[2:], stride, padding
+
+
+def convolution_bound(kernel, a, b, *rest):
+    terms = max(a.size, b.size)
+    return [2 * terms * getattr(spec, kernel)(abs(a), abs(b), *rest)]
+
+
+def small_arrays(count=1, least=1, most=4):
+    shape = hnp.array_shapes(min_dims=least, max_dims=most, max_side=4)
+    return st.builds(
+        lambda shape, seed: tuple(np.random.default_rng(seed).normal(size=(count, *shape))),
+        shape, SEEDS,
+    )  # fmt: skip
+
+
+SLOPES = st.sampled_from([0.0, 0.1, 0.25, 1.5])
+
+
+@st.composite
+def averages(draw):
+    (x,) = draw(small_arrays())
+    axes = draw(st.sets(st.integers(0, x.ndim - 1), min_size=1))
+    return x + draw(st.sampled_from([0.0, 10.0])), tuple(sorted(axes))
+
+
+def moments_bound(x, axes):
+    n = math.prod(x.shape[a] for a in axes)
+    mean = 2 * (n + 1) * abs(x).mean(axis=axes, keepdims=True)
+    # the mean's own error enters the variance squared, the deviations' with three roundings
+    unit = np.finfo(x.dtype).eps
+    variance = x.var(axis=axes, keepdims=True)
+    return [mean, 2 * (n + 5) * variance + 2 * mean**2 * unit]
+
+
+def positive(x, axes):
+    return (0.5 + abs(x[:1]).mean(axis=axes, keepdims=True),)
+
+
+def pull_bound(g, y, spread, axes):
+    def mean(a):
+        return abs(a).mean(axis=axes, keepdims=True)
+
+    terms = math.prod(g.shape[a] for a in axes) + 6
+    return [2 * terms * (abs(g) + mean(g) + abs(y) * mean(g * y)) / spread]
+
+
+@st.composite
+def scattered(draw):
+    size = draw(st.integers(1, 9))
+    places = draw(hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, size - 1)))
+    return np.random.default_rng(draw(SEEDS)).normal(size=places.shape), places, size
+
+
+def scatter_bound(values, places, size):
+    return [2 * np.bincount(places, minlength=size) * spec.scatter_add(abs(values), places, size)]
+
+
+@st.composite
+def adam_steps(draw):
+    theta, g, m, v = draw(small_arrays(4, most=1))
+    rates = st.sampled_from([(2e-4, 0.5, 0.999, 1e-8), (1e-2, 0.0, 0.9, 1e-3)])
+    return (theta, g, m, v * v + 0.01, *draw(rates))
+
+
+def adam_bound(theta, g, m, v, rate, beta1, beta2, eps):
+    most_m = beta1 * abs(m) + (1 - beta1) * abs(g)
+    new_v = beta2 * v + (1 - beta2) * g * g
+    step = rate * most_m / (np.sqrt(new_v) + eps)
+    return [2 * (abs(theta) + 8 * step), 6 * most_m, 8 * new_v]
+
+
+@st.composite
+def iterations(draw):
+    rng = np.random.default_rng(draw(SEEDS))
+    W = rng.normal(size=(draw(st.integers(1, 6)), draw(st.integers(1, 6))))
+    u = rng.normal(size=W.shape[0])
+    return W, u / np.linalg.norm(u), draw(st.integers(1, 4))
+
+
+def iteration_bound(W, u, n):
+    """Follow the error: a product adds k roundings of |W||u|, and division by the norm, twice it.
+
+    All in units of u, to first order.
+    """
+    W, u = W.astype(np.float64), u.astype(np.float64)
+    size, k, error_u = np.linalg.norm(W), sum(W.shape) + 4, 0.0
+    for _ in range(n):
+        v = W.T @ u
+        error_v = 2 * size * (error_u + k) / np.linalg.norm(v)
+        v /= np.linalg.norm(v)
+        u = W @ v
+        error_u = 2 * size * (error_v + k) / np.linalg.norm(u)
+        u /= np.linalg.norm(u)
+    return [2 * error_u, 2 * error_v, 2 * size * (error_u + error_v + 2 * k)]
+
+
+KERNELS = {
+    **{
+        name: (convolutions(name), lambda *args, name=name: convolution_bound(name, *args))
+        for name in ("conv2d", "conv2d_transpose", "conv2d_weight")
+    },
+    "leaky_relu": (
+        st.tuples(small_arrays(), SLOPES).map(lambda t: (*t[0], t[1])),
+        lambda x, slope: [3 * abs(spec.leaky_relu(x, slope))],
+    ),
+    "leaky_relu_pull": (
+        st.tuples(small_arrays(2), SLOPES).map(lambda t: (*t[0], t[1])),
+        lambda g, x, slope: [3 * abs(spec.leaky_relu_pull(g, x, slope))],
+    ),
+    "moments": (averages(), moments_bound),
+    "standardize": (
+        averages().map(lambda t: (t[0], t[0].mean(axis=t[1], keepdims=True), *positive(*t))),
+        lambda x, mean, spread: [4 * (abs(x) + abs(mean)) / spread],
+    ),
+    "standardize_pull": (
+        averages().map(lambda t: (t[0] - 5, np.cos(t[0]), *positive(*t), t[1])), pull_bound
+    ),
+    "scatter_add": (scattered(), scatter_bound),
+    "adam": (adam_steps(), adam_bound),
+    "power_iteration": (iterations(), iteration_bound),
+}  # fmt: skip
+
+
+def public(module):
+    return {name for name, f in vars(module).items()
+            if callable(f) and not name.startswith("_") and name in vars(spec)
+            and getattr(f, "__module__", "").startswith("minisn.kernels")}  # fmt: skip
+
+
+def test_every_module_has_every_kernel_of_the_specification(module):
+    assert public(spec) == set(KERNELS), "a kernel without a test, or a test without a kernel"
+    assert public(module) == public(spec)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", KERNELS)
+@given(data=st.data())
+def test_agrees_with_the_specification(module, name, dtype, data):
+    draw, bound = KERNELS[name]
+    lay = LAYOUTS[data.draw(st.sampled_from(sorted(LAYOUTS)), label="layout")]
+
+    def laid(a):
+        a = a.astype(dtype) if a.dtype == np.float64 else a
+        return lay(a) if a.size else a
+
+    drawn = data.draw(draw, label=name)
+    args = [laid(a) if isinstance(a, np.ndarray) else a for a in drawn]
+    plain = [np.array(a, order="C") if isinstance(a, np.ndarray) else a for a in args]
+
+    def results():
+        found = getattr(module, name)(*args)
+        return found if isinstance(found, tuple) else (found,)
+
+    first, again = results(), results()
+    for a, b in zip(args, plain, strict=True):
+        assert np.array_equal(a, b), "a kernel changed its input"
+    expected = getattr(spec, name)(*plain)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    unit = np.finfo(dtype).eps
+    for a, b, e, size in zip(first, again, expected, bound(*plain), strict=True):
+        assert a.shape == e.shape
+        assert a.dtype == e.dtype == dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), "two calls, two results"
+        assert np.all(np.abs(np.asarray(a, np.float64) - e) <= unit * size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_power_iteration_of_a_zero_matrix(module, dtype):
+    W, u = np.zeros((3, 2), dtype), np.ones(3, dtype)
+    u, v, sigma = module.power_iteration(W, u, 2)
+    assert (u.shape, v.shape, sigma.shape) == ((3,), (2,), ())
+    assert not u.any()
+    assert not v.any()
+    assert sigma == 0
+
+
+def test_power_iteration_finds_the_largest_singular_value(module):
+    rng = np.random.default_rng(0)
+    q, r = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (5, 4))
+    W = (q[:, :4] * [3.0, 1.5, 1.0, 0.5]) @ r
+    u, v, sigma = module.power_iteration(W, rng.normal(size=5), 60)
+    # the ratio of singular values, 2, leaves 2^-60 of what is orthogonal, squared in sigma
+    assert abs(sigma - 3) <= 32 * np.finfo(float).eps
+    assert abs(np.abs(u @ q[:, 0]) - 1) <= 32 * np.finfo(float).eps
+    assert abs(np.abs(v @ r[0]) - 1) <= 32 * np.finfo(float).eps
+
+
+def test_a_training_size_is_worked_in_tiles(module):
+    """Sizes at which kernels cut their work in pieces, against the plain array form."""
+    if module is spec:
+        pytest.skip("the specification's loops would take minutes here")
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(9, 3, 17, 15)), rng.normal(size=(5, 3, 4, 4))
+    y = rng.normal(size=(9, 5, 9, 8))
+    for name, args in (
+        ("conv2d", (x, w, (2, 2), (2, 2))),
+        ("conv2d_transpose", (y, w, (2, 2), (2, 2), (1, 1))),
+        ("conv2d_weight", (x, y, (4, 4), (2, 2), (2, 2))),
+    ):
+        a, b = (getattr(m, name)(*args) for m in (module, array_api))
+        size = getattr(array_api, name)(*map(abs, args[:2]), *args[2:])
+        assert np.all(abs(a - b) <= 2 * 9 * 9 * 8 * np.finfo(float).eps * size), name
+
+
+def test_kernels_may_be_called_from_several_threads(module):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 2, 6, 6)), rng.normal(size=(3, 2, 3, 3))
+    expected = module.conv2d(x, w, (1, 1), (1, 1)).tobytes()
+    found = []
+
+    def work():
+        found.extend(module.conv2d(x, w, (1, 1), (1, 1)).tobytes() for _ in range(5))
+        module.leaky_relu(x, 0.1)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [expected] * 20
+
+
+# -- the choice ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def auto():
+    with use_kernels("auto"):
+        yield
+
+
+def cpu_or_array_api():
+    try:
+        return importlib.import_module("minisn.kernels.cpu")
+    except ImportError:
+        return array_api
+
+
+def test_use_kernels_as_function_and_context(auto):
+    x = np.ones(2)
+    assert kernels.of(x) is cpu_or_array_api()
+    use_kernels("spec")
+    assert kernels.of(x) is spec
+    with use_kernels("array_api"):
+        assert kernels.of(x) is array_api
+        with pytest.raises(ZeroDivisionError), use_kernels("spec"):
+            assert kernels.of(x) is spec
+            raise ZeroDivisionError
+        assert kernels.of(x) is array_api
+    assert kernels.of(x) is spec
+    use_kernels("auto")
+    assert kernels.of(x) is cpu_or_array_api()
+
+
+def test_the_choice_goes_by_the_array(auto):
+    strict = array_api_strict.ones(2)
+    for name in ("auto", "cpu"):
+        if name == "cpu" and cpu_or_array_api() is array_api:
+            continue
+        use_kernels(name)
+        assert kernels.of(np.ones(2, np.float32)) is cpu_or_array_api()
+        assert kernels.of(np.ones(2, int)) is array_api
+        assert kernels.of(np.ones(2, np.float16)) is array_api
+        assert kernels.of(strict) is array_api
+    use_kernels("spec")
+    assert kernels.of(strict) is spec
+
+
+def test_an_unknown_choice_is_refused_and_changes_nothing(auto):
+    use_kernels("spec")
+    with pytest.raises(ConfigError, match="unknown kernels 'gpu'; expected one of auto, spec, arr"):
+        use_kernels("gpu")
+    assert kernels.of(np.ones(2)) is spec
+
+
+def test_operations_use_the_chosen_kernels(auto, monkeypatch):
+    for module in (spec, array_api):
+        monkeypatch.setattr(module, "leaky_relu", lambda x, slope, m=module: x * 0 + id(m))
+    for module in (spec, array_api):
+        with use_kernels(module.__name__.rsplit(".", 1)[-1]):
+            assert ops.relu(Tensor([1.0])).item() == id(module)
+
+
+# -- in other processes: what is imported, and what may be missing -----------------------------
+
+
+def run(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+WITHOUT = """
+import sys
+sys.modules["numba"] = None
+import numpy as np
+import minisn
+from minisn import Tensor, conv, grad, kernels, ops
+x = Tensor(np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4), requires_grad=True)
+w = Tensor(np.ones((1, 2, 3, 3), np.float32), requires_grad=True)
+y = ops.leaky_relu(conv.conv2d(x, w, stride=1, padding=1))
+y = conv.conv2d_transpose(y, w, stride=1, padding=1)[:, :, np.array([0, 0])].sum()
+g = grad(y, [x, w], create_graph=True)
+g2 = grad((g[0] * g[0]).sum() + (g[1] * g[1]).sum(), [x, w])
+assert kernels.of(x.array) is kernels.array_api
+try:
+    minisn.use_kernels("cpu")
+except minisn.errors.ConfigError as error:
+    assert "Numba" in str(error) and "pip install" in str(error), error
+else:
+    raise AssertionError("use_kernels('cpu') without Numba")
+assert "scipy" not in sys.modules
+print([float(t.sum()) for t in (*g, *g2)])
+"""
+
+
+def test_without_numba():
+    with_numba = WITHOUT.partition("assert kernels.of")[0].replace("sys.modules", "{}#")
+    report = "\nprint([float(t.sum()) for t in (*g, *g2)])"
+    without, with_it = (eval(run(code)) for code in (WITHOUT, with_numba + report))
+    # whole numbers, but for the slope: 200 roundings in float32
+    np.testing.assert_allclose(without, with_it, rtol=200 * np.finfo(np.float32).eps)
+
+
+def test_import_is_light_and_fast():
+    code = """
+import sys, time
+start = time.perf_counter()
+import minisn
+print(time.perf_counter() - start)
+heavy = {"numba", "scipy", "matplotlib", "cupy", "click", "torch"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    assert min(float(run(code)) for _ in range(3)) < 0.5
+
+
+def test_import_brings_the_operators():
+    assert run("import minisn; print((minisn.Tensor([1.0]) * 2 @ [3.0]).item())") == "6.0\n"
+
+
+BOUNDS = """
+import numpy as np
+from minisn.kernels import array_api, cpu
+rng = np.random.default_rng(0)
+sizes = [(1, 1, 1, 3), (2, 1, 3, 2), (3, 2, 1, 4), (4, 4, 2, 1), (2, 6, 1, 2), (5, 2, 4, 0)]
+for h, k, s, p in sizes:
+    out = (h + 2 * p - k) // s + 1
+    x, w, y = (rng.normal(size=z) for z in ((2, 2, h, h), (3, 2, k, k), (2, 3, out, out)))
+    extra = h + 2 * p - k - s * (out - 1)
+    for name, args in [
+        ("conv2d", (x, w, (s, s), (p, p))),
+        ("conv2d_transpose", (y, w, (s, s), (p, p), (extra, extra))),
+        ("conv2d_weight", (x, y, (k, k), (s, s), (p, p))),
+    ]:
+        a, b = (getattr(m, name)(*args) for m in (cpu, array_api))
+        assert np.allclose(a, b), (name, h, k, s, p)
+"""
+
+
+def test_compiled_kernels_stay_inside_their_arrays():
+    """Run the compiled kernels as plain Python, where NumPy checks every index."""
+    if cpu_or_array_api() is array_api:
+        pytest.skip("kernels 'cpu' need Numba, which is not installed")
+    run(BOUNDS, NUMBA_DISABLE_JIT="1")

@@ -1,0 +1,410 @@
+"""Algorithm 1: what one update does, what it leaves alone, and that PyTorch agrees."""
+
+import gc
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minisn.config import Config
+from minisn.data import load
+from minisn.errors import ConfigError, NonFiniteError
+from minisn.nn import BatchNorm, Weighted, power_step
+from minisn.optim import Adam
+from minisn.regularizers import SpectralNorm
+from minisn.tensor import RULES, Tensor, no_grad
+from minisn.training import Trainer
+
+TINY = Config(
+    data="mnist-10k", size=28, width=2, latent=8, objective="hinge", scale=1.0,
+    rate_d=1e-3, rate_g=5e-4, beta1=0.5, beta2=0.999, n_dis=2, batch_size=8, average=0.9,
+    steps=10, seed=3, log_every=1, sample_every=5, checkpoint_every=5,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("mnist-10k").images
+
+
+def layers(network):
+    return [module for _, module in network.named_modules() if isinstance(module, Weighted)]
+
+
+def bits(arrays):
+    return {name: array.tobytes() for name, array in arrays.items()}
+
+
+def vectors(network):
+    """u and v of every layer, as bits."""
+    return [bits(layer.state) for layer in layers(network)]
+
+
+# --- what an update does ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_dis", [1, 3])
+def test_one_power_step_for_each_update_of_d_and_none_elsewhere(digits, monkeypatch, n_dis):
+    trainer = Trainer(TINY.replace(n_dis=n_dis), digits)
+    events = recorded_events(trainer, monkeypatch)
+    trainer.update()
+    # all 8 layers step, then D is updated; nothing steps for G
+    assert events == (["power step"] * 8 + ["D updated"]) * n_dis + ["G updated"]
+
+
+def recorded_events(trainer, monkeypatch):
+    events = []
+    step = SpectralNorm.step
+    monkeypatch.setattr(SpectralNorm, "step", lambda *a: (events.append("power step"), step(*a))[1])
+    for name, adam in (("D", trainer.adam_d), ("G", trainer.adam_g)):
+        monkeypatch.setattr(adam, "step", noted(events, f"{name} updated", adam.step))
+    return events
+
+
+def noted(events, event, function):
+    def wrapper(*args):
+        events.append(event)
+        return function(*args)
+
+    return wrapper
+
+
+def test_the_power_step_moves_u_and_v_by_one_round(digits):
+    trainer = Trainer(TINY.replace(n_dis=1), digits)
+    W = [layer.weight.numpy().reshape(layer.weight.shape[0], -1) for layer in layers(trainer.D)]
+    before = [layer.state["u"] for layer in layers(trainer.D)]
+    trainer.update()
+    for layer, matrix, u in zip(layers(trainer.D), W, before, strict=True):
+        v = matrix.T @ u
+        v /= np.linalg.norm(v)
+        after = matrix @ v
+        after /= np.linalg.norm(after)
+        # one round on the weights before Adam's step; float32 rounding of short sums
+        np.testing.assert_allclose(layer.state["v"], v, rtol=0, atol=2e-6)
+        np.testing.assert_allclose(layer.state["u"], after, rtol=0, atol=2e-6)
+
+
+def test_nothing_but_a_power_step_moves_u_and_v(digits):
+    trainer = Trainer(TINY, digits)
+    trainer.update()
+    before = vectors(trainer.D)
+    trainer.sample(np.zeros((2, TINY.latent), np.float32))
+    for on in (True, False):
+        trainer.D.train(on)(trainer.next_batch())
+    for layer in layers(trainer.D):
+        assert layer.effective_weight().shape == layer.weight.shape
+    assert vectors(trainer.D) == before
+    power_step(trainer.D)
+    assert vectors(trainer.D) != before
+
+
+def test_sampling_changes_nothing(digits):
+    trainer = Trainer(TINY, digits)
+    trainer.update()
+    before = state(trainer)
+    images = trainer.sample(np.ones((3, TINY.latent), np.float32))
+    assert images.shape == (3, 1, 28, 28) and images.dtype == np.float32
+    assert state(trainer) == before
+    assert all(module.training for _, module in trainer.G.named_modules())
+
+
+def state(trainer):
+    return (
+        bits(trainer.G.state_dict()), bits(trainer.D.state_dict()), bits(trainer.average),
+        trainer.adam_d.m.tobytes(), trainer.adam_g.v.tobytes(), trainer.step,
+        trainer.rng.bit_generator.state, trainer.data.state(),
+    )  # fmt: skip
+
+
+def test_d_s_weights_get_no_gradient_in_g_s_step(digits, monkeypatch):
+    trainer = Trainer(TINY.replace(n_dis=1), digits)
+    rule, shapes = RULES["conv2d_weight"], {"D": [], "G": []}
+    compute, now = rule.forward, ["D"]
+
+    def counted(*args, **settings):
+        result = compute(*args, **settings)
+        shapes[now[0]].append(tuple(result.shape))
+        return result
+
+    def d_updated(*args):
+        now[0] = "G"
+        return step(*args)
+
+    step = trainer.adam_d.step
+    monkeypatch.setattr(rule, "forward", counted)
+    monkeypatch.setattr(trainer.adam_d, "step", d_updated)
+    trainer.update()
+    of_d, of_g = (
+        sorted(m.weight.shape for m in layers(network) if m.weight.ndim == 4)
+        for network in (trainer.D, trainer.G)
+    )
+    assert (len(of_d), len(of_g)) == (7, 4) and not set(of_d) & set(of_g)
+    assert set(shapes["D"]) == set(of_d)
+    assert sorted(shapes["G"]) == of_g
+
+
+@pytest.mark.parametrize("network", ["D", "G"])
+def test_each_step_updates_its_own_network_only(digits, monkeypatch, network):
+    trainer = Trainer(TINY, digits)
+    other = {"D": trainer.adam_g, "G": trainer.adam_d}[network]
+    monkeypatch.setattr(other, "step", lambda grads: None)
+    before = {name: getattr(trainer, name).named_parameters() for name in "DG"}
+    before = {k: {n: p.numpy() for n, p in v.items()} for k, v in before.items()}
+    trainer.update()
+    for name in "DG":
+        for path, p in getattr(trainer, name).named_parameters().items():
+            assert np.array_equal(p.numpy(), before[name][path]) == (name != network), path
+
+
+def test_the_average_follows_g(digits):
+    config = TINY.replace(average=0.9)
+    trainer, expected = Trainer(config, digits), None
+    for step in range(3):
+        before = dict(trainer.average)
+        trainer.update()
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, now in trainer.G.state_dict().items():
+            expected = decay * before[name] + (1 - decay) * now
+            np.testing.assert_allclose(trainer.average[name], expected, rtol=1e-6, atol=1e-12)
+    assert any(name.endswith("running_var") for name in trainer.average)
+    z = np.ones((2, TINY.latent), np.float32)
+    averaged = trainer.sample(z)
+    trainer.G.load_state_dict(trainer.average)
+    with no_grad():
+        np.testing.assert_array_equal(averaged, trainer.G.eval()(Tensor(z)).numpy())
+
+
+def test_without_an_average_g_itself_draws(digits):
+    trainer = Trainer(TINY.replace(average=0.0), digits)
+    trainer.update()
+    assert trainer.average == {}
+    z = np.ones((2, TINY.latent), np.float32)
+    with no_grad():
+        np.testing.assert_array_equal(trainer.sample(z), trainer.G.eval()(Tensor(z)).numpy())
+
+
+@pytest.mark.parametrize("objective", ["standard", "hinge", "wasserstein"])
+def test_every_objective_trains(digits, objective):
+    trainer = Trainer(TINY.replace(objective=objective), digits)
+    losses = trainer.update()
+    assert np.isfinite(losses.d) and np.isfinite(losses.g)
+    assert losses.d.shape == losses.g.shape == () and trainer.step == 1
+    assert (trainer.adam_d.steps, trainer.adam_g.steps) == (2, 1)
+
+
+def test_real_images_come_scaled_and_in_the_stream_s_order(digits):
+    trainer = Trainer(TINY, digits)
+    batch = trainer.next_batch()
+    order = np.random.default_rng((TINY.seed, 0)).permutation(len(digits))[:8]
+    assert batch.dtype == np.float32
+    np.testing.assert_allclose(batch.numpy(), digits[order] / 127.5 - 1, atol=1e-6)
+
+
+# --- promises ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "scale"), [(4, 1.0), (16, 1.0), (64, 1.0), (8, 2.0)])
+def test_the_first_normalized_weights_have_their_norm_within_a_hundredth(digits, width, scale):
+    trainer = Trainer(TINY.replace(width=width, scale=scale), digits)
+    for layer in layers(trainer.D):
+        W_bar = layer.effective_weight().numpy().astype(np.float64)
+        norm = np.linalg.svd(W_bar.reshape(len(W_bar), -1), compute_uv=False)[0] / scale
+        assert 1 - 1e-6 <= norm <= 1.01  # u'Wv is never above the norm, but for rounding
+
+
+def test_equal_seeds_give_equal_bits(digits):
+    first, second = Trainer(TINY, digits), Trainer(TINY, digits)
+    other = Trainer(TINY.replace(seed=4), digits)
+    for _ in range(3):
+        a, b, c = first.update(), second.update(), other.update()
+        assert (a.d, a.g) == (b.d, b.g) != (c.d, c.g)
+    assert state(first) == state(second) != state(other)
+
+
+def test_memory_stays_flat_with_the_garbage_collector_off(digits):
+    trainer = Trainer(TINY, digits)
+    resident_first = traced_first = None
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for step in range(120):
+            trainer.update()
+            if step == 19:
+                traced_first, resident_first = tracemalloc.get_traced_memory()[0], resident()
+        traced = tracemalloc.get_traced_memory()[0] - traced_first
+        grown = resident() - resident_first
+        garbage = gc.collect()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    # one graph of an update left behind would be over 2 MB, a hundred of them over 200 MB
+    assert traced < 100_000
+    assert grown < 20_000_000
+    assert garbage == 0
+
+
+def resident():
+    """Bytes of this process in memory, those that compiled code allocated included."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else 0
+
+
+# --- what cannot be trained -------------------------------------------------------------------------
+
+
+def test_a_nan_weight_is_named_by_its_layer(digits):
+    trainer = Trainer(TINY, digits)
+    layer = layers(trainer.D)[1]
+    layer.weight.assign(np.full_like(layer.weight.numpy(), np.nan))
+    with pytest.raises(NonFiniteError, match=r"layers\.2: .*NaN"):
+        trainer.update()
+
+
+def test_fewer_images_than_a_batch_are_refused(digits):
+    with pytest.raises(ConfigError, match="batch_size is 8, but there are only 3"):
+        Trainer(TINY, digits[:3])
+
+
+def test_an_unknown_device_is_refused(digits):
+    with pytest.raises(ConfigError, match="unknown device 'tpu'"):
+        Trainer(TINY, digits, device="tpu")
+
+
+# --- PyTorch ----------------------------------------------------------------------------------------
+
+
+class Recorded(Trainer):
+    """A trainer in any floating-point type that remembers what it was fed."""
+
+    def __init__(self, config, images, dtype):
+        super().__init__(config, images)
+        self.dtype, self.fed = dtype, {"real": [], "z": []}
+        self.G.to(dtype=dtype)
+        self.D.to(dtype=dtype)
+        betas = (config.beta1, config.beta2)
+        self.adam_d = Adam(self.D.parameters(), config.rate_d, *betas)
+        self.adam_g = Adam(self.G.parameters(), config.rate_g, *betas)
+
+    def next_batch(self):
+        return self._fed("real", super().next_batch())
+
+    def latent(self):
+        return self._fed("z", super().latent())
+
+    def _fed(self, kind, batch):
+        array = batch.numpy().astype(self.dtype)
+        self.fed[kind].append(array)
+        return Tensor.wrap(array)
+
+
+class TorchUpdates:
+    """The same five updates in PyTorch: its convolutions, batch norm, autograd and Adam.
+
+    Its own spectral norm counts power steps otherwise (one for each forward pass), so each
+    weight is divided by u'Wv here, with u and v moved once per update of D.
+    """
+
+    def __init__(self, torch, trainer):
+        from minisn import bench_torch
+
+        config, self.torch = trainer.config, torch
+        dtype = getattr(torch, trainer.dtype)
+        self.norms = []
+
+        class DivideByNorm(torch.nn.Module):
+            def __init__(self, state):
+                super().__init__()
+                self.u, self.v = (torch.tensor(state[k]) for k in "uv")
+
+            def forward(self, W):
+                return config.scale * W / (self.u @ W.flatten(1) @ self.v)
+
+        def normalize(layer):
+            norm = DivideByNorm(states[len(self.norms)])
+            self.norms.append(norm)
+            torch.nn.utils.parametrize.register_parametrization(layer, "weight", norm)
+            return layer
+
+        states = [layer.state for layer in layers(trainer.D)]
+        sizes = (config.size, 1, config.width)
+        self.G = bench_torch.generator(*sizes, config.latent).to(dtype)
+        self.D = bench_torch.discriminator(*sizes, normalize).to(dtype)
+        for network, ours in ((self.G, trainer.G), (self.D, trainer.D)):
+            self._copy(network, ours)
+        betas, adam = (config.beta1, config.beta2), torch.optim.Adam
+        self.adam_d = adam(self.D.parameters(), config.rate_d, betas, eps=trainer.adam_d.eps)
+        self.adam_g = adam(self.G.parameters(), config.rate_g, betas, eps=trainer.adam_g.eps)
+
+    def _copy(self, network, ours):
+        values = [p.numpy() for p in ours.parameters()]
+        with self.torch.no_grad():
+            for p, value in zip(self.parameters(network), values, strict=True):
+                p.copy_(self.torch.tensor(value))
+
+    @staticmethod
+    def parameters(network):
+        """Parameters in our order: each layer's weight, then its bias."""
+        found = dict(network.named_parameters())
+        order = {"weight": 0, "original": 0, "bias": 1}
+        keys = sorted(found, key=lambda k: (int(k.split(".")[0]), order[k.rsplit(".")[-1]]))
+        return [found[key] for key in keys]
+
+    def power_step(self):
+        torch = self.torch
+        weights = [p for p in self.parameters(self.D) if p.ndim > 1]
+        with torch.no_grad():
+            for norm, W in zip(self.norms, weights, strict=True):
+                matrix = W.flatten(1)
+                norm.v = torch.nn.functional.normalize(matrix.T @ norm.u, dim=0)
+                norm.u = torch.nn.functional.normalize(matrix @ norm.v, dim=0)
+
+    def update(self, config, real, z):
+        torch, relu = self.torch, self.torch.nn.functional.relu
+        for _ in range(config.n_dis):
+            with torch.no_grad():
+                fake = self.G(torch.tensor(z.pop(0)))
+            self.power_step()
+            x = torch.tensor(real.pop(0))
+            loss_d = relu(1 - self.D(x)).mean() + relu(1 + self.D(fake)).mean()
+            self.adam_d.zero_grad()
+            loss_d.backward()
+            self.adam_d.step()
+        loss_g = -self.D(self.G(torch.tensor(z.pop(0)))).mean()
+        self.adam_g.zero_grad()
+        loss_g.backward()
+        self.adam_g.step()
+        return loss_d.item(), loss_g.item()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [
+        # Both sides round each sum of up to some thousand terms in another order: 1e-16 of
+        # its size in float64. Adam divides by the root mean square of a gradient, so that an
+        # entry that nearly cancels has its rounding enlarged: what is left is the
+        # difference of the whole update, relative to its length.
+        ("float64", 1e-10),
+        ("float32", 2e-3),
+    ],
+)
+def test_five_steps_from_equal_weights_agree_with_pytorch(torch, digits, dtype, tolerance):
+    config = TINY.replace(width=4, batch_size=16, average=0.0)
+    trainer = Recorded(config, digits, dtype)
+    start = {n: [p.numpy() for p in getattr(trainer, n).parameters()] for n in "GD"}
+    theirs = TorchUpdates(torch, trainer)
+    for _ in range(5):
+        losses = trainer.update()
+        expected = theirs.update(config, trainer.fed["real"], trainer.fed["z"])
+        print(float(losses.d) - expected[0], float(losses.g) - expected[1])
+    for network in "GD":
+        ours, reference = getattr(trainer, network), getattr(theirs, network)
+        for p, q, first in zip(ours.parameters(), theirs.parameters(reference), start[network], strict=True):
+            moved = p.numpy() - first
+            off = np.linalg.norm(p.numpy() - q.detach().numpy()) / np.linalg.norm(moved)
+            print(network, p.shape, off, abs(p.numpy() - q.detach().numpy()).max(), np.linalg.norm(moved))
+    for layer, norm in zip(layers(trainer.D), theirs.norms, strict=True):
+        print("u", abs(layer.state["u"] - norm.u.numpy()).max())
+    assert 0
