@@ -87,7 +87,7 @@ def loss_figure(log: Sequence[Mapping[str, Any]], objective: str) -> Figure:
         ("loss_g", "G: generator", "tab:orange"),
     ):
         values = np.array([line[key] for line in log], float)
-        smooth = window >= 2
+        smooth = window >= 4
         axes.plot(steps, values, color=color, alpha=0.35 if smooth else 1, **_marks(steps),
                   label=None if smooth else label)  # fmt: skip
         if smooth:
@@ -152,7 +152,7 @@ def _plot_layers(axes: Axes, log: Sequence[Mapping[str, Any]], key: str) -> tupl
 # -- spectra ------------------------------------------------------------------------------------
 
 
-def spectrum_figure(spectra: Mapping[str, np.ndarray]) -> Figure:
+def spectrum_figure(spectra: Sequence[np.ndarray]) -> Figure:
     r"""Plot the squared singular values of each layer's weight, the largest scaled to 1.
 
     .. math:: \sigma_t(W^l)^2 / \sigma_1(W^l)^2, \qquad t = 1, 2, \dots
@@ -170,7 +170,7 @@ def spectrum_figure(spectra: Mapping[str, np.ndarray]) -> Figure:
     figure.suptitle("Squared singular values of each weight of D", fontsize=12)
     figure.supxlabel("index of the singular value, $t$", fontsize=11)
     figure.supylabel(r"$\sigma_t^2 / \sigma_1^2$", fontsize=11)
-    for k, values in enumerate(spectra.values()):
+    for k, values in enumerate(spectra):
         axes = figure.add_subplot(rows, columns, k + 1)
         index = np.arange(1, len(values) + 1)
         scaled = (np.asarray(values, float) / (float(values[0]) or 1.0)) ** 2
@@ -208,8 +208,8 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         replace_file(path, content)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}; free some space there, or choose "
-                        "another place with --out") from error  # fmt: skip
+        raise DataError(f"cannot write {path}: {error.strerror}; see to the folder, or choose "
+                        "another with --out") from error  # fmt: skip
 
 
 def _figure(title: str, ylabel: str) -> tuple[Figure, Axes]:

@@ -4,6 +4,7 @@ import base64
 import html
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -15,6 +16,7 @@ from .backend import to_numpy
 from .config import Config
 from .nn import Module, Weighted
 from .spectral import singular_values
+from .tensor import Tensor, no_grad
 
 MOST_SHEETS = 6
 """Sheets shown of a run that has more: the first, the last, and some evenly between."""
@@ -22,12 +24,27 @@ MOST_SHEETS = 6
 Log = Sequence[Mapping[str, Any]]
 
 
-def write_report(folder: Path, discriminator: Module) -> Path:
+@dataclass(frozen=True)
+class _Layer:
+    """What is told of one layer of D: its weight's shape and singular values, and its norm."""
+
+    shape: tuple[int, ...]
+    values: np.ndarray
+    norm: float
+
+    @property
+    def stable_rank(self) -> float:
+        return float((self.values**2).sum() / self.values[0] ** 2) if self.values[0] else 0.0
+
+
+def write_report(folder: Path, discriminator: Module, step: int, seconds: float) -> Path:
     """Draw the plots of a run and write its report.
 
     Args:
         folder: of the run; ``plots/*.png`` and ``report.html`` are written there, over older ones.
         discriminator: as the run left it.
+        step: where that is.
+        seconds: of training until then.
     Returns:
         The report's path.
     Raises:
@@ -35,12 +52,11 @@ def write_report(folder: Path, discriminator: Module) -> Path:
     """
     config, log = runs.read_config(folder), runs.read_log(folder)
     layers = _layers(discriminator)
-    spectra = {name: to_numpy(singular_values(w.weight.array, w.axis)) for name, w in layers}
     sections = [
-        _summary(config, log),
+        _summary(config, log, layers, step, seconds),
         _samples(sheets(folder), config),
-        *_plot_sections(folder / "plots", config, log, spectra),
-        _section("Layers of D", _layer_table(layers, spectra, log)),
+        _plots(folder / "plots", config, log, layers),
+        _section("Layers of D", _layer_table(layers)),
         _commands(folder),
     ]
     page = _PAGE.substitute(
@@ -60,28 +76,28 @@ def sheets(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in found if path.stem.isdigit())
 
 
-def _layers(network: Module) -> list[tuple[str, Weighted]]:
-    return [(name, m) for name, m in network.named_modules() if isinstance(m, Weighted)]
+def _layers(network: Module) -> list[_Layer]:
+    def values(weight: Tensor, axis: int) -> np.ndarray:
+        return to_numpy(singular_values(weight, axis))
+
+    with no_grad():
+        return [
+            _Layer(m.weight.shape, values(m.weight, m.axis),
+                   float(values(m.effective_weight(), m.axis)[0]))
+            for _, m in network.named_modules() if isinstance(m, Weighted)
+        ]  # fmt: skip
 
 
 # -- sections ------------------------------------------------------------------------------------
 
 
-def _summary(config: Config, log: Log) -> str:
+def _summary(config: Config, log: Log, layers: list[_Layer], step: int, seconds: float) -> str:
     """What was trained, and how it went, in a few large numbers."""
-    facts = {"steps": f"{0:,} of {config.steps:,}"}
-    if log:
-        last = log[-1]
-        facts = {
-            "steps": f"{last['step']:,} of {config.steps:,}",
-            "time": duration(last["seconds"]),
-        }
-        if last["loss_d"] is not None:
-            facts |= {"loss of D": f"{last['loss_d']:.3f}", "loss of G": f"{last['loss_g']:.3f}"}
-    norms = [line["norm"] for line in log if line.get("norm")]
-    if norms:
-        now = norms[-1].values()
-        facts["norms σ₁(W̄)"] = f"{min(now):.3f} – {max(now):.3f}"
+    norms = [layer.norm for layer in layers]
+    facts = {"steps": f"{step:,} of {config.steps:,}", "time": duration(seconds)}
+    if log and log[-1]["loss_d"] is not None:
+        facts |= {f"loss of {n}": f"{log[-1][f'loss_{n.lower()}']:.3f}" for n in ("D", "G")}
+    facts["norms σ₁(W̄)"] = f"{min(norms):.3f} – {max(norms):.3f}"
     cards = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>"
                     for k, v in facts.items())  # fmt: skip
     words = (
@@ -114,9 +130,7 @@ def _samples(found: list[tuple[int, Path]], config: Config) -> str:
     )
 
 
-def _plot_sections(
-    folder: Path, config: Config, log: Log, spectra: Mapping[str, np.ndarray]
-) -> list[str]:
+def _plots(folder: Path, config: Config, log: Log, layers: list[_Layer]) -> str:
     """Draw each plot that there are numbers for, keep it as a file, and explain it."""
     folder.mkdir(exist_ok=True)
     drawn = []
@@ -126,30 +140,22 @@ def _plot_sections(
         drawn.append(("norms", plots.norm_figure(log, config.scale), *_NORMS))
     if any(line.get("sigma") for line in log):
         drawn.append(("sigma", plots.sigma_figure(log), *_SIGMA))
-    drawn.append(("spectra", plots.spectrum_figure(spectra), *_SPECTRA))
+    drawn.append(("spectra", plots.spectrum_figure([x.values for x in layers]), *_SPECTRA))
     sections = []
     for name, figure, title, words in drawn:
         picture = plots.png(figure)
         plots.write_file(folder / f"{name}.png", picture)
         sections.append(_section(title, _figure(picture, title, words)))
-    return [_side_by_side(*sections)]
+    return _side_by_side(*sections)
 
 
-def _layer_table(
-    layers: list[tuple[str, Weighted]], spectra: Mapping[str, np.ndarray], log: Log
-) -> str:
-    norms: Mapping[str, float] = next(
-        (line["norm"] for line in reversed(log) if line.get("norm")), {}
-    )
-    rows = []
-    for k, (name, layer) in enumerate(layers, 1):
-        values = spectra[name]
-        stable = float((values**2).sum() / values[0] ** 2) if values[0] else 0.0
-        norm = f"{norms[name]:.4f}" if name in norms else "–"
-        shape = " × ".join(map(str, layer.weight.shape))
-        rows.append((k, type(layer).__name__, shape, f"{values[0]:.4f}", norm, f"{stable:.1f}"))
-    heads = ("layer", "kind", "weight W", "σ₁(W)", "σ₁(W̄)", "stable rank")
-    return _table(heads, rows)
+def _layer_table(layers: list[_Layer]) -> str:
+    rows = [
+        (k, " × ".join(map(str, x.shape)), f"{x.values[0]:.4f}", f"{x.norm:.4f}",
+         f"{x.stable_rank:.1f}")
+        for k, x in enumerate(layers, 1)
+    ]  # fmt: skip
+    return _table(("layer", "weight W", "σ₁(W)", "σ₁(W̄)", "stable rank"), rows)
 
 
 def _commands(folder: Path) -> str:
@@ -244,16 +250,17 @@ img { display: block; width: 100%; height: auto; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 0.9rem; margin-top: 0.35rem; }
 .sheets { display: grid; gap: 0.9rem;
   grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); }
-@media (max-width: 45rem) { .sheets { grid-template-columns: 1fr 1fr; gap: 0.6rem; } }
 .pairs { display: grid; gap: 0 2rem;
   grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
 th, td { text-align: left; padding: 0.25rem 1.2rem 0.25rem 0; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; }
+th { color: var(--soft); font-weight: 500; white-space: normal; vertical-align: bottom; }
 ul { padding-left: 1.2rem; }
 code { font: 0.9em ui-monospace, monospace; overflow-wrap: anywhere; }
+@media (max-width: 45rem) { .sheets { grid-template-columns: 1fr 1fr; gap: 0.6rem; }
+  th, td { padding-right: 0.8rem; } }
 footer { margin-top: 2.5rem; color: var(--soft); font-size: 0.85rem; }
 """
 

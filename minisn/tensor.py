@@ -25,6 +25,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from . import kernels
 from .backend import Array, is_array, is_numpy, namespace, to_numpy
 from .errors import DTypeError, GraphError, MinisnError, ShapeError
 
@@ -412,7 +413,9 @@ def sum(x, axis=None, keepdims=False):
         axis: an axis, several, or None for all.
         keepdims: keep the summed axes with size 1.
     """
-    return namespace(x).sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+    axes = axes_of(axis, x.ndim, "sum")
+    y = kernels.of(x).sum(x, axes)
+    return y if keepdims else namespace(x).squeeze(y, axis=axes)
 
 
 @primitive(lambda g, y, x, shape: g)

@@ -257,6 +257,8 @@ X, W, Y = zeros(2, 3, 8, 8), zeros(5, 3, 3, 3), zeros(2, 5, 6, 6)
          "conv2d: the kernel 3x3 is larger than the padded input 2x2; pad more"),
         (lambda: conv.conv2d(X, zeros(5, 3, 3, 11), padding=(0, 1)), ShapeError,
          "kernel 3x11 is larger than the padded input 8x10"),
+        (lambda: conv.conv2d(zeros(2, 3, 2, 8), zeros(5, 3, 5, 3), padding=(1, 0)), ShapeError,
+         "kernel 5x3 is larger than the padded input 4x8"),
         (lambda: conv.conv2d(zeros(2, 3, 8, 8, dtype=np.int64), W), DTypeError,
          "conv2d: expected floating-point numbers, got dtype int64; convert"),
         (lambda: conv.conv2d(X, zeros(5, 3, 3, 3, dtype=np.uint8)), DTypeError, "dtype uint8"),

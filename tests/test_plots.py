@@ -178,7 +178,7 @@ def test_neighbouring_layers_differ_in_colour():
 
 
 def test_spectra_are_squared_and_scaled_layer_by_layer():
-    spectra = {"a": np.array([4.0, 2.0, 1.0]), "b": np.array([0.5]), "c": np.zeros(3)}
+    spectra = [np.array([4.0, 2.0, 1.0]), np.array([0.5]), np.zeros(3)]
     figure = plots.spectrum_figure(spectra)
     curves = [axes.lines[0].get_ydata() for axes in figure.axes]
     assert [list(curve) for curve in curves] == [[1, 0.25, 0.0625], [1], [0, 0, 0]]
@@ -187,8 +187,7 @@ def test_spectra_are_squared_and_scaled_layer_by_layer():
 
 
 def test_spectra_of_eight_layers_fill_two_rows():
-    spectra = {name: np.linspace(1, 0, 30) for name in LAYERS}
-    figure = plots.spectrum_figure(spectra)
+    figure = plots.spectrum_figure([np.linspace(1, 0, 30)] * 8)
     image = pixels(figure)
     rows = {round(axes.get_position().y0, 2) for axes in figure.axes}
     assert len(figure.axes) == 8

@@ -4,6 +4,7 @@ A command imports what it needs when it runs, so that help is quick. A mistake o
 user's ends with one line on standard error, ``minisn: error: ...``, and exit status 1.
 """
 
+import difflib
 import errno
 import importlib
 from typing import ClassVar
@@ -40,10 +41,19 @@ class Commands(click.Group):
         return list(self.places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command, or suggest the nearest."""
+        """Import a command."""
         if cmd_name not in self.places:
             return None
         return getattr(importlib.import_module(f".{self.places[cmd_name]}", __name__), cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant, or suggest the nearest."""
+        near = difflib.get_close_matches(args[0], self.places, n=1)
+        if near and args[0] not in self.places:
+            ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; turn what a user can cause into a line and an exit status."""

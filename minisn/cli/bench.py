@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True,
               help="Training steps in each turn.")  # fmt: skip
 def bench(presets: tuple[str, ...], against: str, turns: int, steps: int) -> None:
-    """Time training steps: of all presets and MNIST at width 32, or of those named.
+    """Time training steps, beside PyTorch's.
 
-    Each contestant has a process of its own; they take turns, so that a busy machine slows both,
-    and the ratio is taken turn by turn. Compiling and the first steps are not counted. Images
-    come from the samples in the package, whatever data a preset names.
+    Timed are all presets and mnist at width 32, or the presets named. Each contestant has a
+    process of its own; they take turns, so that a busy machine slows both, and the ratio is
+    taken turn by turn. Compiling and the first steps are not counted. Images come from the
+    samples in the package, whatever data a preset names.
 
     \b
     Examples:
@@ -39,13 +40,13 @@ def bench(presets: tuple[str, ...], against: str, turns: int, steps: int) -> Non
 
     from ..bench import compare
 
-    contestants = ["minisn", "torch"]
+    rows, contestants = _configs(presets), ["minisn", "torch"]
     if against == "none" or find_spec("torch") is None:
         contestants.remove("torch")
         if against == "torch":
             click.echo("PyTorch is not installed, so minisn is timed alone (pip install torch).")
     click.echo(f"Seconds per training step, {turns} turns of {steps} steps: median (least - most)")
-    for name, config in _configs(presets).items():
+    for name, config in rows.items():
         click.echo(f"\n{name}: width {config.width}, {config.size}x{config.size}, "
                    f"batch {config.batch_size}, n_dis {config.n_dis}")  # fmt: skip
         _show(compare(config, contestants, turns, steps))

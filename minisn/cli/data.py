@@ -49,10 +49,10 @@ def list_command(data_dir: Path | None) -> None:
 @dataset_argument
 @data_dir_option
 def fetch(name: str, data_dir: Path | None) -> None:
-    """Download a complete data set: mnist, fashion-mnist or cifar10.
+    """Download a complete data set.
 
-    A transfer that breaks off goes on where it stopped when the command is run again. Only
-    files with the SHA-256 that minisn knows are kept.
+    NAME is mnist, fashion-mnist or cifar10. A transfer that breaks off goes on where it stopped
+    when the command is run again. Only files with the SHA-256 that minisn knows are kept.
 
     \b
     Examples:
@@ -69,7 +69,9 @@ def fetch(name: str, data_dir: Path | None) -> None:
 @dataset_argument
 @data_dir_option
 def verify(name: str, data_dir: Path | None) -> None:
-    """Check each file of a data set against its SHA-256; exit status 1 if one is wrong.
+    """Check each file of a data set.
+
+    Exit status 1 if one is missing, or its SHA-256 is not that of what its authors published.
 
     \b
     Example:

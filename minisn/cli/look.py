@@ -16,7 +16,7 @@ from .options import run_argument
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="PNG file to write [default: RUN/sample-SEED.png].")  # fmt: skip
 def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
-    """Draw new images with the generator of RUN, on one sheet.
+    """Draw new images with the generator of RUN.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
 @click.command()
 @run_argument
 def report(run: Path) -> None:
-    """Write the report of RUN anew, from its last checkpoint.
+    """Write the report of RUN anew.
 
     \b
     Example:
@@ -43,13 +43,15 @@ def report(run: Path) -> None:
     from ..report import write_report
     from .networks import discriminator, read_checkpoint
 
-    click.echo(write_report(run, discriminator(read_checkpoint(run))))
+    checkpoint = read_checkpoint(run)
+    D = discriminator(checkpoint)
+    click.echo(write_report(run, D, checkpoint.step, checkpoint.seconds))
 
 
 @click.command()
 @run_argument
 def spectrum(run: Path) -> None:
-    """Show the norms of every layer of RUN's discriminator, and how smooth it is at least.
+    """Show the norm of every layer of RUN's discriminator.
 
     \b
     For each weight W and its normalized form W_bar:
@@ -66,9 +68,11 @@ def spectrum(run: Path) -> None:
     """
     from ..spectral import lipschitz_bound
     from .networks import measure, read_checkpoint
+    from .progress import compile_notice
 
     checkpoint = read_checkpoint(run)
-    rows = measure(checkpoint)
+    with compile_notice():
+        rows = measure(checkpoint)
     click.echo(f"{run}: step {checkpoint.step:,}\n")
     click.echo(f"{'layer':7}{'kind':9}{'weight':17}{'sigma(W)':>9}{'norm(W_bar)':>13}"
                f"{'proved':>9}{'stable rank':>13}{'as conv':>9}{'ratio':>7}")  # fmt: skip

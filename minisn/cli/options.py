@@ -6,12 +6,14 @@ import click
 
 
 def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Name the presets that begin so."""
     from ..config import presets
 
     return [name for name in presets() if name.startswith(incomplete)]
 
 
 def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Name the data sets that begin so."""
     from ..data import list_datasets
 
     return [entry.name for entry in list_datasets() if entry.name.startswith(incomplete)]

@@ -45,11 +45,12 @@ def train(
     steps: int | None, minutes: float | None, seed: int | None, out: Path | None,
     resume: Path | None, data: str | None, data_dir: Path | None, device: str,
 ) -> None:  # fmt: skip
-    """Train a GAN with the settings of PRESET (mnist, if none is named).
+    """Train a GAN, and report how it went.
 
-    The folder of the run gets the settings, a log, a sheet of samples now and then, always of
-    the same latent vectors, checkpoints, plots, and report.html, whose path is the last line
-    printed. Ctrl-C stops, saves, and says how to go on; so does --minutes.
+    The settings are those of PRESET: mnist, if none is named. The folder of the run gets the
+    settings, a log, a sheet of samples now and then, always of the same latent vectors,
+    checkpoints, plots, and report.html, whose path is the last line printed. Ctrl-C stops,
+    saves, and says how to go on; so does --minutes.
 
     \b
     Examples:
@@ -62,22 +63,23 @@ def train(
     from .. import runs
     from ..config import parse_settings
     from ..training import Trainer
+    from .progress import compile_notice
 
     changes = parse_settings(list(settings))
     given = {"steps": steps, "seed": seed, "data": data}
     changes |= {name: value for name, value in given.items() if value is not None}
-    if resume:
-        _refuse_with_resume(ctx)
-        config = runs.read_config(resume).replace(**changes)
-        _check_steps(resume, config)
-        trainer, seconds = runs.resume(resume, _images(config, data_dir), device, config)
-        return _train(ctx, trainer, resume, seconds, minutes)
-    config, name = _config(preset, config_file)
-    config = config.replace(**changes)
-    trainer = Trainer(config, _images(config, data_dir), device)
-    folder = out or _fresh_folder(name)
-    runs.create_run(folder, config)
-    return _train(ctx, trainer, folder, 0.0, minutes)
+    with compile_notice():
+        if resume:
+            _refuse_with_resume(ctx)
+            config, folder = runs.read_config(resume).replace(**changes), resume
+            _check_steps(resume, config)
+            trainer, seconds = runs.resume(folder, _images(config, data_dir), device, config)
+        else:
+            config, name = _config(preset, config_file)
+            config, folder, seconds = config.replace(**changes), out or _fresh_folder(name), 0.0
+            trainer = Trainer(config, _images(config, data_dir), device)
+            runs.create_run(folder, config)
+        _train(ctx, trainer, folder, seconds, minutes)
 
 
 def _refuse_with_resume(ctx: click.Context) -> None:
@@ -93,7 +95,7 @@ def _refuse_with_resume(ctx: click.Context) -> None:
 def _check_steps(folder: Path, config: Config) -> None:
     from ..errors import ConfigError
 
-    made = _saved_step(folder)
+    made, _ = _saved(folder)
     if config.steps < made:
         raise ConfigError(f"{folder} has made {made} steps; expected --steps {made} or more, "
                           f"got {config.steps}")  # fmt: skip
@@ -135,28 +137,26 @@ def _train(
     """Train, say how it went and how to go on, and write the report."""
     from .. import runs
     from ..report import duration, write_report
-    from .progress import Progress, compile_notice
+    from .progress import Progress
 
-    config, status = trainer.config, 0
+    config, status, whole = trainer.config, 0, True
     click.echo(f"{folder}: {config.data}, {config.size} x {config.size}, width {config.width}, "
                f"{config.objective} loss, steps {trainer.step:,} to {config.steps:,}")  # fmt: skip
     try:
-        with (
-            compile_notice(),
-            Progress(trainer.step, config.steps, seconds, minutes) as progress,
-        ):
+        with Progress(trainer.step, config.steps, seconds, minutes) as progress:
             seconds = runs.train(trainer, folder, seconds, minutes, progress, _sheets(folder))
         click.echo(f"{trainer.step:,} steps in {duration(seconds)}.")
     except KeyboardInterrupt:
-        status, saved = 130, _saved_step(folder)
-        click.echo(f"Stopped; saved at step {saved:,}.")
+        step, seconds = _saved(folder)
+        status, whole = 130, step == trainer.step  # a second Ctrl-C breaks into an update
+        click.echo(f"Stopped; saved at step {step:,}.")
     if trainer.step < config.steps:
         click.echo(f"Go on with: minisn train --resume {shlex.quote(str(folder))}")
     else:
         click.echo(f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
                    f"--steps {2 * config.steps}")  # fmt: skip
-    if not status or saved == trainer.step:  # else a second Ctrl-C broke into an update
-        click.echo(write_report(folder, trainer.D))
+    if whole:
+        click.echo(write_report(folder, trainer.D, trainer.step, seconds))
     ctx.exit(status)
 
 
@@ -168,9 +168,13 @@ def _sheets(folder: Path) -> Callable[[int, np.ndarray], None]:
     return lambda step, images: save_sheet(folder / "samples" / f"{step:06d}.png", images)
 
 
-def _saved_step(folder: Path) -> int:
+def _saved(folder: Path) -> tuple[int, float]:
+    """Tell the step and the seconds of the last checkpoint; 0 if there is none."""
     from ..checkpoint import load
     from ..runs import CHECKPOINT
 
     path = folder / CHECKPOINT
-    return load(path).step if path.exists() else 0
+    if not path.exists():
+        return 0, 0.0
+    checkpoint = load(path)
+    return checkpoint.step, checkpoint.seconds

@@ -13,7 +13,7 @@ from ..errors import ConfigError, ShapeError
 from ..tensor import Tensor
 from .examine import examine
 from .report import AdjointReport, Check, Report
-from .subject import ArrayFunction, Gradient, Point, Subject, TensorFunction, as_numpy
+from .subject import ArrayFunction, Gradient, Point, Subject, TensorFunction, as_numpy, several
 from .survey import away_from_zero
 
 
@@ -135,8 +135,7 @@ def _adjoint_trial(f: Callable, f_adj: Callable, models: list, rng: np.random.Ge
     fx = f(*xs)
     first = np.array(as_numpy(fx), dtype=np.float64)
     y = _random_like(fx, rng)
-    pulled = f_adj(y)
-    pulled = list(pulled) if isinstance(pulled, list | tuple) else [pulled]
+    pulled = several(f_adj(y))
     shapes = [as_numpy(p).shape for p in pulled]
     if shapes != [as_numpy(a).shape for a in xs]:
         raise ShapeError(f"check_adjoint: f takes shapes {[as_numpy(a).shape for a in xs]}, "
@@ -158,18 +157,15 @@ def _adjoint_trial(f: Callable, f_adj: Callable, models: list, rng: np.random.Ge
 def _explain(report: AdjointReport, f: Callable, f_adj: Callable, xs: list, fx: np.ndarray
              ) -> AdjointReport:  # fmt: skip
     twice = _wide(f(*(_same_kind(2.0 * _wide(a), a) for a in xs)))
-    if not np.allclose(twice, 2.0 * fx, rtol=1e-4, atol=1e-6 * float(np.max(np.abs(fx), initial=0))):
+    size = float(np.max(np.abs(fx), initial=0.0))
+    if not np.allclose(twice, 2.0 * fx, rtol=0.0, atol=1e-4 * size):
         return replace(report, message="f is not linear: f(2x) differs from 2 f(x)")
     details = gradcheck(
         lambda *arrays: as_numpy(f(*map(_same_kind, arrays, xs))),
         [_wide(a) for a in xs],
-        vjp=lambda g, *arrays: [as_numpy(p) for p in _several(f_adj(_same_kind(g, xs[0])))],
+        vjp=lambda g, *arrays: [as_numpy(p) for p in several(f_adj(_same_kind(g, xs[0])))],
     )
     return replace(report, message="f_adj is not the adjoint of f", details=details)
-
-
-def _several(result: Any) -> list:
-    return list(result) if isinstance(result, list | tuple) else [result]
 
 
 def _wide(a: Any) -> np.ndarray:

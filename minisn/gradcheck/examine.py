@@ -14,9 +14,7 @@ SAMPLE = 32
 """Entries that are looked at one by one when a random direction failed."""
 
 
-def examine(
-    subject: Subject, order: int, full: bool | None, rng: np.random.Generator
-) -> Check:
+def examine(subject: Subject, order: int, full: bool | None, rng: np.random.Generator) -> Check:
     """Go through all that can be wrong with a gradient, the most telling first.
 
     Args:
@@ -67,8 +65,7 @@ def _state(s: Survey) -> Check | None:
     s.set_scale()
     nudged = s.x + 2.0**-5 * s.nudge()
     for before, after in ((s.f(nudged), s.f(nudged)), (s.z, s.f(s.x))):
-        size = np.max(np.abs(before), initial=0.0, where=np.isfinite(before))
-        moved = ~np.isclose(before, after, rtol=0, atol=256 * EPS * size, equal_nan=True)
+        moved = _moved(before, after)
         if moved.any():
             r = int(np.argmax(moved))
             return _check(s, STATE, f"fn gave {before[r]:.12g}, then {after[r]:.12g} for the same "
@@ -80,6 +77,11 @@ def _state(s: Survey) -> Check | None:
     return None
 
 
+def _moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    size = np.max(np.abs(before), initial=0.0, where=np.isfinite(before))
+    return ~np.isclose(before, after, rtol=0, atol=256 * EPS * size, equal_nan=True)
+
+
 def _claims(s: Survey) -> Check | None:
     """Ask for the claimed gradient of each row, twice for the first."""
     first = s.subject.pull(s.x, s.rows[0])
@@ -88,10 +90,9 @@ def _claims(s: Survey) -> Check | None:
             return _wrong_shape(s, i, first[i])
     claims = np.stack([s.pull(s.x, row) for row in s.rows])
     flat = np.concatenate([c.reshape(-1) for c in first])
-    moved = ~np.isclose(claims[0], flat, rtol=0, atol=256 * EPS * np.abs(flat).max(), equal_nan=True)
-    if moved.any():
-        return _check(s, STATE, "two calls of the gradient at the same input differ; freeze what it "
-                      "keeps between calls")  # fmt: skip
+    if _moved(claims[0], flat).any():
+        return _check(s, STATE, "two calls of the gradient at the same input differ; freeze what "
+                      "it keeps between calls")  # fmt: skip
     s.set_claims(np.nan_to_num(claims, nan=0.0, posinf=0.0, neginf=0.0))
     bad = np.argwhere(~np.isfinite(claims))
     if bad.size:
@@ -229,7 +230,7 @@ def _describe_kink(s: Survey, t: Table, k: int, r: int, worst: Entry) -> str:
     step = float(line.kinks()[1][r])
     near, far = np.array(line.sides(step / 4, r)), np.array(line.sides(step, r))
     if np.max(np.abs(near)) > 1.5 * np.max(np.abs(far)):
-        return "fn jumps at this point, or is infinitely steep: it has no derivative; check elsewhere"
+        return "fn jumps here, or is infinitely steep: it has no derivative; check elsewhere"
     left, right = near * (t.step[k, r] / worst.step)
     between = min(left, right) <= worst.claimed <= max(left, right)
     judged = "lies between them" if between else "is neither of them nor between them"
@@ -268,7 +269,7 @@ def _imprecise(s: Survey, t: Table, r: int) -> bool:
 
 
 def _guess(s: Survey, t: Table, k: int) -> str:
-    piece, _ = s.point.locate(t.entries[k])  # type: ignore[arg-type]
+    piece, _ = s.point.locate(t.entries[k])
     chosen = [j for j, e in enumerate(t.entries) if piece.part.start <= e < piece.part.stop]  # type: ignore[operator]
     at = np.array([t.entries[j] for j in chosen])
     claims = {p.name: s.claims[:, p.part].reshape(-1, *p.shape) for p in s.point.pieces}

@@ -147,8 +147,9 @@ class AdjointReport:
         return not self.message
 
     def __str__(self) -> str:
+        error = abs(self.left - self.right)
         sides = (f"<f(x), y> = {self.left:.12g}, <x, f_adj(y)> = {self.right:.12g}, "
-                 f"difference {abs(self.left - self.right):.1e}, rounding {self.bound:.1e}")  # fmt: skip
+                 f"difference {error:.1e}, rounding {self.bound:.1e}")  # fmt: skip
         if self:
             return f"check_adjoint: right; {sides}"
         text = f"check_adjoint: {self.message}\n  {sides}"

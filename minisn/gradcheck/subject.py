@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops  # noqa: F401 - the rules need the operations
+from .. import ops
 from ..backend import is_array, namespace, to_numpy
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, grad
@@ -30,7 +30,7 @@ class Point:
     """
 
     def __init__(self, inputs: Any):
-        self.given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        self.given = several(inputs)
         self.pieces: list[Piece] = []
         parts: list[np.ndarray] = []
         start = 0
@@ -81,6 +81,11 @@ def as_numpy(value: Any) -> np.ndarray:
     return to_numpy(value) if is_array(value) else np.asarray(value)
 
 
+def several(result: Any) -> list[Any]:
+    """Make a list of one result or of several."""
+    return list(result) if isinstance(result, list | tuple) else [result]
+
+
 class ArrayFunction:
     """A NumPy function with a claimed gradient.
 
@@ -111,7 +116,7 @@ class ArrayFunction:
         self.value(x)  # a backward written by hand may use what its forward left behind
         g = g.reshape(self.shape)
         claimed = self._call(self._vjp, x, g) if self._vjp else self._call(self._jacobian, x)
-        arrays = [as_numpy(c) for c in (claimed if isinstance(claimed, list | tuple) else [claimed])]
+        arrays = [as_numpy(c) for c in several(claimed)]
         if len(arrays) != len(self.point.pieces):
             raise ShapeError(f"gradcheck: {len(self.point.pieces)} floating-point inputs, but "
                              f"{len(arrays)} claimed gradients; return one for each")  # fmt: skip

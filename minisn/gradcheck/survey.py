@@ -123,6 +123,7 @@ class Survey:
 
     def claim_noise(self, r: int) -> float:
         """Return the largest noise in the claimed gradient of a row, in units of the steps."""
+
         def claim(x: np.ndarray) -> np.ndarray:
             return self.scale * self.pull(x, self.rows[r])
 

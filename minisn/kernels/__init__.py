@@ -55,7 +55,7 @@ def of(array: Array) -> ModuleType:
     """Return the kernel module for an array."""
     if _chosen == "spec":
         return spec
-    if _chosen != "array_api" and is_numpy(array) and array.dtype.name in ("float32", "float64"):
+    if _chosen != "array_api" and is_numpy(array) and array.dtype.char in "fd":
         return _cpu() or array_api
     return array_api
 

@@ -94,7 +94,10 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
 
 
 def _normalized(a: Array) -> Array:
+    """Divide by the norm, and by the largest entry first, so that no square overflows."""
     xp = namespace(a)
+    largest = xp.max(xp.abs(a))
+    a = a / xp.where(largest > 0, largest, xp.ones_like(largest))
     norm = xp.sqrt(xp.sum(a * a))
     return a / xp.where(norm > 0, norm, xp.ones_like(norm))
 
@@ -107,6 +110,11 @@ def leaky_relu(x: Array, slope: float) -> Array:
 def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
     """Keep g where x is positive, scale it elsewhere."""
     return namespace(x).where(x > 0, g, slope * g)
+
+
+def sum(x: Array, axes: tuple[int, ...]) -> Array:
+    """Sum over some axes, which are kept with size 1."""
+    return namespace(x).sum(x, axis=axes, keepdims=True, dtype=x.dtype)
 
 
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ Slow on purpose, and meant to be read. Every other kernel module is tested
 against this one.
 """
 
+import builtins
 import itertools
 import math
 
@@ -81,23 +82,24 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     v = xp.zeros((columns,), dtype=W.dtype)
     for _ in range(n):
         for j in range(columns):
-            v[j] = _dot(W[i, j] * u[i] for i in range(rows))
+            v[j] = _dot((W[i, j], u[i]) for i in range(rows))
         _normalize(v)
         for i in range(rows):
-            u[i] = _dot(W[i, j] * v[j] for j in range(columns))
+            u[i] = _dot((W[i, j], v[j]) for j in range(columns))
         _normalize(u)
-    sigma = _dot(u[i] * W[i, j] * v[j] for i in range(rows) for j in range(columns))
+    sigma = _dot((u[i], W[i, j], v[j]) for i in range(rows) for j in range(columns))
     return u, v, xp.asarray(sigma, dtype=W.dtype)
 
 
-def _dot(products) -> float:
-    return math.fsum(float(p) for p in products)
+def _dot(factors) -> float:
+    """Sum products of numbers, in double precision."""
+    return builtins.sum(math.prod(map(float, numbers)) for numbers in factors)
 
 
 def _normalize(a: Array) -> None:
-    norm = math.sqrt(_dot(a[i] * a[i] for i in range(a.shape[0])))
+    norm = math.sqrt(_dot((a[i], a[i]) for i in range(a.shape[0])))
     for i in range(a.shape[0]):
-        a[i] = float(a[i]) / norm if norm > 0 else 0.0
+        a[i] = float(a[i]) / norm if norm != 0 else 0.0
 
 
 def leaky_relu(x: Array, slope: float) -> Array:
@@ -119,21 +121,37 @@ def _entrywise(f, *arrays: Array) -> Array:
     return xp.reshape(y, arrays[0].shape)
 
 
+def sum(x: Array, axes: tuple[int, ...]) -> Array:
+    r"""Compute :math:`\sum_i x_i` over axes, which are kept with size 1."""
+    return _reduce(builtins.sum, x, axes)
+
+
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     r"""Compute :math:`\mu = \frac1n\sum_i x_i` and :math:`\frac1n\sum_i (x_i-\mu)^2` over axes.
 
     The axes that are averaged over are kept with size 1.
     """
-    xp = namespace(x)
+
+    def mean(values):
+        return builtins.sum(values) / len(values)
+
+    def variance(values):
+        return mean([(t - mean(values)) ** 2 for t in values])
+
+    return _reduce(mean, x, axes), _reduce(variance, x, axes)
+
+
+def _reduce(f, x: Array, axes: tuple[int, ...]) -> Array:
+    """Apply f to the entries along the axes, for every place on the others."""
     kept = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
-    mean, variance = xp.zeros(kept, dtype=x.dtype), xp.zeros(kept, dtype=x.dtype)
+    y = namespace(x).zeros(kept, dtype=x.dtype)
     for place in itertools.product(*map(range, kept)):
-        reach = [range(n) if a in axes else (at,)
-                 for a, (n, at) in enumerate(zip(x.shape, place, strict=True))]  # fmt: skip
-        values = [float(x[i]) for i in itertools.product(*reach)]
-        mean[place] = math.fsum(values) / len(values)
-        variance[place] = _dot((t - float(mean[place])) ** 2 for t in values) / len(values)
-    return mean, variance
+        reach = [
+            range(n) if a in axes else (at,)
+            for a, (n, at) in enumerate(zip(x.shape, place, strict=True))
+        ]
+        y[place] = f([float(x[i]) for i in itertools.product(*reach)])
+    return y
 
 
 def standardize(x: Array, mean: Array, spread: Array) -> Array:

@@ -6,7 +6,7 @@
 
 from .convolution import conv2d, conv2d_transpose, conv2d_weight
 from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add
-from .normalization import moments, standardize, standardize_pull
+from .normalization import moments, standardize, standardize_pull, sum
 from .pool import one_pool, threads
 from .power import power_iteration
 
@@ -23,5 +23,6 @@ __all__ = [
     "scatter_add",
     "standardize",
     "standardize_pull",
+    "sum",
     "threads",
 ]

@@ -67,6 +67,16 @@ def _standardize_pull(g, y, mean, along, spread, out):
 
 
 @in_one_pool
+def sum(x: Array, axes: Axes) -> Array:
+    """Sum over some axes, which are kept with size 1."""
+    channel = _channel(x, axes)
+    if channel is None:
+        return array_api.sum(x, axes)
+    total = _sums(_rows(x, channel), threads()).astype(x.dtype)
+    return total.reshape(tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
+
+
+@in_one_pool
 def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     """Return mean and variance over some axes, which are kept with size 1."""
     channel = _channel(x, axes)

@@ -9,17 +9,20 @@ Array = np.ndarray
 
 
 @njit(cache=True, nogil=True)
+def _normalize(a):
+    """Divide by the norm, and by the largest entry first, so that no square overflows."""
+    largest = np.max(np.abs(a))
+    if largest > 0:
+        a /= largest
+        a /= np.sqrt(np.dot(a, a))
+    return a
+
+
+@njit(cache=True, nogil=True)
 def _power_iteration(W, u, n):
-    v = np.dot(W.T, u)
     for _ in range(n):
-        v = np.dot(W.T, u)
-        norm = np.sqrt(np.dot(v, v))
-        if norm > 0:
-            v /= norm
-        u = np.dot(W, v)
-        norm = np.sqrt(np.dot(u, u))
-        if norm > 0:
-            u /= norm
+        v = _normalize(np.dot(W.T, u))
+        u = _normalize(np.dot(W, v))
     return u, v, np.dot(u, np.dot(W, v))
 
 

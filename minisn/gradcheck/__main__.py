@@ -1,0 +1,97 @@
+"""``python -m minisn.gradcheck --all``: check the rule table, and print what was found."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from ..errors import ConfigError
+from ..kernels import use_kernels
+from ..tensor import RULES
+from .cases import CASES, check_primitive
+from .report import Report
+
+MODULES = ("spec", "array_api", "cpu")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check primitives by name, or all of them; return the exit status.
+
+    Args:
+        argv: the command's arguments; None for those of this process.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m minisn.gradcheck",
+        description="Check the gradients of the library's primitives, of first and second order, "
+        "against finite differences, in every kernel module.",
+    )
+    parser.add_argument("names", nargs="*", metavar="PRIMITIVE", help="which to check")
+    parser.add_argument("--all", action="store_true", help="check the whole rule table")
+    parser.add_argument("--kernels", choices=MODULES, help="check in this kernel module only")
+    args = parser.parse_args(argv)
+    if args.all == bool(args.names):
+        parser.error("give the names of primitives, or --all")
+    for name in args.names:
+        if name not in RULES:
+            near = get_close_matches(name, RULES, 1)
+            parser.error(f"no primitive {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    modules = [args.kernels] if args.kernels else list(MODULES)
+    try:
+        return _run(list(RULES) if args.all else args.names, modules)
+    except BrokenPipeError:
+        return 1
+
+
+def _run(names: list[str], modules: list[str]) -> int:
+    start = time.perf_counter()
+    present = [name for name in modules if _available(name)]
+    print(_line("primitive", "order", "kernels", "cases", "error/estimate", "verdict"))
+    failures: list[str] = []
+    for name in names:
+        reports = {k: check_primitive(name, k) for k in present}
+        for order in (1, 2) if CASES.get(name) else (1,):
+            failures += _row(name, order, reports)
+    if failures:
+        print("", *failures, sep="\n")
+    verdict = f"{len(failures)} failed" if failures else "all right"
+    print(f"\n{len(names)} primitives, orders 1 and 2, in {', '.join(present)}: {verdict} "
+          f"({time.perf_counter() - start:.0f} s)")  # fmt: skip
+    return 1 if failures or not present else 0
+
+
+def _available(kernels: str) -> bool:
+    try:
+        with use_kernels(kernels):
+            return True
+    except ConfigError as error:
+        print(f"not checked: {error}", file=sys.stderr)
+        return False
+
+
+def _row(name: str, order: int, reports: dict[str, list[Report]]) -> list[str]:
+    """Print one line of the table, and return what failed in it, in full."""
+    if not CASES.get(name):
+        print(_line(name, order, "", 0, "", "NO CASE"))
+        return [f"{name}: no sample case; add one to CASES in minisn/gradcheck/cases.py"]
+    checks = [(k, i, r.checks[order - 1]) for k, rs in reports.items() for i, r in enumerate(rs)]
+    failed = [(k, i, c) for k, i, c in checks if not c]
+    ratio = max(c.ratio for _, _, c in checks)
+    words = sorted({f"{c.diagnosis.upper()} ({k})" for k, _, c in failed})
+    verdict = ", ".join(words) or "right"
+    print(_line(name, order, " ".join(reports), len(CASES[name]), f"{ratio:.2g}", verdict))
+    return [f"{name}, case {i}, kernels {k}:\n{c}" for k, i, c in failed]
+
+
+def _line(name: str, order: Any, kernels: str, cases: Any, ratio: str, verdict: str) -> str:
+    return f"{name:<18}{order:>5}  {kernels:<20}{cases:>5}  {ratio:>14}  {verdict}"
+
+
+if __name__ == "__main__":
+    # the arrays are tiny: a second thread would only wait, so Numba is told before it starts
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    sys.exit(main())

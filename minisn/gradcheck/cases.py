@@ -1,0 +1,132 @@
+"""Sample cases for the rule table: every primitive must have some, and pass on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import conv, ops  # noqa: F401 - they fill the table
+from ..kernels import use_kernels
+from ..tensor import RULES
+from .check import gradcheck
+from .report import Report
+from .survey import away_from_zero
+
+_rng = np.random.default_rng(2018)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs and settings to call a primitive with.
+
+    Args:
+        inputs: arrays; those of integers and booleans are held fixed.
+        params: the settings.
+    """
+
+    inputs: list[np.ndarray]
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+def case(*inputs: Any, **params: Any) -> Case:
+    """Make a case; a shape in place of an array stands for random numbers away from zero."""
+    drawn = [away_from_zero(_rng, a) if isinstance(a, tuple) else a for a in inputs]
+    return Case(drawn, params)
+
+
+def _positive(*shape: int) -> np.ndarray:
+    return np.abs(away_from_zero(_rng, shape))
+
+
+_broadcasts = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1, 2), (3, 1)), ((), (2,)), ((1, 2), (2, 2))]
+_entries = [(), (4,), (2, 3)]
+_reductions: list[dict[str, Any]] = [
+    {"axis": None}, {"axis": 1}, {"axis": (0, 2)}, {"axis": -1, "keepdims": True},
+]  # fmt: skip
+_index = np.array([2, 0, 2, 2])
+_selections: list[tuple[tuple[int, ...], Any]] = [
+    ((4, 3), 1), ((4, 3), slice(1, 3)), ((4, 3), (slice(None, None, -2), slice(0, 2))),
+    ((2, 3, 2), (..., 1)), ((3,), (None, slice(None))), ((3, 2), _index),
+    ((3, 2), (_index, np.array([1, 0, 1, 0]))), ((2, 3), (slice(None), _index)),
+    ((3,), np.array([[0, 1], [1, 1]])), ((4,), np.array([True, False, True, True])),
+]  # fmt: skip
+_geometries: list[tuple[tuple[int, int], tuple[int, int], dict[str, Any]]] = [
+    ((3, 3), (2, 2), {}),
+    ((4, 3), (3, 2), {"stride": (2, 1), "padding": (1, 0)}),  # ragged: a row is left over
+    ((5, 4), (2, 3), {"stride": 3, "padding": 1}),
+    ((2, 2), (1, 1), {"stride": 2}),
+]
+
+
+def _trio(which: str) -> list[Case]:
+    """Make cases of one convolution of the trio, over all geometries."""
+    made = []
+    for size, kernel, params in _geometries:
+        stride = conv.pair("stride", params.get("stride", 1))
+        out = conv.output_size(which, size, kernel, stride,
+                               conv.pair("padding", params.get("padding", 0)))  # fmt: skip
+        x, w, y = (1, 2, *size), (2, 2, *kernel), (1, 2, *out)
+        if which == "conv2d":
+            made.append(case(x, w, **params))
+        elif which == "conv2d_transpose":
+            made.append(case(y, w, output_padding=tuple(s - 1 for s in stride), **params))
+        else:
+            made.append(case(x, y, kernel=kernel, **params))
+    return made
+
+
+CASES: dict[str, list[Case]] = {
+    **{name: [case(a, b) for a, b in _broadcasts]
+       for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")},
+    **{name: [case(s) for s in _entries]
+       for name in ("negative", "exp", "abs", "tanh", "sigmoid", "softplus")},
+    **{name: [case(_positive(*s)) for s in _entries] for name in ("log", "sqrt")},
+    **{name: [case((2, 3, 2), **p) for p in _reductions]
+       for name in ("sum", "max", "logsumexp", "var")},
+    "power": [case(_positive(3), exponent=p) for p in (0.5, -1.5)]
+             + [case((2, 2), exponent=p) for p in (0, 1, 2, 3, -1)],
+    "where": [case(np.array([True, False, True]), (2, 3), (3,)),
+              case(np.array([[True], [False]]), (), (2, 2))],
+    "leaky_relu": [case((), slope=0.1), case((4,), slope=0.0), case((2, 3), slope=0.2)],
+    "leaky_relu_pull": [case((), (), slope=0.1), case((4,), (4,), slope=0.0)],
+    "broadcast_to": [case((3,), shape=(2, 3)), case((2, 1), shape=(2, 3)),
+                     case((), shape=(2, 2)), case((1, 2), shape=(2, 1, 2))],
+    "reshape": [case((2, 3), shape=(3, 2)), case((4,), shape=(2, -1)), case((1, 1), shape=())],
+    "astype": [case((3,), dtype=np.float64), case((3,), dtype=np.float32)],
+    "transpose": [case(s) for s in ((2, 3), (3,), (2, 1, 3))],
+    "permute": [case((2, 3), axes=(1, 0)), case((2, 1, 3), axes=(-1, 0, 1))],
+    "concat": [case((2, 2), (1, 2)), case((2, 1), (2, 2), (2, 1), axis=-1), case((3,))],
+    "pad": [case((3,), widths=((1, 2),)), case((2, 2), widths=((0, 1), (2, 0)))],
+    "getitem": [case(shape, index=index) for shape, index in _selections],
+    "scatter": [case(np.zeros(shape)[index].shape, index=index, shape=shape)
+                for shape, index in _selections],
+    "matmul": [case(a, b) for a, b in (
+        ((2, 3), (3, 2)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((2, 2, 3), (3, 2)),
+        ((2, 1, 2, 2), (3, 2, 1)), ((2,), (3, 2, 2)))],
+    "standardize": [case((4, 2), axis=0, eps=1e-5), case((2, 2, 3), axis=(0, 2), eps=0.1)],
+    "standardize_pull": [
+        case((4, 2), (4, 2), _positive(1, 2), axis=0),
+        case((2, 2, 3), (2, 2, 3), _positive(1, 2, 1), axis=(0, 2)),
+    ],
+    **{name: _trio(name) for name in ("conv2d", "conv2d_transpose", "conv2d_weight")},
+}  # fmt: skip
+"""Cases by the primitive's name. A primitive of your own needs an entry here, too."""
+
+
+def check_primitive(name: str, kernels: str, seed: int = 0) -> list[Report]:
+    """Check one primitive's rules, first and second order, on all its cases.
+
+    Args:
+        name: in the rule table.
+        kernels: the kernel module to run in.
+        seed: of the random directions.
+    Returns:
+        One report per case; none where the primitive has no case, which is a failure too.
+    """
+    with use_kernels(kernels):
+        return [
+            gradcheck(lambda *xs, p=c.params: RULES[name](*xs, **p), c.inputs, order=2, seed=seed)
+            for c in CASES.get(name, [])
+        ]

@@ -1,0 +1,87 @@
+"""Optimizers against PyTorch's, against their formulas, and what they refuse."""
+
+import numpy as np
+import pytest
+
+from minisn import Tensor, use_kernels
+from minisn.errors import GraphError, ShapeError
+from minisn.optim import SGD, TABLE_1, Adam
+from minisn.tensor import grad, sum
+
+SHAPES = [(3, 2), (4,), ()]
+
+
+def parameters(dtype=np.float64):
+    rng = np.random.default_rng(1)
+    return [Tensor(np.asarray(rng.normal(size=s), dtype), requires_grad=True) for s in SHAPES]
+
+
+def gradients(step, dtype=np.float64):
+    rng = np.random.default_rng(100 + step)
+    return [Tensor(np.asarray(rng.normal(size=s), dtype)) for s in SHAPES]
+
+
+def test_sgd_is_equation_23():
+    ps = parameters()
+    before = [p.numpy() for p in ps]
+    SGD(ps, rate=0.1).step(gradients(0))
+    for p, old, g in zip(ps, before, gradients(0), strict=True):
+        np.testing.assert_allclose(p.array, old - 0.1 * g.array, rtol=1e-15)
+
+
+@pytest.mark.parametrize("kernels", ["spec", "array_api", "cpu"])
+def test_adam_equals_pytorch_over_many_steps(kernels):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    ps = parameters()
+    theirs = [torch.tensor(p.numpy(), requires_grad=True) for p in ps]
+    oracle = torch.optim.Adam(theirs, lr=2e-2, betas=(0.5, 0.9))
+    with use_kernels(kernels):
+        mine = Adam(ps, rate=2e-2, beta1=0.5, beta2=0.9)
+        for step in range(20):
+            mine.step(gradients(step))
+            for p, g in zip(theirs, gradients(step), strict=True):
+                p.grad = torch.tensor(g.numpy())
+            oracle.step()
+    for p, q in zip(ps, theirs, strict=True):
+        np.testing.assert_allclose(p.array, q.detach().numpy(), rtol=1e-12)
+
+
+def test_adams_first_step_has_the_length_of_the_rate():
+    ps = parameters()
+    before = [p.numpy() for p in ps]
+    Adam(ps, rate=1e-3).step(gradients(0))
+    for p, old, g in zip(ps, before, gradients(0), strict=True):
+        np.testing.assert_allclose(old - p.array, 1e-3 * np.sign(g.array), rtol=1e-6)
+
+
+def test_adam_stays_in_float32():
+    ps = parameters(np.float32)
+    adam = Adam(ps, rate=1e-3)
+    adam.step(gradients(0, np.float32))
+    assert {p.dtype for p in ps} | {adam.m.dtype, adam.v.dtype} == {np.dtype(np.float32)}
+
+
+def test_a_step_makes_older_graphs_refuse_to_give_a_wrong_gradient():
+    ps = parameters()
+    y = sum(ps[0] * ps[0])
+    SGD(ps, rate=0.1).step(gradients(0))
+    with pytest.raises(GraphError, match="multiply.*new values"):
+        grad(y, ps[0])
+
+
+def test_gradients_of_other_shapes_or_number_are_refused():
+    adam = Adam(parameters(), rate=1e-3)
+    with pytest.raises(ShapeError, match="one gradient for each of 3"):
+        adam.step(gradients(0)[:2])
+    with pytest.raises(ShapeError, match="order and shapes"):
+        adam.step(gradients(0)[::-1])
+    with pytest.raises(ShapeError, match="at least one parameter"):
+        Adam([], rate=1e-3)
+
+
+def test_table_1_is_the_papers():
+    rows = {k: (s.rate, s.beta1, s.beta2, s.n_dis) for k, s in TABLE_1.items()}
+    assert rows == {
+        "A": (1e-4, 0.5, 0.9, 5), "B": (1e-4, 0.5, 0.999, 1), "C": (2e-4, 0.5, 0.999, 1),
+        "D": (1e-3, 0.5, 0.9, 5), "E": (1e-3, 0.5, 0.999, 5), "F": (1e-3, 0.9, 0.999, 5),
+    }  # fmt: skip
