@@ -268,6 +268,8 @@ class Tensor:
 
 def is_floating(array: Array) -> bool:
     """Whether an array holds real floating-point numbers."""
+    if is_numpy(array):
+        return array.dtype.kind == "f"
     return bool(namespace(array).isdtype(array.dtype, "real floating"))
 
 
@@ -292,6 +294,7 @@ class Primitive:
         self.variadic = variadic
         self._signature = inspect.signature(forward)
         parameters = self._signature.parameters.values()
+        self._settings = [] if variadic else list(self._signature.parameters)[len(rules) :]
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def rule(self, position: int) -> Rule | None:
@@ -315,6 +318,10 @@ class Primitive:
 
     def _arrange(self, args: Sequence[Any], params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Part the inputs from the settings, each given by place or by name."""
+        extra = args[len(self.rules) :]
+        names = self._settings[: len(extra)]
+        if 0 < len(extra) == len(names) and not any(name in params for name in names):
+            return args[: len(self.rules)], {**params, **dict(zip(names, extra, strict=True))}
         try:
             given = self._signature.bind(*args, **params).arguments
         except TypeError as error:
@@ -460,7 +467,10 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> 
     axes = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
     if any(not -ndim <= a < ndim for a in axes):
         raise ShapeError(f"{name}: axis {axis} does not exist in a tensor with {ndim} axes")
-    return tuple(a % ndim for a in axes)
+    axes = tuple(a % ndim for a in axes)
+    if len(set(axes)) < len(axes):
+        raise ShapeError(f"{name}: axis {axis} names an axis twice")
+    return axes
 
 
 def _keep(g: Tensor, shape: tuple[int, ...], axis: int | Sequence[int] | None) -> Tensor:

@@ -1,5 +1,9 @@
 """Settings of the whole suite: the same examples on every run, and the kernels to test."""
 
+import contextlib
+import importlib
+import sys
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -18,8 +22,18 @@ settings.register_profile(
 settings.load_profile("minisn")
 
 
+@pytest.fixture
+def every_size(monkeypatch):
+    """Send small arrays to the compiled kernels too, which leave them to NumPy for speed."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("minisn.kernels.cpu")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("minisn.kernels.cpu") and hasattr(module, "SMALL"):
+            monkeypatch.setattr(module, "SMALL", 1)
+
+
 @pytest.fixture(params=["spec", "array_api", "cpu"])
-def kernel_name(request):
+def kernel_name(request, every_size):
     """Run the test once under each kernel module."""
     try:
         chosen = use_kernels(request.param)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_conv import geometries, left_over, output_shape
+from test_conv import ONE_OR_TWO, geometries, left_over, output_shape
 from test_ops import CASES, Case, check_close, derivatives, draw_inputs
 
 from minisn import Tensor, backend, conv, grad, ops
@@ -23,7 +23,7 @@ from minisn.errors import ConfigError, DTypeError
 
 @st.composite
 def trio(draw, kernel):
-    geometry = draw(geometries(most=4, deepest=2))
+    geometry = draw(geometries(most=4, channels=ONE_OR_TWO))
     x, w, stride, padding = geometry
     y, params = output_shape(*geometry), {"stride": stride, "padding": padding}
     if kernel == "conv2d":

@@ -28,8 +28,8 @@ from minisn.data import FileReport, load
 from minisn.nn import Conv2d, Weighted
 from minisn.optim import TABLE_1
 
-TINY = ("--set", "width=4", "--set", "batch_size=4", "--set", "log_every=1",
-        "--set", "sample_every=2", "--set", "checkpoint_every=2", "--set", "rate_g=0.02")  # fmt: skip
+TINY = ("--set", "width=4", "--set", "batch_size=4", "--set", "rate_g=0.02", "--set",
+        "log_every=1", "--set", "sample_every=2", "--set", "checkpoint_every=2")  # fmt: skip
 
 
 def minisn(*arguments, code=0):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -719,8 +720,10 @@ def test_fetch_stops_an_endless_file(server, offer, tmp_path):
 
 def test_ctrl_c_stops_a_stalled_download_and_keeps_its_part(server, offer, tmp_path):
     offer(first="interrupt")
+    begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         data.fetch("mnist", tmp_path, progress=False)
+    assert time.monotonic() - begun < 8  # the server would stay silent for 10 s
     kept = files_in(tmp_path / "mnist")["file-1.gz.part"]
     assert len(kept) > 0
     assert server.files["file-1.gz"].startswith(kept)

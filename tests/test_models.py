@@ -40,6 +40,7 @@ DISCRIMINATORS = {
     (48, 3): 3 * 3 * 3 * 64 + CONVOLUTIONS + BIASES_OF_D + (6 * 6 * 512 + 1),
 }
 
+
 SIZES = [8, 9, 10, 11, 15, 17, 21, 28, 31, 32, 45, 48]
 
 
@@ -120,7 +121,7 @@ def test_equal_generators_of_chance_give_equal_weights():
 
 @pytest.mark.parametrize("build", [cnn_generator, cnn_discriminator])
 def test_impossible_sizes_are_refused(build):
-    with pytest.raises(ConfigError, match="7 pixels.*at least 8"):
+    with pytest.raises(ConfigError, match=r"7 pixels.*at least 8"):
         build(7, 1, rng())
     with pytest.raises(ShapeError, match="at least 1"):
         build(8, 1, rng(), width=0)

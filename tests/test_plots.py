@@ -134,9 +134,13 @@ def test_losses_are_the_logged_ones_and_their_running_means():
     assert sum("mean of 5" in text for text in texts(figure)) == 2
 
 
-def test_few_losses_are_shown_as_they_are():
-    figure = plots.loss_figure(a_log(12), "standard")
-    assert len(figure.axes[0].lines) == 2
+def test_few_losses_are_shown_as_they_are_but_for_step_0_which_has_none():
+    log = a_log(12)
+    start = {"step": 0, "loss_d": None, "loss_g": None}
+    figure = plots.loss_figure([start, *log], "standard")
+    for line, key in zip(figure.axes[0].lines, ("loss_d", "loss_g"), strict=True):
+        assert list(line.get_xdata()) == [entry["step"] for entry in log]
+        assert list(line.get_ydata()) == [entry[key] for entry in log]
     assert {"D: discriminator", "G: generator"} <= set(texts(figure))
 
 
@@ -157,7 +161,9 @@ def test_norms_of_another_scale_and_far_off_stay_in_view():
     log = a_log(10, norm_every=1)
     log[0]["norm"]["layers.0"] = 1.7
     log[1]["norm"]["layers.0"] = 0.8
-    low, high = plots.norm_figure(log, target=1.5).axes[0].get_ylim()
+    axes = plots.norm_figure(log, target=1.5).axes[0]
+    assert list(axes.lines[0].get_ydata()) == [1.5, 1.5]
+    low, high = axes.get_ylim()
     assert low < 0.8 < 1.7 < high
     assert "aim: 1.5" in texts(plots.norm_figure(log, target=1.5))
 
@@ -170,6 +176,15 @@ def test_sigmas_are_plotted_from_zero():
     ]
     assert axes.get_ylim()[0] == 0
     assert axes.get_xlim()[0] == 0
+
+
+def test_a_single_point_is_a_dot():
+    log = a_log(1, norm_every=1)
+    for figure in (plots.loss_figure(log, "hinge"), plots.norm_figure(log),
+                   plots.sigma_figure(log), plots.spectrum_figure([np.ones(1)])):  # fmt: skip
+        curves = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) == 1]
+        assert curves
+        assert {line.get_marker() for line in curves} == {"o"}
 
 
 def test_neighbouring_layers_differ_in_colour():
@@ -196,11 +211,12 @@ def test_spectra_of_eight_layers_fill_two_rows():
     assert is_drawn(image, colors=7)
 
 
-def test_pyplot_and_its_state_stay_out():
+def test_pyplot_and_its_state_stay_out(tmp_path):
     code = (
-        "import sys, minisn.plots as p\n"
+        "import sys, pathlib, numpy, minisn.plots as p\n"
         "assert 'matplotlib' not in sys.modules\n"
         "p.png(p.loss_figure([dict(step=1, loss_d=1.0, loss_g=0.0)], 'hinge'))\n"
+        "p.save_sheet(pathlib.Path(sys.argv[1]), numpy.zeros((1, 1, 2, 2)))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code, tmp_path / "sheet.png"], check=True)

@@ -119,7 +119,8 @@ def test_report_needs_nothing_but_itself(page, trained):
         assert png_of(image).size
         assert image["alt"]
     assert "prefers-color-scheme: dark" in text
-    assert "width=device-width" in text
+    assert ("meta", "name", "viewport") in page.attributes
+    assert ("meta", "content", "width=device-width, initial-scale=1") in page.attributes
 
 
 def test_report_shows_the_sheets_as_they_are(page, trained):

@@ -2,6 +2,7 @@
 
 import _thread
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -41,13 +42,18 @@ def content(folder):
 
 
 def outcome(folder):
-    """What a run leaves, but for the time it took: numbers as bits, log lines as text."""
+    """What a run leaves, but for the time it took: every bit of it counts."""
     state = load(folder / runs.CHECKPOINT)
-    arrays = {k: (v.dtype.str, v.shape, v.tobytes()) for k, v in state.arrays.items()}
+    arrays = {k: (v.dtype.str, v.shape, short(v.tobytes())) for k, v in state.arrays.items()}
     log = [{k: v for k, v in entry.items() if k != "seconds"} for entry in read_log(folder)]
     counts = (state.step, state.adam_d, state.adam_g, state.rng, state.data, state.config)
-    samples = {k: v for k, v in content(folder).items() if k.startswith("samples")}
+    samples = {k: short(v) for k, v in content(folder).items() if k.startswith("samples")}
     return arrays, counts, log, samples
+
+
+def short(data):
+    """Stand for bytes by their hash, so that a difference is told in a line."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def new_run(folder, config=TINY):
@@ -63,7 +69,7 @@ def finished(tmp_path_factory):
     return folder
 
 
-# --- the folder -----------------------------------------------------------------------------------
+# --- the folder -------------------------------------------------------------------------------
 
 
 def test_a_new_run_holds_its_settings(tmp_path):
@@ -83,7 +89,7 @@ def test_an_empty_folder_may_become_a_run(tmp_path):
 
 def test_a_folder_in_use_is_refused_and_untouched(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match="not empty.*--resume.*--out") as caught:
+    with pytest.raises(ConfigError, match=r"not empty.*--resume.*--out") as caught:
         create_run(tmp_path, TINY)
     assert str(tmp_path) in str(caught.value)
     assert content(tmp_path) == {"thesis.tex": b"years of work"}
@@ -92,7 +98,7 @@ def test_a_folder_in_use_is_refused_and_untouched(tmp_path):
 def test_a_place_where_no_folder_can_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(ConfigError, match="cannot make the run folder.*--out") as caught:
+        with pytest.raises(ConfigError, match=r"cannot make the run folder.*--out") as caught:
             create_run(folder, TINY)
         assert str(folder) in str(caught.value)
 
@@ -115,7 +121,7 @@ def no_space(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-# --- the log --------------------------------------------------------------------------------------
+# --- the log ----------------------------------------------------------------------------------
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):
@@ -142,7 +148,7 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path):
         read_log(tmp_path)
 
 
-# --- the loop -------------------------------------------------------------------------------------
+# --- the loop ---------------------------------------------------------------------------------
 
 
 def test_lines_samples_and_checkpoints_come_when_they_are_due(tmp_path, monkeypatch):
@@ -229,7 +235,7 @@ def test_a_finished_run_is_left_as_it_is_and_can_be_lengthened(tmp_path, finishe
     assert load(folder / runs.CHECKPOINT).step == 9
 
 
-# --- Ctrl-C ---------------------------------------------------------------------------------------
+# --- Ctrl-C -----------------------------------------------------------------------------------
 
 
 def interrupt_at(step, times=1):
@@ -301,7 +307,7 @@ def test_a_thread_can_train(tmp_path, finished):
     assert outcome(folder) == outcome(finished)
 
 
-# --- when something goes wrong --------------------------------------------------------------------
+# --- when something goes wrong ----------------------------------------------------------------
 
 
 def poison(trainer, step, network):
@@ -395,7 +401,7 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         train(trainer, folder)
 
 
-# --- going on -------------------------------------------------------------------------------------
+# --- going on ---------------------------------------------------------------------------------
 
 
 def test_resuming_removes_the_lines_after_the_checkpoint(tmp_path, finished):
@@ -456,7 +462,7 @@ def test_what_cannot_be_resumed_is_left_as_it_was(tmp_path, finished, monkeypatc
         resume(folder, images())
 
 
-# --- killed ---------------------------------------------------------------------------------------
+# --- killed -----------------------------------------------------------------------------------
 
 KILLER = textwrap.dedent(
     """

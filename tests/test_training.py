@@ -1,6 +1,7 @@
 """Algorithm 1: what one update does, what it leaves alone, and that PyTorch agrees."""
 
 import gc
+import hashlib
 import os
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def layers(network):
 
 
 def bits(arrays):
-    return {name: array.tobytes() for name, array in arrays.items()}
+    return {name: hashlib.sha256(array).hexdigest() for name, array in arrays.items()}
 
 
 def vectors(network):
@@ -41,7 +42,7 @@ def vectors(network):
     return [bits(layer.state) for layer in layers(network)]
 
 
-# --- what an update does ----------------------------------------------------------------------------
+# --- what an update does ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_dis", [1, 3])
@@ -112,7 +113,7 @@ def test_sampling_changes_nothing(digits):
 def state(trainer):
     return (
         bits(trainer.G.state_dict()), bits(trainer.D.state_dict()), bits(trainer.average),
-        trainer.adam_d.m.tobytes(), trainer.adam_g.v.tobytes(), trainer.step,
+        bits({"d": trainer.adam_d.m, "g": trainer.adam_g.v}), trainer.step,
         trainer.rng.bit_generator.state, trainer.data.state(),
     )  # fmt: skip
 
@@ -203,7 +204,7 @@ def test_real_images_come_scaled_and_in_the_stream_s_order(digits):
     np.testing.assert_allclose(batch.numpy(), digits[order] / 127.5 - 1, atol=1e-6)
 
 
-# --- promises ---------------------------------------------------------------------------------------
+# --- promises ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("width", "scale"), [(4, 1.0), (16, 1.0), (64, 1.0), (8, 2.0)])
@@ -252,7 +253,7 @@ def resident():
     return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else 0
 
 
-# --- what cannot be trained -------------------------------------------------------------------------
+# --- what cannot be trained -------------------------------------------------------------------
 
 
 def test_a_nan_weight_is_named_by_its_layer(digits):
@@ -273,7 +274,7 @@ def test_an_unknown_device_is_refused(digits):
         Trainer(TINY, digits, device="tpu")
 
 
-# --- PyTorch ----------------------------------------------------------------------------------------
+# --- PyTorch ----------------------------------------------------------------------------------
 
 
 class Recorded(Trainer):
@@ -428,26 +429,32 @@ def test_five_steps_from_equal_weights_agree_with_pytorch_in_double_precision(to
 
 
 def compare_running_moments(torch, trainer, theirs):
-    ours = [m for m in trainer.G.layers if isinstance(m, BatchNorm)]
+    """Ours are of the batch; PyTorch estimates the variance larger, by n / (n - 1)."""
+    ours = [m.state for m in trainer.G.layers if isinstance(m, BatchNorm)]
     reference = [m for m in theirs.G if isinstance(m, torch.nn.BatchNorm2d)]
-    passes = 5 * (trainer.config.n_dis + 1)
-    first = 0.9**passes  # what is left of the variance of 1 at the start
-    for mine, other, pixels in zip(ours, reference, (3 * 3, 7 * 7, 14 * 14, 28 * 28)[:4], strict=True):
-        np.testing.assert_allclose(mine.state["running_mean"], other.running_mean, atol=1e-10)
-        count = 16 * pixels
-        print(count, (mine.state["running_var"] - first) / (other.running_var.numpy() - first) , (count - 1) / count)
+    start = 0.9 ** (5 * (trainer.config.n_dis + 1))  # what is left of the variance of 1
+    for mine, other, side in zip(ours, reference, (3, 7, 14, 28), strict=True):
+        n = trainer.config.batch_size * side**2
+        mean, var = other.running_mean.numpy(), other.running_var.numpy()
+        np.testing.assert_allclose(mine["running_mean"], mean, rtol=0, atol=1e-10)
+        np.testing.assert_allclose((mine["running_var"] - start) * n / (n - 1), var - start,
+                                   rtol=0, atol=1e-10)  # fmt: skip
 
 
-def test_five_steps_in_single_precision_are_as_exact_as_pytorch_s(torch, digits):
-    for seed in range(8):
-        exact = values(five_steps(torch, digits, "float64", seed)[0])
-        trainer, theirs, losses, moved = five_steps(torch, digits, "float32", seed)
+def test_five_steps_from_equal_weights_agree_with_pytorch_in_single_precision(torch, digits):
+    # A rounding of 6e-8, in sums of some hundred terms, through five steps in which Adam scales
+    # every gradient to 1: differences near 1e-5 of the way that the weights went are usual.
+    # Where rounding brings a unit to the other side of the kink of its ReLU, they jump to 1e-2;
+    # a quarter of the seeds see that, so the median of five is what is held to rounding.
+    distances = {"G": [], "D": []}
+    for seed in range(5):
+        trainer, theirs, losses, moved = five_steps(torch, digits, "float32", seed, n_dis=1)
+        assert losses[0][0] == pytest.approx(losses[0][1], rel=0, abs=2e-6)
         ours, expected = values(trainer), theirs.values()
-        print([abs(o[0]-e[0]) for o,e in losses],[abs(o[1]-e[1]) for o,e in losses])
-        for network in "GD":
-            a = np.concatenate([(ours[n] - exact[n]).ravel() for n in exact if n[0] == network])
-            b = np.concatenate([(expected[n] - exact[n]).ravel() for n in exact if n[0] == network])
-            m = np.concatenate([moved[n].ravel() for n in exact if n[0] == network])
-            norm = np.linalg.norm
-            print(network, norm(a)/norm(m), norm(b)/norm(m), norm(a-b)/norm(m))
-    assert 0
+        for network, found in distances.items():
+            names = [name for name in ours if name.startswith(network)]
+            apart = sum(np.sum((ours[name] - expected[name]) ** 2) for name in names)
+            way = sum(np.sum(moved[name] ** 2) for name in names)
+            found.append(np.sqrt(apart / way))
+    assert np.median(distances["D"]) < 5e-5
+    assert np.median(distances["G"]) < 5e-5

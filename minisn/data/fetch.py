@@ -1,8 +1,10 @@
 """Downloading complete data sets; libcurl does the work, through pycurl."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from minisn.data.catalog import Download, find_entry
 from minisn.data.locate import StrPath, resolve_data_dir
@@ -146,18 +148,7 @@ def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, prog
             bar.update(written)
             return written
 
-        curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, url)
-        curl.setopt(pycurl.RESUME_FROM_LARGE, file.tell())
-        curl.setopt(pycurl.WRITEFUNCTION, write)
-        curl.setopt(pycurl.FAILONERROR, True)
-        curl.setopt(pycurl.FOLLOWLOCATION, True)
-        curl.setopt(pycurl.NOSIGNAL, True)
-        curl.setopt(pycurl.CONNECTTIMEOUT, _CONNECT_SECONDS)
-        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
-        curl.setopt(pycurl.LOW_SPEED_TIME, _STALL_SECONDS)
-        curl.setopt(pycurl.NOPROGRESS, False)
-        curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_: None)  # lets Ctrl-C in while it waits
+        curl = _new_handle(pycurl, url, file.tell(), write)
         try:
             curl.perform()
         except pycurl.error as error:
@@ -168,6 +159,23 @@ def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, prog
             raise kind(message) from error
         finally:
             curl.close()
+
+
+def _new_handle(pycurl: ModuleType, url: str, start: int, write: Callable[[bytes], int]) -> Any:
+    """Set libcurl up to get a file from byte `start` on."""
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.URL, url)
+    curl.setopt(pycurl.RESUME_FROM_LARGE, start)
+    curl.setopt(pycurl.WRITEFUNCTION, write)
+    curl.setopt(pycurl.FAILONERROR, True)
+    curl.setopt(pycurl.FOLLOWLOCATION, True)
+    curl.setopt(pycurl.NOSIGNAL, True)
+    curl.setopt(pycurl.CONNECTTIMEOUT, _CONNECT_SECONDS)
+    curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+    curl.setopt(pycurl.LOW_SPEED_TIME, _STALL_SECONDS)
+    curl.setopt(pycurl.NOPROGRESS, False)
+    curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_: None)  # lets Ctrl-C in while it waits
+    return curl
 
 
 def _sha256(path: Path) -> str:

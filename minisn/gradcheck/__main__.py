@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(names: list[str], modules: list[str]) -> int:
     start = time.perf_counter()
     present = [name for name in modules if _available(name)]
+    if not present:
+        return 1
     print(_line("primitive", "order", "kernels", "cases", "error/estimate", "verdict"))
     failures: list[str] = []
     for name in names:
@@ -61,7 +63,7 @@ def _run(names: list[str], modules: list[str]) -> int:
     verdict = f"{len(failures)} failed" if failures else "all right"
     print(f"\n{len(names)} primitives, orders 1 and 2, in {', '.join(present)}: {verdict} "
           f"({time.perf_counter() - start:.0f} s)")  # fmt: skip
-    return 1 if failures or not present else 0
+    return 1 if failures else 0
 
 
 def _available(kernels: str) -> bool:

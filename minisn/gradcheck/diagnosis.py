@@ -6,37 +6,40 @@ from fractions import Fraction
 
 import numpy as np
 
-from .subject import Piece
-
 
 @dataclass(frozen=True)
 class Evidence:
     """The claims on one input beside differences, for some entries and output rows.
 
     Args:
-        piece: the input.
+        name: of the input.
         claimed: its claimed gradient in each row, [rows, *shape].
         others: claims on the other inputs, by name.
         at: flat positions of the compared entries.
-        value, estimate: their differences and error estimates, [rows, entries].
+        scale: of these entries, so that their derivatives compare.
+        value, estimate: their differences and error estimates, times the scale, [rows, entries].
         lengths: lengths of the axes of the inputs and of the output.
     """
 
-    piece: Piece
+    name: str
     claimed: np.ndarray
     others: dict[str, np.ndarray]
     at: np.ndarray
+    scale: np.ndarray
     value: np.ndarray
     estimate: np.ndarray
     lengths: frozenset[int]
+
+    def taken(self, candidate: np.ndarray) -> np.ndarray:
+        """Pick the compared entries of a gradient, in units of the differences."""
+        return candidate.reshape(len(candidate), -1)[:, self.at] * self.scale
 
     def fits(self, candidate: np.ndarray) -> bool:
         """Whether a gradient agrees with the differences, far better than by chance."""
         if candidate.shape != self.claimed.shape:
             return False
-        taken = candidate.reshape(len(candidate), -1)[:, self.at]
         slack = self.estimate + 1e-5 * np.max(np.abs(self.value))
-        return bool(np.all(np.abs(taken - self.value) <= slack))
+        return bool(np.all(np.abs(self.taken(candidate) - self.value) <= slack))
 
 
 def guess(found: Evidence) -> str:
@@ -45,7 +48,7 @@ def guess(found: Evidence) -> str:
         return "the claimed gradient is zero: a term is missing, or the graph was cut (detach)"
     for name, other in found.others.items():
         if found.fits(other):
-            return f"the gradients of {found.piece.name} and {name} are exchanged"
+            return f"the gradients of {found.name} and {name} are exchanged"
     for axes, words in _transposes(found.claimed.ndim):
         if found.fits(np.transpose(found.claimed, axes)):
             return f"a transpose: the claimed gradient has {words} exchanged"
@@ -64,13 +67,15 @@ def _transposes(ndim: int) -> list[tuple[tuple[int, ...], str]]:
 
 
 def _factor(found: Evidence) -> str:
-    taken = found.claimed.reshape(len(found.claimed), -1)[:, found.at]
+    taken = found.taken(found.claimed)
     square = float(np.sum(found.value**2))
     factor = float(np.sum(taken * found.value)) / square if square else 0.0
     if abs(factor - 1.0) < 1e-3 or factor == 0.0 or not found.fits(found.claimed / factor):
         return ""
-    plain = Fraction(factor).limit_denominator(64)
-    if abs(float(plain) - factor) > 1e-6 * abs(factor):
+    # a plain number, as far as the differences can tell it from others
+    doubt = float(np.max(found.estimate) / np.max(np.abs(found.value)))
+    plain = Fraction(factor).limit_denominator(64 if doubt < 1e-6 else 8)
+    if abs(float(plain) - factor) > max(1e-6, min(doubt, 1e-3)) * abs(factor):
         single = taken.size == 1
         return "" if single else f"a constant factor: the claim is {factor:.6g} times too large"
     if plain == -1:

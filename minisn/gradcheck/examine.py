@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .diagnosis import Evidence, guess, guess_incoming, guess_shape
-from .differences import EPS, Difference
+from .differences import EPS
 from .report import KINK, NON_FINITE, PRECISION, RIGHT, STATE, WRONG, Check, Entry
 from .subject import Subject
 from .survey import FULL_ENTRIES, WEAK, Survey, Table
@@ -62,7 +62,6 @@ def _finite(s: Survey) -> Check | None:
 
 def _state(s: Survey) -> Check | None:
     """Call fn again where it was called before; neither calls nor other inputs may matter."""
-    s.set_scale()
     nudged = s.x + 2.0**-5 * s.nudge()
     for before, after in ((s.f(nudged), s.f(nudged)), (s.z, s.f(s.x))):
         moved = _moved(before, after)
@@ -97,9 +96,10 @@ def _claims(s: Survey) -> Check | None:
     bad = np.argwhere(~np.isfinite(claims))
     if bad.size:
         r, i = (int(k) for k in bad[0])
-        line = s.line(s.unit(i))
-        worst = _entry(s, i, r, claims[r, i] * s.scale[i], line.best())
-        kink = ", where fn has a kink" if line.kinks()[0][r] else ""
+        table = s.measure([i])
+        table.claimed[0, r] = claims[r, i] * s.scale[i]
+        worst = _entry(s, table, 0, r)
+        kink = ", where fn has a kink" if s.line(s.unit(i)).kinks()[0][r] else ""
         return _check(s, NON_FINITE, f"the claimed gradient is {worst.claimed}{kink}", worst=worst)
     return None
 
@@ -138,32 +138,37 @@ def _judge(s: Survey, table: Table) -> Check | None:
         if found:
             table, failed = closer, found
     diagnosis, (k, r) = failed[0]
-    if diagnosis == WRONG:
-        return _wrong(s, table, k, r)
-    found_at = Difference(table.value[k], table.estimate[k], table.step[k])
-    worst = _entry(s, table.entries[k], r, table.claimed[k, r], found_at)
-    if diagnosis == KINK:
+    worst = _entry(s, table, k, r)
+    if diagnosis == WRONG and _imprecise(s, table, r):
+        diagnosis = PRECISION
+        message = ("the claimed gradient agrees to about 7 digits, as many as float32 has; compute "
+                   "it in float64")  # fmt: skip
+    elif diagnosis == WRONG:
+        s.measure_slope(table.directions[k], r)
+        message = _name_wrong(s, table)
+    elif diagnosis == KINK:
         message = _describe_kink(s, table, k, r, worst)
     elif diagnosis == NON_FINITE:
         message = "fn is NaN or infinite beside this point, at every step; move away from the edge"
     else:
         message = ("fn's rounding hides its derivative, as when it computes in float32; the claim "
                    "can be neither confirmed nor refused: compute in float64")  # fmt: skip
-    return _check(s, diagnosis, message, worst=worst, ratio=float(table.ratio[k, r]))
+    likely = _guess(s, table, k) if diagnosis == WRONG and worst.index is not None else ""
+    ratio = float(table.ratio[k, r])
+    return _check(s, diagnosis, message, guess=likely, worst=worst, ratio=ratio)
 
 
 def _failures(s: Survey, t: Table) -> list[tuple[str, tuple[int, int]]]:
     """List what went wrong, the most certain first, each with its worst direction and row."""
     lost = ~np.isfinite(t.value)
     vanishes = _vanishes(s, t)
-    kink = t.kink & ~vanishes
-    wrong = ~lost & ~kink & ~vanishes & (t.ratio > 1)
+    wrong = ~lost & ~t.kink & ~vanishes & (t.ratio > 1)
     size = np.maximum(s.size, np.abs(t.claimed))
     floor = np.maximum(1e-8 * np.abs(s.z), 1e-12 * s.natural)
     weak = (t.estimate > np.maximum(WEAK * size, floor)) & ~wrong & ~lost & ~vanishes
-    severity = np.where(kink, np.abs(t.claimed - t.value), t.ratio)
+    severity = np.where(t.kink, np.abs(t.claimed - t.value), t.ratio)
     found = []
-    for name, mask in ((WRONG, wrong), (NON_FINITE, lost & ~kink), (KINK, kink),
+    for name, mask in ((WRONG, wrong), (NON_FINITE, lost & ~t.kink), (KINK, t.kink),
                        (PRECISION, weak)):  # fmt: skip
         if mask.any():
             k, r = np.unravel_index(np.argmax(np.where(mask, severity, -1.0)), mask.shape)
@@ -177,9 +182,8 @@ def _vanishes(s: Survey, t: Table) -> np.ndarray:
     A difference that does not settle, of changes that the last digits of other numbers in
     the function explain, is no evidence against a claim of that size.
     """
-    least = 4096 * EPS * s.natural
-    unsettled = (np.abs(t.value) <= 50 * t.estimate) & (t.estimate * t.step <= least)
-    return unsettled & (np.abs(t.claimed) <= least)
+    unsettled = (np.abs(t.value) <= 50 * t.estimate) & (t.estimate * t.step <= s.least)
+    return unsettled & (np.abs(t.claimed) <= s.least)
 
 
 def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
@@ -207,22 +211,19 @@ def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
 # -- saying it -----------------------------------------------------------------------
 
 
-def _entry(s: Survey, i: int | None, r: int, claimed: float, found: Difference) -> Entry:
+def _entry(s: Survey, t: Table, k: int, r: int) -> Entry:
     """Describe one comparison, in the units of the entry."""
-    unit = 1.0 if i is None else float(s.scale[i])
-    piece, index = s.point.locate(i) if i is not None else (None, None)
-    output = [int(n) for n in np.unravel_index(r, s.subject.shape)] if s.every_row else []
-    of = f", of output {output}" if output else ""
-    return Entry(
-        name=piece.name if piece else "a random direction",
-        index=index,
-        point=float(s.x[i]) if i is not None else float("nan"),
-        output=of if s.every_row else ", of a random combination of the outputs",
-        claimed=float(claimed) / unit,
-        numerical=float(found.value[r]) / unit,
-        estimate=float(found.estimate[r]) / unit,
-        step=float(found.step[r]) * unit,
-    )
+    i = t.entries[k]
+    of = ", of a random combination of the outputs"
+    if s.every_row:
+        output = [int(n) for n in np.unravel_index(r, s.subject.shape)]
+        of = f", of output {output}" if output else ""
+    name, index, point, unit = "a random direction", None, float("nan"), 1.0
+    if i is not None:
+        piece, index = s.point.locate(i)
+        name, point, unit = piece.name, float(s.x[i]), float(s.scale[i])
+    return Entry(name, index, point, of, float(t.claimed[k, r]) / unit, float(t.value[k, r]) / unit,
+                 float(t.estimate[k, r]) / unit, float(t.step[k, r]) * unit)  # fmt: skip
 
 
 def _describe_kink(s: Survey, t: Table, k: int, r: int, worst: Entry) -> str:
@@ -238,22 +239,12 @@ def _describe_kink(s: Survey, t: Table, k: int, r: int, worst: Entry) -> str:
             f"other; the claim {judged}; check elsewhere")  # fmt: skip
 
 
-def _wrong(s: Survey, t: Table, k: int, r: int) -> Check:
-    found = Difference(t.value[k], t.estimate[k], t.step[k])
-    worst = _entry(s, t.entries[k], r, t.claimed[k, r], found)
-    ratio = float(t.ratio[k, r])
-    if _imprecise(s, t, r):
-        message = ("the claimed gradient agrees to about 7 digits, as many as float32 has; compute "
-                   "it in float64")  # fmt: skip
-        return _check(s, PRECISION, message, worst=worst, ratio=ratio)
-    s.measure_slope(t.directions[k], r)
+def _name_wrong(s: Survey, t: Table) -> str:
     bad = sorted({s.point.locate(e)[0].name for e, row in zip(t.entries, t.ratio, strict=True)
                   if e is not None and (row > 1).any()})  # fmt: skip
-    if not bad:
-        message = "wrong along a random direction, but at none of the entries tried"
-        return _check(s, WRONG, message, worst=worst, ratio=ratio)
-    message = f"wrong: the claimed gradient of {', '.join(bad)}"
-    return _check(s, WRONG, message, guess=_guess(s, t, k), worst=worst, ratio=ratio)
+    if bad:
+        return f"wrong: the claimed gradient of {', '.join(bad)}"
+    return "wrong along a random direction, but at none of the entries tried"
 
 
 def _imprecise(s: Survey, t: Table, r: int) -> bool:
@@ -270,14 +261,15 @@ def _imprecise(s: Survey, t: Table, r: int) -> bool:
 
 def _guess(s: Survey, t: Table, k: int) -> str:
     piece, _ = s.point.locate(t.entries[k])
-    chosen = [j for j, e in enumerate(t.entries) if piece.part.start <= e < piece.part.stop]  # type: ignore[operator]
+    chosen = [j for j, e in enumerate(t.entries) if piece.part.start <= e < piece.part.stop]
     at = np.array([t.entries[j] for j in chosen])
     claims = {p.name: s.claims[:, p.part].reshape(-1, *p.shape) for p in s.point.pieces}
     claimed = claims.pop(piece.name)
-    unit = s.scale[at, None]
     lengths = {n for p in s.point.pieces for n in p.shape} | set(s.subject.shape)
-    found = Evidence(piece, claimed, claims, at - piece.part.start, (t.value[chosen] / unit).T,
-                     (t.estimate[chosen] / unit).T, frozenset(lengths - {1}))  # fmt: skip
+    unit = s.relative[at] / s.scale[at]
+    found = Evidence(piece.name, claimed, claims, at - piece.part.start, s.relative[at],
+                     t.value[chosen].T * unit, t.estimate[chosen].T * unit,
+                     frozenset(lengths - {1}))  # fmt: skip
     g = s.rng.uniform(0.5, 1.5, s.subject.shape)
     neglect = guess_incoming(lambda v: s.pull(s.x, v.reshape(-1))[piece.part], g)
-    return neglect or guess(found)
+    return (neglect if s.order == 1 else "") or guess(found)

@@ -105,9 +105,11 @@ class ArrayFunction:
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs, flat."""
-        y = as_numpy(self._call(self.fn, x))
-        if y.dtype.kind not in "fiu":
-            raise DTypeError(f"gradcheck: fn returned {y.dtype}; return one real array or number")
+        result = self._call(self.fn, x)
+        if isinstance(result, list | tuple) or as_numpy(result).dtype.kind not in "fiu":
+            raise DTypeError(f"gradcheck: fn returned {type(result).__name__}, expected one real "
+                             "array or number")  # fmt: skip
+        y = as_numpy(result)
         self.shape = y.shape
         return y.astype(np.float64).reshape(-1)
 

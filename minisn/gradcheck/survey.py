@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Table:
     """
 
     directions: list[np.ndarray]
-    entries: list[int | None]
+    entries: list[Any]
     claimed: np.ndarray
     value: np.ndarray
     estimate: np.ndarray
@@ -73,6 +74,9 @@ class Survey:
         self.rows = np.eye(m) if self.every_row else away_from_zero(rng, (2, m))
         self.z = self._combine(self.y)
         self.slope: float | None = None
+        # steps: of each entry beside the others, and relative to itself
+        self.scale = self.point.scale()
+        self.relative = np.where(self.x != 0, np.abs(self.x), self.scale)
 
     @property
     def scope(self) -> str:
@@ -82,11 +86,6 @@ class Survey:
         combined = "" if self.every_row else f"{len(self.rows)} combinations of "
         return f"{what}, {combined}{m} output{'s' if m > 1 else ''}"
 
-    def set_scale(self) -> None:
-        """Fix the steps: of each entry beside the others, and relative to itself."""
-        self.scale = self.point.scale()
-        self.relative = np.where(self.x != 0, np.abs(self.x), self.scale)
-
     def set_claims(self, claims: np.ndarray) -> None:
         """Take the claimed gradients, [rows, entries], and measure the noise around them."""
         self.claims = claims
@@ -95,6 +94,7 @@ class Survey:
         self.level = np.abs(self.z) + np.linalg.norm(parts, axis=1)
         self.noise = np.maximum(self.measure_noise(), EPS * self.level)
         self.natural = float(max(self.level.max(), self.relative.max()))
+        self.least = 4096 * EPS * self.natural
         self._wide_noise: np.ndarray | None = None
 
     def f(self, x: np.ndarray) -> np.ndarray:
@@ -171,6 +171,9 @@ class Survey:
         kink = np.zeros(claimed.shape, dtype=bool)
         if doubt.any() or line.bent(BASE).any():
             found = line.best()
+            # where the claim is zero, the last digits of other numbers may look like a jump
+            nil = np.abs(claimed) <= self.least
+            line.noise = np.where(nil, np.maximum(self.noise, self.least / 256), self.noise)
             kink = line.kinks()[0]
             if (~kink & (_ratio(claimed, found) > 1)).any():
                 found = self._noisier(line, claimed, found)

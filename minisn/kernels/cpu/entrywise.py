@@ -3,7 +3,8 @@
 import numpy as np
 from numba import njit, prange
 
-from .pool import in_one_pool
+from .. import array_api
+from .pool import SMALL, in_one_pool
 
 Array = np.ndarray
 
@@ -40,6 +41,8 @@ def _leaky_relu_pull(g, x, slope):
 @in_one_pool
 def leaky_relu(x: Array, slope: float) -> Array:
     """Keep positive entries, scale the others."""
+    if x.size < SMALL:
+        return array_api.leaky_relu(x, slope)
     entries, order = flat(x)
     return unflat(_leaky_relu(entries, x.dtype.type(slope)), x.shape, order)
 
@@ -47,6 +50,8 @@ def leaky_relu(x: Array, slope: float) -> Array:
 @in_one_pool
 def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
     """Keep g where x is positive, scale it elsewhere."""
+    if x.size < SMALL:
+        return array_api.leaky_relu_pull(g, x, slope)
     entries, order = flat(x)
     y = _leaky_relu_pull(flat(g, like=x)[0], entries, x.dtype.type(slope))
     return unflat(y, x.shape, order)
@@ -79,5 +84,7 @@ def _adam(theta, g, m, v, rate, beta1, beta2, eps):
 @in_one_pool
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
     """Make one Adam step on flat arrays; returns the new (theta, m, v)."""
+    if theta.size < SMALL:
+        return array_api.adam(theta, g, m, v, rate, beta1, beta2, eps)
     number = theta.dtype.type
     return _adam(theta, g, m, v, number(rate), number(beta1), number(beta2), number(eps))

@@ -8,16 +8,16 @@ import numpy as np
 from numba import njit, prange
 
 from .. import array_api
-from .pool import in_one_pool, threads
+from .pool import SMALL, in_one_pool, threads
 
 Array = np.ndarray
 Axes = tuple[int, ...]
 
 
 def _channel(x: Array, axes: Axes) -> int | None:
-    """Return the one axis that is not averaged over, or None where there is not one."""
+    """Return the one axis that is not averaged over, or None where NumPy does as well."""
     kept = [a for a in range(x.ndim) if a not in axes]
-    return kept[0] if len(kept) == 1 and x.size else None
+    return kept[0] if len(kept) == 1 and x.size >= SMALL else None
 
 
 def _rows(x: Array, channel: int) -> Array:

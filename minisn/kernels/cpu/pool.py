@@ -14,6 +14,10 @@ from threadpoolctl import ThreadpoolController
 
 importlib.import_module("scipy.linalg.cython_blas")  # Numba's np.dot goes to SciPy's BLAS
 _blas = ThreadpoolController().select(user_api="blas")
+SMALL = 1 << 15
+"""Arrays of fewer entries are not worth waking the threads for: NumPy is as fast, and busy
+neighbours can delay a thread for milliseconds."""
+
 _one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
 
 

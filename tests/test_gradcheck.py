@@ -1,0 +1,788 @@
+"""Gradient checks: each planted mistake gets its name, and nothing right is refused."""
+
+import numpy as np
+import pytest
+
+from minisn import Tensor, grad, ops
+from minisn.conv import conv2d, conv2d_transpose, conv2d_weight
+from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
+from minisn.gradcheck import check_adjoint, gradcheck
+from minisn.gradcheck.differences import Line, noise_level, taylor_slope
+from minisn.tensor import Primitive
+
+rng = np.random.default_rng(7)
+X = np.array([1.0, -2.0, 3.0])
+A = rng.normal(size=(3, 3))
+B = rng.normal(size=(4, 3))
+BIG = rng.normal(size=(200, 50))
+
+
+def sech2(x):
+    return 1 - np.tanh(x) ** 2
+
+
+def off_at(index, gradient, factor):
+    """A gradient with a single wrong entry."""
+
+    def claimed(x):
+        g = gradient(x)
+        g[index] *= factor
+        return g
+
+    return claimed
+
+
+# -- planted mistakes --------------------------------------------------------------------------
+
+WRONG = {
+    "factor of 2": (
+        lambda x: np.sum(x**2), X, {"grad": lambda x: x}, "a factor of 1/2"),
+    "factor of 2 at a single number": (
+        lambda x: x**2, 1.5, {"grad": lambda x: 4 * x}, "a factor of 2"),
+    "no plain factor at a single number": (
+        lambda x: x**2, 1.5, {"grad": lambda x: 2.7315 * x}, ""),
+    "a constant": (
+        lambda x: np.tanh(x).sum(), X, {"grad": lambda x: 3.7182 * sech2(x)},
+        "a constant factor: the claim is 3.7182 times too large"),
+    "the sign": (
+        np.tanh, X, {"vjp": lambda g, x: -g * sech2(x)}, "the sign"),
+    "a mean for a sum": (
+        lambda x, b: x * b, [B, X], {"vjp": lambda g, x, b: (g * b, (g * x).mean(0))},
+        "a factor of 1/4: the claimed gradient is 1/4 times the right one (a mean over an axis"),
+    "a sum for a mean": (
+        lambda x: x.mean(), np.arange(1.0, 6.0), {"grad": lambda x: np.ones(5)},
+        "a sum over an axis of length 5 in place of a mean"),
+    "zero": (
+        lambda x: np.sum(x**2), X, {"grad": np.zeros_like}, "is zero"),
+    "a transpose": (
+        lambda w: np.sum(np.tanh(w @ X)), A,
+        {"grad": lambda w: np.outer(X, sech2(w @ X))}, "a transpose"),
+    "a transpose that changes the shape": (
+        lambda w: np.sum(np.tanh(w @ X)), B,
+        {"grad": lambda w: np.outer(X, sech2(w @ X))}, "a transpose"),
+    "a transpose of the last axes": (
+        lambda w: np.sum(np.tanh(w) * np.arange(8).reshape(2, 2, 2)), A[:2, :2] + B[:2, None, :2],
+        {"grad": lambda w: np.swapaxes(sech2(w) * np.arange(8).reshape(2, 2, 2), 1, 2)},
+        "axes 1 and 2 exchanged"),
+    "inputs exchanged": (
+        lambda a, b: np.sum(np.sin(a) * b), [A, A + 1],
+        {"grad": lambda a, b: (np.sin(a), np.cos(a) * b)}, "are exchanged"),
+    "a missing sum": (
+        lambda x, b: x * b, [B, X], {"vjp": lambda g, x, b: (g * b, g * x)},
+        "a missing sum over the broadcast axis 0"),
+    "a missing sum over a kept axis": (
+        lambda x, b: np.sum(np.sin(x * b)), [B, rng.normal(size=(4, 1))],
+        {"grad": lambda x, b: (np.cos(x * b) * b, np.cos(x * b) * x)},
+        "a missing sum over the broadcast axis 1"),
+    "a missing sum, one row taken": (
+        lambda x, b: x * b, [B, X], {"vjp": lambda g, x, b: (g * b, (g * x)[0])},
+        "a missing sum over axis 0 of the output"),
+    "the shape alone": (
+        lambda x: np.sum(x**2), B, {"grad": lambda x: 2 * x.reshape(-1)}, "the shape alone"),
+    "g ignored": (
+        np.tanh, X, {"vjp": lambda g, x: sech2(x)}, "the incoming gradient g is not used"),
+    "an entry": (
+        lambda x: np.sum(np.sin(x)), A, {"grad": off_at((2, 1), np.cos, 1.5)}, ""),
+    "a millionth": (
+        lambda x: np.sum(np.sin(x)), A, {"grad": off_at((2, 1), np.cos, 1 + 1e-6)}, ""),
+    "one entry of many": (
+        lambda x: np.sum(np.sin(x)), BIG, {"grad": off_at((120, 7), np.cos, 1.01)}, ""),
+    "the sign of many": (
+        np.sin, BIG, {"vjp": lambda g, x: -g * np.cos(x)}, "the sign"),
+    "a jacobian": (
+        lambda x: A @ x, X, {"grad": lambda x: A.T}, ""),
+    "detached": (
+        lambda x: (x.detach() * x).sum(), X, {}, "a factor of 1/2"),
+    "beside a kink": (
+        lambda x: np.sum(np.abs(x)), np.array([1e-5, -1.0, 2.0]),
+        {"grad": lambda x: -np.sign(x)}, "the sign"),
+    "at small and large numbers": (
+        lambda x: np.sum(np.log(x)), np.array([1e-8, 3e8]),
+        {"grad": off_at(0, lambda x: 1 / x, 1.001)}, ""),
+    "with float32 inside": (
+        lambda x: np.tanh(x.astype(np.float32)).sum(), X, {"grad": lambda x: 2 * sech2(x)},
+        "a factor of 2"),
+    "of a small output beside a large one": (
+        lambda x: x * np.array([1e-8, 1.0, 1e8]), X,
+        {"vjp": lambda g, x: g * np.array([2e-8, 1.0, 1e8])}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_gradient_is_told(name):
+    fn, inputs, claim, likely = WRONG[name]
+    report = gradcheck(fn, inputs, **claim)
+    assert not report
+    assert report.diagnosis == "wrong gradient", report
+    assert likely in report.failure.guess
+    assert bool(likely) == bool(report.failure.guess)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("an entry", (2, 1)), ("a millionth", (2, 1)), ("one entry of many", (120, 7)),
+     ("at small and large numbers", (0,))],
+)  # fmt: skip
+def test_the_worst_entry_is_found(name, index):
+    fn, x, claim, _ = WRONG[name]
+    worst = gradcheck(fn, x, **claim).failure.worst
+    right = np.cos(x[index]) if name != "at small and large numbers" else 1 / x[index]
+    assert (worst.name, worst.index, worst.point) == ("input 0", index, x[index])
+    assert worst.claimed == claim["grad"](x)[index]
+    assert abs(worst.numerical - right) <= worst.estimate < 1e-3 * abs(worst.claimed - right)
+    assert 0 < worst.step < max(1.0, abs(x[index]))
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+KINKS = {
+    "abs at 0": (lambda x: np.sum(np.abs(x)), np.array([1.0, 0.0]), np.sign, (1,), 0.0),
+    "relu at 0": (lambda x: np.sum(relu(x)), np.array([0.0, 1.0]),
+                  lambda x: (x > 0).astype(float), (0,), 0.0),
+    "a tie": (np.max, np.array([[1.0, 2.0], [2.0, 0.0]]),
+              lambda x: (x == x.max()) / 2.0, (0, 1), 2.0),
+    "a norm at 0": (np.linalg.norm, np.zeros(3), np.zeros_like, (0,), 0.0),
+    "claim outside": (lambda x: np.sum(np.abs(x)), np.array([1.0, 0.0]),
+                      lambda x: np.sign(x) + 5.0 * (x == 0), (1,), 0.0),
+    "kink elsewhere than at 0": (lambda x: np.sum(np.abs(x - 3.0)), X, lambda x: np.sign(x - 3.0),
+                                 (2,), 3.0),
+    "a jump": (lambda x: np.sum(np.floor(x)), np.array([0.5, 1.0]), np.zeros_like, (1,), 1.0),
+    "an odd jump": (lambda x: np.sum(np.sign(x)), np.array([0.0, 1.0]), np.zeros_like, (0,), 0.0),
+    "a cusp": (lambda x: np.sum(np.sqrt(np.abs(x))), np.array([0.0, 1.0]),
+               lambda x: np.array([0.0, 0.5]), (0,), 0.0),
+    "a vertical tangent": (lambda x: np.sum(np.cbrt(x)), np.array([0.0, 1.0]),
+                           lambda x: np.array([0.0, 1 / 3]), (0,), 0.0),
+    "one kink of many": (lambda x: np.sum(relu(x)), np.where(np.arange(5000) == 42, 0.0, 1.5),
+                         lambda x: (x > 0).astype(float), (42,), 0.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_a_kink_is_told_from_a_wrong_gradient(name):
+    fn, x, claimed, index, point = KINKS[name]
+    report = gradcheck(fn, x, grad=claimed)
+    assert report.diagnosis == "kink", report
+    assert (report.failure.worst.index, report.failure.worst.point) == (index, point)
+
+
+def test_a_kink_is_described():
+    inside, outside = (gradcheck(*KINKS[k][:2], grad=KINKS[k][2]) for k in
+                       ("abs at 0", "claim outside"))  # fmt: skip
+    assert "slope -1 on one side, 1 on the other; the claim lies between them" in str(inside)
+    assert "neither of them nor between them" in str(outside)
+    assert "input 0 [1] = 0" in str(inside)
+    assert "jumps" in str(gradcheck(*KINKS["a jump"][:2], grad=KINKS["a jump"][2]))
+
+
+def test_a_wrong_gradient_beside_a_kink_is_a_wrong_gradient():
+    report = gradcheck(lambda x: np.sum(np.abs(x)), np.array([0.0, 1.0]), grad=lambda x: 2 * x)
+    assert report.diagnosis == "wrong gradient"
+    assert report.failure.worst.index == (1,)
+
+
+class PowerIteration:
+    """sigma of a matrix, one step per call, as training code has it; its gradient is (9)-(12)."""
+
+    def __init__(self, frozen=False):
+        self.u, self.frozen = np.ones(3) / np.sqrt(3), frozen
+        for _ in range(300):
+            self.step(A)
+
+    def step(self, w):
+        self.v = w.T @ self.u / np.linalg.norm(w.T @ self.u)
+        self.u = w @ self.v / np.linalg.norm(w @ self.v)
+
+    def __call__(self, w):
+        if not self.frozen:
+            self.step(w)
+        return self.u @ w @ self.v
+
+    def grad(self, w):
+        return np.outer(self.u, self.v)
+
+
+class FirstCall:
+    """Takes its scale from the first batch it sees."""
+
+    scale = None
+
+    def __call__(self, x):
+        result = np.sum(x**2) * (1.0 if self.scale is None else self.scale)
+        self.scale = 0.5 if self.scale is None else self.scale
+        return result
+
+
+class Dropout:
+    """Draws a mask at every call."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, x):
+        return np.sum(x * (self.rng.random(x.shape) < 0.5))
+
+
+class Running:
+    """Subtracts a running mean, as batch normalization in training mode would."""
+
+    mean = 0.0
+
+    def __call__(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean()
+        return np.sum((x - self.mean) ** 2)
+
+
+def doubled_in_place(x):
+    x *= 2
+    return x.sum()
+
+
+class Cursor:
+    """A gradient that is another at each call."""
+
+    calls = 0
+
+    def grad(self, x):
+        self.calls += 1
+        return 2 * x * self.calls
+
+
+STATES = {
+    "power iteration": lambda: (PowerIteration(), A, lambda w: np.zeros((3, 3))),
+    "a first call": lambda: (FirstCall(), X, lambda x: x),
+    "dropout": lambda: (Dropout(), np.ones(20), np.ones_like),
+    "a running mean": lambda: (Running(), X, lambda x: 2 * x),
+    "in place": lambda: (doubled_in_place, X, lambda x: np.full(3, 2.0)),
+    "gradient in place": lambda: (np.sum, X, doubled_in_place_gradient),
+    "gradient of each call": lambda: (lambda x: np.sum(x**2), X, Cursor().grad),
+}
+
+
+def doubled_in_place_gradient(x):
+    x[...] = 1.0
+    return x
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_changed_state_is_told(name):
+    fn, x, claimed = STATES[name]()
+    report = gradcheck(fn, x, grad=claimed)
+    assert report.diagnosis == "changed state", report
+
+
+def test_a_power_iteration_is_right_once_frozen():
+    fn = PowerIteration()
+    report = gradcheck(fn, A, grad=fn.grad)
+    assert report.diagnosis == "changed state"
+    assert "freeze what it keeps between calls (u, v of a power iteration" in str(report)
+    frozen = PowerIteration(frozen=True)
+    assert gradcheck(frozen, A, grad=frozen.grad)
+
+
+def test_changed_state_of_a_tensor_function_is_told():
+    u = [np.ones(3)]
+
+    def sigma(w):
+        v = ops.matmul(Tensor(u[0]), w)
+        u[0] = (w.array @ v.array) / np.linalg.norm(w.array @ v.array)
+        return ops.matmul(Tensor(u[0]), ops.matmul(w, v))
+
+    assert [c.diagnosis for c in gradcheck(sigma, A, order=2).checks] == ["changed state"] * 2
+
+
+IMPRECISE = {
+    "a value far from 0 in float32": (
+        lambda x: (np.tanh(x).astype(np.float32) + np.float32(1e5)).sum(), sech2),
+    "a gradient in float32": (
+        lambda x: np.tanh(x).sum(), lambda x: sech2(x.astype(np.float32))),
+    "a gradient that was in float32 once": (
+        lambda x: np.tanh(x).sum(),
+        lambda x: (1 - np.tanh(x.astype(np.float32))) * (1.0 + np.tanh(x))),
+    "a constant rounded to float32": (
+        lambda x: x @ A @ X, lambda x: (A @ X).astype(np.float32)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMPRECISE)
+def test_too_little_precision_is_told(name):
+    fn, claimed = IMPRECISE[name]
+    report = gradcheck(fn, X, grad=claimed)
+    assert report.diagnosis == "too little precision", report
+    assert "float32" in report.failure.message
+
+
+NON_FINITE = {
+    "an input": (np.sum, np.array([1.0, np.nan]), np.ones_like, "input 0 [1] is nan"),
+    "a result": (lambda x: np.log(x).sum(), np.array([1.0, -1.0]), lambda x: 1 / x,
+                 "fn's result is nan"),
+    "an entry of a result": (np.log, np.array([1.0, 0.0]), lambda x: np.diag(1 / x),
+                             "fn's result [1] is -inf"),
+    "a gradient": (lambda x: np.sum(np.exp(-1 / x**2)), np.array([1.0, 1e-200]),
+                   lambda x: 2 / x**3 * np.exp(-1 / x**2), "the claimed gradient is nan"),
+    "a gradient at a kink": (np.linalg.norm, np.zeros(2), lambda x: x / np.linalg.norm(x),
+                             "the claimed gradient is nan, where fn has a kink"),
+    "an edge": (lambda x: np.sqrt(x).sum(), np.array([1.0, 0.0]), lambda x: np.array([0.5, 0.0]),
+                "NaN or infinite beside this point"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NON_FINITE)
+def test_non_finite_is_told(name):
+    fn, x, claimed, message = NON_FINITE[name]
+    report = gradcheck(fn, x, grad=claimed)
+    assert report.diagnosis == "non-finite", report
+    assert message in report.failure.message
+
+
+# -- what is right is not refused --------------------------------------------------------------
+
+
+def refuses(x):
+    if np.any(x <= 0):
+        raise NonFiniteError("negative")
+    return np.sum(np.log(x))
+
+
+RIGHT = {
+    "beside kinks": (lambda x: np.sum(np.abs(x)), np.array([1e-3, -1e-5, 1e-7, 1.0]), np.sign),
+    "a maximum, nearly tied": (np.max, np.array([1.0, 1.0 + 1e-6, 0.0]),
+                               lambda x: (x == x.max()).astype(float)),
+    "many relus": (lambda x: np.sum(relu(x) ** 2), BIG, lambda x: 2 * relu(x)),
+    "small numbers": (lambda x: np.sum(np.log(x)), np.array([1e-8, 2e-8]), lambda x: 1 / x),
+    "small numbers in a function of ones": (lambda x: np.sum(np.cos(x) + x), np.array([1e-8, 3e-8]),
+                                            lambda x: 1 - np.sin(x)),
+    "large numbers": (lambda x: np.sum(np.sin(x)), np.array([1e8, 3e8]), np.cos),
+    "small and large numbers": (lambda x: np.sum(np.log(x)), np.array([1e-8, 3e8]),
+                                lambda x: 1 / x),
+    "small and large inputs": (lambda a, b: np.sum(a * b), [np.full(3, 1e-8), np.full(3, 1e8)],
+                               lambda a, b: (b, a)),
+    "zeros": (lambda x: np.sum(np.sin(x)), np.zeros((2, 2)), np.cos),
+    "much curvature": (lambda x: np.sum(np.sin(1e3 * x)), X, lambda x: 1e3 * np.cos(1e3 * x)),
+    "steep": (lambda x: np.sum(np.exp(40 * x)), X, lambda x: 40 * np.exp(40 * x)),
+    "near a pole": (lambda x: np.sum(1 / x), np.array([1e-4, 1.0]), lambda x: -1 / x**2),
+    "near an edge": (lambda x: np.sum(np.sqrt(x)), np.array([1e-6, 1.0]), lambda x: 0.5 / x**0.5),
+    "refusing beyond an edge": (refuses, np.array([1e-5, 1.0]), lambda x: 1 / x),
+    "a large offset": (lambda x: np.sum(x**2) + 1e8, X, lambda x: 2 * x),
+    "cancellation": (lambda x: np.sum((x + 1e8) - 1e8), X, np.ones_like),
+    "smooth, second derivative infinite": (lambda x: np.sum(np.abs(x) ** 1.5), np.array([0.0, 1.0]),
+                                           lambda x: 1.5 * np.sign(x) * np.sqrt(np.abs(x))),
+    "constant": (lambda x: 3.0, X, np.zeros_like),
+    "saturated": (lambda x: np.sum(np.tanh(x)), np.array([40.0, 1.0]), sech2),
+    "all saturated": (lambda x: np.sum(np.tanh(x)), np.array([40.0, 50.0]), sech2),
+    "zero but for rounding": (lambda x: np.sum(x - x.mean()), rng.normal(size=7),
+                              lambda x: np.ones(7) - np.full((7, 7), 1 / 7).sum(0)),
+    "float32 inputs": (lambda x: np.sum(np.tanh(x)), X.astype(np.float32), sech2),
+    "float32 inside": (lambda x: np.tanh(x.astype(np.float32)).sum(), X, sech2),
+    "float32 hidden": (lambda x: np.sum(np.tanh(x.astype(np.float32)) + x), X,
+                       lambda x: sech2(x) + 1),
+    "a number": (lambda x: x**2, 1.5, lambda x: 2 * x),
+    "nothing": (np.sum, np.zeros((0, 3)), lambda x: np.zeros((0, 3))),
+    "a float16 input": (np.sum, X.astype(np.float16), np.ones_like),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_is_not_refused(name):
+    fn, inputs, claimed = RIGHT[name]
+    report = gradcheck(fn, inputs, grad=claimed)
+    assert report, report
+    assert report.diagnosis == "right"
+    assert report.failure is None
+
+
+TENSOR_FUNCTIONS = {
+    "dense": (lambda x, w, b: ops.tanh(ops.matmul(x, w) + b), [B, A, X]),
+    "batch statistics": (lambda x: ops.standardize(x, axis=0, eps=1e-5), [B]),
+    "cross-entropy": (lambda x, labels: -ops.log_softmax(x)[np.arange(4), labels].sum(),
+                      [B, np.array([0, 2, 1, 1])]),
+    "float32 kept inside": (lambda x: ops.tanh(ops.astype(x, np.float32)), [X]),
+    "convolution": (lambda x, w: conv2d(ops.relu(conv2d(x, w, padding=1)), w, stride=2),
+                    [rng.normal(size=(2, 1, 4, 3)), rng.normal(size=(1, 1, 3, 2))]),
+    "large": (lambda x: ops.sum(ops.relu(x) * ops.tanh(x)), [BIG]),
+    "no graph": (lambda x: Tensor(np.ones(3)), [X]),
+    "Tensors given": (lambda x: ops.exp(x), [Tensor(X)]),
+    "one unused": (lambda a, b: ops.sum(a * a), [X, A]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TENSOR_FUNCTIONS)
+def test_functions_of_tensors_are_right_to_second_order(name):
+    fn, inputs = TENSOR_FUNCTIONS[name]
+    report = gradcheck(fn, inputs, order=2)
+    assert report, report
+    assert [c.order for c in report.checks] == [1, 2]
+
+
+def test_a_gradient_penalty_is_right():
+    """A function that differentiates inside: its first order is the engine's second."""
+
+    def penalty(x, w):
+        y = ops.sum(ops.softplus(ops.matmul(x, w)))
+        (g,) = grad(y, [x], create_graph=True)
+        return ops.sum((ops.sqrt(ops.sum(g * g, axis=1)) - 1.0) ** 2)
+
+    report = gradcheck(penalty, [B, A], order=2)
+    assert report, report
+
+
+def test_other_array_libraries_are_checked():
+    xp = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    seen = []
+
+    def fn(x):
+        seen.append(type(x.array))
+        return ops.tanh(x) * 2.0
+
+    assert gradcheck(fn, Tensor(xp.asarray(X)), order=2)
+    assert set(seen) == {type(xp.asarray(X))}
+
+
+UNARY = [
+    ops.tanh, ops.sigmoid, ops.softplus, ops.transpose, ops.log_softmax,
+    lambda t: ops.exp(0.5 * t), lambda t: t * t, lambda t: ops.log(t * t + 1.0),
+    lambda t: ops.sqrt(t * t + 0.5), lambda t: 1.0 / (1.0 + t * t), lambda t: 0.1 * t**3,
+    lambda t: ops.logsumexp(t, axis=-1, keepdims=True), lambda t: t - ops.mean(t),
+    lambda t: ops.matmul(ops.transpose(t), t),
+]  # fmt: skip
+
+
+def random_function(seed):
+    """A smooth function of two inputs made of random operations, and a point of random scale."""
+    draw = np.random.default_rng(seed)
+    chain = [UNARY[i] for i in draw.integers(len(UNARY), size=draw.integers(1, 4))]
+    first = (ops.add, ops.multiply, ops.subtract)[draw.integers(3)]
+    shift, scalar = draw.normal(), draw.random() < 0.5
+
+    def fn(a, b):
+        t = first(a, b) + shift
+        for step in chain:
+            t = step(t)
+        return ops.sum(t) if scalar else t
+
+    scale = 10.0 ** draw.integers(-2, 1)
+    return fn, [draw.normal(size=(3, 2)) * scale, draw.normal(size=2)]
+
+
+def test_no_false_alarm_and_no_miss_in_200_random_functions():
+    slopes, missed = [], []
+    for seed in range(200):
+        fn, inputs = random_function(seed)
+        report = gradcheck(fn, inputs, order=1 if seed % 3 else 2)
+        assert report, (seed, report)
+        slopes += [c.slope for c in report.checks if c.slope is not None]
+
+        def wrong(g, a, b, fn=fn):
+            xs = [Tensor(a, requires_grad=True), Tensor(b, requires_grad=True)]
+            g_a, g_b = (t.numpy() for t in grad(fn(*xs), xs, grad_output=g))
+            g_a.flat[1] += 1e-4 * np.max(np.abs(g_a))
+            return g_a, g_b
+
+        planted = gradcheck(lambda a, b, fn=fn: fn(Tensor(a), Tensor(b)).array, inputs, vjp=wrong)
+        if planted.diagnosis != "wrong gradient":
+            missed.append(seed)
+    assert np.median(slopes) == pytest.approx(2.0, abs=0.01)
+    assert min(slopes) > 1.5
+    # a gradient that is zero but for rounding has no error to find
+    for seed in missed:
+        fn, inputs = random_function(seed)
+        a, b = (Tensor(x, requires_grad=True) for x in inputs)
+        (g,) = grad(ops.sum(fn(a, b)), [a])
+        assert np.max(np.abs(g.array)) < 1e-12, seed
+
+
+# -- second order ------------------------------------------------------------------------------
+
+
+def cube_with(rule):
+    return Primitive(lambda x: x**3, (rule,), variadic=False)
+
+
+def test_the_order_that_is_wrong_is_named():
+    frozen = cube_with(lambda g, y, x: g * Tensor(3.0 * x.array**2))
+    report = gradcheck(lambda x: frozen(x), X, order=2)
+    assert [c.diagnosis for c in report.checks] == ["right", "wrong gradient"]
+    assert report.failure.order == 2
+    assert report.failure.guess.startswith("the claimed gradient is zero")
+    assert str(report).startswith("gradcheck: wrong gradient at order 2\n  order 1: right;")
+    assert gradcheck(lambda x: frozen(x), X)  # order 1 alone cannot see it
+
+    doubled = cube_with(lambda g, y, x: g * (6.0 * x * x))
+    report = gradcheck(lambda x: doubled(x), X, order=2)
+    assert [c.diagnosis for c in report.checks] == ["wrong gradient", "right"]
+    assert report.failure.order == 1
+
+
+def test_second_order_covers_the_incoming_gradient():
+    cut = cube_with(lambda g, y, x: g.detach() * (3.0 * x * x))
+    report = gradcheck(lambda x: cut(x), X, order=2)
+    assert [c.diagnosis for c in report.checks] == ["right", "wrong gradient"]
+    assert report.failure.message == "wrong: the claimed gradient of grad_output"
+
+
+def test_a_kink_of_second_order_is_told():
+    report = gradcheck(lambda x: ops.sum(ops.relu(x) ** 2), np.array([1.0, 0.0]), order=2)
+    assert [c.diagnosis for c in report.checks] == ["right", "kink"]
+
+
+# -- the parts ---------------------------------------------------------------------------------
+
+
+def line(f, x, d, noise=1e-16):
+    def rows(v):
+        with np.errstate(invalid="ignore"):
+            return np.array([f(v[0])])
+
+    return Line(rows, np.array([x]), np.array([d]), np.array([noise]))
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "right"),
+    [(np.exp, 1.0, np.e), (np.sin, 1e-3, np.cos(1e-3)), (lambda x: x**5, 2.0, 80.0),
+     (lambda x: np.sin(1e4 * x), 1.0, 1e4 * np.cos(1e4)), (np.log, 1e-3, 1e3)],
+)  # fmt: skip
+def test_the_error_estimate_holds_and_is_small(f, x, right):
+    noise = 1e-16 * abs(f(x)) + 1e-17
+    for found in (line(f, x, x, noise).difference(2.0**-13), line(f, x, x, noise).best()):
+        error = abs(found.value[0] / x - right)
+        assert error <= found.estimate[0] / x
+    assert found.estimate[0] / x < 1e-7 * abs(right)
+
+
+def test_an_honest_estimate_where_nothing_can_be_resolved():
+    found = line(lambda x: np.float32(x) * 1.0, 1.0, 1.0, 3e-8).best()
+    assert abs(found.value[0] - 1.0) <= found.estimate[0] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("f", "low", "high"),
+    [(np.sin, 1e-17, 1e-15), (lambda x: np.sin(x) + 1e6, 1e-11, 1e-9),
+     (lambda x: np.float64(np.float32(np.sin(x))), 3e-9, 1e-7), (lambda x: 2.0 * x, 0, 1e-15),
+     (lambda x: 0 * x, 0, 0), (lambda x: np.float32(1e5) + np.float32(np.sin(x)), 1e-4, 1e-2)],
+)  # fmt: skip
+def test_noise_is_measured(f, low, high):
+    found = noise_level(lambda v: f(v), np.array([0.7]), np.array([0.9]))
+    assert low <= found[0] <= high
+
+
+def test_a_kink_beside_the_point_is_none():
+    assert line(np.abs, 0.0, 1.0).kinks()[0][0]
+    assert not line(lambda x: np.abs(x - 1e-6), 0.0, 1.0).kinks()[0][0]
+    assert not line(np.sin, 0.0, 1.0).kinks()[0][0]
+
+
+def test_the_taylor_slope_is_a_verdict():
+    assert taylor_slope(line(np.exp, 0.5, 1.0), np.exp(0.5)) == pytest.approx(2.0, abs=0.01)
+    assert taylor_slope(line(np.exp, 0.5, 1.0), 1.01 * np.exp(0.5)) == pytest.approx(1.0, abs=0.01)
+    assert taylor_slope(line(np.abs, 0.0, 1.0), 0.0) == pytest.approx(1.0, abs=0.01)
+    assert taylor_slope(line(lambda x: 3 * x, 0.5, 1.0), 3.0) is None
+    assert taylor_slope(line(lambda x: x**3, 0.0, 1.0), 0.0) >= 2.0
+    right = gradcheck(lambda x: np.sum(np.exp(x)), X, grad=np.exp)
+    wrong = gradcheck(lambda x: np.sum(np.exp(x)), X, grad=off_at(1, np.exp, 1.1))
+    assert right.checks[0].slope == pytest.approx(2.0, abs=0.01)
+    assert wrong.checks[0].slope == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_slope_alone_can_refuse(monkeypatch):
+    monkeypatch.setattr("minisn.gradcheck.survey.taylor_slope", lambda *_: 1.0)
+    report = gradcheck(lambda x: np.sum(np.exp(x)), X, grad=np.exp)
+    assert report.diagnosis == "wrong gradient"
+    assert "the Taylor remainder falls too slowly" in str(report)
+
+
+def test_large_checks_use_random_directions():
+    calls = []
+
+    def fn(x):
+        calls.append(1)
+        return np.sum(np.sin(x))
+
+    report = gradcheck(fn, BIG, grad=np.cos)
+    assert report.checks[0].scope == "4 directions in 10000 entries, 1 output"
+    assert len(calls) < 150
+    assert "all 9 entries" in gradcheck(fn, A, grad=np.cos).checks[0].scope
+    assert "4 directions in 9" in gradcheck(fn, A, grad=np.cos, full=False).checks[0].scope
+    small = gradcheck(np.sin, BIG[:, :2], vjp=lambda g, x: g * np.cos(x))
+    assert small.checks[0].scope == "4 directions in 400 entries, 2 combinations of 400 outputs"
+    whole = gradcheck(np.sin, A, vjp=lambda g, x: g * np.cos(x), full=True)
+    assert whole.checks[0].scope == "all 9 entries, 9 outputs"
+
+
+def test_equal_seeds_give_equal_reports():
+    fn, inputs, claim, _ = WRONG["one entry of many"]
+    first, again, other = (gradcheck(fn, inputs, seed=s, **claim) for s in (0, 0, 1))
+    assert str(first) == str(again)
+    assert first == again
+    assert first.failure.worst.index == other.failure.worst.index
+    fn, inputs = TENSOR_FUNCTIONS["convolution"]
+    first, again, other = (gradcheck(fn, inputs, order=2, seed=s) for s in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert gradcheck(fn, inputs, order=2) == first
+    assert gradcheck(fn, inputs, order=2, rng=np.random.default_rng(0)) == first
+
+
+def test_inputs_are_left_alone():
+    x, kept = A.copy(), A.copy()
+    gradcheck(lambda x: doubled_in_place(x), x, grad=lambda x: np.full((3, 3), 2.0))
+    assert np.array_equal(x, kept)
+
+
+def test_a_backward_may_use_what_its_forward_left():
+    class Layer:
+        def forward(self, x):
+            self.y = np.tanh(x)
+            return self.y
+
+        def backward(self, g, x):
+            return g * (1 - self.y**2)
+
+    layer = Layer()
+    assert gradcheck(layer.forward, X, vjp=layer.backward)
+
+
+def test_several_outputs_and_fixed_inputs():
+    def pick(x, rows, scale):
+        return x[rows] * scale
+
+    def back(g, x, rows, scale):
+        g_x = np.zeros_like(x)
+        np.add.at(g_x, rows, g * scale)
+        return g_x, np.sum(g * x[rows])
+
+    assert gradcheck(pick, [B, np.array([0, 2, 2]), 1.5], vjp=back)
+
+    def forgets_repeats(g, x, rows, scale):
+        g_x = np.zeros_like(x)
+        g_x[rows] = g * scale
+        return g_x, np.sum(g * x[rows])
+
+    report = gradcheck(pick, [B, np.array([0, 2, 2]), 1.5], vjp=forgets_repeats)
+    assert report.diagnosis == "wrong gradient"
+    assert report.failure.worst.index[0] == 2
+    assert report.failure.worst.output.startswith(", of output [1, ")
+
+
+def test_a_jacobian_is_checked():
+    assert gradcheck(lambda x: A @ x, X, grad=lambda x: A)
+    assert gradcheck(np.sin, B, grad=lambda x: np.einsum("ij,ik,jl->ijkl", np.cos(x), np.eye(4),
+                                                         np.eye(3)))  # fmt: skip
+
+
+# -- what it prints ----------------------------------------------------------------------------
+
+
+def test_a_failure_prints_all_there_is():
+    report = gradcheck(lambda x: np.sum(x**2), X, grad=lambda x: x)
+    assert str(report) == repr(report)
+    lines = str(report).splitlines()
+    assert lines[:5] == [
+        "gradcheck: wrong gradient at order 1",
+        "  order 1: WRONG GRADIENT (all 3 entries, 1 output)",
+        "    wrong: the claimed gradient of input 0",
+        "    likely: a factor of 1/2: the claimed gradient is 1/2 times the right one",
+        "    worst      input 0 [2] = 3",
+    ]
+    assert lines[5] == "    claimed    3"
+    assert lines[6].startswith("    numerical  6 ± ")
+    assert "(step " in lines[6]
+    assert lines[7] == "    Taylor     slope 1.00 (2 when right, 1 when wrong)"
+
+
+def test_a_success_prints_how_sure_it_is():
+    text = str(gradcheck(lambda x: np.sum(np.exp(x)), X, grad=np.exp))
+    assert text.startswith(
+        "gradcheck: right\n  order 1: right; all 3 entries, 1 output; worst error "
+    )
+    assert text.endswith(" of its estimate; Taylor slope 2.00")
+    assert "slope in rounding" in str(gradcheck(np.sum, X, grad=np.ones_like))
+
+
+# -- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "fn", "inputs", "options"),
+    [
+        (ConfigError, "order must be 1 or 2, got 3", ops.exp, X, {"order": 3}),
+        (ConfigError, "not both", np.sum, X, {"grad": np.ones_like, "vjp": np.ones_like}),
+        (ConfigError, "order 2 needs a function of Tensors", np.sum, X,
+         {"grad": np.ones_like, "order": 2}),
+        (DTypeError, "no input is floating point", np.sum, np.arange(3), {"grad": np.ones_like}),
+        (DTypeError, "input 1 is complex", np.sum, [X, X * 1j], {"grad": np.ones_like}),
+        (DTypeError, "fn returned ndarray, expected one Tensor", lambda x: x.array, X, {}),
+        (DTypeError, "fn returned tuple, expected one Tensor", lambda x: (x, x), X, {}),
+        (DTypeError, "fn returned tuple, expected one real", lambda x: (x, x), X,
+         {"grad": np.ones_like}),
+        (DTypeError, "fn returned ndarray, expected one real", lambda x: x > 0, X,
+         {"grad": np.ones_like}),
+        (ShapeError, "2 floating-point inputs, but 1 claimed", lambda a, b: np.sum(a * b), [X, X],
+         {"grad": lambda a, b: b}),
+        (ShapeError, r"fn returns shape \(3,\), so grad must return arrays of that", np.exp, X,
+         {"grad": lambda x: np.ones(2)}),
+        (ShapeError, "a shape that does not depend on the values", lambda x: x[x <= 1], X,
+         {"vjp": lambda g, x: np.ones(3)}),
+    ],
+)  # fmt: skip
+def test_refusals(error, message, fn, inputs, options):
+    with pytest.raises(error, match=message):
+        gradcheck(fn, inputs, **options)
+
+
+# -- adjoints ----------------------------------------------------------------------------------
+
+
+def test_adjoints_that_are_right():
+    assert check_adjoint(lambda x: B @ x, lambda y: B.T @ y, (3,))
+    assert check_adjoint(np.cumsum, lambda y: np.cumsum(y[::-1])[::-1], np.zeros(50, np.float32))
+    both = check_adjoint(lambda a, b: np.concatenate([a, 2 * b]), lambda y: (y[:2], 2 * y[2:]),
+                         [(2,), (3,)])  # fmt: skip
+    assert both
+    assert str(both).startswith("check_adjoint: right; <f(x), y> = ")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_convolution_trio_is_adjoint(kernel_name, dtype):
+    w, x = (Tensor(rng.normal(size=s).astype(dtype)) for s in ((2, 3, 3, 2), (2, 3, 5, 3)))
+    settings = {"stride": (2, 1), "padding": (0, 1)}
+    assert check_adjoint(
+        lambda x: conv2d(x, w, **settings), lambda y: conv2d_transpose(y, w, **settings), x
+    )
+    assert check_adjoint(
+        lambda w: conv2d(x, w, **settings),
+        lambda y: conv2d_weight(x, y, kernel=(3, 2), **settings), w,
+    )  # fmt: skip
+
+
+def test_a_wrong_adjoint_is_explained():
+    report = check_adjoint(lambda x: B @ x, lambda y: 2 * B.T @ y, (3,))
+    assert not report
+    assert report.message == "f_adj is not the adjoint of f"
+    assert "a factor of 2" in report.details.failure.guess
+    assert abs(report.left - report.right) > report.bound
+    assert "likely: a factor of 2" in str(report)
+    report = check_adjoint(lambda x: A @ x, lambda y: A @ y, Tensor(X))
+    assert report.details.failure.worst.name == "input 0"
+
+
+def test_a_tiny_error_of_an_adjoint_is_seen():
+    report = check_adjoint(lambda x: B @ x, lambda y: (1 + 1e-12) * B.T @ y, (3,))
+    assert report.message == "f_adj is not the adjoint of f"
+
+
+def test_what_is_no_linear_map_is_told():
+    assert "not linear" in check_adjoint(lambda x: B @ x + 1, lambda y: B.T @ y, (3,)).message
+    assert "not linear" in check_adjoint(np.tanh, lambda y: y, (3,)).message
+    draws = iter(np.random.default_rng(0).normal(size=100))
+    assert "changed state" in check_adjoint(lambda x: x * next(draws), lambda y: y, (3,)).message
+    assert "non-finite" in check_adjoint(lambda x: x * np.nan, lambda y: y, (3,)).message
+    with pytest.raises(ShapeError, match=r"f takes shapes \[\(3,\)\], f_adj returned \[\(4,\)\]"):
+        check_adjoint(lambda x: B @ x, lambda y: y, (3,))
+
+
+def test_equal_seeds_give_equal_adjoint_reports():
+    one, two, other = (
+        check_adjoint(lambda x: B @ x, lambda y: B.T @ y, (3,), seed=s).left for s in (0, 0, 1)
+    )
+    assert one == two != other
