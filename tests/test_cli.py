@@ -25,6 +25,7 @@ from minisn.cli import main, networks, progress
 from minisn.cli.train import _fresh_folder
 from minisn.config import NAMES, load_preset, presets
 from minisn.data import FileReport, load
+from minisn.errors import MinisnError
 from minisn.nn import Conv2d, Weighted
 from minisn.optim import TABLE_1
 
@@ -184,7 +185,7 @@ def test_resuming_a_finished_run_writes_the_report_again(run):
 
 
 def test_minutes_stop_and_say_how_to_go_on(run):
-    result = minisn("train", "--resume", run, "--steps", 10_000, "--minutes", 1e-6)
+    result = minisn("train", "--resume", run, "--steps", 30, "--minutes", 1e-6)
     lines = result.stdout.splitlines()
     assert lines[-3].startswith("5 steps in ")
     assert lines[-2] == f"Go on with: minisn train --resume {run}"
@@ -379,6 +380,14 @@ def test_a_full_disk_is_named_and_the_checkpoint_kept(run, monkeypatch):
     minisn("train", "--resume", run)
     assert checkpoint.load(run / runs.CHECKPOINT).step == 8
     assert [line["step"] for line in runs.read_log(run)] == list(range(9))
+
+
+def test_an_error_of_many_lines_is_one(monkeypatch):
+    def wordy(_):
+        raise MinisnError("one\n  two\nthree")
+
+    monkeypatch.setattr(data, "list_datasets", wordy)
+    assert error_of(minisn("data", "list", code=1)) == "one two three"
 
 
 def test_a_surprise_of_the_system_is_a_line(monkeypatch):

@@ -467,7 +467,7 @@ def test_what_cannot_be_resumed_is_left_as_it_was(tmp_path, finished, monkeypatc
 KILLER = textwrap.dedent(
     """
     # Runs sessions of training, each in a process of its own that is killed.
-    import json, os, random, signal, sys, time
+    import json, os, random, shutil, signal, stat, sys, time
     from pathlib import Path
 
     import numpy as np
@@ -521,10 +521,11 @@ KILLER = textwrap.dedent(
             if event in ("open", "os.rename", "os.mkdir") and str(folder) in str(args[0]):
                 note()
 
-        def fsync(fd):  # cut off half of a file to be, as if killed while writing it
-            for part in folder.glob("*.part"):
-                if call == count + 1 and os.path.samestat(os.fstat(fd), part.stat()):
-                    os.truncate(fd, os.fstat(fd).st_size // 2)
+        def fsync(fd):  # cut off half of a new file, as if killed while writing it
+            about, log = os.fstat(fd), folder / "log.jsonl"
+            whole_lines = log.exists() and os.path.samestat(about, log.stat())
+            if call == count + 1 and stat.S_ISREG(about.st_mode) and not whole_lines:
+                os.truncate(fd, about.st_size // 2)
             note()
 
         sys.addaudithook(audit)
@@ -534,15 +535,30 @@ KILLER = textwrap.dedent(
     start = time.perf_counter()
     session(root / "again")
     once = time.perf_counter() - start
-    chance, kills = random.Random(0), {"random": 0, "planned": 0}
-    for _ in range(12):
-        kills["random"] += killed(root / "random", delay=chance.uniform(0, 0.8 * once))
-    session(root / "random")
+    chance, kills = random.Random(0), {"random": 0, "planned": 0, "again": 0}
+    for run in range(40):
+        while killed(root / f"random{run}", delay=chance.uniform(0, 0.6 * once)):
+            kills["random"] += 1
+        if kills["random"] >= 6:
+            break
+    half = root / "half"  # was killed with lines in its log that come after its checkpoint
     for call in range(1, 1000):
-        if not killed(root / f"planned{call}", call=call):
+        folder = root / f"planned{call}"
+        if not killed(folder, call=call):
             break
         kills["planned"] += 1
-        session(root / f"planned{call}")
+        if (folder / "checkpoint.safetensors").exists() and not half.exists():
+            if runs.read_log(folder)[-1]["step"] == 3:
+                shutil.copytree(folder, half)
+        session(folder)
+    for call in range(1, 1000):
+        folder = root / f"again{call}"
+        shutil.copytree(half, folder)
+        if not killed(folder, call=call):
+            break
+        kills["again"] += 1
+        session(folder)
+    session(half)
     print(json.dumps(kills))
     """
 )
@@ -558,10 +574,10 @@ def test_a_run_killed_at_any_moment_resumes_to_the_very_bits(tmp_path):
     assert done.returncode == 0, done.stderr
     kills = json.loads(done.stdout)
     # each checkpoint opens and renames a file, and flushes it and the folder; the log is more
-    assert kills["random"] >= 3 and kills["planned"] >= 15
+    assert kills["random"] >= 6 and kills["planned"] >= 15 and kills["again"] >= 10, kills
     expected = outcome(tmp_path / "straight")
     assert expected[1][0] == 4 and len(expected[3]) == 3
-    folders = [folder for folder in sorted(tmp_path.iterdir()) if folder.name != "straight"]
-    assert len(folders) == kills["planned"] + 3  # one at random, two never killed
+    folders = sorted(tmp_path.iterdir())
+    assert len(folders) > kills["planned"] + kills["again"]
     for folder in folders:
         assert outcome(folder) == expected, folder.name

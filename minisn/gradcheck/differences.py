@@ -21,7 +21,7 @@ BASE = 2.0**-13
 
 SPACINGS = (2.0**-34, 2.0**-25, 2.0**-16, 2.0**-9, 2.0**-5)
 """Where noise is looked for, in units of the direction: the two finest first."""
-NODES = np.arange(1, 10) + 0.5 * (np.arange(1, 10) * 0.618034 % 1.0)
+NODES = np.arange(1, 10) + np.random.default_rng(0).uniform(0.0, 0.9, 9)
 RESIDUAL = np.linalg.qr(np.vander(NODES / 10.0, 5), mode="complete")[0][:, 5:].T
 """Projects values at the nodes on what polynomials of degree 4 cannot be."""
 
