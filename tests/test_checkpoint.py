@@ -97,9 +97,9 @@ def test_round_trip_brings_back_everything(saved):
 
 
 @pytest.mark.parametrize("kernels", ["auto", "array_api"])
-@pytest.mark.parametrize("average", [0.9, 0.0])
-def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, kernels, average):
-    config = TINY.replace(average=average)
+@pytest.mark.parametrize("changes", [{}, {"average": 0.0}, {"width": 10, "n_dis": 1}])
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, kernels, changes):
+    config = TINY.replace(**changes)
     z = np.random.default_rng(1).standard_normal((3, TINY.latent), np.float32)
     with use_kernels(kernels):
         straight = trained(3, config)

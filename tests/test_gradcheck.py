@@ -7,7 +7,7 @@ from minisn import Tensor, grad, ops
 from minisn.conv import conv2d, conv2d_transpose, conv2d_weight
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from minisn.gradcheck import check_adjoint, gradcheck
-from minisn.gradcheck.differences import Line, noise_level, taylor_slope
+from minisn.gradcheck.differences import Line, _power, noise_level, taylor_slope
 from minisn.tensor import Primitive
 
 rng = np.random.default_rng(7)
@@ -354,6 +354,8 @@ RIGHT = {
     "small numbers in a function of ones": (lambda x: np.sum(np.cos(x) + x), np.array([1e-8, 3e-8]),
                                             lambda x: 1 - np.sin(x)),
     "large numbers": (lambda x: np.sum(np.sin(x)), np.array([1e8, 3e8]), np.cos),
+    "tiny numbers in a function of ones": (lambda x: np.sum(np.cos(x) + x), np.full(2, 1e-13),
+                                           lambda x: 1 - np.sin(x)),
     "small and large numbers": (lambda x: np.sum(np.log(x)), np.array([1e-8, 3e8]),
                                 lambda x: 1 / x),
     "small and large inputs": (lambda a, b: np.sum(a * b), [np.full(3, 1e-8), np.full(3, 1e8)],
@@ -377,6 +379,10 @@ RIGHT = {
     "float32 inside": (lambda x: np.tanh(x.astype(np.float32)).sum(), X, sech2),
     "float32 hidden": (lambda x: np.sum(np.tanh(x.astype(np.float32)) + x), X,
                        lambda x: sech2(x) + 1),
+    "float32 hidden among digits that move": (
+        lambda x: np.sum((1e3 * np.tanh(x)).astype(np.float32) + 40 * x), X,
+        lambda x: 1e3 * sech2(x) + 40),
+    "tiny outputs": (np.exp, np.array([-400.0, -1.0]), lambda x: np.diag(np.exp(x))),
     "a number": (lambda x: x**2, 1.5, lambda x: 2 * x),
     "nothing": (np.sum, np.zeros((0, 3)), lambda x: np.zeros((0, 3))),
     "a float16 input": (np.sum, X.astype(np.float16), np.ones_like),
@@ -524,6 +530,8 @@ def test_second_order_covers_the_incoming_gradient():
 def test_a_kink_of_second_order_is_told():
     report = gradcheck(lambda x: ops.sum(ops.relu(x) ** 2), np.array([1.0, 0.0]), order=2)
     assert [c.diagnosis for c in report.checks] == ["right", "kink"]
+    report = gradcheck(ops.sqrt, np.array([1.0, 0.0]), order=2)
+    assert [c.diagnosis for c in report.checks] == ["non-finite", "kink"]
 
 
 # -- the parts ---------------------------------------------------------------------------------
@@ -570,6 +578,14 @@ def test_a_kink_beside_the_point_is_none():
     assert line(np.abs, 0.0, 1.0).kinks()[0][0]
     assert not line(lambda x: np.abs(x - 1e-6), 0.0, 1.0).kinks()[0][0]
     assert not line(np.sin, 0.0, 1.0).kinks()[0][0]
+
+
+def test_one_value_that_is_off_makes_no_kink():
+    steps = 4.0 ** -np.arange(16.0)
+    for off in range(1, 15):
+        series = steps**2
+        series[off] += 1e-13 + 0.7 * series[off]
+        assert _power(series[:, None], np.array([1e-16]))[0] > 1.3
 
 
 def test_the_taylor_slope_is_a_verdict():

@@ -537,7 +537,7 @@ KILLER = textwrap.dedent(
     once = time.perf_counter() - start
     chance, kills = random.Random(0), {"random": 0, "planned": 0, "again": 0}
     for run in range(40):
-        while killed(root / f"random{run}", delay=chance.uniform(0, 0.6 * once)):
+        while killed(root / f"random{run}", delay=chance.uniform(0, once)):
             kills["random"] += 1
         if kills["random"] >= 6:
             break

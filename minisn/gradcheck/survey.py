@@ -171,9 +171,6 @@ class Survey:
         kink = np.zeros(claimed.shape, dtype=bool)
         if doubt.any() or line.bent(BASE).any():
             found = line.best()
-            # where the claim is zero, the last digits of other numbers may look like a jump
-            nil = np.abs(claimed) <= self.least
-            line.noise = np.where(nil, np.maximum(self.noise, self.least / 256), self.noise)
             kink = line.kinks()[0]
             if (~kink & (_ratio(claimed, found) > 1)).any():
                 found = self._noisier(line, claimed, found)
