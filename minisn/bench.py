@@ -69,8 +69,12 @@ def compare(config: Config, contestants: list[str], turns: int, steps: int) -> l
 @contextmanager
 def _processes(contestants: list[str], config: Config) -> Iterator[list[subprocess.Popen]]:
     processes = [
-        subprocess.Popen([sys.executable, "-m", "minisn.bench", name], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, text=True)  # fmt: skip
+        subprocess.Popen(
+            [sys.executable, "-m", "minisn.bench", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for name in contestants
     ]
     try:

@@ -97,8 +97,8 @@ class SGD:
 class Adam:
     r"""Adam: descent along a mean gradient, entry by entry in units of its root mean square.
 
-    .. math:: m \leftarrow \beta_1 m + (1-\beta_1) g, \quad v \leftarrow \beta_2 v + (1-\beta_2) g^2,
-              \quad \theta \leftarrow \theta - \alpha
+    .. math:: m \leftarrow \beta_1 m + (1-\beta_1) g, \quad
+              v \leftarrow \beta_2 v + (1-\beta_2) g^2, \quad \theta \leftarrow \theta - \alpha
               \frac{m / (1-\beta_1^t)}{\sqrt{v / (1-\beta_2^t)} + \epsilon}
 
     Args:

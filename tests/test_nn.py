@@ -106,9 +106,7 @@ def test_batch_norm_equals_pytorchs_in_training_and_evaluation():
     n = x.size // 4  # PyTorch's running variance is the unbiased one
     spread = theirs.running_var.numpy() - 1 * 0.9**3
     np.testing.assert_allclose(mine.state["running_mean"], theirs.running_mean.numpy(), rtol=1e-5)
-    np.testing.assert_allclose(
-        mine.state["running_var"] - 0.9**3, spread * (n - 1) / n, rtol=1e-5
-    )
+    np.testing.assert_allclose(mine.state["running_var"] - 0.9**3, spread * (n - 1) / n, rtol=1e-5)
     theirs.running_var.copy_(torch.tensor(mine.state["running_var"]))
     np.testing.assert_allclose(
         mine.eval()(Tensor(x)).array, theirs.eval()(torch.tensor(x)).detach().numpy(), atol=2e-6
@@ -139,8 +137,9 @@ def test_embedding_looks_up_and_refuses_what_is_no_label():
 
 
 def network(width=4):
-    return nn.Sequential(nn.Conv2d(1, width, 3, rng(), reparametrize=SN), nn.BatchNorm(width),
-                         nn.LeakyReLU(), nn.Reshape(-1), nn.Linear(width * 4, 1, rng()))  # fmt: skip
+    conv = nn.Conv2d(1, width, 3, rng(), reparametrize=SN)
+    head = nn.Linear(width * 4, 1, rng())
+    return nn.Sequential(conv, nn.BatchNorm(width), nn.LeakyReLU(), nn.Reshape(-1), head)
 
 
 def test_state_dict_round_trip_gives_the_same_function():

@@ -65,7 +65,7 @@ def test_a_step_makes_older_graphs_refuse_to_give_a_wrong_gradient():
     ps = parameters()
     y = sum(ps[0] * ps[0])
     SGD(ps, rate=0.1).step(gradients(0))
-    with pytest.raises(GraphError, match="multiply.*new values"):
+    with pytest.raises(GraphError, match=r"multiply.*new values"):
         grad(y, ps[0])
 
 

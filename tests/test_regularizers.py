@@ -22,9 +22,7 @@ def test_penalty_of_a_linear_critic_is_known():
     penalty = gradient_penalty(critic, images(1), images(2), np.random.default_rng(3))
     norm = np.linalg.norm(w)
     assert penalty.item() == pytest.approx((norm - 1) ** 2, rel=1e-12)
-    np.testing.assert_allclose(
-        grad(penalty, linear).array, 2 * (norm - 1) * w / norm, rtol=1e-12
-    )
+    np.testing.assert_allclose(grad(penalty, linear).array, 2 * (norm - 1) * w / norm, rtol=1e-12)
 
 
 def test_penalty_takes_the_norm_over_each_image_not_over_the_batch():

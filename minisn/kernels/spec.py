@@ -29,8 +29,7 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
     r"""Compute :math:`y_{noij} = \sum_{cpq} w_{ocpq}\,x_{n,c,si+p-a,sj+q-a}`."""
     (n, d_in, *size), (d_out, _, *kernel) = x.shape, w.shape
     out = tuple(
-        (m + 2 * a - k) // s + 1
-        for m, a, k, s in zip(size, padding, kernel, stride, strict=True)
+        (m + 2 * a - k) // s + 1 for m, a, k, s in zip(size, padding, kernel, stride, strict=True)
     )
     y = namespace(x).zeros((n, d_out, *out), dtype=x.dtype)
     for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):

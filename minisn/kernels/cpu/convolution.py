@@ -49,7 +49,7 @@ def _gather(x, cols, first, last, out, kernel, stride, padding):
         begin = max(0, -left) * c
         end = max(begin, min(kernel[1], w - left) * c)
         patch = (pixel - first) * kernel[0] * run
-        inside = 0 <= top and top + kernel[0] <= h and end - begin == run
+        inside = top >= 0 and top + kernel[0] <= h and end - begin == run
         if not inside:
             target = patches[patch : patch + kernel[0] * run]
             for k in range(target.size):
