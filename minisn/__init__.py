@@ -6,6 +6,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from . import conv, ops
 from .kernels import use_kernels
 from .tensor import Tensor, grad, no_grad
 
@@ -14,4 +15,4 @@ try:
 except PackageNotFoundError:
     __version__ = "0+source"
 
-__all__ = ["Tensor", "__version__", "grad", "no_grad", "use_kernels"]
+__all__ = ["Tensor", "__version__", "conv", "grad", "no_grad", "ops", "use_kernels"]

@@ -583,8 +583,14 @@ def standardize_pull(g, y, spread, axis):
         spread: the root of the variance, with size 1 along the axes.
         axis: the axes that were averaged over.
     """
-    return kernels.of(g).standardize_pull(
-        g, y, spread, axes_of(axis, g.ndim, "standardize_pull"))  # fmt: skip
+    axes = axes_of(axis, g.ndim, "standardize_pull")
+    kept = tuple(1 if a in axes else n for a, n in enumerate(g.shape))
+    if y.shape != g.shape or spread.shape != kept:
+        raise ShapeError(
+            f"standardize_pull: for g of shape {g.shape}, y must have that shape and spread "
+            f"{kept}; got {y.shape} and {spread.shape}"
+        )
+    return kernels.of(g).standardize_pull(g, y, spread, axes)
 
 
 def avg_pool2d(x: Tensor, size: int = 2) -> Tensor:

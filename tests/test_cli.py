@@ -173,6 +173,9 @@ def test_resumed_run_is_the_uninterrupted_one(run, tmp_path):
     for sheet in (whole / "samples").iterdir():
         assert sheet.read_bytes() == (run / "samples" / sheet.name).read_bytes()
     assert runs.read_config(run) == runs.read_config(whole)
+    seconds = [line["seconds"] for line in runs.read_log(run)]
+    assert seconds == sorted(seconds)
+    assert one.seconds > seconds[4]
 
 
 def test_resuming_a_finished_run_writes_the_report_again(run):

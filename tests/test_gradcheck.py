@@ -380,9 +380,10 @@ RIGHT = {
     "float32 hidden": (lambda x: np.sum(np.tanh(x.astype(np.float32)) + x), X,
                        lambda x: sech2(x) + 1),
     "float32 hidden among digits that move": (
-        lambda x: np.sum((1e3 * np.tanh(x)).astype(np.float32) + 40 * x), X,
-        lambda x: 1e3 * sech2(x) + 40),
-    "tiny outputs": (np.exp, np.array([-400.0, -1.0]), lambda x: np.diag(np.exp(x))),
+        lambda x: np.sum(np.sin(x)) + np.float32(np.sum(1e-2 * np.tanh(x)) + 10.0), X,
+        lambda x: np.cos(x) + 1e-2 * sech2(x)),
+    "tiny outputs": (lambda x: np.exp(-(x**2)), np.array([20.5, 1.0]),
+                     lambda x: np.diag(-2 * x * np.exp(-(x**2)))),
     "a number": (lambda x: x**2, 1.5, lambda x: 2 * x),
     "nothing": (np.sum, np.zeros((0, 3)), lambda x: np.zeros((0, 3))),
     "a float16 input": (np.sum, X.astype(np.float16), np.ones_like),
@@ -621,6 +622,9 @@ def test_large_checks_use_random_directions():
     assert "4 directions in 9" in gradcheck(fn, A, grad=np.cos, full=False).checks[0].scope
     small = gradcheck(np.sin, BIG[:, :2], vjp=lambda g, x: g * np.cos(x))
     assert small.checks[0].scope == "4 directions in 400 entries, 2 combinations of 400 outputs"
+    matrix = BIG[:100, :10]
+    tall = gradcheck(lambda x: matrix @ x, np.ones(10), vjp=lambda g, x: matrix.T @ g)
+    assert tall.checks[0].scope == "all 10 entries, 2 combinations of 100 outputs"
     whole = gradcheck(np.sin, A, vjp=lambda g, x: g * np.cos(x), full=True)
     assert whole.checks[0].scope == "all 9 entries, 9 outputs"
 

@@ -446,9 +446,9 @@ def test_without_numba():
 def test_import_is_light_and_fast():
     code = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()  # a busy machine must not fail the test
 import minisn
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 heavy = {"numba", "scipy", "matplotlib", "cupy", "click", "torch"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -170,28 +170,30 @@ class Survey:
         doubt = ~(np.abs(claimed - found.value) <= found.estimate + floor) | vague
         kink = np.zeros(claimed.shape, dtype=bool)
         if doubt.any() or line.bent(BASE).any():
-            found = line.best()
-            kink = line.kinks()[0]
-            if (~kink & (_ratio(claimed, found) > 1)).any():
-                found = self._noisier(line, claimed, found)
+            found, kink = line.best(), line.kinks()[0]
+            if (kink | (_ratio(claimed, found) > 1)).any():
+                line.noise = self.wide_noise()
+                other, bend = line.best(), line.kinks()[0]
+                explained = ~bend & (_ratio(claimed, other) <= 1) & (other.estimate <= WEAK * size)
+                if explained.all():
+                    found, kink = other, bend
         return found.value, found.estimate + floor, found.step, kink
 
-    def _noisier(self, line: Line, claimed: np.ndarray, found: Difference) -> Difference:
-        """Look for noise at a wider spacing, where rounding hides among digits that move."""
+    def wide_noise(self) -> np.ndarray:
+        """Look for noise at a wider spacing, too: rounding can hide among digits that move."""
         if self._wide_noise is None:
-            self._wide_noise = noise_level(self.f, self.x, self.nudge(), SPACINGS[2:3])
-        line.noise = np.maximum(self.noise, self._wide_noise)
-        other = line.best()
-        size = np.maximum(self.size, np.abs(claimed))
-        explained = (_ratio(claimed, other) <= 1) & (other.estimate <= WEAK * size)
-        return other if explained.all() else found
+            wide = noise_level(self.f, self.x, self.nudge(), SPACINGS[2:3])
+            self._wide_noise = np.maximum(self.noise, wide)
+        return self._wide_noise
 
-    def measure_slope(self, d: np.ndarray | None = None, row: int | None = None) -> None:
+    def measure_slope(
+        self, noise: np.ndarray, d: np.ndarray | None = None, row: int | None = None
+    ) -> None:
         """Set the Taylor slope: in a random direction of all rows, or in a given one of one."""
         weights = away_from_zero(self.rng, len(self.rows))
         if row is not None:
             weights = np.eye(len(self.rows))[row]
         d = self.direction() if d is None else d
-        noise = np.array([np.linalg.norm(weights * self.noise)])
-        line = Line(lambda x: np.array([weights @ self.f(x)]), self.x, d, noise)
+        line = Line(lambda x: np.array([weights @ self.f(x)]), self.x, d,
+                    np.array([np.linalg.norm(weights * noise)]))  # fmt: skip
         self.slope = taylor_slope(line, float(weights @ (self.claims @ d)))

@@ -71,12 +71,11 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _adam(theta, g, m, v, rate, beta1, beta2, eps):
+def _adam(theta, g, m, v, rate, beta1, rest1, beta2, rest2, eps):
     new_theta, new_m, new_v = np.empty_like(theta), np.empty_like(m), np.empty_like(v)
-    one = theta.dtype.type(1)
     for i in prange(theta.size):
-        new_m[i] = beta1 * m[i] + (one - beta1) * g[i]
-        new_v[i] = beta2 * v[i] + (one - beta2) * g[i] * g[i]
+        new_m[i] = beta1 * m[i] + rest1 * g[i]
+        new_v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
         new_theta[i] = theta[i] - rate * new_m[i] / (np.sqrt(new_v[i]) + eps)
     return new_theta, new_m, new_v
 
@@ -86,5 +85,5 @@ def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
     """Make one Adam step on flat arrays; returns the new (theta, m, v)."""
     if theta.size < SMALL:
         return array_api.adam(theta, g, m, v, rate, beta1, beta2, eps)
-    number = theta.dtype.type
-    return _adam(theta, g, m, v, number(rate), number(beta1), number(beta2), number(eps))
+    settings = (rate, beta1, 1 - beta1, beta2, 1 - beta2, eps)
+    return _adam(theta, g, m, v, *map(theta.dtype.type, settings))
