@@ -380,8 +380,8 @@ RIGHT = {
     "float32 hidden": (lambda x: np.sum(np.tanh(x.astype(np.float32)) + x), X,
                        lambda x: sech2(x) + 1),
     "float32 hidden among digits that move": (
-        lambda x: np.sum(np.sin(x)) + np.float32(np.sum(1e-2 * np.tanh(x)) + 10.0), X,
-        lambda x: np.cos(x) + 1e-2 * sech2(x)),
+        lambda x: np.sum(np.sin(x)) + np.float32(np.sum(np.tanh(x)) + 30.0), X,
+        lambda x: np.cos(x) + sech2(x)),
     "tiny outputs": (lambda x: np.exp(-(x**2)), np.array([20.5, 1.0]),
                      lambda x: np.diag(-2 * x * np.exp(-(x**2)))),
     "a number": (lambda x: x**2, 1.5, lambda x: 2 * x),

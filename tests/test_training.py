@@ -280,14 +280,14 @@ def test_an_unknown_device_is_refused(digits):
 class Recorded(Trainer):
     """A trainer in any floating-point type that remembers what it was fed."""
 
-    def __init__(self, config, images, dtype):
+    def __init__(self, config, images, dtype, eps):
         super().__init__(config, images)
         self.dtype, self.fed = dtype, {"real": [], "z": []}
         self.G.to(dtype=dtype)
         self.D.to(dtype=dtype)
-        betas = (config.beta1, config.beta2)
-        self.adam_d = Adam(self.D.parameters(), config.rate_d, *betas)
-        self.adam_g = Adam(self.G.parameters(), config.rate_g, *betas)
+        settings = (config.beta1, config.beta2, eps)
+        self.adam_d = Adam(self.D.parameters(), config.rate_d, *settings)
+        self.adam_g = Adam(self.G.parameters(), config.rate_g, *settings)
 
     def next_batch(self):
         return self._fed("real", super().next_batch())
@@ -389,11 +389,11 @@ class TorchUpdates:
         return {n: p.detach().double().numpy() for n, p in zip(self.names, found, strict=True)}
 
 
-def five_steps(torch, digits, dtype, seed=3, **changes):
+def five_steps(torch, digits, dtype, eps=1e-8, seed=3):
     """Train both, and return what they end with, and how far that is from the start."""
     # wide enough that no compiled kernel is passed over as not worth its start
-    config = TINY.replace(width=8, batch_size=16, average=0.0, seed=seed, **changes)
-    trainer = Recorded(config, digits, dtype)
+    config = TINY.replace(width=8, batch_size=16, average=0.0, seed=seed)
+    trainer = Recorded(config, digits, dtype, eps)
     start = values(trainer)
     theirs = TorchUpdates(torch, trainer)
     losses = []
@@ -443,13 +443,13 @@ def compare_running_moments(torch, trainer, theirs):
 
 
 def test_five_steps_from_equal_weights_agree_with_pytorch_in_single_precision(torch, digits):
-    # A rounding of 6e-8, in sums of some hundred terms, through five steps in which Adam scales
-    # every gradient to 1: differences near 1e-5 of the way that the weights went are usual.
-    # Where rounding brings a unit to the other side of the kink of its ReLU, they jump to 1e-2;
-    # a quarter of the seeds see that, so the median of five is what is held to rounding.
+    # 1e-6 to 2e-6 of the way that the weights went was seen: roundings of 6e-8, in sums of some
+    # hundred terms. Adam's usual eps, 1e-8, is below the rounding of G's first gradients, whose
+    # noise it would scale up to whole steps; 1e-5 is above. Rounding may still bring a unit
+    # to the other side of the kink of its ReLU, hence the median of three seeds.
     distances = {"G": [], "D": []}
-    for seed in range(5):
-        trainer, theirs, losses, moved = five_steps(torch, digits, "float32", seed, n_dis=1)
+    for seed in range(3):
+        trainer, theirs, losses, moved = five_steps(torch, digits, "float32", 1e-5, seed)
         assert losses[0][0] == pytest.approx(losses[0][1], rel=0, abs=2e-6)
         ours, expected = values(trainer), theirs.values()
         for network, found in distances.items():
@@ -457,5 +457,5 @@ def test_five_steps_from_equal_weights_agree_with_pytorch_in_single_precision(to
             apart = sum(np.sum((ours[name] - expected[name]) ** 2) for name in names)
             way = sum(np.sum(moved[name] ** 2) for name in names)
             found.append(np.sqrt(apart / way))
-    assert np.median(distances["D"]) < 5e-5
-    assert np.median(distances["G"]) < 5e-5
+    assert np.median(distances["D"]) < 8e-6
+    assert np.median(distances["G"]) < 8e-6
