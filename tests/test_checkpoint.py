@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import struct
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -335,20 +336,25 @@ def test_other_data_are_refused(saved):
 # --- writing ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_files():
+@contextmanager
+def small_files(most):
     """Let this process write no file beyond some bytes, as a full disk would."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", [0, 10_000])
-def test_a_disk_that_fills_up_keeps_the_old_checkpoint(saved, tmp_path, small_files, room):
+def test_a_disk_that_fills_up_keeps_the_old_checkpoint(saved, tmp_path, room):
     path, trainer = tmp_path / "c", trained(1)
     path.write_bytes(saved.read_bytes())
-    small_files(room)
-    with pytest.raises(CheckpointError, match=r"File too large.*earlier checkpoint") as caught:
+    with (
+        small_files(room),
+        pytest.raises(CheckpointError, match=r"File too large.*earlier checkpoint") as caught,
+    ):
         save(path, trainer, 1.0)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == saved.read_bytes()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -355,36 +356,39 @@ def test_a_diverged_state_is_not_saved_between_log_lines(tmp_path):
     assert load(folder / runs.CHECKPOINT).step == 2
 
 
-@pytest.fixture
-def small_files():
+@contextmanager
+def small_files(most):
     """Let this process write no file beyond some bytes, as a full disk would."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_whole_lines_and_the_last_checkpoint(tmp_path, small_files, finished):
+def test_a_full_disk_leaves_whole_lines_and_the_last_checkpoint(tmp_path, finished):
     folder = tmp_path / "run"
-    trainer = new_run(folder)
+    with ExitStack() as full:
 
-    def fill(entry):
-        if entry["step"] == 4:
-            small_files((folder / runs.LOG).stat().st_size + 20)
+        def fill(entry):
+            if entry["step"] == 4:
+                full.enter_context(small_files((folder / runs.LOG).stat().st_size + 20))
 
-    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: File too large"):
-        train(trainer, folder, on_log=fill)  # the checkpoint at step 4 does not fit
+        with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: File too large"):
+            train(new_run(folder), folder, on_log=fill)  # the checkpoint at step 4 does not fit
     assert [e["step"] for e in read_log(folder)] == [0, 2, 3, 4]
     assert not (folder / runs.CHECKPOINT).exists()
-    small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     trainer, seconds = resume(folder, images())
     train(trainer, folder, seconds, minutes=0)
     log = (folder / runs.LOG).read_bytes()
-    small_files(len(log) + 20)
-    with pytest.raises(DataError, match=r"log\.jsonl: File too large.*checkpoint is untouched"):
-        train(trainer, folder, seconds)  # 20 bytes of the line at step 2 fit
+    with (
+        small_files(len(log) + 20),  # of the line at step 2
+        pytest.raises(DataError, match=r"log\.jsonl: File too large.*checkpoint is untouched"),
+    ):
+        train(trainer, folder, seconds)
     assert (folder / runs.LOG).read_bytes() == log
     assert load(folder / runs.CHECKPOINT).step == 1
-    small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     train(*resumed(folder))
     assert outcome(folder) == outcome(finished)
 

@@ -389,10 +389,10 @@ class TorchUpdates:
         return {n: p.detach().double().numpy() for n, p in zip(self.names, found, strict=True)}
 
 
-def five_steps(torch, digits, dtype, eps=1e-8, seed=3):
+def five_steps(torch, digits, dtype, n_dis=2, eps=1e-8, seed=3):
     """Train both, and return what they end with, and how far that is from the start."""
     # wide enough that no compiled kernel is passed over as not worth its start
-    config = TINY.replace(width=8, batch_size=16, average=0.0, seed=seed)
+    config = TINY.replace(width=8, batch_size=16, average=0.0, n_dis=n_dis, seed=seed)
     trainer = Recorded(config, digits, dtype, eps)
     start = values(trainer)
     theirs = TorchUpdates(torch, trainer)
@@ -443,13 +443,16 @@ def compare_running_moments(torch, trainer, theirs):
 
 
 def test_five_steps_from_equal_weights_agree_with_pytorch_in_single_precision(torch, digits):
-    # 1e-6 to 2e-6 of the way that the weights went was seen: roundings of 6e-8, in sums of some
-    # hundred terms. Adam's usual eps, 1e-8, is below the rounding of G's first gradients, whose
-    # noise it would scale up to whole steps; 1e-5 is above. Rounding may still bring a unit
-    # to the other side of the kink of its ReLU, hence the median of three seeds.
+    # 1e-6 to 2e-6 of the way that the weights went is usual: roundings of 6e-8, in sums of some
+    # hundred terms. Where one brings a unit to the other side of the kink of its ReLU, the two
+    # part by 1e-3 and more, as with tanh instead they hardly ever do. Adam enlarges that by
+    # scaling small gradients up: five seeds in ten see it with the usual eps of 1e-8, one in
+    # ten with 1e-5, a tenth of the gradients. Hence this eps, and the median of five seeds.
     distances = {"G": [], "D": []}
-    for seed in range(3):
-        trainer, theirs, losses, moved = five_steps(torch, digits, "float32", 1e-5, seed)
+    for seed in range(5):
+        trainer, theirs, losses, moved = five_steps(
+            torch, digits, "float32", n_dis=1, eps=1e-5, seed=seed
+        )
         assert losses[0][0] == pytest.approx(losses[0][1], rel=0, abs=2e-6)
         ours, expected = values(trainer), theirs.values()
         for network, found in distances.items():
