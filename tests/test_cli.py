@@ -104,9 +104,14 @@ def test_train_leaves_a_whole_run(trained):
     assert result.stderr == ""
 
 
+def spoken(result):
+    """The lines of an answer, less the notice that comes where kernels are not compiled yet."""
+    return [line for line in result.stdout.splitlines() if not line.startswith("Compiling the ")]
+
+
 def test_train_says_what_it_does_and_ends_with_the_report(trained):
     folder, result = trained
-    lines = result.stdout.splitlines()
+    lines = spoken(result)
     assert lines[0] == f"{folder}: mnist-10k, 28 x 28, width 4, hinge loss, steps 0 to 4"
     last = runs.read_log(folder)[-1]
     assert (f"step 4 of 4, loss of D {last['loss_d']:.3f}, of G {last['loss_g']:.3f}, "
@@ -132,7 +137,7 @@ def test_train_without_arguments_is_the_mnist_preset(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda trainer, *_: asked.append(trainer.config) or 0.0)
     result = minisn("train")
     assert asked == [load_preset("mnist")]
-    assert result.stdout.splitlines()[-1] == "runs/mnist-1/report.html"
+    assert spoken(result)[-1] == "runs/mnist-1/report.html"
     assert minisn("train", "--steps", 7).stdout.splitlines()[-1] == "runs/mnist-2/report.html"
     assert asked[1] == load_preset("mnist").replace(steps=7)
 
@@ -154,7 +159,7 @@ def test_config_file_gives_the_settings_and_the_name(tmp_path, monkeypatch):
                     "cifar10-2k", "--set", "size=32")  # fmt: skip
     expected = load_preset("mnist-tiny").replace(rate_g=1e-3, data="cifar10-2k", size=32)
     assert asked == [expected]
-    assert result.stdout.splitlines()[-1] == "runs/mine-1/report.html"
+    assert spoken(result)[-1] == "runs/mine-1/report.html"
 
 
 # -- going on --------------------------------------------------------------------------------
@@ -189,7 +194,7 @@ def test_resuming_a_finished_run_writes_the_report_again(run):
 
 def test_minutes_stop_and_say_how_to_go_on(run):
     result = minisn("train", "--resume", run, "--steps", 30, "--minutes", 1e-6)
-    lines = result.stdout.splitlines()
+    lines = spoken(result)
     assert lines[-3].startswith("5 steps in ")
     assert lines[-2] == f"Go on with: minisn train --resume {run}"
     assert checkpoint.load(run / runs.CHECKPOINT).step == 5
@@ -231,7 +236,7 @@ def test_second_interrupt_reports_nothing_half_done(run, monkeypatch):
     monkeypatch.setattr(runs, "train", torn)
     before = content(run)
     result = minisn("train", "--resume", run, "--steps", 20, code=130)
-    assert result.stdout.splitlines()[1:] == [
+    assert spoken(result)[1:] == [
         "Stopped; saved at step 4.",
         f"Go on with: minisn train --resume {run}",
     ]
@@ -446,7 +451,7 @@ def test_many_samples_are_drawn_in_parts_alike(run):
 
 def test_spectrum_tells_the_norms_of_every_layer(trained):
     folder, _ = trained
-    lines = minisn("spectrum", folder).stdout.splitlines()
+    lines = spoken(minisn("spectrum", folder))
     assert lines[0] == f"{folder}: step 4"
     D = networks.discriminator(checkpoint.load(folder / runs.CHECKPOINT))
     layers = [layer for layer in D.layers if isinstance(layer, Weighted)]
@@ -554,7 +559,7 @@ def test_data_list_tells_what_is_here(tmp_path):
 def test_data_verify_tells_file_by_file(tmp_path):
     assert minisn("data", "verify", "mnist-10k").stdout.startswith("ok   ")
     result = minisn("data", "verify", "mnist", "--data-dir", tmp_path, code=1)
-    assert [line[:3] for line in result.stdout.splitlines()] == ["BAD"] * 4
+    assert [line[:3] for line in spoken(result)] == ["BAD"] * 4
     assert "4 of 4 files" in error_of(result)
 
 
@@ -673,7 +678,7 @@ def test_the_tab_key_completes(words, expected):
     last = len(words.split()) - 1
     env = {"_MINISN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(last)}
     result = CliRunner(env=env).invoke(main, prog_name="minisn")
-    assert [line.removeprefix("plain,") for line in result.stdout.splitlines()] == expected
+    assert [line.removeprefix("plain,") for line in spoken(result)] == expected
 
 
 # -- what is seen while it trains ----------------------------------------------------------------
