@@ -298,6 +298,9 @@ class BatchNorm(Module):
     In training the moments are the batch's; in evaluation the running means that training
     left behind.
 
+    Deviation: the running variance is that of the batches, divided by n; PyTorch's is
+    n / (n - 1) times as large.
+
     Args:
         channels: size of axis 1.
         momentum: how much of the running moments one batch replaces.
