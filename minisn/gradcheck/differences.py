@@ -48,9 +48,6 @@ def noise_level(
     regular ones can be regular too, and many spacings to one side of x, so that a kink at x
     is no noise. After J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci.
     Comput. 2011, who take differences of high order at regular points.
-
-    Returns:
-        One number per output; NaN where f did not change at all.
     """
     unit = d / max(1.0, float(np.max(np.abs(d))))
     sigma = np.full(f(x).shape, np.nan)
@@ -58,18 +55,15 @@ def noise_level(
         last = spacing == SPACINGS[-1]
         shift = 0.0 if last else 32.0
         table = np.stack([f(x + (shift + t) * spacing * unit) for t in NODES])
-        moves = np.abs(np.diff(table, axis=0))
+        moves = np.count_nonzero(np.diff(table, axis=0), axis=0) >= (1 if last else 6)
         found = np.hypot.reduce(RESIDUAL @ (table - table[0]), axis=0) / 2
-        if spacing > SPACINGS[2]:  # wide enough to bend: but no digit is larger than a move
-            found = np.fmin(found, np.min(np.where(moves > 0, moves, np.inf), axis=0))
-        enough = np.count_nonzero(moves, axis=0) >= (1 if last else 6)
-        found = np.where(enough & np.isfinite(found), found, np.nan)
+        found = np.where(moves & np.isfinite(found), found, np.nan)
         sigma = np.where(np.isnan(sigma), found, sigma)
         if spacing == SPACINGS[1]:
             sigma = np.fmax(sigma, found)
         if spacing != SPACINGS[0] and not np.isnan(sigma).any():
             break
-    return sigma
+    return np.nan_to_num(sigma)
 
 
 class Line:

@@ -126,6 +126,8 @@ def _wrong_shape(s: Survey, i: int, claimed: np.ndarray) -> Check:
 def _judge(s: Survey, table: Table) -> Check | None:
     failed = _failures(s, table)
     if not failed:
+        if (_vanishes(s, table) & (table.claimed != 0)).any():
+            s.slope = None
         if s.slope is not None and s.slope < 1.5:
             s.measure_slope(s.wide_noise())
         if s.slope is not None and s.slope < 1.5:

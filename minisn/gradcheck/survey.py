@@ -92,10 +92,8 @@ class Survey:
         parts = np.abs(claims * self.relative)
         self.size = parts.max(axis=1)
         self.level = np.abs(self.z) + np.linalg.norm(parts, axis=1)
+        self.noise = np.maximum(self.measure_noise(), EPS * self.level)
         self.natural = float(max(self.level.max(), self.relative.max()))
-        noise = noise_level(self.f, self.x, self.nudge())
-        self.noise = np.maximum(np.where(np.isnan(noise), EPS * self.natural, noise),
-                                EPS * self.level)  # fmt: skip
         self.least = 4096 * EPS * self.natural
         self._wide_noise: np.ndarray | None = None
 
@@ -119,13 +117,17 @@ class Survey:
         """Return the claimed gradient for an incoming gradient, flat."""
         return np.concatenate([c.astype(np.float64).reshape(-1) for c in self.subject.pull(x, g)])
 
+    def measure_noise(self) -> np.ndarray:
+        """Return the noise of each row."""
+        return np.maximum(noise_level(self.f, self.x, self.nudge()), EPS * np.abs(self.z))
+
     def claim_noise(self, r: int) -> float:
         """Return the largest noise in the claimed gradient of a row, in units of the steps."""
 
         def claim(x: np.ndarray) -> np.ndarray:
             return self.scale * self.pull(x, self.rows[r])
 
-        return float(np.max(np.nan_to_num(noise_level(claim, self.x, self.nudge(), SPACINGS[2:]))))
+        return float(np.max(noise_level(claim, self.x, self.nudge(), SPACINGS[2:])))
 
     def nudge(self) -> np.ndarray:
         """Draw a direction that changes every entry by about its own size."""
@@ -181,7 +183,7 @@ class Survey:
         """Look for noise at a wider spacing, too: rounding can hide among digits that move."""
         if self._wide_noise is None:
             wide = noise_level(self.f, self.x, self.nudge(), SPACINGS[2:3])
-            self._wide_noise = np.fmax(self.noise, wide)
+            self._wide_noise = np.maximum(self.noise, wide)
         return self._wide_noise
 
     def measure_slope(
