@@ -128,9 +128,10 @@ def _trainer(name: str, config: Config) -> Any:
     from .data import load, scale_images
     from .training import Trainer
 
-    images = load(config.data).images
+    dataset = load(config.data)
+    images = dataset.images
     if name == "minisn":
-        return Trainer(config, images)
+        return Trainer(config, images, labels=dataset.labels)
     from .bench_torch import TorchTrainer
 
     return TorchTrainer(config, scale_images(images), kernels.threads())

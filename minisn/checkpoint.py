@@ -91,7 +91,7 @@ def save(path: Path, trainer: Trainer, seconds: float) -> None:
             from.
         CheckpointError: the file cannot be written. In both cases an older file is untouched.
     """
-    arrays = {name: to_numpy(array) for name, array in _arrays(trainer).items()}
+    arrays = {n: np.asarray(to_numpy(a), order="C") for n, a in _arrays(trainer).items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise NonFiniteError(
@@ -299,7 +299,8 @@ def _check_arrays(trainer: Trainer, checkpoint: Checkpoint) -> None:
             continue
         before, now = checkpoint.config.to_dict(), trainer.config.to_dict()
         changed = [f"{key} = {before[key]}, here {now[key]}" for key in now
-                   if key in ("data", "size", "width", "latent", "average")
+                   if key in ("data", "size", "model", "width", "latent", "conditional",
+                              "regularizer", "gain", "average")
                    and before[key] != now[key]]  # fmt: skip
         raise CheckpointError(
             f"{checkpoint.path} belongs to another architecture: {reason}"

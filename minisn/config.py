@@ -2,7 +2,9 @@
 
 import dataclasses
 import difflib
+import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, Self
 
 from .errors import ConfigError
 from .losses import OBJECTIVES
+from .regularizers import METHODS
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,18 @@ class Config:
     Args:
         data: name of a data set.
         size: images are this many pixels wide and high.
+        model: ``cnn``, Table 3.
         width: channels of the first layer of D; 64 in the paper.
         latent: length of a latent vector.
+        conditional: how labels enter D: ``none``, for no labels at all.
         objective: ``standard``, ``hinge`` or ``wasserstein``.
-        scale: what every weight's spectral norm is set to.
+        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
+        scale: the constant that D's normalized weights are multiplied by.
+        gain: learn such a factor for each layer of D too.
+        gradient_penalty: weight of the gradient penalty; 0 for none.
         rate_d, rate_g: Adam's step sizes.
         beta1, beta2: Adam's decay rates.
+        decay_after: step from which the step sizes fall to 0 in a straight line; 0 for never.
         n_dis: updates of D for one of G.
         batch_size: images per batch.
         average: decay of the running average of G's weights that samples are drawn with;
@@ -39,14 +48,20 @@ class Config:
 
     data: str
     size: int
+    model: str
     width: int
     latent: int
+    conditional: str
     objective: str
+    regularizer: str
     scale: float
+    gain: bool
+    gradient_penalty: float
     rate_d: float
     rate_g: float
     beta1: float
     beta2: float
+    decay_after: int
     n_dis: int
     batch_size: int
     average: float
@@ -66,21 +81,20 @@ class Config:
                     f"{field.name} = {value!r}: expected {_KINDS[field.type]}, "
                     f"got {type(value).__name__}"
                 )
-        checks = {
-            "at least 1": [n for n in _COUNTS if getattr(self, n) < 1],
-            "at least 0": ["seed"] if self.seed < 0 else [],
-            "more than 0": [n for n in ("rate_d", "rate_g", "scale") if not getattr(self, n) > 0],
-            "from 0 to below 1": [
-                n for n in ("beta1", "beta2", "average") if not 0 <= getattr(self, n) < 1
-            ],
-        }
-        for expected, names in checks.items():
+        for expected, names, holds in _RANGES:
             for name in names:
-                raise ConfigError(f"{name} = {getattr(self, name)!r}: expected {expected}")
-        if self.objective not in OBJECTIVES:
+                if not holds(getattr(self, name)):
+                    raise ConfigError(f"{name} = {getattr(self, name)!r}: expected {expected}")
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(
+                    f"{name} = {value!r}: expected one of {', '.join(known)}"
+                    + _nearest(value, list(known))
+                )
+        if self.decay_after >= self.steps:
             raise ConfigError(
-                f"objective = {self.objective!r}: expected one of {', '.join(OBJECTIVES)}"
-                + _nearest(self.objective, list(OBJECTIVES))
+                f"decay_after = {self.decay_after}: expected less than steps = {self.steps}"
             )
 
     def replace(self, **changes: Any) -> Self:
@@ -100,11 +114,23 @@ class Config:
 
 
 NAMES = [field.name for field in dataclasses.fields(Config)]
-_COUNTS = (
-    "size", "width", "latent", "n_dis", "batch_size", "steps",
-    "log_every", "sample_every", "checkpoint_every",
-)  # fmt: skip
-_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text in quotes"}
+_RANGES: list[tuple[str, tuple[str, ...], Callable[[Any], bool]]] = [
+    ("at least 1", ("size", "width", "latent", "n_dis", "batch_size", "steps", "log_every",
+                    "sample_every", "checkpoint_every"), lambda n: n >= 1),
+    ("at least 0", ("seed", "decay_after"), lambda n: n >= 0),
+    ("more than 0, and finite", ("rate_d", "rate_g", "scale"), lambda x: 0 < x < math.inf),
+    ("at least 0, and finite", ("gradient_penalty",), lambda x: 0 <= x < math.inf),
+    ("from 0 to below 1", ("beta1", "beta2", "average"), lambda x: 0 <= x < 1),
+]  # fmt: skip
+_CHOICES = {
+    "model": ("cnn",),
+    "conditional": ("none",),
+    "objective": tuple(OBJECTIVES),
+    "regularizer": tuple(METHODS),
+}
+_KINDS: dict[Any, str] = {
+    int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false",
+}  # fmt: skip
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -173,6 +199,8 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
             raise ConfigError(f"--set {text!r}: expected name=value, for example width=16")
+        if "\n" in value:
+            raise ConfigError(f"--set {text!r}: expected one setting; give --set once for each")
         try:
             values[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import ops
+from .backend import namespace
+from .errors import ShapeError
 from .tensor import Tensor
 
 
@@ -63,6 +65,31 @@ def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
     Source: [M18 Eq. (29)]
     """
     return ops.mean(fake) - ops.mean(real)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Mean negative log likelihood of the right class.
+
+    .. math:: -E\big[\log p(y\,|\,x)\big], \qquad
+              \log p(c\,|\,x) = l_c - \log \sum_j e^{l_j}
+
+    Args:
+        logits: l, [N, classes].
+        labels: integers, [N].
+    Raises:
+        ShapeError: the shapes do not belong together.
+
+    Source: [M18 Table 8]
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ShapeError(
+            f"cross_entropy: expected logits [N, classes] and labels [N], got shapes "
+            f"{logits.shape} and {labels.shape}"
+        )
+    xp = namespace(logits.array)
+    log_p = ops.log_softmax(logits)
+    chosen = xp.arange(logits.shape[1])[None, :] == labels.array[:, None]
+    return -ops.sum(ops.where(Tensor.wrap(chosen), log_p, 0.0)) / float(len(logits))
 
 
 @dataclass(frozen=True)

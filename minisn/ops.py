@@ -21,6 +21,7 @@ from .tensor import (
     axes_of,
     broadcast_to,
     is_floating,
+    is_recording,
     primitive,
     reshape,
     sum,
@@ -539,8 +540,8 @@ def matmul(a, b):
 # -- normalization and images ---------------------------------------------------------------------
 
 
-@primitive(lambda g, y, x, axis, eps: _standardize_rule(g, y, x, axis, eps))
-def standardize(x, axis, eps):
+@primitive(lambda g, y, x, axis, eps, moments: _standardize_rule(g, y, x, axis, eps, moments))
+def standardize(x, axis, eps, moments=None):
     r"""Shift and scale to mean 0 and variance 1 over some axes.
 
     .. math:: y = \frac{x - \mu}{\sqrt{v + \epsilon}}, \qquad
@@ -554,13 +555,18 @@ def standardize(x, axis, eps):
         x: any shape.
         axis: the axes that are averaged over.
         eps: added to the variance.
+        moments: (mean, variance) of x, with size 1 along the axes, if they are known already.
     """
-    mean, variance = kernels.of(x).moments(x, axes_of(axis, x.ndim, "standardize"))
+    axes = axes_of(axis, x.ndim, "standardize")
+    mean, variance = moments or kernels.of(x).moments(x, axes)
     return kernels.of(x).standardize(x, mean, namespace(x).sqrt(variance + eps))
 
 
-def _standardize_rule(g, y, x, axis, eps):
-    spread = sqrt(var(x, axis, keepdims=True) + eps)
+def _standardize_rule(g, y, x, axis, eps, moments):
+    if moments is None or is_recording():
+        spread = sqrt(var(x, axis, keepdims=True) + eps)
+    else:
+        spread = sqrt(Tensor.wrap(moments[1]) + eps)
     return standardize_pull(g, y, spread, axis=axis)
 
 

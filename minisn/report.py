@@ -14,7 +14,8 @@ import numpy as np
 from . import __version__, plots, runs
 from .backend import to_numpy
 from .config import Config
-from .nn import Module, Weighted
+from .nn import Module, weighted_layers
+from .regularizers import METHODS
 from .spectral import singular_values
 from .tensor import Tensor, no_grad
 
@@ -80,12 +81,13 @@ def _layers(network: Module) -> list[_Layer]:
     def values(weight: Tensor, axis: int) -> np.ndarray:
         return to_numpy(singular_values(weight, axis))
 
+    layers = []
     with no_grad():
-        return [
-            _Layer(m.weight.shape, values(m.weight, m.axis),
-                   float(values(m.effective_weight(), m.axis)[0]))
-            for _, m in network.named_modules() if isinstance(m, Weighted)
-        ]  # fmt: skip
+        for m in weighted_layers(network).values():
+            used = m.effective_weight()
+            own = values(m.learned.get("weight", used), m.axis)
+            layers.append(_Layer(m.shape, own, float(values(used, m.axis)[0])))
+    return layers
 
 
 # -- sections ------------------------------------------------------------------------------------
@@ -101,7 +103,8 @@ def _summary(config: Config, log: Log, layers: list[_Layer], step: int, seconds:
     cards = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>"
                     for k, v in facts.items())  # fmt: skip
     words = (
-        f"A spectrally normalized GAN, trained on <b>{html.escape(config.data)}</b>: images of "
+        f"A GAN with {html.escape(METHODS[config.regularizer].title)}, trained on "
+        f"<b>{html.escape(config.data)}</b>: images of "
         f"{config.size} × {config.size} pixels, networks {config.width} channels wide, "
         f"{html.escape(config.objective)} loss, {config.n_dis} update{'s' * (config.n_dis > 1)} "
         f"of the discriminator D for each of the generator G."

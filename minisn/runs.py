@@ -24,7 +24,7 @@ from .backend import to_numpy
 from .checkpoint import load, replace_file, restore, save
 from .config import Config, load_config
 from .errors import ConfigError, DataError, NonFiniteError
-from .nn import Weighted
+from .nn import weighted_layers
 from .tensor import no_grad
 from .training import Losses, Trainer
 
@@ -220,7 +220,11 @@ def train(
 
 
 def resume(
-    folder: Path, images: np.ndarray, device: str = "cpu", config: Config | None = None
+    folder: Path,
+    images: np.ndarray,
+    device: str = "cpu",
+    config: Config | None = None,
+    labels: np.ndarray | None = None,
 ) -> tuple[Trainer, float]:
     """Set up a trainer where the last checkpoint of a run was written, or at the start if none.
 
@@ -231,6 +235,7 @@ def resume(
         images: its data, uint8, [N, C, H, W].
         device: ``"cpu"`` or ``"cuda"``.
         config: settings to go on with, kept in the folder; None for those already there.
+        labels: of the images, for a conditional model.
     Returns:
         The trainer, and the seconds that training has taken, both for :func:`train`.
     Raises:
@@ -240,7 +245,7 @@ def resume(
     """
     before = read_config(folder)
     lines = _read_lines(folder / LOG)
-    trainer, seconds, step = Trainer(config or before, images, device), 0.0, -1
+    trainer, seconds, step = Trainer(config or before, images, device, labels), 0.0, -1
     if (folder / CHECKPOINT).exists():
         checkpoint = load(folder / CHECKPOINT)
         restore(trainer, checkpoint)
@@ -307,7 +312,7 @@ def _entry(trainer: Trainer, losses: Losses | None, seconds: float, with_norms: 
 
     Source: [M18 App. C.2, Figure 9]
     """
-    layers = {n: m for n, m in trainer.D.named_modules() if isinstance(m, Weighted)}
+    layers = weighted_layers(trainer.D)
     entry: Entry = {
         "step": trainer.step,
         "seconds": seconds,
@@ -315,11 +320,10 @@ def _entry(trainer: Trainer, losses: Losses | None, seconds: float, with_norms: 
         "loss_g": losses and float(losses.g),
     }
     with no_grad():
-        entry["sigma"] = {
-            name: float(spectral.sigma(m.weight, m.state["u"], m.state["v"], m.axis))
-            for name, m in layers.items()
-            if m.state
+        estimates = {
+            name: m.reparametrize.estimate(m.learned, m.axis, m.state) for name, m in layers.items()
         }
+        entry["sigma"] = {name: float(e) for name, e in estimates.items() if e is not None}
         _check_finite(entry)
         if with_norms:
             entry["norm"] = {

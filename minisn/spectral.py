@@ -311,6 +311,25 @@ def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certifi
     return Certificate(unit * float(sigma), unit * float(residual), unit * _norm_bound(matrix))
 
 
+def norm_bound(W: Tensor | Array, axis: int = 0) -> float:
+    r"""Return a number that the spectral norm of a weight does not exceed, proved.
+
+    .. math:: \tau = (1 + mn\varepsilon)\sqrt{\hat\lambda_{\max}} \ge \sigma(W)
+
+    See :func:`certificate`, whose upper end this is.
+
+    Args:
+        W: weight, at least 2 axes.
+        axis: the output axis of W.
+    Raises:
+        NonFiniteError: W holds a NaN or an infinity.
+
+    Source: [M18 Eq. (6)]
+    """
+    matrix, unit = _scaled("norm_bound", as_matrix(_values(W), axis))
+    return unit * _norm_bound(matrix)
+
+
 def _scaled(name: str, W: Array) -> tuple[Array, float]:
     """Return a weight in double precision and in a unit in which its squares are tame."""
     unit = _peak(name, W) or 1.0
@@ -406,12 +425,25 @@ def spectral_normalize(
     Deviation: W = 0 gives 0, where (8) has no value; so does a sigma below the smallest normal
     number, whose inverse would overflow.
     """
-    norm = sigma(W, u, v, axis)
+    return divide(W, sigma(W, u, v, axis), scale)
+
+
+def divide(W: Tensor, norm: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+    r"""Divide a weight by a norm of it; a weight without one gives zeros, and gradient zero.
+
+    .. math:: \bar W = cW / N(W), \qquad \bar W = 0 \text{ where } N(W) = 0
+
+    Args:
+        W: weight, any shape.
+        norm: :math:`N(W)`, of a shape that broadcasts to W's; differentiated too.
+        scale: :math:`c`, likewise.
+
+    Source: [M18 Eq. (33), (34), (35)]
+    """
     xp = namespace(norm._array)
     least = xp.finfo(norm.dtype).smallest_normal
     vanishes = Tensor.wrap(xp.asarray(xp.abs(norm._array) <= least))
-    factor = where(vanishes, 0.0, scale / where(vanishes, 1.0, norm))
-    return W * factor
+    return W * where(vanishes, 0.0, scale / where(vanishes, 1.0, norm))
 
 
 def bake(

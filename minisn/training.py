@@ -8,19 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import kernels
+from . import kernels, ops
 from .backend import Array, device_namespace, to_numpy
 from .config import Config
 from .data import BatchStream, scale_images
-from .losses import OBJECTIVES
+from .errors import ConfigError
+from .losses import OBJECTIVES, cross_entropy
 from .models import cnn_discriminator, cnn_generator
-from .nn import power_step
+from .nn import BatchNorm, Module, power_step
 from .optim import Adam
-from .regularizers import SpectralNorm
+from .regularizers import GradientPenalty, method, project
 from .tensor import Tensor, grad, no_grad
 
 Loss = Array
 """A loss: an array without axes, on the device of the networks."""
+
+CLASS_LOSS_OF_G = 0.1
+"""Weight of the auxiliary classifier's loss for G; it is 1 for D [M18 Table 8]."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,28 @@ class Losses:
 
     d: Loss
     g: Loss
+
+
+Labels = list[Tensor]
+"""The labels of a batch, integers [N], as the one item of a list; empty without labels."""
+
+
+def networks(
+    config: Config, channels: int, classes: int, rng: np.random.Generator
+) -> tuple[Module, Module]:
+    """Build G and D as a configuration describes them.
+
+    Args:
+        config: all settings.
+        channels: of the images.
+        classes: how many labels there are; 0 for none.
+        rng: draws the weights.
+    Returns:
+        (G, D).
+    """
+    scheme = method(config.regularizer, config.scale, config.gain)
+    G = cnn_generator(config.size, channels, rng, config.width, config.latent)
+    return G, cnn_discriminator(config.size, channels, rng, config.width, scheme)
 
 
 class Trainer:
@@ -41,54 +67,110 @@ class Trainer:
         config: all settings.
         images: uint8, [N, C, H, W].
         device: ``"cpu"`` or ``"cuda"``.
+        labels: integers from 0, [N]; a conditional model needs them.
+    Raises:
+        ConfigError: a conditional model without labels, or settings that do not go together.
     """
 
-    def __init__(self, config: Config, images: np.ndarray, device: str = "cpu"):
+    def __init__(
+        self, config: Config, images: np.ndarray, device: str = "cpu",
+        labels: np.ndarray | None = None,
+    ):  # fmt: skip
         self.config = config
         self.device = device
         self.xp = device_namespace(device)
+        self.labels = _labels(config, labels, len(images))
+        self.classes = 0 if self.labels is None else int(self.labels.max()) + 1
+        self.method = method(config.regularizer, config.scale, config.gain)
         rng = np.random.default_rng(config.seed)
-        channels = images.shape[1]
-        self.G = cnn_generator(config.size, channels, rng, config.width, config.latent)
-        self.D = cnn_discriminator(
-            config.size, channels, rng, config.width, SpectralNorm(config.scale)
-        )
+        self.G, self.D = networks(config, images.shape[1], self.classes, rng)
         self.G.to(device)
         self.D.to(device)
+        self._apart = any(isinstance(m, BatchNorm) for _, m in self.D.named_modules())
+        penalty = GradientPenalty(config.gradient_penalty) if config.gradient_penalty else None
+        self.penalties = [p for p in (self.method.penalty, penalty) if p]
         betas = (config.beta1, config.beta2)
         self.adam_d = Adam(self.D.parameters(), config.rate_d, *betas)
         self.adam_g = Adam(self.G.parameters(), config.rate_g, *betas)
         self.average = self.G.state_dict() if config.average else {}
+        self.images = images
         self.data = BatchStream(images, config.batch_size, seed=config.seed)
         self.rng = rng
         self.step = 0
 
     def update(self) -> Losses:
         """Make one step: n_dis updates of D, each after one power step, then one of G."""
-        objective = OBJECTIVES[self.config.objective]
+        self._set_rates()
         with kernels.one_pool():
             for _ in range(self.config.n_dis):
-                real = self.next_batch()
+                real, y_real = self.next_batch()
+                z, y_fake = self.latent()
                 with no_grad():
-                    fake = self.G(self.latent())
+                    fake = self.G(z, *y_fake)
                 power_step(self.D)
-                loss_d = objective.d(self.D(real), self.D(fake))
+                loss_d = self.loss_d(real, y_real, fake, y_fake)
                 self.adam_d.step(grad(loss_d, self.D.parameters()))
-            loss_g = objective.g(self.D(self.G(self.latent())))
+                project(self.D, self.method.projection)
+            loss_g = self.loss_g(*self.latent())
             self.adam_g.step(grad(loss_g, self.G.parameters()))
         if self.config.average:
             self._update_average()
         self.step += 1
         return Losses(loss_d.array, loss_g.array)
 
-    def next_batch(self) -> Tensor:
-        """Take the next real images, float32 in [-1, 1], on the device."""
-        return Tensor.wrap(self.xp.asarray(scale_images(next(self.data))))
+    def loss_d(self, real: Tensor, y_real: Labels, fake: Tensor, y_fake: Labels) -> Tensor:
+        """Compute the loss of D on real images and samples: the objective, and any penalty."""
+        n, objective = len(real), OBJECTIVES[self.config.objective]
+        if self._apart:
+            (of_real, guess), (of_fake, _) = self._judge(real, y_real), self._judge(fake, y_fake)
+        else:
+            labels = [ops.concat(pair) for pair in zip(y_real, y_fake, strict=True)]
+            score, guess = self._judge(ops.concat([real, fake]), labels)
+            of_real, of_fake = score[:n], score[n:]
+        loss = objective.d(of_real, of_fake)
+        if guess is not None:
+            loss = loss + cross_entropy(guess[:n], y_real[0])
+        for penalty in self.penalties:
+            loss = loss + penalty(
+                self.D, lambda x: self._judge(x, y_real)[0], real, fake, self.rng
+            )  # fmt: skip
+        return loss
 
-    def latent(self) -> Tensor:
-        """Draw latent vectors for one batch, standard normal."""
-        z = self.rng.standard_normal((self.config.batch_size, self.config.latent), np.float32)
-        return Tensor.wrap(self.xp.asarray(z))
+    def loss_g(self, z: Tensor, labels: Labels) -> Tensor:
+        """Compute the loss of G on samples."""
+        score, guess = self._judge(self.G(z, *labels), labels)
+        loss = OBJECTIVES[self.config.objective].g(score)
+        return loss if guess is None else loss + CLASS_LOSS_OF_G * cross_entropy(guess, labels[0])
+
+    def _judge(self, images: Tensor, labels: Labels) -> tuple[Tensor, Tensor | None]:
+        """Return D's scores, and what an auxiliary classifier makes of the images."""
+        if self.config.conditional == "auxiliary":
+            return self.D(images)
+        return self.D(images, *labels), None
+
+    def next_batch(self) -> tuple[Tensor, Labels]:
+        """Take the next real images, float32 in [-1, 1], with their labels, on the device."""
+        rows = self.data.next_indices()
+        images = Tensor.wrap(self.xp.asarray(scale_images(self.images[rows])))
+        return images, [] if self.labels is None else [self._on_device(self.labels[rows])]
+
+    def latent(self) -> tuple[Tensor, Labels]:
+        """Draw latent vectors for one batch, standard normal, and labels, all as likely."""
+        n = self.config.batch_size
+        z = self._on_device(self.rng.standard_normal((n, self.config.latent), np.float32))
+        if not self.classes:
+            return z, []
+        return z, [self._on_device(self.rng.integers(self.classes, size=n))]
+
+    def _on_device(self, array: np.ndarray) -> Tensor:
+        return Tensor.wrap(self.xp.asarray(array))
+
+    def _set_rates(self) -> None:
+        """Let the step sizes fall to 0 in a straight line, from the step where decay begins."""
+        config, share = self.config, 1.0
+        if config.decay_after and self.step > config.decay_after:
+            share = (config.steps - self.step) / (config.steps - config.decay_after)
+        self.adam_d.rate, self.adam_g.rate = share * config.rate_d, share * config.rate_g
 
     def _update_average(self) -> None:
         """Move the averaged generator a little towards G: parameters and running moments.
@@ -99,16 +181,35 @@ class Trainer:
         for name, now in self.G.state_dict().items():
             self.average[name] = decay * self.average[name] + (1 - decay) * now
 
-    def sample(self, z: np.ndarray) -> np.ndarray:
+    def sample(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Draw images with the averaged generator, or G itself if there is no average.
 
         Args:
             z: latent vectors, float32, [N, latent].
+            labels: integers, [N], for a conditional model; None takes each class in turn.
         Returns:
             Images in (-1, 1), float32, [N, C, size, size]; nothing is changed by this.
         """
         G = copy.deepcopy(self.G)
         if self.config.average:
             G.load_state_dict(self.average)
+        if self.classes and labels is None:
+            labels = np.arange(len(z)) % self.classes
+        inputs = [z] if labels is None else [z, labels]
         with no_grad():
-            return to_numpy(G.eval()(Tensor.wrap(self.xp.asarray(z))).array)
+            return to_numpy(G.eval()(*map(self._on_device, inputs)).array)
+
+
+def _labels(config: Config, labels: np.ndarray | None, count: int) -> np.ndarray | None:
+    """Return the labels where the model uses them, after a look at them."""
+    if config.conditional == "none":
+        return None
+    if labels is None or labels.min() < 0:
+        raise ConfigError(
+            f"conditional = {config.conditional!r} needs labelled images, but those of "
+            f"{config.data} have {'no labels' if labels is None else 'negative labels'}; set "
+            'conditional = "none" or choose other data'
+        )
+    if labels.shape != (count,):
+        raise ConfigError(f"expected {count} labels, one for each image, got {list(labels.shape)}")
+    return labels

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import signal
 import sys
 
 import pytest
@@ -49,3 +50,9 @@ def torch():
     torch = pytest.importorskip("torch", reason="the oracle PyTorch is not installed")
     torch.set_num_threads(1)
     return torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard():
+    """Hear Ctrl-C even where the suite was started in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

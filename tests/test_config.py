@@ -18,6 +18,8 @@ from minisn.errors import ConfigError
 
 GOOD = Config(
     data="mnist-10k", size=28, width=16, latent=128, objective="hinge", scale=1.0,
+    model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
+    decay_after=0,
     rate_d=4e-4, rate_g=2e-4, beta1=0.5, beta2=0.999, n_dis=1, batch_size=64, average=0.999,
     steps=100, seed=0, log_every=10, sample_every=50, checkpoint_every=50,
 )  # fmt: skip
@@ -123,7 +125,7 @@ def test_settings_survive_a_file_to_the_last_bit(tmp_path):
         ("width = ", "not valid TOML"),
         ("width 3", "not valid TOML"),
         (text(widht=3), r"unknown setting 'widht'; did you mean 'width'\?"),
-        ("width = 3\nsize = 8", "missing: data, latent, objective"),
+        ("width = 3\nsize = 8", "missing: data, model, latent"),
         ("", "missing: data, size"),
         (text(width=0), "width = 0: expected at least 1"),
         (text(width="3"), "width = '3': expected a whole number, got str"),

@@ -6,7 +6,7 @@ import pytest
 from minisn.errors import ConfigError, ShapeError
 from minisn.models import cnn_discriminator, cnn_generator
 from minisn.nn import BatchNorm, Conv2d, ConvTranspose2d, LeakyReLU, Linear, ReLU, Tanh, Weighted
-from minisn.regularizers import SpectralNorm
+from minisn.regularizers import SpectralNorm, method
 from minisn.tensor import Tensor, no_grad
 
 # The table at width 64, for images of M pixels. A 4x4 layer of stride 2 halves the image, so G
@@ -58,10 +58,10 @@ def test_the_generator_has_the_tables_parameters(size, channels):
 
 
 @pytest.mark.parametrize(("size", "channels"), DISCRIMINATORS)
-@pytest.mark.parametrize("reparametrize", [SpectralNorm(), None], ids=["SN", "plain"])
-def test_the_discriminator_has_the_tables_parameters(size, channels, reparametrize):
+@pytest.mark.parametrize("regularizer", ["sn", "none"])
+def test_the_discriminator_has_the_tables_parameters(size, channels, regularizer):
     # u and v are state: normalization adds no parameter
-    network = cnn_discriminator(size, channels, rng(), reparametrize=reparametrize)
+    network = cnn_discriminator(size, channels, rng(), regularizer=method(regularizer))
     assert count(network) == DISCRIMINATORS[size, channels]
 
 
@@ -84,10 +84,10 @@ def test_the_layers_are_those_of_the_table_in_its_order():
 
 
 def test_every_weight_of_d_is_normalized_and_none_of_g():
-    G, D = cnn_generator(8, 1, rng(), 2), cnn_discriminator(8, 1, rng(), 2, SpectralNorm(1.5))
+    G, D = cnn_generator(8, 1, rng(), 2), cnn_discriminator(8, 1, rng(), 2, method("sn", 1.5))
     layers = [m for m in D.layers if isinstance(m, Weighted)]
     assert [m.reparametrize for m in layers] == [SpectralNorm(1.5)] * 8
-    assert not any(m.reparametrize for m in G.layers if isinstance(m, Weighted))
+    assert not any(m.state for m in G.layers if isinstance(m, Weighted))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -5,7 +5,7 @@ import pytest
 
 from minisn import Tensor, grad, nn
 from minisn.models import cnn_discriminator
-from minisn.regularizers import SpectralNorm, gradient_penalty
+from minisn.regularizers import METHODS, SpectralNorm, gradient_penalty
 
 
 def images(seed, n=3, dtype=np.float64):
@@ -53,7 +53,7 @@ def test_penalty_between_looks_only_between_the_images():
 
 def test_penalty_through_convolutions_has_the_gradient_of_pytorch():
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
-    D = cnn_discriminator(8, 1, np.random.default_rng(0), width=2, reparametrize=None)
+    D = cnn_discriminator(8, 1, np.random.default_rng(0), width=2, regularizer=METHODS["none"])
     for layer in D.layers[::2][:7]:
         layer.weight.assign(layer.weight.array * np.float32(15))
     D.to(dtype="float64")

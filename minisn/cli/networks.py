@@ -7,13 +7,11 @@ import numpy as np
 
 from .. import runs
 from ..checkpoint import Checkpoint, load
-from ..conv import output_size, pair
-from ..data import list_datasets
-from ..models import cnn_discriminator, cnn_generator
-from ..nn import Conv2d, Sequential, Weighted
-from ..regularizers import SpectralNorm
-from ..spectral import certificate, conv_operator_norm, singular_values
+from ..data.catalog import find_entry
+from ..nn import Conv2d, Module, Weighted, weighted_layers
+from ..spectral import conv_operator_norm, norm_bound, singular_values
 from ..tensor import Tensor, no_grad
+from ..training import networks
 
 
 def read_checkpoint(run: Path) -> Checkpoint:
@@ -27,8 +25,12 @@ def read_checkpoint(run: Path) -> Checkpoint:
     return load(run / runs.CHECKPOINT)
 
 
-def _channels(checkpoint: Checkpoint) -> int:
-    return next(entry.shape[0] for entry in list_datasets() if entry.name == checkpoint.config.data)
+def _build(checkpoint: Checkpoint) -> tuple[Module, Module, int]:
+    """Build G and D of a run; also tell how many classes they know."""
+    config = checkpoint.config
+    entry = find_entry(config.data)
+    classes = len(entry.classes) if config.conditional != "none" else 0
+    return *networks(config, entry.shape[0], classes, np.random.default_rng(0)), classes
 
 
 def draw(checkpoint: Checkpoint, count: int, seed: int) -> np.ndarray:
@@ -37,26 +39,26 @@ def draw(checkpoint: Checkpoint, count: int, seed: int) -> np.ndarray:
     Args:
         checkpoint: of a run.
         count: how many images.
-        seed: of the latent vectors.
+        seed: of the latent vectors; a conditional model draws each class in turn.
     Returns:
         float32 in (-1, 1), [count, C, size, size].
     """
-    config = checkpoint.config
-    G = cnn_generator(config.size, _channels(checkpoint), np.random.default_rng(0), config.width,
-                      config.latent)  # fmt: skip
+    G, _, classes = _build(checkpoint)
     G.load_state_dict(checkpoint.part("average") or checkpoint.part("G"))
     G.eval()
-    z = np.random.default_rng(seed).standard_normal((count, config.latent), np.float32)
+    shape = (count, checkpoint.config.latent)
+    inputs: list[np.ndarray] = [np.random.default_rng(seed).standard_normal(shape, np.float32)]
+    inputs += [np.arange(count) % classes] if classes else []
     with no_grad():
-        parts = [G(Tensor.wrap(z[k : k + 256])).array for k in range(0, count, 256)]
+        parts = [
+            G(*(Tensor.wrap(x[k : k + 256]) for x in inputs)).array for k in range(0, count, 256)
+        ]
     return np.concatenate(parts)
 
 
-def discriminator(checkpoint: Checkpoint) -> Sequential:
+def discriminator(checkpoint: Checkpoint) -> Module:
     """Build the discriminator as the checkpoint holds it."""
-    config = checkpoint.config
-    D = cnn_discriminator(config.size, _channels(checkpoint), np.random.default_rng(0),
-                          config.width, SpectralNorm(config.scale))  # fmt: skip
+    _, D, _ = _build(checkpoint)
     D.load_state_dict(checkpoint.part("D"))
     return D
 
@@ -68,7 +70,7 @@ class Row:
     Args:
         kind: class of the layer.
         shape: of its weight.
-        sigma: the estimate that the weight is divided by.
+        sigma: the estimate of the weight's norm; None where the scheme keeps none.
         norm: largest singular value, as a matrix.
         proved: what that does not exceed.
         stable_rank: sum of the squared singular values over the largest.
@@ -77,15 +79,16 @@ class Row:
 
     kind: str
     shape: tuple[int, ...]
-    sigma: float
+    sigma: float | None
     norm: float
     proved: float
     stable_rank: float
     operator: float
 
     def __str__(self) -> str:
+        sigma = "-" if self.sigma is None else f"{self.sigma:.4f}"
         text = (
-            f"{self.kind:9}{' x '.join(map(str, self.shape)):17}{self.sigma:9.4f}{self.norm:13.5f}"
+            f"{self.kind:9}{' x '.join(map(str, self.shape)):17}{sigma:>9}{self.norm:13.5f}"
             f"{self.proved:9.5f}{self.stable_rank:13.1f}"
         )
         if len(self.shape) < 4 or not self.norm:
@@ -94,31 +97,51 @@ class Row:
 
 
 def measure(checkpoint: Checkpoint) -> list[Row]:
-    """Measure every layer of D; the size of the images is followed through its convolutions."""
-    size, rows = (checkpoint.config.size, checkpoint.config.size), []
-    for layer in discriminator(checkpoint).layers:
-        if not isinstance(layer, Weighted):
-            continue
-        norm = None
+    """Measure every layer of D; a run over one image tells the size that each convolution sees."""
+    D = discriminator(checkpoint)
+    sizes = _input_sizes(D, checkpoint)
+    with no_grad():
+        return [_row(layer, sizes.get(name)) for name, layer in weighted_layers(D).items()]
+
+
+def _input_sizes(D: Module, checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:
+    """Return the size of the images that come to each convolution, by name."""
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def watch(name: str, layer: Conv2d) -> None:
+        forward = layer.forward
+
+        def forward_and_note(x: Tensor) -> Tensor:
+            sizes[name] = (x.shape[2], x.shape[3])
+            return forward(x)
+
+        layer.forward = forward_and_note  # type: ignore[method-assign]
+
+    for name, layer in weighted_layers(D).items():
         if isinstance(layer, Conv2d):
-            norm = conv_operator_norm(layer.weight, size, layer.stride, layer.padding)
-            padding, stride = (pair(name, getattr(layer, name)) for name in ("padding", "stride"))
-            size = output_size("D", size, layer.weight.shape[2:], stride, padding)
-        rows.append(_row(layer, checkpoint.config.scale, norm))
-    return rows
+            watch(name, layer)
+    config = checkpoint.config
+    image = np.zeros((1, find_entry(config.data).shape[0], config.size, config.size), np.float32)
+    labels = [Tensor.wrap(np.zeros(1, int))] * (config.conditional in ("concat", "projection"))
+    with no_grad():
+        D.eval()(Tensor.wrap(image), *labels)
+    return sizes
 
 
-def _row(layer: Weighted, scale: float, operator: float | None) -> Row:
-    known = certificate(layer.weight, layer.state["u"], layer.state["v"], layer.axis)
-    values = singular_values(layer.weight.array.astype(np.float64), layer.axis)
-    factor = scale / known.sigma if known.sigma else 0.0
-    largest = float(values[0])
+def _row(layer: Weighted, size: tuple[int, int] | None) -> Row:
+    used = layer.effective_weight().array.astype(np.float64)
+    values = singular_values(used, layer.axis)
+    largest, proved = float(values[0]), norm_bound(used, layer.axis)
+    estimate = layer.reparametrize.estimate(layer.learned, layer.axis, layer.state)
+    operator = proved
+    if isinstance(layer, Conv2d) and size is not None:
+        operator = conv_operator_norm(used, size, layer.stride, layer.padding)
     return Row(
         kind=type(layer).__name__,
-        shape=layer.weight.shape,
-        sigma=known.sigma,
-        norm=factor * largest,
-        proved=factor * known.upper,
+        shape=layer.shape,
+        sigma=None if estimate is None else float(estimate),
+        norm=largest,
+        proved=proved,
         stable_rank=float((values**2).sum()) / largest**2 if largest else 0.0,
-        operator=factor * (known.upper if operator is None else operator),
+        operator=operator,
     )

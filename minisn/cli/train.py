@@ -73,11 +73,13 @@ def train(
             _refuse_with_resume(ctx)
             config, folder = runs.read_config(resume).replace(**changes), resume
             _check_steps(resume, config)
-            trainer, seconds = runs.resume(folder, _images(config, data_dir), device, config)
+            images, labels = _images(config, data_dir)
+            trainer, seconds = runs.resume(folder, images, device, config, labels)
         else:
             config, name = _config(preset, config_file)
             config, folder, seconds = config.replace(**changes), out or _fresh_folder(name), 0.0
-            trainer = Trainer(config, _images(config, data_dir), device)
+            images, labels = _images(config, data_dir)
+            trainer = Trainer(config, images, device, labels)
             runs.create_run(folder, config)
         _train(ctx, trainer, folder, seconds, minutes)
 
@@ -112,18 +114,20 @@ def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
     return load_preset(preset or "mnist"), preset or "mnist"
 
 
-def _images(config: Config, data_dir: Path | None) -> np.ndarray:
+def _images(config: Config, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images, of the right size, and their labels."""
     from ..data import load
     from ..errors import ConfigError
 
-    images = load(config.data, data_dir).images
+    dataset = load(config.data, data_dir)
+    images = dataset.images
     height, width = images.shape[2:]
     if (height, width) != (config.size, config.size):
         raise ConfigError(
             f"the images of {config.data} have {height} x {width} pixels, but size = "
             f"{config.size}; add --set size={height}, or choose other data"
         )
-    return images
+    return images, dataset.labels
 
 
 def _fresh_folder(name: str) -> Path:

@@ -19,13 +19,23 @@ SMALL = 1 << 15
 neighbours can delay a thread for milliseconds."""
 
 _one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
+_held = False  # whether its holder has limited BLAS already: to ask BLAS costs 20 us
 
 
 @contextmanager
 def one_pool():
     """Hold BLAS to one thread and Numba's pool to one caller, for a while."""
-    with _one_caller, _blas.limit(limits=1):
-        yield
+    global _held
+    with _one_caller:
+        if _held:
+            yield
+            return
+        with _blas.limit(limits=1):
+            _held = True
+            try:
+                yield
+            finally:
+                _held = False
 
 
 def in_one_pool(kernel):

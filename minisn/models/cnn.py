@@ -1,24 +1,27 @@
-"""The paper's networks, at any width.
+"""The standard CNN, at any width.
 
 Source: [M18 Table 3]
 """
 
 import numpy as np
 
-from .errors import ConfigError
-from .nn import (
+from ..errors import ConfigError
+from ..nn import (
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
+    LayerNorm,
     LeakyReLU,
     Linear,
     Module,
     ReLU,
     Reshape,
+    Scale,
     Sequential,
     Tanh,
 )
-from .regularizers import SpectralNorm
+from ..regularizers import Method, method
+from ..tensor import Tensor
 
 PAPER_WIDTH = 64
 
@@ -73,25 +76,34 @@ def cnn_generator(
 
 def cnn_discriminator(
     size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
-    reparametrize: SpectralNorm | None = SpectralNorm(),
+    regularizer: Method = method("sn"), gamma: str | None = None,
 ) -> Sequential:  # fmt: skip
-    """The standard CNN discriminator: images to one logit each.
+    r"""The standard CNN discriminator: images to one logit each.
 
     3x3 convolutions of stride 1 and 4x4 ones of stride 2 in turn, to w, w, 2w, 2w, 4w, 4w
     and 8w channels, leaky ReLU of slope 0.1 after each, and a dense layer to one number.
+    Where the method asks for batch or layer normalization, it follows every convolution but
+    the first.
 
     Args:
         size: M, pixels, at least 8.
         channels: of the images.
         rng: draws the weights.
         width: w, 64 in the paper.
-        reparametrize: what is done to every weight; None for nothing.
+        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
+        gamma: ``"layer"`` multiplies what every layer gives, weight and bias alike, by a
+            learned number, ``"shared"`` by the same for all; L21's variants.
     Returns:
         A module from [N, channels, size, size] to [N, 1].
 
-    Source: [M18 Table 3]
+    Source: [M18 Table 3], [L21 experiments]
     """
-    end = _halvings(size)[-1]
+    sizes = _halvings(size)
+    scheme, init = regularizer.reparametrize, regularizer.init
+    shared = Tensor(np.ones((), np.float32), requires_grad=True)
+    scales = {None: list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}
+    if gamma not in scales:
+        raise ConfigError(f"gamma = {gamma!r}: expected None, 'layer' or 'shared'")
     layers: list[Module] = []
     d_in = channels
     for step, factor in enumerate((1, 1, 2, 2, 4, 4, 8)):
@@ -99,13 +111,23 @@ def cnn_discriminator(
         layers += [
             Conv2d(
                 d_in, factor * width, kernel, rng, stride=stride, padding=1,
-                reparametrize=reparametrize,
+                reparametrize=scheme.at(sizes[step // 2], stride, 1), init=init,
             ),
+            *scales[gamma](),
+            *normalization(regularizer, factor * width, first=step == 0),
             LeakyReLU(0.1),
         ]  # fmt: skip
         d_in = factor * width
-    layers += [Reshape(-1), Linear(d_in * end * end, 1, rng, reparametrize=reparametrize)]
-    return Sequential(*layers)
+    dense = Linear(d_in * sizes[-1] ** 2, 1, rng, reparametrize=scheme, init=init)
+    return Sequential(*layers, Reshape(-1), dense, *scales[gamma]())
+
+
+def normalization(regularizer: Method, channels: int, first: bool) -> list[Module]:
+    """Return the normalization that a method puts after a convolution, without gain."""
+    if first or regularizer.layer is None:
+        return []
+    kind = {"batch": BatchNorm, "layer": LayerNorm}[regularizer.layer]
+    return [kind(channels, gain=False)]
 
 
 def _halvings(size: int) -> list[int]:

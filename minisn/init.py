@@ -1,0 +1,102 @@
+r"""Starting weights: draws whose variance follows the layer's sizes, and orthonormal rows.
+
+With a weight of output axis :math:`o`, a *fan* counts the terms of one sum:
+:math:`\mathrm{fan_{in}}` those that make one output entry,
+:math:`\mathrm{fan_{out}}` those that one input entry goes into.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...], int], np.ndarray]
+"""From a generator, a shape and its output axis to a weight in double precision."""
+
+
+def fans(shape: tuple[int, ...], axis: int = 0) -> tuple[int, int]:
+    r"""Count what enters and what leaves one entry of a layer.
+
+    .. math:: \mathrm{fan_{in}} = d_{in}hw, \qquad \mathrm{fan_{out}} = d_{out}hw
+
+    Args:
+        shape: of a weight, [d_out, d_in, ...], the output axis where ``axis`` says.
+        axis: 1 for a transposed convolution, whose weight is [d_in, d_out, ...].
+    Returns:
+        (fan_in, fan_out).
+
+    Source: [L21 initialization]
+    """
+    kernel = math.prod(shape[2:])
+    return shape[1 - axis] * kernel, shape[axis] * kernel
+
+
+def normal(std: float = 0.02) -> Initializer:
+    r"""Draw from a normal distribution with mean 0; 0.02 is the authors' deviation.
+
+    .. math:: w \sim N(0, 0.02^2)
+
+    Source: [L21 experiments]
+    """
+    return lambda rng, shape, axis: std * rng.standard_normal(shape)
+
+
+def lecun(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:
+    r"""Draw so that a sum of independent unit inputs has variance 1.
+
+    .. math:: \mathrm{Var}(w) = 1 / \mathrm{fan_{in}}
+
+    Source: [L21 initialization]; LeCun et al. (1998)
+    """
+    return rng.standard_normal(shape) / math.sqrt(fans(shape, axis)[0])
+
+
+def xavier(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:
+    r"""Draw with a variance between those that keep signals and gradients level.
+
+    .. math:: \mathrm{Var}(w) = \frac{2}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}
+
+    Source: [L21 initialization]; Glorot and Bengio (2010)
+    """
+    return rng.standard_normal(shape) * math.sqrt(2 / sum(fans(shape, axis)))
+
+
+def kaiming(slope: float = 0.0) -> Initializer:
+    r"""Draw so that signals stay level through leaky ReLUs.
+
+    .. math:: \mathrm{Var}(w) = \frac{2}{(1 + a^2)\,\mathrm{fan_{in}}}
+
+    Args:
+        slope: :math:`a` of the leaky ReLU, 0 for ReLU.
+
+    Source: [L21 initialization]; He et al. (2015)
+    """
+    return lambda rng, shape, axis: lecun(rng, shape, axis) * math.sqrt(2 / (1 + slope**2))
+
+
+def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:
+    r"""Draw a weight whose matrix has orthonormal rows, or columns if they are fewer.
+
+    .. math:: WW^T = I \quad\text{or}\quad W^TW = I
+
+    uniformly among all such: every singular value is 1.
+
+    Source: [M18 Eq. (14)]
+    """
+    rows = shape[axis]
+    columns = math.prod(shape) // rows
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q = q * np.sign(np.diag(r))
+    matrix = q if rows >= columns else q.T
+    others = tuple(n for i, n in enumerate(shape) if i != axis)
+    return np.moveaxis(matrix.reshape(rows, *others), 0, axis)
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "normal": normal(),
+    "lecun": lecun,
+    "xavier": xavier,
+    "kaiming": kaiming(0.1),
+    "orthogonal": orthogonal,
+}
+"""The initializers by name; Kaiming's for the slope of the paper's discriminators."""

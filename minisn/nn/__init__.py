@@ -1,0 +1,41 @@
+"""Layers, and modules made of them.
+
+``module`` names, saving, moving · ``reparametrization`` what a scheme is · ``layers`` those with a
+weight · ``normalization`` and ``activations`` those without.
+"""
+
+from .activations import LeakyReLU, ReLU, Reshape, Scale, Tanh
+from .layers import (
+    Conv2d,
+    ConvTranspose2d,
+    Embedding,
+    Linear,
+    Weighted,
+    power_step,
+    weighted_layers,
+)
+from .module import Module, Sequential
+from .normalization import BatchNorm, LayerNorm
+from .reparametrization import Learned, Reparametrization, State
+
+__all__ = [
+    "BatchNorm",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Embedding",
+    "LayerNorm",
+    "LeakyReLU",
+    "Learned",
+    "Linear",
+    "Module",
+    "ReLU",
+    "Reparametrization",
+    "Reshape",
+    "Scale",
+    "Sequential",
+    "State",
+    "Tanh",
+    "Weighted",
+    "power_step",
+    "weighted_layers",
+]

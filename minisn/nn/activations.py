@@ -1,0 +1,79 @@
+"""Layers without numbers of their own: activations and changes of shape."""
+
+import numpy as np
+
+from .. import ops
+from ..tensor import Tensor
+from .module import Module
+
+
+class LeakyReLU(Module):
+    """Leaky ReLU with the paper's slope, 0.1.
+
+    Source: [M18 Table 3]
+    """
+
+    lipschitz = 1.0
+
+    def __init__(self, slope: float = 0.1):
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply entry by entry."""
+        return ops.leaky_relu(x, slope=self.slope)
+
+
+class ReLU(Module):
+    """Rectified linear unit."""
+
+    lipschitz = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply entry by entry."""
+        return ops.relu(x)
+
+
+class Tanh(Module):
+    """Hyperbolic tangent."""
+
+    lipschitz = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply entry by entry."""
+        return ops.tanh(x)
+
+
+class Reshape(Module):
+    """Give every item of a batch another shape (-1 once: what remains)."""
+
+    lipschitz = 1.0
+
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [N, ...]."""
+        return x.reshape(x.shape[0], *self.shape)
+
+
+class Scale(Module):
+    r"""Multiply by a learned number: with it a layer's weight and bias grow alike.
+
+    .. math:: y = \gamma\,x = (\gamma W)h + \gamma b
+
+    Args:
+        gamma: the number, to share it among layers; None for one of its own, 1 at first.
+
+    Source: [L21 experiments]
+    """
+
+    def __init__(self, gamma: Tensor | None = None):
+        super().__init__()
+        one = np.ones((), np.float32)
+        self.gamma = Tensor(one, requires_grad=True) if gamma is None else gamma
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to any shape."""
+        return x * self.gamma

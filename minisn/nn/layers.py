@@ -1,0 +1,189 @@
+"""Layers with a weight, which they may compute with in a reparametrized form."""
+
+import numpy as np
+
+from .. import conv
+from ..backend import is_finite, namespace
+from ..errors import DTypeError, NonFiniteError, ShapeError
+from ..init import Initializer, normal
+from ..tensor import Tensor
+from .module import Module
+from .reparametrization import Reparametrization
+
+
+class Weighted(Module):
+    """A layer with a weight, which it may compute with in a reparametrized form.
+
+    ``axis`` is the weight's output axis: the rows of the matrix whose norm is meant.
+    """
+
+    axis = 0
+    weight: Tensor
+
+    def __init__(
+        self, shape: tuple[int, ...], biases: int, rng: np.random.Generator,
+        reparametrize: Reparametrization | None, init: Initializer,
+    ):  # fmt: skip
+        super().__init__()
+        if min(shape) < 1:
+            raise ShapeError(f"{type(self).__name__}: every size must be at least 1, got {shape}")
+        self.shape = shape
+        self.reparametrize = reparametrize or Reparametrization()
+        W = Tensor(init(rng, shape, self.axis).astype(np.float32), requires_grad=True)
+        learned, self.state = self.reparametrize.start(W, self.axis, rng)
+        self._names = tuple(learned)
+        for name, tensor in learned.items():
+            setattr(self, name, tensor)
+        self.bias = Tensor(np.zeros(biases, np.float32), requires_grad=True) if biases else None
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """What the weight is made of: usually ``weight`` alone."""
+        return {name: getattr(self, name) for name in self._names}
+
+    def effective_weight(self) -> Tensor:
+        r"""Return the weight that the layer computes with: :math:`\bar W`, or W itself."""
+        return self.reparametrize.apply(self.learned, self.axis, self.state)
+
+    def power_step(self) -> None:
+        """Advance u and v by one round of power iteration; nothing else ever moves them."""
+        self.state = self.reparametrize.step(self.learned, self.axis, self.state)
+
+
+class Linear(Weighted):
+    r"""A dense layer.
+
+    .. math:: y = x W^T + b
+
+    Args:
+        d_in, d_out: sizes; the weight is [d_out, d_in].
+        rng: draws the weight.
+        bias: add b.
+        reparametrize: a scheme such as ``SpectralNorm()``.
+        init: draws a weight of a shape.
+
+    Source: [M18 Eq. (1)]
+    """
+
+    def __init__(
+        self, d_in: int, d_out: int, rng: np.random.Generator, bias: bool = True,
+        reparametrize: Reparametrization | None = None, init: Initializer = normal(),
+    ):  # fmt: skip
+        super().__init__((d_out, d_in), d_out if bias else 0, rng, reparametrize, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [N, d_in]."""
+        y = x @ self.effective_weight().T
+        return y if self.bias is None else y + self.bias
+
+
+class Conv2d(Weighted):
+    """A convolution; see :func:`minisn.conv.conv2d`.
+
+    Args:
+        d_in, d_out: channels; the weight is [d_out, d_in, kernel, kernel].
+        kernel: size, pixels.
+        rng: draws the weight.
+        stride, padding: pixels.
+        bias, reparametrize, init: as in :class:`Linear`.
+
+    Source: [M18 §2.1]
+    """
+
+    def __init__(
+        self, d_in: int, d_out: int, kernel: int, rng: np.random.Generator, stride: int = 1,
+        padding: int = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
+        init: Initializer = normal(),
+    ):  # fmt: skip
+        shape = (d_out, d_in, kernel, kernel)
+        super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to images [N, d_in, H, W]."""
+        y = conv.conv2d(x, self.effective_weight(), stride=self.stride, padding=self.padding)
+        return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+
+
+class ConvTranspose2d(Weighted):
+    """A transposed convolution; see :func:`minisn.conv.conv2d_transpose`.
+
+    Args:
+        d_in, d_out: channels of what comes in and goes out. The weight is that of the
+            convolution it is the adjoint of, [d_in, d_out, kernel, kernel]: its output
+            axis is 1.
+        kernel, rng, stride, padding, bias, reparametrize, init: as in :class:`Conv2d`.
+        output_padding: rows and columns added at the end, less than the stride.
+
+    Source: [M18 Table 3]
+    """
+
+    axis = 1
+
+    def __init__(
+        self, d_in: int, d_out: int, kernel: int, rng: np.random.Generator, stride: int = 1,
+        padding: int = 0, output_padding: int = 0, bias: bool = True,
+        reparametrize: Reparametrization | None = None, init: Initializer = normal(),
+    ):  # fmt: skip
+        shape = (d_in, d_out, kernel, kernel)
+        super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
+        self.stride, self.padding, self.output_padding = stride, padding, output_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to images [N, d_in, H, W]."""
+        y = conv.conv2d_transpose(
+            x, self.effective_weight(), stride=self.stride, padding=self.padding,
+            output_padding=self.output_padding,
+        )  # fmt: skip
+        return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+
+
+class Embedding(Weighted):
+    """A vector for each of some labels.
+
+    Args:
+        labels: how many.
+        size: of a vector; the weight is [labels, size].
+        rng, reparametrize, init: as in :class:`Linear`.
+    """
+
+    def __init__(
+        self, labels: int, size: int, rng: np.random.Generator,
+        reparametrize: Reparametrization | None = None, init: Initializer = normal(1.0),
+    ):  # fmt: skip
+        super().__init__((labels, size), 0, rng, reparametrize, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Look up integer labels [N], giving [N, size]."""
+        xp = namespace(x.array)
+        if not xp.isdtype(x.dtype, "integral"):
+            raise DTypeError(f"Embedding: labels must be integers, got dtype {x.dtype}")
+        if x.size and not 0 <= int(xp.min(x.array)) <= int(xp.max(x.array)) < self.shape[0]:
+            raise ShapeError(
+                f"Embedding: labels must be 0 to {self.shape[0] - 1}, got "
+                f"{int(xp.min(x.array))} to {int(xp.max(x.array))}"
+            )
+        return self.effective_weight()[x.array]
+
+
+def weighted_layers(network: Module) -> dict[str, Weighted]:
+    """Return every layer of a network that has a weight, under its dotted name."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, Weighted)}
+
+
+def power_step(network: Module) -> None:
+    """Advance u and v of every layer by one round: once for each update of D.
+
+    Raises:
+        NonFiniteError: a weight holds a NaN or an infinity; its layer is named.
+
+    Source: [M18 Alg. 1]
+    """
+    for name, layer in weighted_layers(network).items():
+        layer.power_step()
+        if not all(is_finite(value) for value in layer.state.values()):
+            raise NonFiniteError(
+                f"layer {name or type(layer).__name__}: its weight holds a NaN or an "
+                "infinity; training has diverged: lower the step size, or go back to an "
+                "earlier checkpoint"
+            )

@@ -1,0 +1,101 @@
+"""Normalization of what flows through a network, by its own moments."""
+
+import numpy as np
+
+from .. import kernels, ops
+from ..backend import Array, namespace
+from ..tensor import Tensor
+from .module import Module
+
+
+class _Normalization(Module):
+    """Learned shift, and gain unless left out, of every channel after it was standardized."""
+
+    def __init__(self, channels: int, gain: bool, eps: float):
+        super().__init__()
+        ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        self.gamma = Tensor(ones, requires_grad=True) if gain else None
+        self.beta = Tensor(zeros, requires_grad=True)
+        self.eps = eps
+
+    def _shift(self, y: Tensor) -> Tensor:
+        shape = _along_channels(y)
+        y = y if self.gamma is None else y * self.gamma.reshape(shape)
+        return y + self.beta.reshape(shape)
+
+
+def _along_channels(x: Tensor) -> tuple[int, ...]:
+    return (1, -1) + (1,) * (x.ndim - 2)
+
+
+class BatchNorm(_Normalization):
+    r"""Batch normalization over all axes but the channels'.
+
+    .. math:: y = \gamma\,\frac{x - \mu}{\sqrt{v + \epsilon}} + \beta
+
+    In training the moments are the batch's; in evaluation the running means that training
+    left behind.
+
+    Deviation: the running variance is that of the batches, divided by n; PyTorch's is
+    n / (n - 1) times as large.
+
+    Args:
+        channels: size of axis 1.
+        momentum: how much of the running moments one batch replaces.
+        eps: added to the variance.
+        gain: learn :math:`\gamma`; the paper's comparisons leave it out of D.
+
+    Source: [M18 Table 3], [M18 Table 2]
+    """
+
+    def __init__(
+        self, channels: int, momentum: float = 0.1, eps: float = 1e-5, gain: bool = True
+    ):  # fmt: skip
+        super().__init__(channels, gain, eps)
+        self.state = {
+            "running_mean": np.zeros(channels, np.float32),
+            "running_var": np.ones(channels, np.float32),
+        }
+        self.momentum = momentum
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [N, channels] or [N, channels, H, W]."""
+        return self._shift(self.standardize(x))
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """Shift and scale to mean 0 and variance 1: what comes before gain and shift."""
+        if self.training:
+            axes = (0, *range(2, x.ndim))
+            moments = kernels.of(x.array).moments(x.array, axes)
+            self._remember(*moments)
+            return ops.standardize(x, axis=axes, eps=self.eps, moments=moments)
+        shape = _along_channels(x)
+        mean, var = (Tensor.wrap(self.state[k]) for k in ("running_mean", "running_var"))
+        return (x - mean.reshape(shape)) / ops.sqrt(var.reshape(shape) + self.eps)
+
+    def _remember(self, mean: Array, var: Array) -> None:
+        for name, now in (("running_mean", mean), ("running_var", var)):
+            before = self.state[name]
+            now = namespace(now).reshape(now, before.shape)
+            self.state[name] = before + self.momentum * (now - before)
+
+
+class LayerNorm(_Normalization):
+    r"""Layer normalization: every item of a batch by its own moments, over all its entries.
+
+    .. math:: y_n = \gamma\,\frac{x_n - \mu_n}{\sqrt{v_n + \epsilon}} + \beta
+
+    Args:
+        channels: size of axis 1; gain and shift are the channels'.
+        eps: added to the variance.
+        gain: learn :math:`\gamma`; the paper's comparisons leave it out of D.
+
+    Source: [M18 Table 2]; Ba et al. (2016)
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, gain: bool = True):
+        super().__init__(channels, gain, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [N, channels] or [N, channels, H, W]."""
+        return self._shift(ops.standardize(x, axis=tuple(range(1, x.ndim)), eps=self.eps))

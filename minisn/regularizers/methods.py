@@ -1,0 +1,83 @@
+"""The ways to keep D smooth that the papers compare, by name."""
+
+from dataclasses import dataclass, replace
+
+from ..errors import ConfigError
+from ..init import INITIALIZERS, Initializer, orthogonal
+from ..nn import Reparametrization
+from .penalize import GradientPenalty, Orthonormal, Penalty, SpectralPenalty
+from .project import Projection, SingularValueClipping, WeightClipping
+from .reparametrize import (
+    BidirectionalSpectralNorm,
+    ConvSpectralNorm,
+    FrobeniusNorm,
+    Normalization,
+    SingularValues,
+    SpectralNorm,
+    Watched,
+    WeightNorm,
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a way to keep D smooth does, and when.
+
+    Args:
+        title: one line for people.
+        reparametrize: what every layer computes with.
+        projection: done to every weight after an update.
+        penalty: added to D's loss.
+        layer: normalization between the layers, ``"batch"``, ``"layer"`` or none.
+        init: draws D's first weights.
+    """
+
+    title: str
+    reparametrize: Reparametrization = Watched()
+    projection: Projection | None = None
+    penalty: Penalty | None = None
+    layer: str | None = None
+    init: Initializer = INITIALIZERS["normal"]
+
+
+METHODS = {
+    "none": Method("nothing"),
+    "sn": Method("spectral normalization, scaled: SSN", SpectralNorm()),
+    "bsn": Method("bidirectional SN, scaled: BSSN", BidirectionalSpectralNorm()),
+    "sn-conv": Method("SN by the operator norm of convolutions", ConvSpectralNorm()),
+    "wn": Method("weight normalization", WeightNorm()),
+    "frobenius": Method("Frobenius normalization", FrobeniusNorm()),
+    "usv": Method("learned singular value decomposition", SingularValues()),
+    "wc": Method("weight clipping", projection=WeightClipping()),
+    "svc": Method("singular value clipping", projection=SingularValueClipping()),
+    "orthonormal": Method("orthonormal regularization", penalty=Orthonormal(), init=orthogonal),
+    "gp": Method("gradient penalty", penalty=GradientPenalty()),
+    "sigma2": Method("spectral norm regularization", penalty=SpectralPenalty()),
+    "bn": Method("batch normalization without gain", layer="batch"),
+    "ln": Method("layer normalization without gain", layer="layer"),
+}
+"""The methods by name [M18 Table 2, App. D], [L21 BSN, SSN, BSSN, SN_Conv]."""
+
+
+def method(name: str, scale: float = 1.0, gain: bool = False) -> Method:
+    """Return a method with the constant and the learned gain of its reparametrization.
+
+    Args:
+        name: one of :data:`METHODS`.
+        scale: the constant that normalized weights are multiplied by.
+        gain: learn a factor too [M18 Eq. (32)].
+    Raises:
+        ConfigError: an unknown name, or a scale or gain for a method that normalizes nothing.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"unknown regularizer {name!r}; known are {', '.join(METHODS)}")
+    found = METHODS[name]
+    scheme = found.reparametrize
+    if isinstance(scheme, Normalization | SingularValues):
+        return replace(found, reparametrize=replace(scheme, scale=scale, gain=gain))
+    if scale != 1 or gain:
+        raise ConfigError(
+            f"regularizer {name!r} does not normalize weights, so it has no scale or gain; "
+            "leave scale = 1.0 and gain = false, or take sn, bsn, sn-conv, wn, frobenius or usv"
+        )
+    return found

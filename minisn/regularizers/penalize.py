@@ -1,0 +1,143 @@
+"""Penalties: terms that are added to the loss of D."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import ops, spectral
+from ..backend import namespace
+from ..nn import Module, weighted_layers
+from ..tensor import Tensor, grad, no_grad
+
+Critic = Callable[[Tensor], Tensor]
+"""D as a function of images [N, C, H, W] alone, giving one number for each."""
+
+Penalty = Callable[[Module, Critic, Tensor, Tensor, np.random.Generator], Tensor]
+"""From D, its critic, real images, samples and a generator to a term of D's loss: a tensor
+without axes."""
+
+
+def gradient_penalty(
+    critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
+) -> Tensor:  # fmt: skip
+    r"""Penalize a critic whose gradient is not of length 1 between data and samples.
+
+    .. math:: E_{\hat x}\big[(\|\nabla_{\hat x} D(\hat x)\|_2 - 1)^2\big], \qquad
+              \hat x = \epsilon x + (1 - \epsilon)\tilde x, \quad \epsilon \sim U[0, 1]
+
+    The norm is taken over each image, the mean over the batch. Multiply by
+    :math:`\lambda = 10` for the paper's setting.
+
+    Args:
+        critic: D, from images [N, C, H, W] to one number each.
+        real, fake: x and x tilde, [N, C, H, W].
+        rng: draws one epsilon for each image.
+    Returns:
+        The penalty, a tensor without axes, differentiable in the critic's parameters.
+
+    Source: [M18 Eq. (29)], [M18 Eq. (30)], [M18 Eq. (31)]
+    """
+    xp = namespace(real.array)
+    draws = rng.random((real.shape[0],) + (1,) * (real.ndim - 1))
+    epsilon = Tensor.wrap(xp.asarray(draws, dtype=real.dtype))
+    with no_grad():
+        mixed = epsilon * real + (1.0 - epsilon) * fake
+    x_hat = Tensor(mixed, requires_grad=True)
+    slope = grad(ops.sum(critic(x_hat)), x_hat, create_graph=True)
+    norm = ops.sqrt(ops.sum(slope * slope, axis=tuple(range(1, slope.ndim))))
+    return ops.mean((norm - 1.0) ** 2)
+
+
+def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
+    r"""Penalize a weight whose columns are not orthonormal.
+
+    .. math:: \|W^TW - I\|_F^2 = \|WW^T - I\|_F^2 + n - m
+
+    for an m by n matrix: the smaller of the two products is computed. Where m < n it cannot
+    be 0; it is least, n - m, where the rows are orthonormal.
+
+    Args:
+        W: weight, at least 2 axes.
+        axis: the output axis of W.
+    Returns:
+        The penalty, a tensor without axes.
+
+    Source: [M18 Eq. (14)]
+    """
+    matrix = spectral.as_matrix(W, axis)
+    m, n = matrix.shape
+    gram = matrix @ matrix.T if m < n else matrix.T @ matrix
+    xp = namespace(gram.array)
+    gap = gram - Tensor.wrap(xp.eye(gram.shape[0], dtype=gram.dtype))
+    return ops.sum(gap * gap) + float(max(n - m, 0))
+
+
+@dataclass(frozen=True)
+class GradientPenalty:
+    r"""The gradient penalty with its weight: WGAN-GP, or with the standard loss GAN-GP.
+
+    .. math:: \lambda\,E_{\hat x}\big[(\|\nabla_{\hat x} D(\hat x)\|_2 - 1)^2\big]
+
+    Args:
+        weight: :math:`\lambda`, 10 in the paper.
+
+    Source: [M18 Eq. (29)]
+    """
+
+    weight: float = 10.0
+
+    def __call__(
+        self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
+    ) -> Tensor:
+        """Return the term of D's loss."""
+        return gradient_penalty(critic, real, fake, rng) * self.weight
+
+
+@dataclass(frozen=True)
+class Orthonormal:
+    r"""Orthonormal regularization of every weight of D.
+
+    .. math:: \lambda \sum_l \|W_l^TW_l - I\|_F^2
+
+    Args:
+        weight: :math:`\lambda`; the paper does not tell it.
+
+    Source: [M18 Eq. (14)]; Brock et al. (2016)
+    """
+
+    weight: float = 1.0
+
+    def __call__(
+        self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
+    ) -> Tensor:
+        """Return the term of D's loss."""
+        layers = weighted_layers(D).values()
+        terms = [orthonormal_penalty(m.effective_weight(), m.axis) for m in layers]
+        return ops.sum(ops.stack(terms)) * self.weight
+
+
+@dataclass(frozen=True)
+class SpectralPenalty:
+    r"""Spectral norm *regularization*: a cost for large norms, which normalization does not have.
+
+    .. math:: \frac{\lambda}{2} \sum_l \sigma(W_l)^2, \qquad
+              \nabla_W = \lambda\,\sigma(W)\,uv^T
+
+    The layers must keep u and v, as :class:`Watched` does.
+
+    Args:
+        weight: :math:`\lambda`.
+
+    Source: [M18 §2.1]; Yoshida and Miyato (2017)
+    """
+
+    weight: float = 0.1
+
+    def __call__(
+        self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
+    ) -> Tensor:
+        """Return the term of D's loss."""
+        layers = weighted_layers(D).values()
+        norms = [spectral.sigma(m.weight, m.state["u"], m.state["v"], m.axis) for m in layers]
+        return ops.sum(ops.stack(norms) ** 2) * (self.weight / 2)

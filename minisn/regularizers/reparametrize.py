@@ -1,0 +1,354 @@
+r"""Schemes by which a layer computes with a function of its weight.
+
+Each but the last divides the weight by a norm, :math:`\bar W = c\,\gamma\,W / N(W)`, with a
+constant :math:`c` and, if asked for, a learned :math:`\gamma` that starts at the norm of the
+first weight, so that the layer starts at the weight that was drawn.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from .. import ops, spectral
+from ..backend import Array, namespace
+from ..conv import conv2d, conv2d_transpose, output_size, pair
+from ..errors import ConfigError
+from ..nn import Learned, Reparametrization, State
+from ..tensor import Tensor, no_grad
+
+Pair = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Watched(Reparametrization):
+    """Leave the weight as it is, but keep u and v, so that its norm is known at every step.
+
+    Source: [M18 Figure 9]
+    """
+
+    def start(
+        self, W: Tensor, axis: int, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], State]:
+        """Draw u at random and warm it up."""
+        u, v = spectral.initial_vectors(W, rng, axis=axis)
+        return {"weight": W}, {"u": u, "v": v}
+
+    def step(self, learned: Learned, axis: int, state: State) -> State:
+        r"""Make one round of power iteration and return the new state.
+
+        Source: [M18 Eq. (20)], [M18 Eq. (21)]
+        """
+        u, v, _ = spectral.power_iteration(learned["weight"], state["u"], axis=axis)
+        return {"u": u, "v": v}
+
+    def estimate(self, learned: Learned, axis: int, state: State) -> Tensor:
+        """Return the estimate of the spectral norm."""
+        return spectral.sigma(learned["weight"], state["u"], state["v"], axis)
+
+
+@dataclass(frozen=True)
+class Normalization(Reparametrization):
+    r"""Divide a weight by a norm of it.
+
+    .. math:: \tilde W = c\,\gamma\,\frac{W}{N(W)}
+
+    With :math:`\gamma` the layer's Lipschitz constant is learned; to bound it is then left to
+    something else, in the paper the gradient penalty.
+
+    Args:
+        scale: the constant :math:`c`; 1 in M18, tuned in L21's SSN and BSSN.
+        gain: learn :math:`\gamma`, starting from :math:`N` of the first weight.
+
+    Source: [M18 Eq. (32)], [L21 SSN, BSSN]
+    """
+
+    scale: float = 1.0
+    gain: bool = False
+
+    def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
+        """Return the norm, of a shape that broadcasts to W's."""
+        raise NotImplementedError
+
+    def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
+        """Return the first state."""
+        return {}
+
+    def start(
+        self, W: Tensor, axis: int, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], State]:
+        """Prepare the state; with ``gain``, take gamma from the first weight's norm."""
+        state = self.vectors(W, axis, rng)
+        if not self.gain:
+            return {"weight": W}, state
+        with no_grad():
+            first = self.norm(W, axis, state)
+        return {"weight": W, "gamma": Tensor(first, requires_grad=True)}, state
+
+    def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
+        """Return the normalized weight, differentiable in all that is learned."""
+        W = learned["weight"]
+        scale = learned["gamma"] * self.scale if self.gain else self.scale
+        return spectral.divide(W, self.norm(W, axis, state), scale)
+
+    def estimate(self, learned: Learned, axis: int, state: State) -> Tensor | None:
+        """Return the norm, where it is one number and an estimate of a spectral norm."""
+        return self.norm(learned["weight"], axis, state) if state else None
+
+
+@dataclass(frozen=True)
+class SpectralNorm(Normalization):
+    r"""Spectral normalization: divide a weight by its largest singular value.
+
+    .. math:: \bar W_{SN}(W) = c\,W / \sigma(W), \qquad \sigma(W) \approx u^T W v
+
+    In the gradient u and v are constants.
+
+    Args:
+        scale, gain: as in :class:`Normalization`; a scale other than 1 makes it SSN.
+
+    Source: [M18 Eq. (8)], [M18 Eq. (22)], [L21 SSN]
+    """
+
+    def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
+        """Draw u at random and warm it up, so that the first normalized weight is at norm 1."""
+        u, v = spectral.initial_vectors(W, rng, axis=axis)
+        return {"u": u, "v": v}
+
+    def step(self, learned: Learned, axis: int, state: State) -> State:
+        r"""Make one round of power iteration and return the new state.
+
+        Source: [M18 Eq. (20)], [M18 Eq. (21)]
+        """
+        u, v, _ = spectral.power_iteration(learned["weight"], state["u"], axis=axis)
+        return {"u": u, "v": v}
+
+    def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
+        """Return the estimate of the spectral norm."""
+        return spectral.sigma(W, state["u"], state["v"], axis)
+
+
+@dataclass(frozen=True)
+class WeightNorm(Normalization):
+    r"""Weight normalization: scale every row of the weight's matrix to length 1.
+
+    .. math:: \bar w_i = w_i / \|w_i\|_2, \qquad \sum_t \sigma_t(\bar W_{WN})^2 = d_o
+
+    So the squared singular values always sum to the number of rows: a layer is most
+    sensitive, :math:`\|\bar W_{WN}h\| = \sqrt{d_o}\,\|h\|`, at rank one. With ``gain`` every row
+    has a gamma of its own.
+
+    Args:
+        scale, gain: as in :class:`Normalization`.
+
+    Source: [M18 Eq. (13)], [M18 Eq. (25)], [M18 Eq. (27)]; Salimans and Kingma (2016)
+    """
+
+    def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
+        """Return the length of every row."""
+        others = tuple(i for i in range(W.ndim) if i != axis)
+        return ops.sqrt(ops.sum(W * W, axis=others, keepdims=True))
+
+
+@dataclass(frozen=True)
+class FrobeniusNorm(Normalization):
+    r"""Scale a weight to unit Frobenius norm.
+
+    .. math:: \bar W_{FN} = W / \|W\|_F, \qquad \sum_t \sigma_t(\bar W_{FN})^2 = 1
+
+    It reaches spectral norm 1 only at rank one: sensitivity is paid for in features.
+
+    Args:
+        scale, gain: as in :class:`Normalization`.
+
+    Source: [M18 Eq. (26)]
+    """
+
+    def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
+        """Return the root of the sum of all squares."""
+        return ops.sqrt(ops.sum(W * W))
+
+
+@dataclass(frozen=True)
+class BidirectionalSpectralNorm(Normalization):
+    r"""Divide a kernel by the mean of the norms of its two matrices: BSN, and scaled, BSSN.
+
+    .. math:: \sigma_{BSN} = \tfrac12\big(\|w_1\|_{sp} + \|w_2\|_{sp}\big), \qquad
+              w_1 \in \mathbb R^{d_{out}\times(d_{in}hw)},\;
+              w_2 \in \mathbb R^{d_{in}\times(d_{out}hw)}
+
+    Each matrix has its own u and v. A dense layer has one norm, so there it is plain
+    spectral normalization.
+
+    Deviation: u and v are constants in the gradient; the authors' code differentiates
+    through its power step. The two agree where the iteration has converged.
+
+    Args:
+        scale, gain: as in :class:`Normalization`; a scale other than 1 makes it BSSN.
+
+    Source: [L21 BSN], [L21 BSSN]
+    """
+
+    def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
+        """Draw and warm up a pair of vectors for each matrix."""
+        state: State = {}
+        for suffix, side in self._sides(W, axis):
+            u, v = spectral.initial_vectors(W, rng, axis=side)
+            state |= {f"u{suffix}": u, f"v{suffix}": v}
+        return state
+
+    def step(self, learned: Learned, axis: int, state: State) -> State:
+        """Make one round of power iteration for each matrix."""
+        W = learned["weight"]
+        after: State = {}
+        for suffix, side in self._sides(W, axis):
+            u, v, _ = spectral.power_iteration(W, state[f"u{suffix}"], axis=side)
+            after |= {f"u{suffix}": u, f"v{suffix}": v}
+        return after
+
+    def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
+        """Return the mean of the estimates."""
+        sides = self._sides(W, axis)
+        found = [spectral.sigma(W, state[f"u{s}"], state[f"v{s}"], side) for s, side in sides]
+        return found[0] if len(found) == 1 else (found[0] + found[1]) * 0.5
+
+    @staticmethod
+    def _sides(W: Tensor, axis: int) -> list[tuple[str, int]]:
+        return [("", axis)] if W.ndim == 2 else [("", axis), ("_in", 1 - axis)]
+
+
+@dataclass(frozen=True)
+class ConvSpectralNorm(SpectralNorm):
+    r"""Divide a kernel by the norm of its convolution as a map between images: SN_Conv.
+
+    .. math:: \|A\| = \max_x \frac{\|\mathrm{conv}(x, w)\|_2}{\|x\|_2} \approx
+              \langle u, \mathrm{conv}(v, w)\rangle
+
+    u and v are images. The norm depends on the size of the input, the stride and the
+    padding, which :meth:`at` sets; without them, as in a dense layer, it is plain
+    spectral normalization.
+
+    Args:
+        scale, gain: as in :class:`Normalization`.
+        size, stride, padding: of the convolution, pixels.
+
+    Source: [L21 SN_Conv], [M18 §2.1]
+    """
+
+    size: Pair | None = None
+    stride: Pair = 1
+    padding: Pair = 0
+
+    def at(self, size: Pair, stride: Pair, padding: Pair) -> Self:
+        """Return the scheme for a convolution of images of one size."""
+        return replace(self, size=size, stride=stride, padding=padding)
+
+    def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
+        """Draw u at random and iterate until the estimate is within 1% of the norm."""
+        if self.size is None:
+            return super().vectors(W, axis, rng)
+        if W.ndim != 4 or axis != 0:
+            raise ConfigError(
+                "ConvSpectralNorm at a size belongs to a convolution, with a weight "
+                f"[d_out, d_in, h, w]; got shape {list(W.shape)} with output axis {axis}"
+            )
+        out = output_size("ConvSpectralNorm", pair("size", self.size), W.shape[2:],
+                          pair("stride", self.stride), pair("padding", self.padding))  # fmt: skip
+        xp = namespace(W.array)
+        u = xp.asarray(rng.standard_normal((1, W.shape[0], *out)), dtype=W.dtype)
+        norm = spectral.conv_operator_norm(W, self.size, self.stride, self.padding, 1e-3)
+        for _ in range(2500):
+            u, v, sigma = self._iterate(W, u, 8)
+            if 1.01 * float(sigma) >= norm:
+                return {"u": u, "v": v}
+        raise ConfigError(
+            f"ConvSpectralNorm: after 20,000 power steps the estimate {float(sigma):.6g} is not "
+            f"within 1% of the norm {norm:.6g} of the convolution of {list(W.shape)}"
+        )
+
+    def step(self, learned: Learned, axis: int, state: State) -> State:
+        """Make one round of power iteration with the convolution and its adjoint."""
+        if self.size is None:
+            return super().step(learned, axis, state)
+        u, v, _ = self._iterate(learned["weight"], state["u"], 1)
+        return {"u": u, "v": v}
+
+    def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
+        """Return the estimate, differentiable in W with u and v held constant."""
+        if self.size is None:
+            return super().norm(W, axis, state)
+        u, v = Tensor.wrap(state["u"]), Tensor.wrap(state["v"])
+        return ops.sum(u * conv2d(v, W, stride=self.stride, padding=self.padding))
+
+    def _iterate(self, W: Tensor, u: Array, n: int) -> tuple[Array, Array, Array]:
+        kernel, stride, padding = Tensor.wrap(W.array), self.stride, self.padding
+        size = pair("size", self.size or 0)
+        geometry = zip(size, u.shape[2:], W.shape[2:], pair("stride", stride),
+                       pair("padding", padding), strict=True)  # fmt: skip
+        ragged = tuple(m + 2 * p - k - s * (o - 1) for m, o, k, s, p in geometry)
+
+        def matvec(v: Array) -> Array:
+            return conv2d(Tensor.wrap(v), kernel, stride=stride, padding=padding).array
+
+        def rmatvec(u: Array) -> Array:
+            y = Tensor.wrap(u)
+            return conv2d_transpose(y, kernel, stride, padding, output_padding=ragged).array
+
+        return spectral.power_iteration_operator(matvec, rmatvec, u, n)
+
+
+@dataclass(frozen=True)
+class SingularValues(Reparametrization):
+    r"""Learn the factors of a singular value decomposition, the largest value held at K.
+
+    .. math:: W = USV^T, \qquad U^TU = I,\quad V^TV = I,\quad \max_i S_{ii} = K
+
+    The factors start from the decomposition of the first weight. An update moves U and V off
+    the orthonormal matrices; :meth:`retract` takes them back to the nearest ones. K is
+    ``scale``, or with ``gain`` learned, from the norm of the first weight.
+
+    Args:
+        scale: K.
+        gain: learn K, times the scale.
+
+    Source: [M18 Eq. (28)], [M18 Eq. (32)]
+    """
+
+    scale: float = 1.0
+    gain: bool = False
+
+    def start(
+        self, W: Tensor, axis: int, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], State]:
+        """Decompose the first weight."""
+        matrix = spectral.as_matrix(W.array, axis)
+        U, s, Vt = namespace(matrix).linalg.svd(matrix, full_matrices=False)
+        others = tuple(n for i, n in enumerate(W.shape) if i != axis)
+        learned = {"U": U, "s": s, "V": namespace(Vt).reshape(Vt, (-1, *others))}
+        if self.gain:
+            learned["gamma"] = s[0, ...]
+        return {k: Tensor(array, requires_grad=True) for k, array in learned.items()}, {}
+
+    def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
+        """Multiply the factors, with the largest singular value at K."""
+        U, s, V = learned["U"], learned["s"], learned["V"]
+        K = learned["gamma"] * self.scale if self.gain else self.scale
+        S = spectral.divide(s, ops.max(ops.abs(s)), K)
+        matrix = (U * S) @ V.reshape(len(s), -1)
+        return _axis_to(matrix.reshape(U.shape[0], *V.shape[1:]), axis)
+
+    def retract(self, learned: Learned, axis: int) -> None:
+        """Replace U and V by the nearest matrices with orthonormal columns (rows of V's)."""
+        for factor in (learned["U"], learned["V"]):
+            matrix = factor.array.reshape(len(factor), -1)
+            P, _, Qt = namespace(matrix).linalg.svd(matrix, full_matrices=False)
+            factor.assign((P @ Qt).reshape(factor.shape))
+
+
+def _axis_to(W: Tensor, axis: int) -> Tensor:
+    """Move the first axis to where the output axis belongs."""
+    if axis == 0:
+        return W
+    order = list(range(1, W.ndim))
+    order.insert(axis, 0)
+    return ops.permute(W, tuple(order))
