@@ -94,7 +94,7 @@ def test_nothing_but_a_power_step_moves_u_and_v(digits):
     before = vectors(trainer.D)
     trainer.sample(np.zeros((2, TINY.latent), np.float32))
     for on in (True, False):
-        trainer.D.train(on)(trainer.next_batch())
+        trainer.D.train(on)(trainer.next_batch()[0])
     for layer in layers(trainer.D):
         assert layer.effective_weight().shape == layer.weight.shape
     assert vectors(trainer.D) == before
@@ -200,7 +200,7 @@ def test_every_objective_trains(digits, objective):
 
 def test_real_images_come_scaled_and_in_the_stream_s_order(digits):
     trainer = Trainer(TINY, digits)
-    batch = trainer.next_batch()
+    batch, _ = trainer.next_batch()
     order = np.random.default_rng((TINY.seed, 0)).permutation(len(digits))[:8]
     assert batch.dtype == np.float32
     np.testing.assert_allclose(batch.numpy(), digits[order] / 127.5 - 1, atol=1e-6)
@@ -298,9 +298,9 @@ class Recorded(Trainer):
         return self._fed("z", super().latent())
 
     def _fed(self, kind, batch):
-        array = batch.numpy().astype(self.dtype)
+        array = batch[0].numpy().astype(self.dtype)
         self.fed[kind].append(array)
-        return Tensor.wrap(array)
+        return Tensor.wrap(array), []
 
 
 def parameters_in_order(network):
