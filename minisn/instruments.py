@@ -1,0 +1,303 @@
+r"""What L21 watches in a discriminator: its gradients, the spread of its weights, what bounds them.
+
+Everything is measured on the *effective* weights :math:`w_t`, those that the layers compute with,
+and with the network as it stands: nothing is changed by a measurement, running moments included.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from . import ops, spectral
+from .backend import Array, namespace
+from .conv import pair
+from .errors import ConfigError
+from .init import fans
+from .nn import Conv2d, ConvTranspose2d, Linear, Module, Sequential, Weighted, weighted_layers
+from .tensor import Tensor, grad, no_grad
+
+
+@contextmanager
+def _with_methods(network: Module, name: str, methods: dict[str, Callable]) -> Iterator[None]:
+    """Give the layers of a network other methods of one name for a while; then all is as before."""
+    layers = weighted_layers(network)
+    states = [(module, dict(module.state)) for _, module in network.named_modules()]
+    for layer, method in methods.items():
+        vars(layers[layer])[name] = method
+    try:
+        yield
+    finally:
+        for layer in methods:
+            del vars(layers[layer])[name]
+        for module, state in states:
+            module.state = state
+
+
+@contextmanager
+def effective_weights(network: Module) -> Iterator[dict[str, Tensor]]:
+    r"""Make the effective weights leaves, so that one can differentiate with respect to them.
+
+    .. math:: w_t = \bar W_t \quad\text{as variables of their own}
+
+    Args:
+        network: its layers compute with these leaves inside the ``with`` block.
+    Returns:
+        The weights by the names of their layers.
+
+    Source: [L21 gradient bounds]
+    """
+    with no_grad():
+        found = {n: m.effective_weight().array for n, m in weighted_layers(network).items()}
+    held = {name: Tensor.wrap(array, requires_grad=True) for name, array in found.items()}
+    methods = {name: (lambda W=W: W) for name, W in held.items()}
+    with _with_methods(network, "effective_weight", methods):
+        yield held
+
+
+# -- gradients ----------------------------------------------------------------------------------
+
+
+def weight_gradients(network: Module, *inputs: Tensor) -> dict[str, float]:
+    r"""Measure how strongly the mean output depends on every effective weight.
+
+    .. math:: \|\nabla_{w_t} E[D(x)]\|_F
+
+    Args:
+        network: D.
+        inputs: a batch of images, [N, C, H, W], and of labels if D takes them; a batch of one
+            for a single x.
+    Returns:
+        The norm by layer.
+
+    Source: [L21 gradient bounds]
+    """
+    return {name: _length(g) for name, (_, g) in _gradients(network, inputs).items()}
+
+
+def _gradients(network: Module, inputs: tuple[Tensor, ...]) -> dict[str, tuple[Array, Array]]:
+    """Return every effective weight with the gradient of the mean output."""
+    with effective_weights(network) as held:
+        found = grad(ops.mean(network(*inputs)), list(held.values()))
+    return {n: (W.array, g.array) for (n, W), g in zip(held.items(), found, strict=True)}
+
+
+def euler_products(network: Module, *inputs: Tensor) -> dict[str, float]:
+    r"""Multiply every effective weight with the gradient of the mean output.
+
+    .. math:: \langle w_t, \nabla_{w_t} E[D(x)]\rangle = E[D(x)], \qquad
+              \|\nabla_{w_t} E[D(x)]\|_F \ge \frac{|E[D(x)]|}{\|w_t\|_F}
+
+    by Euler's identity, where D has no biases, ReLU or leaky ReLU inside and nothing after the
+    last layer: D is then homogeneous in each weight.
+
+    Args:
+        network, inputs: as in :func:`weight_gradients`.
+    Returns:
+        The product by layer; compare it with the mean output.
+
+    Source: [L21 gradient bounds]
+    """
+    found = _gradients(network, inputs).items()
+    return {name: float(namespace(g).sum(W * g)) for name, (W, g) in found}
+
+
+def input_gradients(network: Module, images: Tensor, *labels: Tensor) -> Array:
+    r"""Measure how steep a discriminator is at each image.
+
+    .. math:: \|\nabla_x D(x_n)\|_2
+
+    Args:
+        network: D, each image on its own: no batch statistics.
+        images: [N, C, H, W], or [N, d].
+        labels: [N], if D takes them.
+    Returns:
+        [N].
+
+    Source: [L21 figures]
+    """
+    x = Tensor.wrap(images.array, requires_grad=True)
+    with _with_methods(network, "forward", {}):
+        slope = grad(ops.sum(network(x, *labels)), x)
+    return _lengths(slope.array)
+
+
+# -- norms and what they bound --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    r"""The two norms of an effective weight.
+
+    Attributes:
+        matrix: of the weight as a matrix, what SN divides by.
+        operator: of the layer as a map, for a convolution between images: what SN_Conv
+            divides by.
+        reach: :math:`\sqrt{\lceil h/s\rceil\lceil w/s\rceil}`, which the ratio of the two cannot
+            exceed; 1 for a dense layer.
+    """
+
+    matrix: float
+    operator: float
+    reach: float
+
+    @property
+    def ratio(self) -> float:
+        r""":math:`\rho`, operator over matrix; 1 for a weight of zeros."""
+        return self.operator / self.matrix if self.matrix else 1.0
+
+
+def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
+    r"""Compare the norm of every effective weight as a matrix and as the map that the layer is.
+
+    .. math:: 1 \le \rho = \frac{\|\mathrm{conv}_w\|}{\|w\|_{sp}}
+              \le \sqrt{\lceil h/s\rceil\lceil w/s\rceil}
+
+    Args:
+        network: D or G.
+        inputs: anything that it takes: what comes to each convolution tells its size.
+    Returns:
+        The norms by layer, of dense layers, convolutions and transposed ones.
+    Raises:
+        NonFiniteError: a weight holds a NaN or an infinity.
+
+    Source: [L21 SN_Conv], [M18 §2.1]
+    """
+    found = {}
+    for name, size in _sizes(network, inputs).items():
+        layer = weighted_layers(network)[name]
+        with no_grad():
+            w = layer.effective_weight().array
+        matrix = float(spectral.singular_values(w, layer.axis)[0])
+        if isinstance(layer, Conv2d | ConvTranspose2d):
+            operator = spectral.conv_operator_norm(w, size, layer.stride, layer.padding)
+            steps = zip(w.shape[2:], pair("stride", layer.stride), strict=True)
+            reach = math.sqrt(math.prod(math.ceil(k / s) for k, s in steps))
+            found[name] = LayerNorms(matrix, operator, reach)
+        else:
+            found[name] = LayerNorms(matrix, matrix, 1.0)
+    return found
+
+
+def _sizes(network: Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+    """Return the size of the images at the convolution's input side, () for a dense layer."""
+    seen = {}
+
+    def noting(name: str, layer: Weighted) -> Callable[[Any], Any]:
+        forward = layer.forward
+
+        def noted(x: Tensor) -> Tensor:
+            y = forward(x)
+            seen[name] = (y if isinstance(layer, ConvTranspose2d) else x).shape[2:]
+            return y
+
+        return noted
+
+    kinds = Linear | Conv2d | ConvTranspose2d
+    layers = {n: m for n, m in weighted_layers(network).items() if isinstance(m, kinds)}
+    methods = {name: noting(name, layer) for name, layer in layers.items()}
+    with no_grad(), _with_methods(network, "forward", methods):
+        network(*inputs)
+    return seen
+
+
+def gradient_bound(network: Module, x: Tensor) -> dict[str, float]:
+    r"""Bound the gradient with respect to every effective weight, whatever the weights are.
+
+    .. math:: \|\nabla_{w_t} E[D(x)]\|_F \le E\|x\|\; r_t \prod_i \|a_i\|_{Lip}
+              \prod_{i\ne t} \|w_i\|
+
+    with the operator norm of each convolution, not that of its matrix. A convolution uses each
+    entry of :math:`w_t` at many places: :math:`r_t =
+    \sqrt{\lceil h/s\rceil\lceil w/s\rceil}` bounds what that adds, and is 1 for a dense layer.
+    Over all L layers together the gradient is at most :math:`\sqrt L` times the largest bound.
+
+    Args:
+        network: a chain: layers, and activations that know their ``lipschitz`` constant and
+            keep 0 at 0. What follows its last layer is not in it: times 0.25 for a sigmoid.
+        x: a batch, [N, C, H, W] or [N, d].
+    Returns:
+        The bound by layer.
+    Raises:
+        ConfigError: the network is no such chain, or has biases other than 0.
+
+    Source: [L21 gradient bounds]
+    Deviation: L21 states it for dense layers, without :math:`r_t`; for a convolution it fails
+    without.
+    """
+    others = [m for m in _chain(network) if not isinstance(m, Weighted)]
+    smooth = math.prod(m.lipschitz for m in others)
+    norms = layer_norms(network, x)
+    size = float(namespace(x.array).mean(_lengths(x.array)))
+    return {
+        name: size * smooth * own.reach
+        * math.prod(norm.operator for other, norm in norms.items() if other != name)
+        for name, own in norms.items()
+    }  # fmt: skip
+
+
+def _chain(network: Module) -> list[Any]:
+    """List the modules of a chain one after another, or say what is not one of its links."""
+    if isinstance(network, Sequential):
+        return [module for layer in network.layers for module in _chain(layer)]
+    if isinstance(network, Weighted):
+        if network.bias is not None and bool(namespace(network.bias.array).any(network.bias.array)):
+            raise ConfigError("gradient_bound: it holds without biases, but a layer has one; "
+                              "make the layers with bias=False")  # fmt: skip
+    elif not hasattr(network, "lipschitz"):
+        raise ConfigError(
+            f"gradient_bound: expected a chain of layers and activations, found a "
+            f"{type(network).__name__}, whose Lipschitz constant is not known"
+        )
+    return [network]
+
+
+# -- the spread of weights ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spread:
+    r"""The variance of an effective weight, beside the sizes that initializers go by.
+
+    Attributes:
+        fan_in, fan_out: of the layer.
+        variance: of the entries, around their mean.
+    """
+
+    fan_in: int
+    fan_out: int
+    variance: float
+
+
+def weight_variances(network: Module) -> dict[str, Spread]:
+    r"""Measure how widely the entries of every effective weight spread.
+
+    .. math:: \mathrm{Var}(w_{ij}), \qquad \text{for a matrix of i.i.d. symmetric entries divided
+              by its norm}\quad \le \frac1{\max\{m, n\}}
+
+    LeCun's initialization has :math:`1 / \mathrm{fan_{in}}`.
+
+    Args:
+        network: D or G.
+    Returns:
+        The spread by layer.
+
+    Source: [L21 variance]
+    """
+    found = {}
+    for name, layer in weighted_layers(network).items():
+        with no_grad():
+            w = layer.effective_weight().array
+        found[name] = Spread(*fans(layer.shape, layer.axis), float(namespace(w).var(w)))
+    return found
+
+
+def _lengths(rows: Array) -> Array:
+    xp = namespace(rows)
+    return xp.sqrt(xp.sum(rows * rows, axis=tuple(range(1, rows.ndim))))
+
+
+def _length(array: Array) -> float:
+    xp = namespace(array)
+    return float(xp.sqrt(xp.sum(array * array)))
