@@ -10,6 +10,7 @@ from ..nn import (
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
+    Embedding,
     LayerNorm,
     LeakyReLU,
     Linear,
@@ -22,19 +23,22 @@ from ..nn import (
 )
 from ..regularizers import Method, method
 from ..tensor import Tensor
+from .labels import Chain, Join, batch_norm, check_labels, head
 
 PAPER_WIDTH = 64
 
 
 def cnn_generator(
-    size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH, latent: int = 128
-) -> Sequential:
+    size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
+    latent: int = 128, classes: int = 0,
+) -> Chain:  # fmt: skip
     r"""The standard CNN generator: latent vectors to images in (-1, 1).
 
     Dense to :math:`M_g \times M_g \times 8w`, three transposed convolutions 4x4 of stride 2
     to 4w, 2w and w channels, one 3x3 convolution and tanh. :math:`M_g` is the size halved
     three times, rounding down; where that loses a row, the transposed convolution has an
-    output padding of 1, so that any size of at least 8 is hit.
+    output padding of 1, so that any size of at least 8 is hit. With labels, every
+    normalization has a gain and a shift for each class.
 
     Deviation: batch normalization and ReLU follow the dense layer too, as in the authors'
     code; the table names them only after the transposed convolutions.
@@ -45,8 +49,10 @@ def cnn_generator(
         rng: draws the weights.
         width: w, 64 in the paper.
         latent: length of a latent vector, 128 in the paper.
+        classes: how many labels there are; 0 for none.
     Returns:
-        A module from [N, latent] to [N, channels, size, size].
+        A module from [N, latent], and labels [N] if there are any, to
+        [N, channels, size, size].
     Raises:
         ConfigError: a size below 8.
 
@@ -56,7 +62,7 @@ def cnn_generator(
     layers: list[Module] = [
         Linear(latent, start * start * 8 * width, rng, bias=False),
         Reshape(8 * width, start, start),
-        BatchNorm(8 * width),
+        batch_norm(8 * width, classes),
         ReLU(),
     ]
     now, d_in = start, 8 * width
@@ -66,24 +72,29 @@ def cnn_generator(
                 d_in, d_out, 4, rng, stride=2, padding=1, output_padding=target - 2 * now,
                 bias=False,
             ),
-            BatchNorm(d_out),
+            batch_norm(d_out, classes),
             ReLU(),
         ]  # fmt: skip
         now, d_in = target, d_out
     layers += [Conv2d(width, channels, 3, rng, padding=1), Tanh()]
-    return Sequential(*layers)
+    return Chain(*layers)
 
 
 def cnn_discriminator(
     size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
     regularizer: Method = method("sn"), gamma: str | None = None,
-) -> Sequential:  # fmt: skip
-    r"""The standard CNN discriminator: images to one logit each.
+    conditional: str = "none", classes: int = 0,
+) -> Chain:  # fmt: skip
+    r"""The standard CNN discriminator: images to one score each.
 
     3x3 convolutions of stride 1 and 4x4 ones of stride 2 in turn, to w, w, 2w, 2w, 4w, 4w
     and 8w channels, leaky ReLU of slope 0.1 after each, and a dense layer to one number.
     Where the method asks for batch or layer normalization, it follows every convolution but
     the first.
+
+    The paper's CNNs know no labels. Here they enter as in its ResNets: vectors of length 2w
+    joined after half of the convolutions, rounded up, the fourth; or at the end, where the
+    features are all that the dense layer sees.
 
     Args:
         size: M, pixels, at least 8.
@@ -93,12 +104,18 @@ def cnn_discriminator(
         regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
         gamma: ``"layer"`` multiplies what every layer gives, weight and bias alike, by a
             learned number, ``"shared"`` by the same for all; L21's variants.
+        conditional: one of :data:`minisn.models.CONDITIONAL`.
+        classes: how many labels there are.
     Returns:
-        A module from [N, channels, size, size] to [N, 1].
+        A module from images [N, channels, size, size], and labels [N] where they are joined or
+        projected, to [N, 1]; with an auxiliary classifier also to logits, [N, classes].
+    Raises:
+        ConfigError: a size below 8, an unknown gamma, or a conditional D without classes.
 
     Source: [M18 Table 3], [L21 experiments]
     """
     sizes = _halvings(size)
+    check_labels(conditional, classes)
     scheme, init = regularizer.reparametrize, regularizer.init
     shared = Tensor(np.ones((), np.float32), requires_grad=True)
     scales = {None: list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}
@@ -108,6 +125,9 @@ def cnn_discriminator(
     d_in = channels
     for step, factor in enumerate((1, 1, 2, 2, 4, 4, 8)):
         kernel, stride = (4, 2) if step % 2 else (3, 1)
+        if conditional == "concat" and step == 4:
+            layers.append(Join(Embedding(classes, 2 * width, rng, scheme, init)))
+            d_in += 2 * width
         layers += [
             Conv2d(
                 d_in, factor * width, kernel, rng, stride=stride, padding=1,
@@ -118,8 +138,12 @@ def cnn_discriminator(
             LeakyReLU(0.1),
         ]  # fmt: skip
         d_in = factor * width
-    dense = Linear(d_in * sizes[-1] ** 2, 1, rng, reparametrize=scheme, init=init)
-    return Sequential(*layers, Reshape(-1), dense, *scales[gamma]())
+    features = d_in * sizes[-1] ** 2
+    psi: Module = Linear(features, 1, rng, reparametrize=scheme, init=init)
+    if gamma:
+        psi = Sequential(psi, *scales[gamma]())
+    end = head(psi, features, regularizer, rng, conditional, classes)
+    return Chain(*layers, Reshape(-1), end)
 
 
 def normalization(regularizer: Method, channels: int, first: bool) -> list[Module]:

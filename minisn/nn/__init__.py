@@ -15,11 +15,12 @@ from .layers import (
     weighted_layers,
 )
 from .module import Module, Sequential
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, ConditionalBatchNorm, LayerNorm
 from .reparametrization import Learned, Reparametrization, State
 
 __all__ = [
     "BatchNorm",
+    "ConditionalBatchNorm",
     "Conv2d",
     "ConvTranspose2d",
     "Embedding",

@@ -153,17 +153,34 @@ class Embedding(Weighted):
     ):  # fmt: skip
         super().__init__((labels, size), 0, rng, reparametrize, init)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | None) -> Tensor:
         """Look up integer labels [N], giving [N, size]."""
-        xp = namespace(x.array)
-        if not xp.isdtype(x.dtype, "integral"):
-            raise DTypeError(f"Embedding: labels must be integers, got dtype {x.dtype}")
-        if x.size and not 0 <= int(xp.min(x.array)) <= int(xp.max(x.array)) < self.shape[0]:
-            raise ShapeError(
-                f"Embedding: labels must be 0 to {self.shape[0] - 1}, got "
-                f"{int(xp.min(x.array))} to {int(xp.max(x.array))}"
-            )
-        return self.effective_weight()[x.array]
+        return look_up(self.effective_weight(), x, "Embedding")
+
+
+def look_up(rows: Tensor, labels: Tensor | None, who: str) -> Tensor:
+    """Take the row of each label.
+
+    Args:
+        rows: [classes, ...].
+        labels: integers from 0, [N].
+        who: names the layer in errors.
+    Returns:
+        [N, ...].
+    Raises:
+        DTypeError: the labels are not integers.
+        ShapeError: there are no labels, or one is out of range.
+    """
+    if labels is None:
+        raise ShapeError(f"{who}: this network is conditional, so it needs labels; pass them, [N]")
+    xp = namespace(labels.array)
+    if not xp.isdtype(labels.dtype, "integral"):
+        raise DTypeError(f"{who}: labels must be integers, got dtype {labels.dtype}")
+    if labels.size:
+        least, most = int(xp.min(labels.array)), int(xp.max(labels.array))
+        if not 0 <= least <= most < len(rows):
+            raise ShapeError(f"{who}: labels must be 0 to {len(rows) - 1}, got {least} to {most}")
+    return rows[labels.array]
 
 
 def weighted_layers(network: Module) -> dict[str, Weighted]:

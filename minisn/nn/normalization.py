@@ -5,6 +5,7 @@ import numpy as np
 from .. import kernels, ops
 from ..backend import Array, namespace
 from ..tensor import Tensor
+from .layers import look_up
 from .module import Module
 
 
@@ -78,6 +79,36 @@ class BatchNorm(_Normalization):
             before = self.state[name]
             now = namespace(now).reshape(now, before.shape)
             self.state[name] = before + self.momentum * (now - before)
+
+
+class ConditionalBatchNorm(BatchNorm):
+    r"""Batch normalization with a gain and a shift for each class; the moments are common.
+
+    .. math:: y_n = \gamma_{c_n}\,\frac{x_n - \mu}{\sqrt{v + \epsilon}} + \beta_{c_n}
+
+    Args:
+        channels: size of axis 1.
+        classes: how many labels there are; gain and shift are [classes, channels].
+        momentum, eps: as in :class:`BatchNorm`.
+
+    Source: [M18 Table 6]; Dumoulin et al. (2017)
+    """
+
+    gamma: Tensor
+
+    def __init__(self, channels: int, classes: int, momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__(channels, momentum, eps)
+        self.gamma = Tensor(np.ones((classes, channels), np.float32), requires_grad=True)
+        self.beta = Tensor(np.zeros((classes, channels), np.float32), requires_grad=True)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Apply to [N, channels] or [N, channels, H, W], with the classes c of the items, [N]."""
+        shape = (-1, x.shape[1]) + (1,) * (x.ndim - 2)
+        gamma, beta = (
+            look_up(rows, labels, "ConditionalBatchNorm").reshape(shape)
+            for rows in (self.gamma, self.beta)
+        )
+        return self.standardize(x) * gamma + beta
 
 
 class LayerNorm(_Normalization):

@@ -1,0 +1,243 @@
+"""The residual networks, at any width.
+
+Source: [M18 Table 4], [M18 Table 5], [M18 Table 6], [M18 Figure 8]
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import ops
+from ..errors import ConfigError
+from ..nn import BatchNorm, Conv2d, Embedding, Linear, Module, ReLU, Reshape, Sequential, Tanh
+from ..regularizers import Method, method
+from ..tensor import Tensor
+from .cnn import normalization
+from .labels import Chain, Join, Labelled, batch_norm, check_labels, head
+
+
+@dataclass(frozen=True)
+class Table:
+    """Channels of the blocks, in multiples of the width w.
+
+    Args:
+        width: w in the paper: the channels of D's first block.
+        start: pixels that G starts from.
+        up: of G's dense layer, then of each of its blocks, which double the image.
+        down: of D's blocks that halve the image.
+        flat: of D's blocks after them.
+    """
+
+    width: int
+    start: int
+    up: tuple[int, ...]
+    down: tuple[int, ...]
+    flat: tuple[int, ...]
+
+
+TABLES = {
+    28: Table(128, 7, (2, 2, 2), (1, 1), (1, 1)),
+    32: Table(128, 4, (2, 2, 2, 2), (1, 1), (1, 1)),
+    48: Table(64, 6, (8, 4, 2, 1), (1, 2, 4, 8), (16,)),
+    128: Table(64, 4, (16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16), (16,)),
+}
+"""Tables 4, 5 and 6 by size of the images, pixels.
+
+Deviation: 28 pixels are Table 4, but G starts from 7x7 and has two blocks, not three: the
+paper has no network for them, and 28 cannot be halved three times.
+
+Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
+"""
+
+EMBEDDED = 128
+"""Length of a label's vector that is joined to the channels, at the paper's width."""
+
+
+class UpBlock(Labelled):
+    r"""Residual block of G: twice the size.
+
+    .. math:: y = c_2 \circ a \circ n_2 \circ c_1 \circ U \circ a \circ n_1(x) + U \circ c_0(x)
+
+    with 3x3 convolutions c, batch normalizations n, ReLU a, upsampling U and a 1x1 convolution
+    :math:`c_0`, which commutes with U and so works on the smaller image.
+
+    Args:
+        d_in, d_out: channels.
+        rng: draws the weights.
+        classes: how many labels the normalizations know; 0 for plain ones.
+
+    Source: [M18 Figure 8]
+    """
+
+    def __init__(self, d_in: int, d_out: int, rng: np.random.Generator, classes: int):
+        super().__init__()
+        self.n1, self.n2 = batch_norm(d_in, classes), batch_norm(d_out, classes)
+        self.c1 = Conv2d(d_in, d_out, 3, rng, padding=1)
+        self.c2 = Conv2d(d_out, d_out, 3, rng, padding=1)
+        self.c0 = Conv2d(d_in, d_out, 1, rng)
+
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """Apply to images [N, d_in, H, W], giving [N, d_out, 2H, 2W]."""
+        h = ops.upsample_nearest2d(ops.relu(self.n1(x, *labels)))
+        h = ops.relu(self.n2(self.c1(h), *labels))
+        return self.c2(h) + ops.upsample_nearest2d(self.c0(x))
+
+
+class DownBlock(Module):
+    r"""Residual block of D: half the size, or the same.
+
+    .. math:: y = P \circ c_2 \circ a \circ c_1 \circ a(x) + P \circ c_0(x)
+
+    with 3x3 convolutions c, ReLU a, average pooling P of 2x2 pixels and a 1x1 convolution
+    :math:`c_0`. The hidden channels are those of x. Where the size stays, there is no P, and
+    no :math:`c_0` if the channels stay too. The first block has no a before :math:`c_1`, as
+    many hidden channels as it gives, and the shortcut :math:`c_0 \circ P(x)`. A method's batch
+    or layer normalization stands before every a.
+
+    Args:
+        d_in, d_out: channels.
+        size: of x, pixels.
+        rng: draws the weights.
+        regularizer: what keeps D smooth.
+        down: halve the size.
+        first: whether x are the images themselves.
+
+    Source: [M18 Figure 8]
+    """
+
+    def __init__(
+        self, d_in: int, d_out: int, size: int, rng: np.random.Generator, regularizer: Method,
+        down: bool = True, first: bool = False,
+    ):  # fmt: skip
+        super().__init__()
+        self.down, self.first = down, first
+        hidden = d_out if first else d_in
+
+        def conv(d_in: int, d_out: int, kernel: int, size: int) -> Conv2d:
+            scheme = regularizer.reparametrize.at(size, 1, kernel // 2)
+            return Conv2d(d_in, d_out, kernel, rng, padding=kernel // 2,
+                          reparametrize=scheme, init=regularizer.init)  # fmt: skip
+
+        self.residual = Sequential(
+            *([] if first else [*normalization(regularizer, d_in, first=False), ReLU()]),
+            conv(d_in, hidden, 3, size),
+            *normalization(regularizer, hidden, first=False),
+            ReLU(),
+            conv(hidden, d_out, 3, size),
+        )
+        self.shortcut = Sequential()
+        if down or d_in != d_out:
+            self.shortcut.layers += [conv(d_in, d_out, 1, size // 2 if first else size)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to images [N, d_in, H, W], giving [N, d_out, H, W] or half of that size."""
+        if self.first:
+            return ops.avg_pool2d(self.residual(x)) + self.shortcut(ops.avg_pool2d(x))
+        y = self.residual(x) + self.shortcut(x)
+        return ops.avg_pool2d(y) if self.down else y
+
+
+class SumPool(Module):
+    """Sum of every channel over the image: [N, C, H, W] to [N, C].
+
+    Source: [M18 Table 4]
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to images."""
+        return ops.global_sum_pool2d(x)
+
+
+def resnet_generator(
+    size: int, channels: int, rng: np.random.Generator, width: int | None = None,
+    latent: int = 128, classes: int = 0,
+) -> Chain:  # fmt: skip
+    """The ResNet generator: latent vectors to images in (-1, 1).
+
+    A dense layer, blocks that double the image, batch normalization, ReLU, one 3x3
+    convolution and tanh. With labels the normalizations in the blocks are those of the
+    classes; the last is common to all, as in the authors' code.
+
+    Args:
+        size: of the images, pixels, one of :data:`TABLES`.
+        channels: of the images.
+        rng: draws the weights.
+        width: w, None for the paper's.
+        latent: length of a latent vector, 128 in the paper.
+        classes: how many labels there are; 0 for none.
+    Returns:
+        A module from [N, latent], and labels [N] if there are any, to
+        [N, channels, size, size].
+    Raises:
+        ConfigError: a size without a table.
+
+    Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
+    """
+    table = _table(size)
+    w = table.width if width is None else width
+    first, *blocks = (factor * w for factor in table.up)
+    layers: list[Module] = [
+        Linear(latent, first * table.start**2, rng),
+        Reshape(first, table.start, table.start),
+    ]
+    d_in = first
+    for d_out in blocks:
+        layers.append(UpBlock(d_in, d_out, rng, classes))
+        d_in = d_out
+    layers += [BatchNorm(d_in), ReLU(), Conv2d(d_in, channels, 3, rng, padding=1), Tanh()]
+    return Chain(*layers)
+
+
+def resnet_discriminator(
+    size: int, channels: int, rng: np.random.Generator, width: int | None = None,
+    regularizer: Method = method("sn"), conditional: str = "none", classes: int = 0,
+) -> Chain:  # fmt: skip
+    """The ResNet discriminator: images to one score each.
+
+    Blocks that halve the image, blocks that do not, ReLU, the sum over the image and a dense
+    layer to one number. To be joined, the labels' vectors, of length 128 at the paper's width,
+    come in after half of the blocks, rounded up: the third of six in Table 6 (c). The other
+    two ways are at the end, see :mod:`minisn.models.labels`.
+
+    Args:
+        size: of the images, pixels, one of :data:`TABLES`.
+        channels: of the images.
+        rng: draws the weights.
+        width: w, None for the paper's.
+        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
+        conditional: one of :data:`minisn.models.CONDITIONAL`.
+        classes: how many labels there are.
+    Returns:
+        A module from images [N, channels, size, size], and labels [N] where they are joined or
+        projected, to [N, 1]; with an auxiliary classifier also to logits, [N, classes].
+    Raises:
+        ConfigError: a size without a table, or a conditional D without classes.
+
+    Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
+    """
+    table = _table(size)
+    check_labels(conditional, classes)
+    w = table.width if width is None else width
+    scheme, init = regularizer.reparametrize, regularizer.init
+    layers: list[Module] = []
+    d_in, factors = channels, table.down + table.flat
+    for k, factor in enumerate(factors):
+        if conditional == "concat" and k == (len(factors) + 1) // 2:
+            embedded = max(1, EMBEDDED * w // table.width)
+            layers.append(Join(Embedding(classes, embedded, rng, scheme, init)))
+            d_in += embedded
+        down = k < len(table.down)
+        layers.append(DownBlock(d_in, factor * w, size, rng, regularizer, down, first=k == 0))
+        d_in, size = factor * w, size // 2 if down else size
+    psi = Linear(d_in, 1, rng, reparametrize=scheme, init=init)
+    end = head(psi, d_in, regularizer, rng, conditional, classes)
+    return Chain(*layers, ReLU(), SumPool(), end)
+
+
+def _table(size: int) -> Table:
+    if size not in TABLES:
+        raise ConfigError(
+            f"there is no ResNet for images of {size} pixels, only for "
+            f'{", ".join(map(str, TABLES))}; choose other data, or model = "cnn"'
+        )
+    return TABLES[size]
