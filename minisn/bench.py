@@ -4,7 +4,7 @@ Each contestant runs in a process of its own, and waits without spinning while t
 is timed; they take turns, and the ratio is taken turn by turn. Compile time and first
 steps are not counted.
 
-As a program, ``python -m minisn.bench CONTESTANT`` is one contestant: it reads a
+As a program, ``python -m minisn.bench LIBRARY`` is one contestant: it reads a
 configuration as one line of JSON, then numbers of steps, and answers with seconds.
 """
 
@@ -14,16 +14,34 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from . import kernels
 from .config import Config
 from .errors import ConfigError, MinisnError
 
-CONTESTANTS = ("minisn", "torch")
+IMAGES = 1000
+"""Images that are trained on: noise, of the size that the data would have."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is timed.
+
+    Args:
+        name: to tell it from the others.
+        library: ``"minisn"`` or ``"torch"``.
+        config: what is trained.
+    """
+
+    name: str
+    library: str
+    config: Config
 
 
 @dataclass(frozen=True)
@@ -46,40 +64,40 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def compare(config: Config, contestants: list[str], turns: int, steps: int) -> list[Timing]:
+def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[Timing]:
     """Time training steps of several contestants in turn.
 
     Args:
-        config: what is trained.
-        contestants: of :data:`CONTESTANTS`.
+        contestants: what is timed.
         turns: how often each is timed.
         steps: training steps in a turn.
     Raises:
         ConfigError: a contestant's library is not installed.
     """
-    with _processes(contestants, config) as processes:
+    with _processes(contestants) as processes:
         seconds: list[list[float]] = [[] for _ in contestants]
         for _ in range(turns):
             for process, times in zip(processes, seconds, strict=True):
                 times.append(_ask(process, str(steps))["seconds"] / steps)
         peaks = [_ask(process, "peak")["peak_mb"] for process in processes]
-    return [Timing(*row) for row in zip(contestants, seconds, peaks, strict=True)]
+    names = [contestant.name for contestant in contestants]
+    return [Timing(*row) for row in zip(names, seconds, peaks, strict=True)]
 
 
 @contextmanager
-def _processes(contestants: list[str], config: Config) -> Iterator[list[subprocess.Popen]]:
+def _processes(contestants: Sequence[Contestant]) -> Iterator[list[subprocess.Popen]]:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "minisn.bench", name],
+            [sys.executable, "-m", "minisn.bench", contestant.library],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for name in contestants
+        for contestant in contestants
     ]
     try:
-        for process in processes:
-            _ask(process, json.dumps(config.to_dict()))
+        for process, contestant in zip(processes, contestants, strict=True):
+            _ask(process, json.dumps(contestant.config.to_dict()))
         yield processes
     finally:
         for process in processes:
@@ -125,13 +143,15 @@ def _answer(**values: Any) -> None:
 
 
 def _trainer(name: str, config: Config) -> Any:
-    from .data import load, scale_images
+    from .data import scale_images
+    from .data.catalog import find_entry
     from .training import Trainer
 
-    dataset = load(config.data)
-    images = dataset.images
+    rng, entry = np.random.default_rng(0), find_entry(config.data)
+    shape = (IMAGES, entry.shape[0], config.size, config.size)
+    images = rng.integers(0, 256, shape, dtype=np.uint8)
     if name == "minisn":
-        return Trainer(config, images, labels=dataset.labels)
+        return Trainer(config, images, labels=np.arange(IMAGES) % max(len(entry.classes), 1))
     from .bench_torch import TorchTrainer
 
     return TorchTrainer(config, scale_images(images), kernels.threads())

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from .errors import ConfigError
+from .init import INITIALIZERS
 from .losses import OBJECTIVES
+from .models import CONDITIONAL, MODELS
 from .regularizers import METHODS
 
 
@@ -22,12 +24,17 @@ class Config:
     Args:
         data: name of a data set.
         size: images are this many pixels wide and high.
-        model: ``cnn``, Table 3.
-        width: channels of the first layer of D; 64 in the paper.
+        model: ``cnn``, Table 3, or ``resnet``, Tables 4 to 6 by the size.
+        width: channels of the first layer of D, or of its first block; 64 in the paper, but
+            128 in the ResNet for 32 pixels.
+        features: channels of D's last convolution, of ``cnn``; 0 for the table's.
         latent: length of a latent vector.
-        conditional: how labels enter D: ``none``, for no labels at all.
+        conditional: how labels enter D: ``concat``, ``projection`` or ``auxiliary``; or
+            ``none``, for no labels at all. G has them in its normalizations.
         objective: ``standard``, ``hinge`` or ``wasserstein``.
         regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
+        init: draws D's first weights: ``default``, what goes with the regularizer, or a name of
+            :data:`minisn.init.INITIALIZERS`.
         scale: the constant that D's normalized weights are multiplied by.
         gain: learn such a factor for each layer of D too.
         gradient_penalty: weight of the gradient penalty; 0 for none.
@@ -50,10 +57,12 @@ class Config:
     size: int
     model: str
     width: int
+    features: int
     latent: int
     conditional: str
     objective: str
     regularizer: str
+    init: str
     scale: float
     gain: bool
     gradient_penalty: float
@@ -117,16 +126,17 @@ NAMES = [field.name for field in dataclasses.fields(Config)]
 _RANGES: list[tuple[str, tuple[str, ...], Callable[[Any], bool]]] = [
     ("at least 1", ("size", "width", "latent", "n_dis", "batch_size", "steps", "log_every",
                     "sample_every", "checkpoint_every"), lambda n: n >= 1),
-    ("at least 0", ("seed", "decay_after"), lambda n: n >= 0),
+    ("at least 0", ("seed", "decay_after", "features"), lambda n: n >= 0),
     ("more than 0, and finite", ("rate_d", "rate_g", "scale"), lambda x: 0 < x < math.inf),
     ("at least 0, and finite", ("gradient_penalty",), lambda x: 0 <= x < math.inf),
     ("from 0 to below 1", ("beta1", "beta2", "average"), lambda x: 0 <= x < 1),
 ]  # fmt: skip
 _CHOICES = {
-    "model": ("cnn",),
-    "conditional": ("none",),
+    "model": tuple(MODELS),
+    "conditional": CONDITIONAL,
     "objective": tuple(OBJECTIVES),
     "regularizer": tuple(METHODS),
+    "init": ("default", *INITIALIZERS),
 }
 _KINDS: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false",

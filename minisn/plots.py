@@ -7,6 +7,7 @@ the first is drawn. Layers are numbered from 1 in the order of the network, as i
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 8
 """Images side by side on a sheet."""
+
+STEPS = "step (updates of G)"
 
 _WIDTH = 5.4  # inches: letters of 11 points stay legible where a telephone shows it small
 _DOTS = 200  # per inch
@@ -78,7 +81,9 @@ def loss_figure(log: Sequence[Mapping[str, Any]], objective: str) -> Figure:
         log: lines with ``step``, ``loss_d`` and ``loss_g`` (None at step 0).
         objective: its name, for the axis.
     """
-    figure, axes = _figure("Losses of discriminator and generator", f"loss ({objective})")
+    figure, axes = figure_with_axes(
+        "Losses of discriminator and generator", STEPS, f"loss ({objective})"
+    )
     log = [line for line in log if line["loss_d"] is not None]
     steps = [line["step"] for line in log]
     window = len(log) // 20
@@ -109,8 +114,8 @@ def norm_figure(log: Sequence[Mapping[str, Any]], target: float = 1.0) -> Figure
 
     Source: [M18 Fig. 9]
     """
-    figure, axes = _figure("Spectral norm of each normalized weight of D",
-                           r"$\sigma_1(\bar W)$")  # fmt: skip
+    title = "Spectral norm of each normalized weight of D"
+    figure, axes = figure_with_axes(title, STEPS, r"$\sigma_1(\bar W)$")
     axes.axhline(target, color="0.4", linestyle=(0, (4, 3)), label=f"aim: {target:g}")
     low, high = _plot_layers(axes, log, "norm")
     axes.set_ylim(min(low, target) - 0.01 * target, max(high + 0.01 * target, 1.05 * target))
@@ -129,8 +134,8 @@ def sigma_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
 
     Source: [M18 Eq. (19)]
     """
-    figure, axes = _figure("Spectral norm of each weight of D, before normalization",
-                           r"$\sigma(W) \approx u^T W v$")  # fmt: skip
+    title = "Spectral norm of each weight of D, before normalization"
+    figure, axes = figure_with_axes(title, STEPS, r"$\sigma(W) \approx u^T W v$")
     _, high = _plot_layers(axes, log, "sigma")
     axes.set_ylim(0, high * 1.05 or 1)
     _finish(figure, axes, columns=4)
@@ -144,7 +149,7 @@ def _plot_layers(axes: Axes, log: Sequence[Mapping[str, Any]], key: str) -> tupl
     layers = list(lines[0][key])
     table = np.array([[line[key][layer] for line in lines] for layer in layers], float)
     for k, values in enumerate(table):
-        axes.plot(steps, values, color=_color(k), label=f"layer {k + 1}",
+        axes.plot(steps, values, color=series_color(k), label=f"layer {k + 1}",
                   **_marks(steps))  # fmt: skip
     return float(table.min()), float(table.max())
 
@@ -174,8 +179,8 @@ def spectrum_figure(spectra: Sequence[np.ndarray]) -> Figure:
         axes = figure.add_subplot(rows, columns, k + 1)
         index = np.arange(1, len(values) + 1)
         scaled = (np.asarray(values, float) / (float(values[0]) or 1.0)) ** 2
-        axes.plot(index, scaled, color=_color(k), **_marks(index))
-        axes.fill_between(index, scaled, color=_color(k), alpha=0.2)
+        axes.plot(index, scaled, color=series_color(k), **_marks(index))
+        axes.fill_between(index, scaled, color=series_color(k), alpha=0.2)
         axes.set_title(f"layer {k + 1}", fontsize=10)
         axes.set_ylim(0, 1.05)
         axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"] if k % columns == 0 else [])
@@ -212,13 +217,14 @@ def write_file(path: Path, content: bytes) -> None:
                         "another with --out") from error  # fmt: skip
 
 
-def _figure(title: str, ylabel: str) -> tuple[Figure, Axes]:
+def figure_with_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Make a figure with one pair of labelled axes, of the size that all plots have."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, 4.0), dpi=_DOTS, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=12)
-    axes.set_xlabel("step (updates of G)", fontsize=11)
+    axes.set_title(textwrap.fill(title, 58), fontsize=12)
+    axes.set_xlabel(xlabel, fontsize=11)
     axes.set_ylabel(ylabel, fontsize=11)
     _dress(axes)
     return figure, axes
@@ -243,6 +249,6 @@ def _marks(points: Sequence[Any] | np.ndarray) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4} if len(points) <= 20 else {}
 
 
-def _color(k: int) -> str:
+def series_color(k: int) -> str:
     """Return one of eight colours that people with any colour vision tell apart."""
     return _COLORS[k % len(_COLORS)]

@@ -14,7 +14,7 @@ from .config import Config
 from .data import BatchStream, scale_images
 from .errors import ConfigError
 from .losses import OBJECTIVES, cross_entropy
-from .models import cnn_discriminator, cnn_generator
+from .models import MODELS
 from .nn import BatchNorm, Module, power_step
 from .optim import Adam
 from .regularizers import GradientPenalty, method, project
@@ -51,10 +51,16 @@ def networks(
         rng: draws the weights.
     Returns:
         (G, D).
+    Raises:
+        ConfigError: a size that the model has no table for, or labels that it lacks.
     """
-    scheme = method(config.regularizer, config.scale, config.gain)
-    G = cnn_generator(config.size, channels, rng, config.width, config.latent)
-    return G, cnn_discriminator(config.size, channels, rng, config.width, scheme)
+    scheme = method(config.regularizer, config.scale, config.gain, config.init)
+    classes = 0 if config.conditional == "none" else classes
+    generator, discriminator = MODELS[config.model]
+    G = generator(config.size, channels, rng, config.width, config.latent, classes)
+    D = discriminator(config.size, channels, rng, config.width, scheme,
+                      conditional=config.conditional, classes=classes)  # fmt: skip
+    return G, D
 
 
 class Trainer:

@@ -581,10 +581,11 @@ def timed(monkeypatch):
     """Bench with made-up times; what was asked for is kept."""
     asked = []
 
-    def compare(config, contestants, turns, steps):
-        asked.append((config, contestants, turns, steps))
+    def compare(contestants, turns, steps):
+        libraries = [c.library for c in contestants]
+        asked.append((contestants[0].config, libraries, turns, steps))
         times = {"minisn": [0.2, 0.3, 0.1], "torch": [0.1, 0.2, 0.4]}
-        return [Timing(name, times[name], 123.4) for name in contestants]
+        return [Timing(c.name, times[c.library], 123.4) for c in contestants]
 
     monkeypatch.setattr(bench, "compare", compare)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
@@ -601,13 +602,18 @@ def test_bench_tells_medians_spread_ratio_and_memory(timed):
     assert "ratio 1.50 (0.25 - 2.00)" in text
 
 
-def test_bench_times_every_preset_and_mnist_at_width_32_on_shipped_data(timed):
+def test_bench_times_every_preset_and_mnist_at_width_32(timed):
     minisn("bench")
     configs = [row[0] for row in timed]
     mnist = load_preset("mnist")
     assert [c.width for c in configs] == [load_preset(p).width for p in presets()] + [32]
     assert configs[-1] == mnist.replace(width=32, batch_size=64)
-    assert {c.data for c in configs} == {"mnist-10k", "cifar10-2k"}
+
+
+def test_pytorch_takes_part_only_where_it_computes_the_same(timed, tmp_path):
+    assert timed == []
+    minisn("bench", "mnist", "cifar10-resnet")
+    assert [libraries for _, libraries, _, _ in timed] == [["minisn", "torch"], ["minisn"]]
 
 
 def test_bench_says_where_pytorch_is_missing(timed, monkeypatch):

@@ -30,10 +30,12 @@ class Commands(click.Group):
         "train": "train",
         "sample": "look",
         "spectrum": "look",
+        "evaluate": "evaluate",
         "report": "look",
         "presets": "presets",
         "data": "data",
         "bench": "bench",
+        "study": "study",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

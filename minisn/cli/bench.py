@@ -27,8 +27,8 @@ def bench(presets: tuple[str, ...], against: str, turns: int, steps: int) -> Non
 
     Timed are all presets and mnist at width 32, or the presets named. Each contestant has a
     process of its own; they take turns, so that a busy machine slows both, and the ratio is
-    taken turn by turn. Compiling and the first steps are not counted. Images come from the
-    samples in the package, whatever data a preset names.
+    taken turn by turn. Compiling and the first steps are not counted. Images are noise of the
+    size that a preset names; PyTorch takes part where the model is Table 3's with SN.
 
     \b
     Examples:
@@ -38,30 +38,28 @@ def bench(presets: tuple[str, ...], against: str, turns: int, steps: int) -> Non
     """
     from importlib.util import find_spec
 
-    from ..bench import compare
+    from ..bench import Contestant, compare
 
-    rows, contestants = _configs(presets), ["minisn", "torch"]
-    if against == "none" or find_spec("torch") is None:
-        contestants.remove("torch")
-        if against == "torch":
-            click.echo("PyTorch is not installed, so minisn is timed alone (pip install torch).")
+    rows, both = _configs(presets), against == "torch" and find_spec("torch") is not None
+    if against == "torch" and not both:
+        click.echo("PyTorch is not installed, so minisn is timed alone (pip install torch).")
     click.echo(f"Seconds per training step, {turns} turns of {steps} steps: median (least - most)")
     for name, config in rows.items():
         click.echo(f"\n{name}: width {config.width}, {config.size}x{config.size}, "
                    f"batch {config.batch_size}, n_dis {config.n_dis}")  # fmt: skip
-        _show(compare(config, contestants, turns, steps))
+        same = (config.model, config.conditional, config.regularizer) == ("cnn", "none", "sn")
+        libraries = ["minisn", "torch"] if both and same else ["minisn"]
+        _show(compare([Contestant(x, x, config) for x in libraries], turns, steps))
 
 
 def _configs(names: tuple[str, ...]) -> dict[str, Config]:
-    """Find what is timed; data that would have to be fetched give way to a shipped sample."""
+    """Find what is timed."""
     from ..config import load_preset, presets
-    from ..data import list_datasets
 
     rows = {name: load_preset(name) for name in names or presets()}
     if not names:
         rows["mnist at width 32"] = load_preset("mnist").replace(width=32, batch_size=64)
-    samples = {entry.shape[1]: entry.name for entry in list_datasets() if entry.shipped}
-    return {name: config.replace(data=samples[config.size]) for name, config in rows.items()}
+    return rows
 
 
 def _show(timings: list[Timing]) -> None:

@@ -59,19 +59,25 @@ METHODS = {
 """The methods by name [M18 Table 2, App. D], [L21 BSN, SSN, BSSN, SN_Conv]."""
 
 
-def method(name: str, scale: float = 1.0, gain: bool = False) -> Method:
+def method(
+    name: str, scale: float = 1.0, gain: bool = False, init: str = "default"
+) -> Method:  # fmt: skip
     """Return a method with the constant and the learned gain of its reparametrization.
 
     Args:
         name: one of :data:`METHODS`.
         scale: the constant that normalized weights are multiplied by.
         gain: learn a factor too [M18 Eq. (32)].
+        init: what draws the first weights, of :data:`minisn.init.INITIALIZERS`; "default" for
+            what goes with the method.
     Raises:
         ConfigError: an unknown name, or a scale or gain for a method that normalizes nothing.
     """
     if name not in METHODS:
         raise ConfigError(f"unknown regularizer {name!r}; known are {', '.join(METHODS)}")
     found = METHODS[name]
+    if init != "default":
+        found = replace(found, init=INITIALIZERS[init])
     scheme = found.reparametrize
     if isinstance(scheme, Normalization | SingularValues):
         return replace(found, reparametrize=replace(scheme, scale=scale, gain=gain))

@@ -1,0 +1,139 @@
+"""``minisn study``: the papers' figures, one command each."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import data_dir_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..study import Standing, Study
+    from ..study.design import Row
+
+CELLS = "cells"
+
+
+def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Name the studies that begin so."""
+    from ..study import STUDIES
+
+    return [name for name in STUDIES if name.startswith(incomplete)]
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_study)
+@click.option("--full", is_flag=True, help="The paper's size, in place of a laptop's: days.")
+@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), default=Path("studies"),
+              show_default=True, help="Where tables, plots and runs go.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS",
+              help="A Dask cluster, tcp://HOST:PORT [default: one on this machine].")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1),
+              help="Processes on this machine [default: one per core].")  # fmt: skip
+@data_dir_option
+def study(
+    name: str | None, full: bool, out: Path, scheduler: str | None, workers: int | None,
+    data_dir: Path | None,
+) -> None:  # fmt: skip
+    """Regenerate a figure of the papers: NAME, or a list of all without one.
+
+    Runs what the figure needs, several runs at a time, and writes a table, a plot in the
+    paper's form, and a paragraph that says whether the paper's claim holds here. A run that is
+    finished is never made again, and one that was cut short goes on: give the command again.
+
+    \b
+    Examples:
+        minisn study
+        minisn study fig14
+        minisn study fig1 --workers 2
+        minisn study fig1 --full --scheduler tcp://10.0.0.5:8786
+    """
+    from ..study import STUDIES
+
+    if name is None:
+        for each in STUDIES.values():
+            click.echo(f"{each.name:7}{each.title}; about {_minutes(each)}")
+        return
+    chosen = _find(name)
+    cells = chosen.cells(full)
+    size = "the paper's size: days" if full else f"about {_minutes(chosen)} on two cores"
+    click.echo(f"{chosen.name}: {chosen.title} ({len(cells)} runs, {size})")
+    from ..study import run_cells
+
+    results = []
+    if cells:
+        with _View(len(cells)) as view:
+            results = run_cells(cells, out / CELLS, scheduler, workers, data_dir, view)
+    rows = chosen.table(results)
+    folder = out / (f"{chosen.name}-full" if full else chosen.name)
+    _write(folder, chosen, rows)
+
+
+def _minutes(study: Study) -> str:
+    return f"{study.minutes:.0f} min" if study.minutes >= 1 else "a moment"
+
+
+def _find(name: str) -> Study:
+    import difflib
+
+    from ..errors import ConfigError
+    from ..study import STUDIES
+
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=1)
+        known = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(STUDIES)}"
+        raise ConfigError(f"unknown study {name!r}; {known}")
+    return STUDIES[name]
+
+
+def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
+    """Write table, plot and paragraph, and say where they are."""
+    from ..plots import png, write_file
+    from ..study_plots import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else [])
+    table.writeheader()
+    table.writerows(rows)
+    paragraph = f"{study.title} {study.source}. The paper: {study.claim}. {study.verdict(rows)}\n"
+    write_file(folder / "table.csv", text.getvalue().encode())
+    write_file(folder / "verdict.txt", paragraph.encode())
+    write_file(folder / "plot.png", png(draw(study, rows)))
+    click.echo(click.wrap_text(paragraph.strip(), 96))
+    for file in ("table.csv", "verdict.txt", "plot.png"):
+        click.echo(folder / file)
+
+
+class _View:
+    """A bar with the cells done, running and left, and the time left."""
+
+    def __init__(self, cells: int):
+        from tqdm import tqdm
+
+        form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self._bar = tqdm(total=cells, bar_format=form, dynamic_ncols=True, disable=None)
+
+    def __call__(self, standing: Standing) -> None:
+        """Show where the study stands."""
+        words = f"{standing.done} done, {standing.running} running, {standing.left} left"
+        if self._bar.disable:
+            latest = f", finished {standing.latest}" if standing.latest else ""
+            click.echo(words + latest)
+            return
+        if standing.latest is None:
+            self._bar.initial = self._bar.n = standing.done
+        self._bar.set_postfix_str(words, refresh=False)
+        self._bar.update(standing.done - self._bar.n)
+
+    def __enter__(self) -> _View:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

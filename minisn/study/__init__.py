@@ -1,0 +1,17 @@
+"""The papers' figures, each as one command: cells to run, a table, and what it says.
+
+``cells`` one training run each · ``schedule`` many at once, on Dask · ``design`` what a study is ·
+``methods``, ``lin`` and ``shapes`` the studies of M18 and L21.
+"""
+
+from .cells import Cell, run_cell
+from .design import Study
+from .lin import LIN_STUDIES
+from .methods import METHOD_STUDIES
+from .schedule import Standing, run_cells
+from .shapes import SHAPE_STUDIES
+
+STUDIES = {study.name: study for study in [*METHOD_STUDIES, *SHAPE_STUDIES, *LIN_STUDIES]}
+"""Every study by name."""
+
+__all__ = ["STUDIES", "Cell", "Standing", "Study", "run_cell", "run_cells"]

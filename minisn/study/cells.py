@@ -1,0 +1,130 @@
+"""Cells: single training runs of a study, each in a folder of its own, each run once.
+
+A cell's folder is that of a run, with two files more: ``measures.jsonl``, a line for each time
+something was measured, and ``result.json``, which says that the cell is finished. A cell that
+was cut short goes on from its last checkpoint.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import runs
+from ..checkpoint import replace_file
+from ..config import Config
+from ..data import load
+from ..errors import ConfigError, DataError, NonFiniteError
+from ..training import Trainer
+from .probes import PROBES, Split
+
+RESULT, MEASURES = "result.json", "measures.jsonl"
+HELD_OUT = 10
+"""One in so many images is kept from training, to measure on."""
+
+Result = dict[str, Any]
+"""label, steps made, seconds, step at which it diverged or None, and measures by step."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training run and what is measured during it.
+
+    Args:
+        label: what tells it from the others, such as method and setting: printable values.
+        config: all settings; measured every ``sample_every`` steps.
+        probes: what is measured, of :data:`minisn.study.probes.PROBES`.
+    """
+
+    label: dict[str, Any]
+    config: Config
+    probes: tuple[str, ...] = ("scores",)
+
+    @property
+    def name(self) -> str:
+        """A folder's name: the label, and a digest of all that decides the result."""
+        facts = json.dumps([self.config.to_dict(), sorted(self.probes)], sort_keys=True)
+        digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
+        return "-".join([*map(str, self.label.values()), digest])
+
+
+def read_result(folder: Path) -> Result | None:
+    """Return the result of a finished cell, or None.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / RESULT
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot read the result {path} ({error}); remove it to run the cell again"
+        ) from None
+
+
+def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
+    """Train a cell from where it stands to its end, and return what was measured.
+
+    A run that diverges is a result too: ``diverged`` tells the step.
+
+    Args:
+        root: folder of all cells; this one's is in it.
+        cell: what to train.
+        data_dir: where the files of complete data sets lie.
+    Returns:
+        The result, which is also in the cell's folder; at once if it was there already.
+    """
+    folder = root / cell.name
+    if (done := read_result(folder)) is not None:
+        return done
+    split = _split(cell.config, data_dir)
+    if (folder / runs.CONFIG).exists():
+        trainer, seconds = runs.resume(folder, split.images, labels=split.labels)
+    else:
+        trainer, seconds = Trainer(cell.config, split.images, labels=split.labels), 0.0
+        runs.create_run(folder, cell.config)
+    measures = {m["step"]: m for m in _read_measures(folder) if m["step"] <= trainer.step}
+
+    def measure(step: int, _: np.ndarray) -> None:
+        found: dict[str, Any] = {"step": step}
+        for probe in cell.probes:
+            found |= PROBES[probe](trainer, split)
+        measures[step] = found
+        replace_file(folder / MEASURES, _lines(measures))
+
+    diverged = None
+    try:
+        seconds = runs.train(trainer, folder, seconds, on_sample=measure)
+    except NonFiniteError:
+        diverged = trainer.step
+    result = {
+        "label": cell.label, "config": asdict(cell.config), "step": trainer.step,
+        "seconds": seconds, "diverged": diverged,
+        "measures": [measures[step] for step in sorted(measures)],
+    }  # fmt: skip
+    replace_file(folder / RESULT, json.dumps(result).encode())
+    return result
+
+
+def _split(config: Config, data_dir: Path | None) -> Split:
+    """Load a cell's data, and keep every tenth image from training."""
+    dataset = load(config.data, data_dir)
+    if dataset.images.shape[2:] != (config.size, config.size):
+        raise ConfigError(f"a cell's size = {config.size} is not that of {config.data}")
+    kept = np.arange(len(dataset.images)) % HELD_OUT == 0
+    return Split(dataset.name, dataset.images[~kept], dataset.labels[~kept], dataset.images[kept])
+
+
+def _read_measures(folder: Path) -> list[dict[str, Any]]:
+    path = folder / MEASURES
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _lines(measures: dict[int, dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(measures[step]) + "\n" for step in sorted(measures)).encode()

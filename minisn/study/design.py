@@ -1,0 +1,49 @@
+"""What a study is: cells, a table made of their results, and a paragraph made of the table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .cells import Cell, Result
+
+Row = dict[str, Any]
+"""A line of a study's table, by column."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A figure of a paper, to be regenerated.
+
+    Args:
+        name: what the command line calls it.
+        title: one line.
+        claim: what the paper's figure shows.
+        source: of the figure.
+        minutes: that the laptop size takes on two cores, roughly.
+        cells: from whether the paper's full size is meant to the runs it needs.
+        table: from their results to the rows of the table.
+        verdict: from the rows to a paragraph: whether the claim is borne out here, by how much.
+    """
+
+    name: str
+    title: str
+    claim: str
+    source: str
+    minutes: float
+    cells: Callable[[bool], list[Cell]]
+    table: Callable[[Sequence[Result]], list[Row]]
+    verdict: Callable[[Sequence[Row]], str]
+
+
+def last(result: Result) -> Row:
+    """Return what was measured last in a cell; empty if nothing was."""
+    return result["measures"][-1] if result["measures"] else {}
+
+
+def outcome(result: Result) -> Row:
+    """Return the columns that every table begins with: the label and how the run ended."""
+    return {
+        **result["label"],
+        "steps": result["step"],
+        "diverged": "" if result["diverged"] is None else result["diverged"],
+    }

@@ -1,0 +1,172 @@
+"""Studies of L21: gradients, variances and scores under SN, its scaled and bidirectional forms."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from .cells import Cell, Result
+from .design import Row, Study, last, outcome
+from .methods import base, scores_table
+
+SCALES = (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6)
+"""The constants that the authors' sweeps share."""
+
+
+def _gradient_cells(full: bool) -> list[Cell]:
+    """SN, its strict form, and nothing, from LeCun's and from the authors' weights."""
+    cells = []
+    for method in ("none", "sn", "sn-conv"):
+        for init in ("normal", "lecun"):
+            config = base(full, "B", regularizer=method, init=init, objective="hinge")
+            config = config.replace(sample_every=config.steps // 20)
+            cells.append(Cell({"method": method, "init": init}, config, ("gradients",)))
+    return cells
+
+
+def _gradient_table(results: Sequence[Result]) -> list[Row]:
+    """Return the norm of D's gradient over all layers, at every step measured."""
+    return [
+        {**r["label"], "step": m["step"],
+         "weights": sum(g * g for g in m["weight_gradients"]) ** 0.5,
+         "inputs_min": m["input_gradients"][0], "inputs_mean": m["input_gradients"][1],
+         "inputs_max": m["input_gradients"][2]}
+        for r in results for m in r["measures"]
+    ]  # fmt: skip
+
+
+def _range(rows: Sequence[Row], method: str, column: str) -> float:
+    """Return the largest value over the smallest, of a method's runs from LeCun's weights."""
+    values = [r[column] for r in rows if r["method"] == method and r["init"] == "lecun"]
+    return max(values) / max(min(values), 1e-30)
+
+
+def _gradient_verdict(rows: Sequence[Row]) -> str:
+    free, sn = _range(rows, "none", "weights"), _range(rows, "sn", "weights")
+    borne = "is borne out" if sn < free else "is not borne out"
+    return (
+        f"From LeCun's weights, the norm of the gradient of D in its weights varies over training "
+        f"by a factor of {free:.3g} without normalization and {sn:.3g} under SN. That SN keeps "
+        f"gradients from exploding and vanishing throughout {borne} here."
+    )
+
+
+def _input_verdict(rows: Sequence[Row]) -> str:
+    peaks = {m: max(r["inputs_max"] for r in rows if r["method"] == m) for m in ("none", "sn")}
+    borne = "is borne out" if peaks["sn"] < peaks["none"] else "is not borne out"
+    return (
+        f"The steepest gradient of D at an image is {peaks['none']:.3g} without normalization "
+        f"and {peaks['sn']:.3g} under SN. That SN bounds it {borne} here."
+    )
+
+
+def _layer_cells(full: bool) -> list[Cell]:
+    return [Cell({"method": m}, base(full, "B", regularizer=m, objective="hinge"),
+                 ("gradients", "norms")) for m in ("none", "sn")]  # fmt: skip
+
+
+def _layer_table(results: Sequence[Result]) -> list[Row]:
+    """Return each layer's gradient beside the inverse of its norm."""
+    return [
+        {**outcome(r), "layer": k, "gradient": g, "inverse_norm": 1 / norm}
+        for r in results
+        for k, (g, norm) in enumerate(
+            zip(last(r)["weight_gradients"], last(r)["norms"], strict=True), 1)
+    ]  # fmt: skip
+
+
+def _layer_verdict(rows: Sequence[Row]) -> str:
+    spread = {}
+    for method in ("none", "sn"):
+        g = [r["gradient"] for r in rows if r["method"] == method]
+        spread[method] = max(g) / min(g)
+    return (
+        f"Across the layers of a trained D the gradient's norm varies by a factor of "
+        f"{spread['none']:.3g} without normalization and {spread['sn']:.3g} under SN. The total is "
+        f"least where all layers' norms are equal, which SN makes them."
+    )
+
+
+def _variance_cells(full: bool) -> list[Cell]:
+    return [Cell({"method": m}, base(full, "B", regularizer=m, objective="hinge"), ("variances",))
+            for m in ("sn", "sn-conv", "bsn")]  # fmt: skip
+
+
+def _variance_table(results: Sequence[Result]) -> list[Row]:
+    return [
+        {**outcome(r), "layer": k, "fan_in": fan_in, "variance": var, "times_fan_in": var * fan_in}
+        for r in results for k, (fan_in, var) in enumerate(last(r)["variances"], 1)
+    ]  # fmt: skip
+
+
+def _variance_verdict(rows: Sequence[Row]) -> str:
+    said = {m: median(r["times_fan_in"] for r in rows if r["method"] == m)
+            for m in dict.fromkeys(r["method"] for r in rows)}  # fmt: skip
+    text = ", ".join(f"{m} {v:.3g}" for m, v in said.items())
+    borne = "is borne out" if said["sn-conv"] < said["sn"] else "is not borne out"
+    return (
+        f"Variance of a normalized weight times its fan-in (1 for LeCun's), median over the "
+        f"layers of a trained D: {text}. That the strict form leaves smaller weights {borne} here."
+    )
+
+
+def _conv_cells(full: bool) -> list[Cell]:
+    return [Cell({"method": m}, base(full, "B", regularizer=m, objective="hinge"),
+                 ("scores", "gradients")) for m in ("sn", "sn-conv")]  # fmt: skip
+
+
+def _conv_table(results: Sequence[Result]) -> list[Row]:
+    gradient = [sum(g * g for g in last(r)["weight_gradients"]) ** 0.5 for r in results]
+    return [{**row, "gradient": g} for row, g in zip(scores_table(results), gradient, strict=True)]
+
+
+def _conv_verdict(rows: Sequence[Row]) -> str:
+    by = {row["method"]: row for row in rows}
+    sn, strict = by["sn"], by["sn-conv"]
+    borne = "is borne out" if strict["frechet"] > sn["frechet"] else "is not borne out"
+    return (
+        f"Fréchet distance {sn['frechet']:.4g} under SN_w and {strict['frechet']:.4g} under "
+        f"SN_Conv; gradient of D in its weights {sn['gradient']:.3g} and "
+        f"{strict['gradient']:.3g}. That the strict form works poorly untuned {borne} here."
+    )
+
+
+def _scale_cells(full: bool) -> list[Cell]:
+    return [
+        Cell({"method": m, "scale": c}, base(full, "B", regularizer=m, scale=c, objective="hinge"))
+        for m in ("sn", "bsn") for c in SCALES
+    ]  # fmt: skip
+
+
+def _scale_verdict(rows: Sequence[Row]) -> str:
+    best = {m: min((r for r in rows if r["method"] == m), key=lambda r: r["frechet"])
+            for m in ("sn", "bsn")}  # fmt: skip
+    one = {m: next(r["frechet"] for r in rows if r["method"] == m and r["scale"] == 1)
+           for m in ("sn", "bsn")}  # fmt: skip
+    borne = "is borne out" if best["bsn"]["frechet"] < one["sn"] else "is not borne out"
+    return (
+        f"Fréchet distance at the best constant: SSN {best['sn']['frechet']:.4g} (c = "
+        f"{best['sn']['scale']}), BSSN {best['bsn']['frechet']:.4g} (c = {best['bsn']['scale']}); "
+        f"at c = 1: SN {one['sn']:.4g}, BSN {one['bsn']:.4g}. "
+        f"That BSSN improves on SN {borne} here."
+    )
+
+
+LIN_STUDIES = [
+    Study("l21-a", "Norm of D's gradient in its weights during training",
+          "SN keeps it level, without SN it explodes or vanishes", "[L21 gradient bounds]", 8,
+          _gradient_cells, _gradient_table, _gradient_verdict),
+    Study("l21-b", "Gradient of each layer against the inverse of its norm",
+          "gradients are shared evenly where norms are equal", "[L21 gradient bounds]", 3,
+          _layer_cells, _layer_table, _layer_verdict),
+    Study("l21-c", "Inverse variance of normalized weights against fan-in",
+          "SN makes it grow as LeCun initialization does, the strict form faster",
+          "[L21 initialization]", 4, _variance_cells, _variance_table, _variance_verdict),
+    Study("l21-d", "SN by the operator norm against SN by the matrix norm",
+          "the strict form works poorly out of the box", "[L21 SN_Conv]", 3, _conv_cells,
+          _conv_table, _conv_verdict),
+    Study("l21-e", "Fréchet distance against the constant c, SSN and BSSN",
+          "a tuned constant helps, bidirectional normalization too", "[L21 SSN, BSSN]", 15,
+          _scale_cells, scores_table, _scale_verdict),
+    Study("l21-f", "Gradient of D at single images during training",
+          "SN bounds it", "[L21 gradient bounds]", 8, _gradient_cells, _gradient_table,
+          _input_verdict),
+]  # fmt: skip

@@ -1,0 +1,263 @@
+"""Studies that compare ways to keep D smooth: Figures 1, 2, 3, 4, 9, 11, 15 of M18."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from ..config import Config, load_preset
+from ..optim import TABLE_1
+from .cells import Cell, Result
+from .design import Row, Study, last, outcome
+
+COMPARED: dict[str, dict[str, Any]] = {
+    "weight clipping": {"regularizer": "wc"},
+    "GAN-GP": {"regularizer": "gp"},
+    "WGAN-GP": {"regularizer": "gp", "objective": "wasserstein"},
+    "batch norm": {"regularizer": "bn"},
+    "layer norm": {"regularizer": "ln"},
+    "weight norm": {"regularizer": "wn"},
+    "orthonormal": {"regularizer": "orthonormal"},
+    "SN": {"regularizer": "sn"},
+}
+"""The methods of Figure 1 as changes of a configuration; the loss is (15) but for WGAN-GP."""
+
+TRAINED = 0.5
+"""A run has trained if its score is at least this part of the real images'."""
+
+
+def base(full: bool, setting: str = "C", **changes: Any) -> Config:
+    """Return the configuration that a study starts from.
+
+    Args:
+        full: the paper's size: CIFAR-10, width 64, 100,000 updates of G; else shipped digits,
+            width 8 and 1,000 updates.
+        setting: letter of Table 1.
+        changes: of single settings.
+    """
+    adam = TABLE_1[setting]
+    config = load_preset("cifar10" if full else "mnist-tiny").replace(
+        objective="standard", average=0.0, rate_d=adam.rate, rate_g=adam.rate, beta1=adam.beta1,
+        beta2=adam.beta2, n_dis=adam.n_dis,
+    )  # fmt: skip
+    steps = 100_000 if full else 1_000
+    return config.replace(
+        **{"steps": steps, "sample_every": steps, "checkpoint_every": max(steps // 20, 50),
+           "log_every": max(steps // 100, 10)} | changes
+    )  # fmt: skip
+
+
+# -- Figures 1 and 2: methods and settings ------------------------------------------------------
+
+
+def _settings_cells(full: bool) -> list[Cell]:
+    """Every method in every setting; SN with three seeds."""
+    return [
+        Cell({"method": method, "setting": setting, "seed": seed},
+             base(full, setting, seed=seed, **changes))
+        for setting in TABLE_1
+        for method, changes in COMPARED.items()
+        for seed in range(3 if full or method == "SN" else 1)
+    ]  # fmt: skip
+
+
+def scores_table(results: Sequence[Result]) -> list[Row]:
+    """Return how each run ended and what its last samples scored."""
+    keys = ("inception", "inception_real", "frechet")
+    return [{**outcome(r), **{k: last(r).get(k, "") for k in keys}} for r in results]
+
+
+def trained(row: Row) -> bool:
+    """Whether a run neither diverged nor drew samples that score below half of real images."""
+    score = row["inception"]
+    return row["diverged"] == "" and score != "" and score >= TRAINED * row["inception_real"]
+
+
+def _settings_verdict(rows: Sequence[Row]) -> str:
+    """Tell in how many settings each method trained, and whether SN did in all."""
+    counts = {}
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == method]
+        good = {s for s in TABLE_1 if all(trained(r) for r in mine if r["setting"] == s)}
+        counts[method] = good
+    sn = counts.get("SN", set())
+    others = ", ".join(f"{m} in {len(good)}" for m, good in counts.items() if m != "SN")
+    borne = "is borne out" if len(sn) == len(TABLE_1) else "is not borne out"
+    failed = ", ".join(sorted(set(TABLE_1) - sn))
+    return (
+        f"A run counts as trained if it did not diverge and its samples score at least "
+        f"{TRAINED:.0%} of what real images do. SN trained, with every seed, in {len(sn)} of "
+        f"{len(TABLE_1)} settings{f' (not in {failed})' if failed else ''}; the others: "
+        f"{others}. That SN is robust to the setting {borne} here."
+    )
+
+
+# -- Figures 3 and 4: features -------------------------------------------------------------------
+
+
+def _spectra_cells(full: bool) -> list[Cell]:
+    chosen = ("weight clipping", "weight norm", "SN")
+    return [Cell({"method": m}, base(full, **COMPARED[m]), ("spectra",)) for m in chosen]
+
+
+def _spectra_table(results: Sequence[Result]) -> list[Row]:
+    """Return the effective rank of every layer: the sum of s_t^2 / s_1^2."""
+    return [
+        {**outcome(r), "layer": k, "stable_rank": sum(s * s for s in values) / values[0] ** 2,
+         "values": len(values), "spectrum": " ".join(f"{s / values[0]:.4g}" for s in values)}
+        for r in results for k, values in enumerate(last(r).get("spectra", []), 1) if values[0]
+    ]  # fmt: skip
+
+
+def _spectra_verdict(rows: Sequence[Row]) -> str:
+    ranks = {m: [r["stable_rank"] / r["values"] for r in rows if r["method"] == m and
+                 r["values"] > 1] for m in dict.fromkeys(r["method"] for r in rows)}  # fmt: skip
+    shares = {m: median(values) for m, values in ranks.items()}
+    said = ", ".join(f"{m} {share:.2f}" for m, share in shares.items())
+    borne = "is borne out" if shares["SN"] == max(shares.values()) else "is not borne out"
+    return (
+        f"The stable rank of a layer, as a share of the singular values it has (median over "
+        f"layers with more than one): {said}. That the spectra of SN are broad and those of "
+        f"clipping and weight normalization concentrate on few directions {borne} here."
+    )
+
+
+def _width_cells(full: bool) -> list[Cell]:
+    table_3 = 8 * base(full).width
+    return [
+        Cell({"method": method, "features": features},
+             base(full, **COMPARED[method], features=features))
+        for method in ("orthonormal", "SN")
+        for features in (table_3 // 4, table_3 // 2, table_3, 2 * table_3, 4 * table_3)
+    ]  # fmt: skip
+
+
+def _width_verdict(rows: Sequence[Row]) -> str:
+    spread = {}
+    for method in ("orthonormal", "SN"):
+        scores = [r["inception"] for r in rows if r["method"] == method and r["inception"] != ""]
+        spread[method] = min(scores) / max(scores)
+    borne = "is borne out" if spread["SN"] > spread["orthonormal"] else "is not borne out"
+    return (
+        f"From the narrowest to the widest last layer the worst score is {spread['SN']:.0%} of the "
+        f"best under SN and {spread['orthonormal']:.0%} under orthonormal regularization. That SN "
+        f"is less sensitive to the width of the last layer {borne} here."
+    )
+
+
+# -- Figure 9: norms during training ---------------------------------------------------------------
+
+
+def _norms_cells(full: bool) -> list[Cell]:
+    config = base(full, "C", **COMPARED["SN"])
+    return [Cell({"method": "SN"}, config.replace(sample_every=config.steps // 50), ("norms",))]
+
+
+def _norms_table(results: Sequence[Result]) -> list[Row]:
+    return [
+        {**r["label"], "step": m["step"], "layer": k, "norm": norm}
+        for r in results for m in r["measures"] for k, norm in enumerate(m["norms"], 1)
+    ]  # fmt: skip
+
+
+def _norms_verdict(rows: Sequence[Row]) -> str:
+    norms = sorted(row["norm"] for row in rows)
+    within = sum(norm <= 1.05 for norm in norms) / len(norms)
+    peak = max(rows, key=lambda row: row["norm"])
+    borne = "is borne out" if within >= 0.9 else "is not borne out"
+    return (
+        f"{within:.0%} of all measured norms of normalized weights lie from {norms[0]:.3f} to "
+        f"1.05; the largest, {peak['norm']:.3f}, is that of layer {peak['layer']} at step "
+        f"{peak['step']}. That one power step per update keeps the norms near 1 {borne} here."
+    )
+
+
+# -- Figure 11: updates of D ----------------------------------------------------------------
+
+
+def _n_dis_cells(full: bool) -> list[Cell]:
+    return [
+        Cell({"method": m, "n_dis": n}, base(full, "D", **COMPARED[m], n_dis=n))
+        for m in ("weight norm", "SN") for n in (1, 2, 5, 10)
+    ]  # fmt: skip
+
+
+def _n_dis_verdict(rows: Sequence[Row]) -> str:
+    def scores(method: str) -> dict[int, float]:
+        return {r["n_dis"]: r["inception"] or 1.0 for r in rows if r["method"] == method}
+
+    sn, wn = scores("SN"), scores("weight norm")
+    gain = {name: s[max(s)] / s[min(s)] for name, s in (("SN", sn), ("weight norm", wn))}
+    borne = "is borne out" if gain["SN"] >= max(gain["weight norm"], 1) else "is not borne out"
+    return (
+        f"From {min(sn)} to {max(sn)} updates of D for one of G the score changes by a factor of "
+        f"{gain['SN']:.2f} under SN and {gain['weight norm']:.2f} under weight normalization. That "
+        f"SN gains from more updates of D, and weight normalization does not, {borne} here."
+    )
+
+
+# -- Figure 15: the critic on held-out images ----------------------------------------------------
+
+
+def _critic_cells(full: bool) -> list[Cell]:
+    shared = {"objective": "wasserstein", "gradient_penalty": 10.0}
+    schemes: dict[str, dict[str, Any]] = {
+        "none": {"regularizer": "none"},
+        "weight norm": {"regularizer": "wn", "gain": True},
+        "SN": {"regularizer": "sn", "gain": True},
+    }
+    cells = []
+    for name, changes in schemes.items():
+        config = base(full, "A", **shared, **changes)
+        config = config.replace(sample_every=config.steps // 20)
+        cells.append(Cell({"reparametrization": name}, config, ("critic",)))
+    return cells
+
+
+def _critic_table(results: Sequence[Result]) -> list[Row]:
+    return [
+        {**r["label"], "step": m["step"], "train": m["critic_train"],
+         "held_out": m["critic_held_out"]}
+        for r in results for m in r["measures"]
+    ]  # fmt: skip
+
+
+def _critic_verdict(rows: Sequence[Row]) -> str:
+    gaps = {}
+    for name in dict.fromkeys(row["reparametrization"] for row in rows):
+        mine = [row for row in rows if row["reparametrization"] == name]
+        late = mine[len(mine) // 2 :]
+        gaps[name] = median(row["held_out"] - row["train"] for row in late)
+    said = ", ".join(f"{name} {gap:.3g}" for name, gap in gaps.items())
+    borne = "is borne out" if gaps["SN"] <= min(gaps.values()) else "is not borne out"
+    return (
+        f"Loss of the critic on held-out images above that on training images, median over the "
+        f"second half of training: {said}. That SN overfits least {borne} here."
+    )
+
+
+METHOD_STUDIES = [
+    Study("fig1", "Inception-style score of each method in settings A to F",
+          "SN draws good samples in every setting, other methods fail in some",
+          "[M18 Fig. 1], [M18 Table 1], [M18 Table 2]", 60, _settings_cells, scores_table,
+          _settings_verdict),
+    Study("fig2", "Fréchet distance of each method in settings A to F",
+          "SN draws good samples in every setting, other methods fail in some",
+          "[M18 Fig. 2], [M18 Table 1], [M18 Table 2]", 60, _settings_cells, scores_table,
+          _settings_verdict),
+    Study("fig3", "Squared singular values of each layer of a trained D",
+          "clipping and weight normalization use few directions, SN many",
+          "[M18 Fig. 3]", 3, _spectra_cells, _spectra_table, _spectra_verdict),
+    Study("fig4", "Score against the width of D's last layer, SN and orthonormal",
+          "SN is less sensitive to the width of the last layer",
+          "[M18 Fig. 4]", 10, _width_cells, scores_table, _width_verdict),
+    Study("fig9", "Spectral norm of each normalized weight during training, setting C",
+          "norms stay near 1 with one power step per update",
+          "[M18 Fig. 9]", 1, _norms_cells, _norms_table, _norms_verdict),
+    Study("fig11", "Score against updates of D per update of G, SN and weight normalization",
+          "SN gains from more updates of D",
+          "[M18 Fig. 11]", 20, _n_dis_cells, scores_table, _n_dis_verdict),
+    Study("fig15", "Loss of a WGAN-GP critic on training and held-out images",
+          "reparametrized by SN, the critic overfits less",
+          "[M18 Fig. 15], [M18 Table 7], [M18 Eq. (32)]", 10, _critic_cells, _critic_table,
+          _critic_verdict),
+]  # fmt: skip

@@ -1,0 +1,123 @@
+"""What a study measures of a training run, each probe as a function of the trainer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import instruments
+from ..backend import to_numpy
+from ..data import scale_images
+from ..init import fans
+from ..nn import weighted_layers
+from ..spectral import singular_values
+from ..tensor import Tensor, no_grad
+from ..training import Trainer
+from .scores import scores
+
+BATCH = 256
+"""Images that gradients and losses are measured on."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a cell.
+
+    Args:
+        source: name of the data set.
+        images, labels: trained on, uint8 [N, C, H, W] and integers [N].
+        held_out: not trained on, likewise.
+    """
+
+    source: str
+    images: np.ndarray
+    labels: np.ndarray
+    held_out: np.ndarray
+
+
+Probe = Callable[[Trainer, Split], dict[str, Any]]
+
+
+def _scores(trainer: Trainer, split: Split) -> dict[str, Any]:
+    """Score samples by the shipped features."""
+    return scores(trainer, split.images)
+
+
+def _norms(trainer: Trainer, split: Split) -> dict[str, Any]:
+    r"""Measure the norm of each normalized weight: ``norms``.
+
+    .. math:: \sigma_1(\bar W^l)
+    """
+    return {"norms": [values[0] for values in _spectra(trainer, split)["spectra"]]}
+
+
+def _spectra(trainer: Trainer, split: Split) -> dict[str, Any]:
+    r"""Measure all singular values of each normalized weight, the largest first: ``spectra``.
+
+    .. math:: \sigma_t(\bar W^l)
+    """
+    with no_grad():
+        layers = weighted_layers(trainer.D).values()
+        found = [singular_values(m.effective_weight(), m.axis) for m in layers]
+    return {"spectra": [[float(s) for s in to_numpy(values)] for values in found]}
+
+
+def _variances(trainer: Trainer, split: Split) -> dict[str, Any]:
+    r"""Measure fan-in and variance of each normalized weight: ``variances``.
+
+    .. math:: \big(\mathrm{fan_{in}},\; \mathrm{Var}(\bar w_{ij})\big)
+    """
+    found = []
+    with no_grad():
+        for m in weighted_layers(trainer.D).values():
+            W = to_numpy(m.effective_weight().array).astype(np.float64)
+            found.append([fans(m.shape, m.axis)[0], float(W.var())])
+    return {"variances": found}
+
+
+def _gradients(trainer: Trainer, split: Split) -> dict[str, Any]:
+    r"""Measure gradients of D: ``weight_gradients`` by layer, ``input_gradients`` over images.
+
+    .. math:: \|\nabla_{\bar W^l} D\|_F \text{ at the mean score}, \qquad
+              \min, \text{mean}, \max_n \|\nabla_x D(x_n)\|_2
+    """
+    x = _batch(trainer, split.held_out)
+    weights = instruments.weight_gradients(trainer.D, x)
+    slopes = to_numpy(instruments.input_gradients(trainer.D, x))
+    return {
+        "weight_gradients": [float(g) for g in weights.values()],
+        "input_gradients": [float(f(slopes)) for f in (np.min, np.mean, np.max)],
+    }
+
+
+def _critic(trainer: Trainer, split: Split) -> dict[str, Any]:
+    """Measure the Wasserstein loss of D on training and on held-out images."""
+    n = min(BATCH, len(split.held_out))
+    z = np.random.default_rng(0).standard_normal((n, trainer.config.latent), np.float32)
+    with no_grad():
+        fake = float(trainer.D(_on(trainer, trainer.sample(z))).mean())
+        real = {
+            "critic_train": trainer.D(_batch(trainer, split.images)),
+            "critic_held_out": trainer.D(_batch(trainer, split.held_out)),
+        }
+    return {name: fake - float(score.mean()) for name, score in real.items()}
+
+
+def _batch(trainer: Trainer, images: np.ndarray) -> Tensor:
+    return _on(trainer, scale_images(images[:BATCH]))
+
+
+def _on(trainer: Trainer, images: np.ndarray) -> Tensor:
+    return Tensor.wrap(trainer.xp.asarray(images))
+
+
+PROBES: dict[str, Probe] = {
+    "scores": _scores,
+    "norms": _norms,
+    "spectra": _spectra,
+    "variances": _variances,
+    "gradients": _gradients,
+    "critic": _critic,
+}
+"""The probes by name."""

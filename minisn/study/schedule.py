@@ -1,0 +1,142 @@
+"""Running cells on Dask: a cluster of processes on this machine, or one that exists already.
+
+Each process keeps its threads to itself: BLAS, OpenMP and Numba get as many as Dask gives the
+process, so that they do not fight. A process that dies costs its cell what it did since its last
+checkpoint: Dask gives the cell to another, which goes on from there.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, MinisnError
+from .cells import Cell, Result, read_result, run_cell
+
+THREAD_SETTINGS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+)  # fmt: skip
+PATIENCE = 15.0
+"""Seconds that a scheduler may take to answer."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a study stands.
+
+    Args:
+        done: cells finished, those of earlier times included.
+        running: cells being trained.
+        left: cells that nobody works on yet.
+        latest: name of the last one that was finished, or None.
+    """
+
+    done: int
+    running: int
+    left: int
+    latest: str | None
+
+
+def run_cells(
+    cells: Sequence[Cell], root: Path, scheduler: str | None = None, workers: int | None = None,
+    data_dir: Path | None = None, on_change: Callable[[Standing], None] | None = None,
+) -> list[Result]:  # fmt: skip
+    """Run cells that are not finished yet, several at a time.
+
+    Args:
+        cells: what to run.
+        root: folder of all cells; a cluster elsewhere must see it under the same path.
+        scheduler: address of a Dask cluster, ``tcp://...``; None starts one here.
+        workers: processes to start here; None for one per core. Each gets one thread per
+            core that is left for it.
+        data_dir: where the files of complete data sets lie.
+        on_change: is told where the study stands when a cell ends.
+    Returns:
+        The results in the order of the cells.
+    Raises:
+        ConfigError: the cluster does not answer, or its workers lack minisn.
+        MinisnError: a cell failed; the finished ones stay.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    waiting = [cell for cell in cells if read_result(root / cell.name) is None]
+    done = len(cells) - len(waiting)
+    tell = on_change or (lambda standing: None)
+    if waiting:
+        with _client(scheduler, workers, len(waiting)) as client:
+            slots = sum(client.nthreads().values()) or 1
+            tell(Standing(done, min(slots, len(waiting)), max(len(waiting) - slots, 0), None))
+            for name in _finished(client, waiting, root.resolve(), data_dir):
+                done += 1
+                left = len(cells) - done
+                tell(Standing(done, min(slots, left), max(left - slots, 0), name))
+    results = [read_result(root / cell.name) for cell in cells]
+    return [result for result in results if result is not None]
+
+
+def _finished(
+    client: Any, cells: Sequence[Cell], root: Path, data_dir: Path | None
+) -> Iterator[str]:
+    """Yield the names of cells as they end; raise what one of them raised when all have ended."""
+    from distributed import as_completed
+
+    futures = {
+        client.submit(run_cell, root, cell, data_dir, key=cell.name, pure=False): cell.name
+        for cell in cells
+    }
+    failures = []
+    for future in as_completed(futures):
+        error = future.exception()
+        if error is None:
+            yield futures[future]
+        else:
+            failures.append((futures[future], error))
+    if failures:
+        name, error = failures[0]
+        if isinstance(error, ModuleNotFoundError):
+            raise ConfigError(
+                f"a worker of the cluster cannot import {error.name}: install minisn there, in "
+                "the version used here"
+            ) from error
+        raise MinisnError(
+            f"{len(failures)} of {len(cells)} cells failed, the first {name}: {error}; those that "
+            "finished stay, and the command goes on with the rest when given again"
+        ) from error
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[Any]:
+    """Connect to a cluster, or start one and end it afterwards."""
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise ConfigError(
+            "studies need Dask, which is not installed; run: pip install 'minisn[study]'"
+        ) from None
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=PATIENCE)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"no Dask scheduler answers at {scheduler} ({error}); start one with "
+                "`dask scheduler`, or leave --scheduler out to use this machine"
+            ) from None
+        with client:
+            yield client
+        return
+    cores = os.cpu_count() or 1
+    count = min(workers or cores, most)
+    environment = dict.fromkeys(THREAD_SETTINGS, str(max(cores // count, 1)))
+    with (
+        dask.config.set({
+            "distributed.nanny.pre-spawn-environ": environment,
+            "distributed.scheduler.allowed-failures": 10,
+            "distributed.worker.memory.terminate": False,
+        }),
+        LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
+                     dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        yield client

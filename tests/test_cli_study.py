@@ -1,0 +1,60 @@
+"""``minisn study``: from a name to a table, a paragraph and a plot."""
+
+import csv
+
+import pytest
+from click.testing import CliRunner
+from matplotlib.image import imread
+
+from minisn.cli import main
+from minisn.config import load_preset
+from minisn.study import STUDIES, lin
+
+pytest.importorskip("distributed", reason="studies run on Dask")
+
+
+def minisn(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="minisn")
+    assert result.exit_code == code, result.output
+    return result
+
+
+def read(path):
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
+
+
+def test_without_a_name_all_are_listed_with_their_time():
+    lines = minisn("study").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(STUDIES)
+    assert all("about" in line for line in lines)
+
+
+def test_a_study_writes_its_files_and_is_quick_the_second_time(tmp_path, monkeypatch):
+    def tiny(full, setting, **changes):
+        return load_preset("mnist-tiny").replace(
+            **{"width": 2, "latent": 6, "batch_size": 8, "steps": 4, "sample_every": 2} | changes
+        )
+
+    monkeypatch.setattr(lin, "base", tiny)
+    out = minisn("study", "l21-b", "--out", tmp_path, "--workers", 1).stdout
+    assert out.startswith("l21-b: Gradient of each layer") and "2 runs" in out
+    assert "2 done, 0 running, 0 left" in out
+    table = read(tmp_path / "l21-b" / "table.csv")
+    assert [row["layer"] for row in table] == [str(k) for k in range(1, 9)] * 2
+    assert "Across the layers" in (tmp_path / "l21-b" / "verdict.txt").read_text("utf-8")
+    assert imread(tmp_path / "l21-b" / "plot.png").shape[:2] == (800, 1080)
+    again = minisn("study", "l21-b", "--out", tmp_path)
+    assert "running" not in again.stdout
+    assert read(tmp_path / "l21-b" / "table.csv") == table
+
+
+def test_an_unknown_study_is_one_line_with_the_nearest(tmp_path):
+    result = minisn("study", "fig-1", code=1)
+    assert result.stderr == "minisn: error: unknown study 'fig-1'; did you mean 'fig1'?\n"
+
+
+def test_an_unreachable_scheduler_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("minisn.study.schedule.PATIENCE", 0.5)
+    result = minisn("study", "fig9", "--out", tmp_path, "--scheduler", "tcp://127.0.0.1:1", code=1)
+    assert result.stderr.startswith("minisn: error: no Dask scheduler answers at tcp://127.0.0.1:1")
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,246 @@
+"""Studies: cells that run once and survive a kill, the schedule on Dask, tables and verdicts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from minisn import runs
+from minisn.config import load_preset
+from minisn.errors import ConfigError, DataError
+from minisn.optim import TABLE_1
+from minisn.study import STUDIES, Cell, run_cell, run_cells
+from minisn.study.cells import MEASURES, RESULT, read_result
+from minisn.study.methods import base
+
+TINY = load_preset("mnist-tiny").replace(
+    width=2, latent=6, batch_size=8, steps=6, sample_every=3, checkpoint_every=2, log_every=1
+)
+
+
+def cell(**changes):
+    return Cell({"method": "SN", "seed": changes.get("seed", 0)}, TINY.replace(**changes),
+                ("norms", "gradients"))  # fmt: skip
+
+
+def plain(result):
+    """A result without what the clock told."""
+    return {key: value for key, value in result.items() if key != "seconds"}
+
+
+# -- cells ---------------------------------------------------------------------------------------
+
+
+def test_a_cell_is_measured_at_the_steps_that_its_settings_name(tmp_path):
+    result = run_cell(tmp_path, cell())
+    assert [m["step"] for m in result["measures"]] == [0, 3, 6]
+    assert (result["step"], result["diverged"]) == (6, None)
+    last = result["measures"][-1]
+    assert len(last["norms"]) == len(last["weight_gradients"]) == 8
+    assert all(0.9 < norm < 1.3 for norm in last["norms"])
+    low, mean, high = last["input_gradients"]
+    assert 0 < low <= mean <= high
+    assert json.loads((tmp_path / cell().name / RESULT).read_text()) == result
+
+
+def test_a_finished_cell_is_not_run_again(tmp_path, monkeypatch):
+    first = run_cell(tmp_path, cell())
+    monkeypatch.setattr(runs, "train", lambda *a, **k: pytest.fail("trained again"))
+    assert run_cell(tmp_path, cell()) == first
+
+
+def test_the_name_tells_cells_apart_by_all_that_matters():
+    names = {cell().name, cell(seed=1).name, cell(rate_d=0.5).name,
+             Cell(cell().label, TINY, ("norms",)).name}  # fmt: skip
+    assert len(names) == 4
+    assert cell().name == cell().name
+
+
+def test_a_cell_that_was_cut_short_ends_as_one_that_was_not(tmp_path):
+    whole = run_cell(tmp_path / "whole", cell())
+    train, calls = runs.train, []
+
+    def until_step_four(trainer, folder, *args, on_sample):
+        update = trainer.update
+
+        def stopping():
+            if trainer.step == 4:
+                raise KeyboardInterrupt
+            return update()
+
+        trainer.update = stopping
+        calls.append(trainer.step)
+        return train(trainer, folder, *args, on_sample=on_sample)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "train", until_step_four)
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(tmp_path / "cut", cell())
+    folder = tmp_path / "cut" / cell().name
+    assert read_result(folder) is None and (folder / MEASURES).exists()
+    assert plain(run_cell(tmp_path / "cut", cell())) == plain(whole)
+    assert calls == [0]
+
+
+def test_a_cell_that_diverges_is_a_result(tmp_path):
+    wild = cell(rate_d=1e30, rate_g=1e30, regularizer="none")
+    result = run_cell(tmp_path, wild)
+    assert result["diverged"] is not None and result["diverged"] < 6
+    assert run_cell(tmp_path, wild) == result
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    folder = tmp_path / cell().name
+    folder.mkdir()
+    (folder / RESULT).write_text('{"step": ')
+    with pytest.raises(DataError, match=f"{RESULT}.*remove it"):
+        run_cell(tmp_path, cell())
+
+
+def test_data_of_another_size_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="size = 32 is not that of mnist-10k"):
+        run_cell(tmp_path, cell(size=32))
+
+
+# -- the schedule --------------------------------------------------------------------------------
+
+dask = pytest.importorskip("distributed", reason="studies run on Dask")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with dask.LocalCluster(n_workers=1, threads_per_worker=1, processes=True,
+                           dashboard_address=":0") as cluster:  # fmt: skip
+        yield cluster
+
+
+def test_cells_run_on_a_cluster_that_exists_and_in_order(tmp_path, cluster):
+    cells, seen = [cell(seed=s) for s in range(3)], []
+    done = run_cell(tmp_path, cells[1])
+    results = run_cells(cells, tmp_path, cluster.scheduler_address, on_change=seen.append)
+    assert [r["label"]["seed"] for r in results] == [0, 1, 2]
+    assert results[1] == done
+    assert [s.done for s in seen] == [1, 2, 3]
+    assert [s.left + s.running for s in seen] == [2, 1, 0]
+    assert plain(results[0]) == plain(run_cell(tmp_path / "here", cells[0]))
+
+
+def test_one_bad_cell_does_not_stop_the_others(tmp_path, cluster):
+    bad = cell(size=32)
+    from minisn.errors import MinisnError
+
+    with pytest.raises(MinisnError, match=r"1 of 2 cells failed.*size = 32"):
+        run_cells([bad, cell()], tmp_path, cluster.scheduler_address)
+    assert read_result(tmp_path / cell().name)
+
+
+def test_a_scheduler_that_does_not_answer_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("minisn.study.schedule.PATIENCE", 0.5)
+    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
+        run_cells([cell()], tmp_path, "tcp://127.0.0.1:1")
+
+
+KILLED = textwrap.dedent("""
+    import json, sys
+    from pathlib import Path
+    from minisn.config import Config
+    from minisn.study import Cell, run_cells
+
+    if __name__ == "__main__":
+        config = Config(**json.loads(sys.argv[2]))
+        cell = Cell({"method": "SN", "seed": 0}, config, ("norms", "gradients"))
+        run_cells([cell], Path(sys.argv[1]), workers=1)
+""")
+
+
+def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path):
+    long = cell(steps=300, sample_every=100, checkpoint_every=10)
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    process = subprocess.Popen(
+        [sys.executable, script, tmp_path / "cells", json.dumps(long.config.to_dict())],
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint = tmp_path / "cells" / long.name / runs.CHECKPOINT
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    worker = max(children(process.pid), key=memory)
+    assert memory(worker) > 100_000  # kilobytes: nothing else down there is as large
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(120) == 0
+    killed = read_result(tmp_path / "cells" / long.name)
+    assert plain(killed) == plain(run_cell(tmp_path / "whole", long))
+
+
+def children(pid):
+    """The processes below one, however deep."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+    parents = dict(map(int, line.split()) for line in listed.stdout.splitlines())
+    found = [pid]
+    for parent in found:
+        found += [child for child, its in parents.items() if its == parent]
+    return found[1:]
+
+
+def memory(pid):
+    """Resident kilobytes: the worker, with its kernels and data, has most."""
+    listed = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True)
+    return int(listed.stdout.strip() or 0)
+
+
+# -- the studies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_s_cells_have_names_of_their_own(name, full):
+    cells = STUDIES[name].cells(full)
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert len({json.dumps(cell.label) for cell in cells}) == len(cells)
+
+
+def test_figure_1_has_every_method_in_every_setting():
+    cells = STUDIES["fig1"].cells(False)
+    assert len(cells) == 6 * (7 + 3)
+    for letter, adam in TABLE_1.items():
+        config = base(False, letter)
+        assert (config.rate_d, config.rate_g) == (adam.rate, adam.rate)
+        assert (config.beta1, config.beta2, config.n_dis) == (adam.beta1, adam.beta2, adam.n_dis)
+
+
+def test_the_full_size_is_the_paper_s():
+    config = base(True, "A")
+    assert (config.data, config.size, config.width, config.batch_size) == ("cifar10", 32, 64, 64)
+    assert config.steps == 100_000
+
+
+def run(method, setting, score, seed=0, diverged=""):
+    return {"method": method, "setting": setting, "seed": seed, "steps": 9, "diverged": diverged,
+            "inception": score, "inception_real": 8.0, "frechet": 5.0}  # fmt: skip
+
+
+def test_the_verdict_of_figure_1_counts_settings_and_says_whether_sn_held():
+    good = [run("SN", s, 6.0) for s in "ABCDEF"] + [run("weight norm", s, 6.0) for s in "ABC"]
+    rows = [*good, *(run("weight norm", s, 2.0) for s in "DE"), run("weight norm", "F", "", 0, 3)]
+    said = STUDIES["fig1"].verdict(rows)
+    assert "in 6 of 6 settings; the others: weight norm in 3." in said
+    assert "is borne out" in said
+    rows[3] = run("SN", "D", 3.9)
+    said = STUDIES["fig1"].verdict(rows)
+    assert "in 5 of 6 settings (not in D)" in said and "is not borne out" in said
+    assert "in 5 of 6" in STUDIES["fig1"].verdict([*good, run("SN", "B", "", 1, 40)])
+
+
+def test_figure_14_draws_the_admissible_sets():
+    rows = STUDIES["fig14"].table([])
+    for row in rows:
+        if row["method"] == "SN":
+            assert row["sigma_1"] == pytest.approx(1)
+        else:  # [M18 Eq. (13)] with two rows
+            assert row["x"] ** 2 + row["y"] ** 2 == pytest.approx(2)
