@@ -340,9 +340,10 @@ class SingularValues(Reparametrization):
     def retract(self, learned: Learned, axis: int) -> None:
         """Replace U and V by the nearest matrices with orthonormal columns (rows of V's)."""
         for factor in (learned["U"], learned["V"]):
-            matrix = factor.array.reshape(len(factor), -1)
-            P, _, Qt = namespace(matrix).linalg.svd(matrix, full_matrices=False)
-            factor.assign((P @ Qt).reshape(factor.shape))
+            xp = namespace(factor.array)
+            matrix = xp.reshape(factor.array, (len(factor), -1))
+            P, _, Qt = xp.linalg.svd(matrix, full_matrices=False)
+            factor.assign(xp.reshape(P @ Qt, factor.shape))
 
 
 def _axis_to(W: Tensor, axis: int) -> Tensor:

@@ -1,7 +1,7 @@
 r"""FOR TEACHING ONLY: what implementations in the wild take for the gradient of spectral norm.
 
-All of them compute :math:`\bar W = W / \sigma` in the forward pass, or nearly; they differ in
-what they differentiate. Training uses :class:`SpectralNorm`, which is ``"constant"`` here.
+They differ in what they differentiate: the first four compute :math:`\bar W = W / \sigma` with the
+same :math:`\sigma`. Training uses :class:`SpectralNorm`, which is ``"constant"`` here.
 """
 
 from dataclasses import dataclass
@@ -51,21 +51,17 @@ class TaughtSpectralNorm(Reparametrization):
     def start(
         self, W: Tensor, axis: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], State]:
-        """Draw u at random and warm it up; "overwritten" divides the weight at once."""
-        u, v = spectral.initial_vectors(W, rng, axis=axis)
-        self._overwrite(W, u, v, axis)
-        return {"weight": W}, {"u": u, "v": v}
+        """Draw u at random and warm it up, then make a first step."""
+        u, _ = spectral.initial_vectors(W, rng, axis=axis)
+        return {"weight": W}, self.step({"weight": W}, axis, {"u": u})
 
     def step(self, learned: Learned, axis: int, state: State) -> State:
-        """Make one round of power iteration; "overwritten" divides the weight too."""
+        """Make one round of power iteration and keep the u it began with; "overwritten" divides W."""
         W = learned["weight"]
         u, v, _ = spectral.power_iteration(W, state["u"], axis=axis)
-        self._overwrite(W, u, v, axis)
-        return {"u": u, "v": v}
-
-    def _overwrite(self, W: Tensor, u, v, axis: int) -> None:
         if self.semantics == "overwritten":
             W.assign(spectral.bake(W, u, v, axis))
+        return {"u": u, "v": v, "u_before": state["u"]}
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
         """Return the weight to compute with, with the gradient that was asked for."""
@@ -73,7 +69,7 @@ class TaughtSpectralNorm(Reparametrization):
         if self.semantics == "overwritten":
             return W
         if self.semantics == "through":
-            return spectral.divide(W, _power_step_sigma(W, u, axis))
+            return spectral.divide(W, _power_step_sigma(W, state["u_before"], axis))
         sigma = spectral.sigma(W, u, v, axis)
         if self.semantics == "detached":
             sigma = sigma.detach()
@@ -83,7 +79,7 @@ class TaughtSpectralNorm(Reparametrization):
 
 
 def _power_step_sigma(W: Tensor, u, axis: int) -> Tensor:
-    """Make a power step as part of the graph, so that the gradient sees how u and v move."""
+    """Make the power step again as part of the graph: the gradient sees how u and v move."""
     matrix = spectral.as_matrix(W, axis)
 
     def unit(x: Tensor) -> Tensor:
