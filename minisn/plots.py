@@ -223,7 +223,7 @@ def figure_with_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes
 
     figure = Figure(figsize=(_WIDTH, 4.0), dpi=_DOTS, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(textwrap.fill(title, 58), fontsize=12)
+    axes.set_title(textwrap.fill(title, 54, break_on_hyphens=False), fontsize=12)
     axes.set_xlabel(xlabel, fontsize=11)
     axes.set_ylabel(ylabel, fontsize=11)
     _dress(axes)

@@ -27,9 +27,10 @@ def draw(study: Study, rows: Sequence[Row]) -> Figure:
     figure, axes = figure_with_axes(study.title, *label)
     form(axes, rows)
     axes.grid(alpha=0.3)
-    handles, _ = axes.get_legend_handles_labels()
-    if len(handles) > 1:
-        axes.legend(fontsize=9)
+    _, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        columns = 4 if max(map(len, labels)) < 14 else 3
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     return figure
 
 
@@ -108,7 +109,7 @@ def _inverse_variance(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _gradient_label(rows: Sequence[Row]) -> list[Row]:
-    return [{**r, "run": f"{r['method']}, {r['init']} weights"} for r in rows]
+    return [{**r, "run": f"{r['method']}, {r['init']}"} for r in rows]
 
 
 def _gradients(column: str) -> Draw:
@@ -142,8 +143,7 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "fig10": (("method", "seconds per 100 updates of G"), _bars),
     "fig11": (("updates of D for one of G", _SCORE), _lines("method", "n_dis", "inception")),
     "fig14": ((r"$\sigma_1$", r"$\sigma_2$"), _admissible),
-    "fig15": (("step (updates of G)", "loss of the critic: thin on training images, "
-               "thick on held-out ones"), _critic_lines),
+    "fig15": (("step (updates of G)", "critic's loss (thick: held-out images)"), _critic_lines),
     "l21-a": (("step (updates of G)", r"$\|\nabla_w D\|_F$"), _gradients("weights")),
     "l21-b": ((r"$1 / \|w_t\|_{sp}$", r"$\|\nabla_{w_t} D\|_F$"),
               _lines("method", "inverse_norm", "gradient", log="xy", style="o")),
