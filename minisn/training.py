@@ -52,14 +52,21 @@ def networks(
     Returns:
         (G, D).
     Raises:
-        ConfigError: a size that the model has no table for, or labels that it lacks.
+        ConfigError: a size that the model has no table for, labels that it lacks, or features
+            for another model than the CNN.
     """
+    if config.features and config.model != "cnn":
+        raise ConfigError(
+            f'features = {config.features}: only model = "cnn" has them to choose, not '
+            f"{config.model!r}; set features = 0"
+        )
     scheme = method(config.regularizer, config.scale, config.gain, config.init)
     classes = 0 if config.conditional == "none" else classes
     generator, discriminator = MODELS[config.model]
     G = generator(config.size, channels, rng, config.width, config.latent, classes)
+    last = {"features": config.features} if config.features else {}
     D = discriminator(config.size, channels, rng, config.width, scheme,
-                      conditional=config.conditional, classes=classes)  # fmt: skip
+                      conditional=config.conditional, classes=classes, **last)  # fmt: skip
     return G, D
 
 

@@ -51,8 +51,8 @@ def list_command(data_dir: Path | None) -> None:
 def fetch(name: str, data_dir: Path | None) -> None:
     """Download a complete data set.
 
-    NAME is mnist, fashion-mnist or cifar10. A transfer that breaks off goes on where it stopped
-    when the command is run again. Only files with the SHA-256 that minisn knows are kept.
+    NAME is mnist, fashion-mnist, cifar10 or stl10. A transfer that breaks off goes on where it
+    stopped when the command is run again. Only files with the SHA-256 that minisn knows are kept.
 
     \b
     Examples:
@@ -71,7 +71,7 @@ def fetch(name: str, data_dir: Path | None) -> None:
 def verify(name: str, data_dir: Path | None) -> None:
     """Check each file of a data set.
 
-    Exit status 1 if one is missing, or its SHA-256 is not that of what its authors published.
+    Exit status 1 if one is missing, or its digest is not that of what its authors published.
 
     \b
     Example:

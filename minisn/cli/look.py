@@ -74,14 +74,16 @@ def spectrum(run: Path) -> None:
     with compile_notice():
         rows = measure(checkpoint)
     click.echo(f"{run}: step {checkpoint.step:,}\n")
-    click.echo(f"{'layer':7}{'kind':9}{'weight':17}{'sigma(W)':>9}{'norm(W_bar)':>13}"
+    click.echo(f"{'layer':7}{'kind':10}{'weight':17}{'sigma(W)':>9}{'norm(W_bar)':>13}"
                f"{'proved':>9}{'stable rank':>13}{'as conv':>9}{'ratio':>7}")  # fmt: skip
     for k, row in enumerate(rows, 1):
         click.echo(f"{k:<7}{row}")
+    chain = (checkpoint.config.model, checkpoint.config.conditional) == ("cnn", "none")
     matrices = lipschitz_bound((f"layer {k}", row.proved, 1.0) for k, row in enumerate(rows, 1))
     operators = lipschitz_bound((f"layer {k}", row.operator, 1.0) for k, row in enumerate(rows, 1))
     click.echo(
         f"\nProduct of the norms, Eq. (7), kernels as matrices:  {matrices.value:.4g}\n"
         f"The same with the convolutions' own norms:          {operators.value:.4g}\n"
-        "Only the second bounds the Lipschitz constant of D."
-    )
+        + ("Only the second bounds the Lipschitz constant of D." if chain else
+           "Neither bounds the Lipschitz constant of D, which is no chain of these layers.")
+    )  # fmt: skip

@@ -88,7 +88,7 @@ class Row:
     def __str__(self) -> str:
         sigma = "-" if self.sigma is None else f"{self.sigma:.4f}"
         text = (
-            f"{self.kind:9}{' x '.join(map(str, self.shape)):17}{sigma:>9}{self.norm:13.5f}"
+            f"{self.kind:10}{' x '.join(map(str, self.shape)):17}{sigma:>9}{self.norm:13.5f}"
             f"{self.proved:9.5f}{self.stable_rank:13.1f}"
         )
         if len(self.shape) < 4 or not self.norm:

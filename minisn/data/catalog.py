@@ -1,8 +1,12 @@
 """Which data sets there are, and what each of their files must be, byte for byte.
 
 A digest is pinned twice for files that travel compressed: `Download.sha256` is that of the
-archive as its authors serve it, `Content.sha256` that of what is inside. Reading checks the
+archive as its authors serve it, `Content.digest` that of what is inside. Reading checks the
 contents, so a plain, a repacked and an official copy are all accepted when they hold the same.
+
+Digests are SHA-256, with one exception: of what is inside STL-10's archive only the MD5 is
+published. It tells damage as surely, but not a forgery; `fetch` compares the whole archive's
+SHA-256 and so tells that too.
 """
 
 import difflib
@@ -18,12 +22,14 @@ class Content:
     Args:
         name: file name, without a folder.
         size: length in bytes.
-        sha256: hexadecimal digest of its bytes.
+        digest: of its bytes, hexadecimal.
+        kind: of the digest, "SHA-256" or "MD5".
     """
 
     name: str
     size: int
-    sha256: str
+    digest: str
+    kind: str = "SHA-256"
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,13 @@ class Entry:
     Args:
         name: what `load` is given.
         title: one line for people.
-        format: "sample" (inside the package), "idx" or "cifar".
+        format: "sample" (inside the package), "idx", "cifar" or "stl".
         classes: name of each label, in order.
-        shape: of one image, (channels, height, width).
+        shape: of one image as it is read, (channels, height, width).
         counts: number of images of each split.
         files: for each split its contents, images first where labels lie apart.
         downloads: the files to fetch; none for a sample.
+        folder: the one inside its archive, where all lies in one.
     """
 
     name: str
@@ -68,6 +75,7 @@ class Entry:
     counts: dict[str, int]
     files: dict[str, tuple[Content, ...]]
     downloads: tuple[Download, ...] = ()
+    folder: str = ""
 
     @property
     def download_bytes(self) -> int:
@@ -83,6 +91,13 @@ _GARMENTS = (
 _THINGS = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+
+_CREATURES_AND_VEHICLES = (
+    "airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck",
+)  # fmt: skip
+
+CIFAR_FOLDER = "cifar-10-batches-bin"
+STL_FOLDER = "stl10_binary"
 
 _IDX_FILES = (
     ("train-images-idx3-ubyte", 47_040_016),
@@ -128,6 +143,19 @@ _CIFAR_TEST = Content(
     "test_batch.bin",
     30_730_000,
     "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+)
+
+_STL_PIXELS = 3 * 96 * 96
+_STL_UNLABELED = Content(
+    "unlabeled_X.bin", 100_000 * _STL_PIXELS, "5242ba1fed5e4be9e1e742405eb56ca4", "MD5"
+)
+_STL_LABELED = (
+    Content("train_X.bin", 5_000 * _STL_PIXELS, "918c2871b30a85fa023e0c44e0bee87f", "MD5"),
+    Content("train_y.bin", 5_000, "5a34089d4802c674881badbb80307741", "MD5"),
+)
+_STL_TEST = (
+    Content("test_X.bin", 8_000 * _STL_PIXELS, "7f263ba9f9e0b06b93213547f721ac82", "MD5"),
+    Content("test_y.bin", 8_000, "36f9794fa4beb8a2c72628de14fa638e", "MD5"),
 )
 
 _ENTRIES = (
@@ -195,6 +223,20 @@ _ENTRIES = (
             ),
             (*_CIFAR_TRAIN, _CIFAR_TEST),
         ),),
+        CIFAR_FOLDER,
+    ),
+    Entry(
+        "stl10", "STL-10: 113,000 photographs, 13,000 of them labelled, at half their size", "stl",
+        _CREATURES_AND_VEHICLES, (3, 48, 48),
+        {"train": 100_000, "labelled": 5_000, "test": 8_000},
+        {"train": (_STL_UNLABELED,), "labelled": _STL_LABELED, "test": _STL_TEST},
+        (Download(
+            "stl10_binary.tar.gz", 2_640_397_119,
+            "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+            ("https://cs.stanford.edu/~acoates/stl10/", "http://ai.stanford.edu/~acoates/stl10/"),
+            (_STL_UNLABELED, *_STL_LABELED, *_STL_TEST),
+        ),),
+        STL_FOLDER,
     ),
 )  # fmt: skip
 

@@ -10,19 +10,20 @@ from minisn.data.cifar import read_cifar10
 from minisn.data.embedded import read_sample
 from minisn.data.idx import read_idx
 from minisn.data.locate import StrPath, locate, names_of, resolve_data_dir
+from minisn.data.stl import read_stl10
 from minisn.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images.
+    """Images and their labels.
 
     Args:
         name: the data set's name.
         images: uint8, [N, C, H, W], read-only.
-        labels: int64, [N], read-only, indices into `classes`.
+        labels: int64, [N], read-only, indices into `classes`; -1 for an image without one.
         classes: name of each label.
-        split: "train" or "test".
+        split: "train" or another.
         source: what was read, for people: a path, or that it ships with minisn.
     """
 
@@ -62,10 +63,12 @@ def load(name: str, data_dir: StrPath | None = None, split: str = "train") -> Da
 
     Args:
         name: "mnist-10k" or "cifar10-2k" (samples inside the package), or "mnist",
-            "fashion-mnist" or "cifar10" (complete; their files must be there already).
+            "fashion-mnist", "cifar10" or "stl10" (complete; their files must be there already).
         data_dir: folder of the complete ones' files, which lie right in it or in a folder of the
             data set's name inside it; None as in `resolve_data_dir`.
-        split: "train" or "test"; samples have "train" only.
+        split: "train" or "test"; samples have "train" only. The "train" of STL-10, on which the
+            paper trains, is its 100,000 images without labels; its 5,000 for training with
+            labels are "labelled".
     Returns:
         the data set.
     Raises:
@@ -133,9 +136,10 @@ def _find_files(entry: Entry, split: str, data_dir: StrPath | None) -> list[Path
 
 def _read_files(entry: Entry, split: str, paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     contents, count = entry.files[split], entry.counts[split]
-    if entry.format == "cifar":
+    if entry.folder:
         is_archive = paths[0].name == entry.downloads[0].name
-        return read_cifar10(paths[0] if is_archive else paths[0].parent, contents)
+        read = {"cifar": read_cifar10, "stl": read_stl10}[entry.format]
+        return read(paths[0] if is_archive else paths[0].parent, contents)
     images = read_idx(paths[0], (count, *entry.shape[1:]), contents[0])
     return images.reshape(count, *entry.shape), read_idx(paths[1], (count,), contents[1])
 

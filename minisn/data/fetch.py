@@ -32,7 +32,7 @@ def fetch(name: str, data_dir: StrPath | None = None, progress: bool = True) -> 
     gets its name; a damaged one that had it is kept as `….bad`.
 
     Args:
-        name: "mnist", "fashion-mnist" or "cifar10".
+        name: "mnist", "fashion-mnist", "cifar10" or "stl10".
         data_dir: as for `load`; the files go to a folder of the data set's name inside it.
         progress: whether to draw a progress bar per file, on standard error.
     Returns:

@@ -8,7 +8,6 @@ from minisn.data.catalog import Content, Entry
 StrPath = str | os.PathLike[str]
 
 PACKAGE_FOLDER = Path(__file__).parent / "files"
-CIFAR_FOLDER = "cifar-10-batches-bin"
 
 
 def resolve_data_dir(data_dir: StrPath | None = None) -> Path:
@@ -36,8 +35,8 @@ def names_of(entry: Entry, content: Content) -> tuple[str, ...]:
     Returns:
         paths relative to a folder, in order; first what `fetch` writes.
     """
-    if entry.format == "cifar":
-        return entry.downloads[0].name, f"{CIFAR_FOLDER}/{content.name}"
+    if entry.folder:
+        return entry.downloads[0].name, f"{entry.folder}/{content.name}"
     return f"{content.name}.gz", content.name
 
 

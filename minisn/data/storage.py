@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from minisn.data.catalog import Content
 from minisn.data.locate import StrPath
@@ -21,9 +24,23 @@ def read_at_most(path: Path, size: int) -> bytes:
     Raises:
         DataError: the file cannot be read, or its compressed stream is damaged.
     """
+    with open_file(path, size) as stream:
+        return stream.read(size + 1)
+
+
+@contextmanager
+def open_file(path: Path, size: int) -> Iterator[Any]:
+    """Open a plain or .gz file; what goes wrong while it is read is told as of the file.
+
+    Args:
+        path: the file; one that ends in .gz is decompressed on the way.
+        size: expected number of (decompressed) bytes, for the error.
+    Raises:
+        DataError: the file cannot be read, or its compressed stream is damaged.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return stream.read(size + 1)
+            yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path}: damaged or cut short; expected gzip of {size:,} bytes, got: {error}"
@@ -56,9 +73,48 @@ def check_content(raw: bytes, content: Content, where: StrPath) -> None:
         content: what it must be.
         where: names the file in the error.
     Raises:
-        DataError: length or SHA-256 differ.
+        DataError: length or digest differ.
     """
     check_size(raw, content.size, where)
-    found = hashlib.sha256(raw).hexdigest()
-    if found != content.sha256:
-        raise DataError(f"{where}: altered, its SHA-256 is {found}; expected {content.sha256}")
+    _check_digest(_hash(content, raw), content, where)
+
+
+def read_pieces(
+    stream: IO[bytes], content: Content, where: StrPath, size: int = 1 << 24
+) -> Iterator[bytes]:
+    """Read a published file piece by piece; what is wrong with it is told at the latest at its end.
+
+    Args:
+        stream: what to read.
+        content: what it must be.
+        where: names the file in the error.
+        size: of a piece, bytes; the last one may be smaller.
+    Yields:
+        the pieces, in order.
+    Raises:
+        DataError: length or digest differ.
+    """
+    digest, read = _hash(content), 0
+    while read < content.size:
+        expected = min(size, content.size - read)
+        raw = stream.read(expected)
+        read += len(raw)
+        if len(raw) < expected:
+            raise DataError(f"{where}: cut short, {read:,} bytes; expected {content.size:,}")
+        digest.update(raw)
+        yield raw
+    if stream.read(1):
+        raise DataError(f"{where}: too long; expected {content.size:,} bytes, and more follow")
+    _check_digest(digest, content, where)
+
+
+def _hash(content: Content, raw: bytes = b"") -> Any:
+    return hashlib.new(content.kind.replace("-", ""), raw, usedforsecurity=False)
+
+
+def _check_digest(digest: Any, content: Content, where: StrPath) -> None:
+    found = digest.hexdigest()
+    if found != content.digest:
+        raise DataError(
+            f"{where}: altered, its {content.kind} is {found}; expected {content.digest}"
+        )

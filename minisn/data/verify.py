@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from minisn.data.archive import read_members
 from minisn.data.catalog import Content, Entry, find_entry
-from minisn.data.cifar import read_cifar10
 from minisn.data.locate import StrPath, locate, names_of, resolve_data_dir
-from minisn.data.storage import check_content, read_at_most
+from minisn.data.storage import open_file, read_pieces
 from minisn.errors import DataError
 
 
@@ -33,7 +34,7 @@ def verify(name: str, data_dir: StrPath | None = None) -> list[FileReport]:
         name: as for `load`.
         data_dir: as for `load`.
     Returns:
-        one report for each file; where CIFAR-10 is an archive, one for the archive.
+        one report for each file; where a data set is one archive, one for the archive.
     Raises:
         ConfigError: an unknown name.
     """
@@ -65,10 +66,16 @@ def check_files(entry: Entry, contents: Iterable[Content], folder: Path) -> list
 
 def _check(entry: Entry, content: Content, path: Path) -> FileReport:
     try:
-        if entry.format == "cifar" and path.name == entry.downloads[0].name:
-            read_cifar10(path, entry.downloads[0].contents)
+        if entry.folder and path.name == entry.downloads[0].name:
+            read_members(path, entry.downloads[0].contents, entry.folder, _read_through)
         else:
-            check_content(read_at_most(path, content.size), content, path)
+            with open_file(path, content.size) as stream:
+                _read_through(content, stream, path)
     except DataError as error:
         return FileReport(path, False, str(error).removeprefix(f"{path}: "))
-    return FileReport(path, True, "contents as published, by SHA-256")
+    return FileReport(path, True, f"contents as published, by {content.kind}")
+
+
+def _read_through(content: Content, stream: IO[bytes], where: StrPath) -> None:
+    for _ in read_pieces(stream, content, where):
+        pass

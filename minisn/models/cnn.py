@@ -83,7 +83,7 @@ def cnn_generator(
 def cnn_discriminator(
     size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
     regularizer: Method = method("sn"), gamma: str | None = None,
-    conditional: str = "none", classes: int = 0,
+    conditional: str = "none", classes: int = 0, features: int = 0,
 ) -> Chain:  # fmt: skip
     r"""The standard CNN discriminator: images to one score each.
 
@@ -106,13 +106,14 @@ def cnn_discriminator(
             learned number, ``"shared"`` by the same for all; L21's variants.
         conditional: one of :data:`minisn.models.CONDITIONAL`.
         classes: how many labels there are.
+        features: channels of the last convolution, which Figure 4 varies; 0 for the table's 8w.
     Returns:
         A module from images [N, channels, size, size], and labels [N] where they are joined or
         projected, to [N, 1]; with an auxiliary classifier also to logits, [N, classes].
     Raises:
         ConfigError: a size below 8, an unknown gamma, or a conditional D without classes.
 
-    Source: [M18 Table 3], [L21 experiments]
+    Source: [M18 Table 3], [M18 Figure 4], [L21 experiments]
     """
     sizes = _halvings(size)
     check_labels(conditional, classes)
@@ -123,26 +124,27 @@ def cnn_discriminator(
         raise ConfigError(f"gamma = {gamma!r}: expected None, 'layer' or 'shared'")
     layers: list[Module] = []
     d_in = channels
-    for step, factor in enumerate((1, 1, 2, 2, 4, 4, 8)):
+    widths = [width * factor for factor in (1, 1, 2, 2, 4, 4)] + [features or 8 * width]
+    for step, d_out in enumerate(widths):
         kernel, stride = (4, 2) if step % 2 else (3, 1)
         if conditional == "concat" and step == 4:
             layers.append(Join(Embedding(classes, 2 * width, rng, scheme, init)))
             d_in += 2 * width
         layers += [
             Conv2d(
-                d_in, factor * width, kernel, rng, stride=stride, padding=1,
+                d_in, d_out, kernel, rng, stride=stride, padding=1,
                 reparametrize=scheme.at(sizes[step // 2], stride, 1), init=init,
             ),
             *scales[gamma](),
-            *normalization(regularizer, factor * width, first=step == 0),
+            *normalization(regularizer, d_out, first=step == 0),
             LeakyReLU(0.1),
         ]  # fmt: skip
-        d_in = factor * width
-    features = d_in * sizes[-1] ** 2
-    psi: Module = Linear(features, 1, rng, reparametrize=scheme, init=init)
+        d_in = d_out
+    d_phi = d_in * sizes[-1] ** 2
+    psi: Module = Linear(d_phi, 1, rng, reparametrize=scheme, init=init)
     if gamma:
         psi = Sequential(psi, *scales[gamma]())
-    end = head(psi, features, regularizer, rng, conditional, classes)
+    end = head(psi, d_phi, regularizer, rng, conditional, classes)
     return Chain(*layers, Reshape(-1), end)
 
 
