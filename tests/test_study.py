@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 
 from minisn import runs
@@ -16,7 +17,9 @@ from minisn.errors import ConfigError, DataError
 from minisn.optim import TABLE_1
 from minisn.study import STUDIES, Cell, run_cell, run_cells
 from minisn.study.cells import MEASURES, RESULT, read_result
+from minisn.study.design import paragraph
 from minisn.study.methods import base
+from minisn.study.scores import SAMPLES_FILE
 
 TINY = load_preset("mnist-tiny").replace(
     width=2, latent=6, batch_size=8, steps=6, sample_every=3, checkpoint_every=2, log_every=1
@@ -46,6 +49,23 @@ def test_a_cell_is_measured_at_the_steps_that_its_settings_name(tmp_path):
     low, mean, high = last["input_gradients"]
     assert 0 < low <= mean <= high
     assert json.loads((tmp_path / cell().name / RESULT).read_text()) == result
+
+
+def test_samples_are_scored_by_the_features_that_ship(tmp_path):
+    scored = Cell({"method": "SN"}, TINY.replace(sample_every=6))
+    start, end = run_cell(tmp_path, scored)["measures"]
+    assert 1 <= start["inception"] < 3 < 8 < start["inception_real"] < 10
+    assert start["frechet"] > 30 and end["frechet"] > 30
+
+
+def test_images_without_features_leave_samples_to_score_elsewhere(tmp_path):
+    color = TINY.replace(data="cifar10-2k", size=32, steps=1, sample_every=1)
+    scored = Cell({"method": "SN", "setting": "A"}, color)
+    result = run_cell(tmp_path, scored)
+    samples = np.load(tmp_path / scored.name / SAMPLES_FILE)
+    assert samples.shape == (2000, 3, 32, 32) and samples.dtype == np.uint8
+    rows = STUDIES["fig1"].table([result])
+    assert "official tools" in paragraph(STUDIES["fig1"], rows)
 
 
 def test_a_finished_cell_is_not_run_again(tmp_path, monkeypatch):

@@ -95,6 +95,7 @@ def _find(name: str) -> Study:
 def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
     """Write table, plot and paragraph, and say where they are."""
     from ..plots import png, write_file
+    from ..study.design import paragraph
     from ..study_plots import draw
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,11 +103,11 @@ def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
     table = csv.DictWriter(text, list(rows[0]) if rows else [])
     table.writeheader()
     table.writerows(rows)
-    paragraph = f"{study.title} {study.source}. The paper: {study.claim}. {study.verdict(rows)}\n"
+    text_of_it = paragraph(study, rows)
     write_file(folder / "table.csv", text.getvalue().encode())
-    write_file(folder / "verdict.txt", paragraph.encode())
+    write_file(folder / "verdict.txt", f"{text_of_it}\n".encode())
     write_file(folder / "plot.png", png(draw(study, rows)))
-    click.echo(click.wrap_text(paragraph.strip(), 96))
+    click.echo(click.wrap_text(text_of_it, 96))
     for file in ("table.csv", "verdict.txt", "plot.png"):
         click.echo(folder / file)
 

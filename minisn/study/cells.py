@@ -83,7 +83,7 @@ def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
     folder = root / cell.name
     if (done := read_result(folder)) is not None:
         return done
-    split = _split(cell.config, data_dir)
+    split = _split(folder, cell.config, data_dir)
     if (folder / runs.CONFIG).exists():
         trainer, seconds = runs.resume(folder, split.images, labels=split.labels)
     else:
@@ -112,13 +112,14 @@ def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
     return result
 
 
-def _split(config: Config, data_dir: Path | None) -> Split:
+def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:
     """Load a cell's data, and keep every tenth image from training."""
     dataset = load(config.data, data_dir)
     if dataset.images.shape[2:] != (config.size, config.size):
         raise ConfigError(f"a cell's size = {config.size} is not that of {config.data}")
     kept = np.arange(len(dataset.images)) % HELD_OUT == 0
-    return Split(dataset.name, dataset.images[~kept], dataset.labels[~kept], dataset.images[kept])
+    images, labels = dataset.images, dataset.labels
+    return Split(dataset.name, images[~kept], labels[~kept], images[kept], folder)
 
 
 def _read_measures(folder: Path) -> list[dict[str, Any]]:

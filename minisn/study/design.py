@@ -35,6 +35,23 @@ class Study:
     verdict: Callable[[Sequence[Row]], str]
 
 
+def paragraph(study: Study, rows: Sequence[Row]) -> str:
+    """Say what a study shows in the paper, and whether it does here.
+
+    Args:
+        study: what was run.
+        rows: its table.
+    """
+    if rows and all(row.get("inception") == "" for row in rows):
+        said = (
+            "These images have no feature network in minisn, so there are no scores: each run's "
+            "folder has samples.npy, to be scored by the official tools."
+        )
+    else:
+        said = study.verdict(rows)
+    return f"{study.title} {study.source}. The paper: {study.claim}. {said}"
+
+
 def last(result: Result) -> Row:
     """Return what was measured last in a cell; empty if nothing was."""
     return result["measures"][-1] if result["measures"] else {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,20 +29,22 @@ class Split:
         source: name of the data set.
         images, labels: trained on, uint8 [N, C, H, W] and integers [N].
         held_out: not trained on, likewise.
+        folder: of the cell.
     """
 
     source: str
     images: np.ndarray
     labels: np.ndarray
     held_out: np.ndarray
+    folder: Path
 
 
 Probe = Callable[[Trainer, Split], dict[str, Any]]
 
 
 def _scores(trainer: Trainer, split: Split) -> dict[str, Any]:
-    """Score samples by the shipped features."""
-    return scores(trainer, split.images)
+    """Score samples by the shipped features; see :func:`minisn.study.scores.scores`."""
+    return scores(trainer, split.images, split.folder)
 
 
 def _norms(trainer: Trainer, split: Split) -> dict[str, Any]:
