@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from matplotlib.image import imread
 
-from minisn import __version__, bench, checkpoint, data, plots, runs
+from minisn import __version__, bench, checkpoint, data, plots, runs, spectral
 from minisn.bench import Timing
 from minisn.cli import main, networks, progress
 from minisn.cli.train import _fresh_folder
@@ -486,7 +486,7 @@ def test_spectrum_tells_the_norms_of_every_layer(trained):
 def test_spectrum_follows_the_size_through_the_network(trained, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        networks, "conv_operator_norm",
+        spectral, "conv_operator_norm",
         lambda w, size, stride, padding: asked.append((size[0], stride, padding)) or 1.0,
     )  # fmt: skip
     networks.measure(checkpoint.load(trained[0] / runs.CHECKPOINT))

@@ -8,8 +8,9 @@ import numpy as np
 from .. import runs
 from ..checkpoint import Checkpoint, load
 from ..data.catalog import find_entry
+from ..instruments import LayerNorms, layer_norms
 from ..nn import Conv2d, Module, Weighted, weighted_layers
-from ..spectral import conv_operator_norm, norm_bound, singular_values
+from ..spectral import norm_bound, singular_values
 from ..tensor import Tensor, no_grad
 from ..training import networks
 
@@ -98,44 +99,19 @@ class Row:
 
 def measure(checkpoint: Checkpoint) -> list[Row]:
     """Measure every layer of D; a run over one image tells the size that each convolution sees."""
-    D = discriminator(checkpoint)
-    sizes = _input_sizes(D, checkpoint)
-    with no_grad():
-        return [_row(layer, sizes.get(name)) for name, layer in weighted_layers(D).items()]
-
-
-def _input_sizes(D: Module, checkpoint: Checkpoint) -> dict[str, tuple[int, int]]:
-    """Return the size of the images that come to each convolution, by name."""
-    sizes: dict[str, tuple[int, int]] = {}
-
-    def watch(name: str, layer: Conv2d) -> None:
-        forward = layer.forward
-
-        def forward_and_note(x: Tensor) -> Tensor:
-            sizes[name] = (x.shape[2], x.shape[3])
-            return forward(x)
-
-        layer.forward = forward_and_note  # type: ignore[method-assign]
-
-    for name, layer in weighted_layers(D).items():
-        if isinstance(layer, Conv2d):
-            watch(name, layer)
-    config = checkpoint.config
+    D, config = discriminator(checkpoint).eval(), checkpoint.config
     image = np.zeros((1, find_entry(config.data).shape[0], config.size, config.size), np.float32)
     labels = [Tensor.wrap(np.zeros(1, int))] * (config.conditional in ("concat", "projection"))
+    norms = layer_norms(D, Tensor.wrap(image), *labels)
     with no_grad():
-        D.eval()(Tensor.wrap(image), *labels)
-    return sizes
+        return [_row(layer, norms.get(name)) for name, layer in weighted_layers(D).items()]
 
 
-def _row(layer: Weighted, size: tuple[int, int] | None) -> Row:
+def _row(layer: Weighted, norms: LayerNorms | None) -> Row:
     used = layer.effective_weight().array.astype(np.float64)
     values = singular_values(used, layer.axis)
     largest, proved = float(values[0]), norm_bound(used, layer.axis)
     estimate = layer.reparametrize.estimate(layer.learned, layer.axis, layer.state)
-    operator = proved
-    if isinstance(layer, Conv2d) and size is not None:
-        operator = conv_operator_norm(used, size, layer.stride, layer.padding)
     return Row(
         kind=type(layer).__name__,
         shape=layer.shape,
@@ -143,5 +119,5 @@ def _row(layer: Weighted, size: tuple[int, int] | None) -> Row:
         norm=largest,
         proved=proved,
         stable_rank=float((values**2).sum()) / largest**2 if largest else 0.0,
-        operator=operator,
+        operator=norms.operator if norms and isinstance(layer, Conv2d) else proved,
     )
