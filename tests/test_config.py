@@ -58,10 +58,27 @@ def test_what_is_no_number_is_refused(name, value):
 
 
 @pytest.mark.parametrize("name", ["rate_d", "rate_g", "scale"])
-@pytest.mark.parametrize("value", [0, 0.0, -1e-4, float("nan")])
+@pytest.mark.parametrize("value", [0, 0.0, -1e-4, float("nan"), float("inf")])
 def test_a_rate_that_is_not_above_zero_is_refused(name, value):
     with pytest.raises(ConfigError, match=f"{name} = .*expected more than 0"):
         GOOD.replace(**{name: value})
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_penalty_that_cannot_be_paid_is_refused(value):
+    with pytest.raises(ConfigError, match="gradient_penalty = .*expected at least 0, and finite"):
+        GOOD.replace(gradient_penalty=value)
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    (-1, "decay_after = -1: expected at least 0"),
+    (100, "decay_after = 100: expected less than steps = 100"),
+    (101, "decay_after = 101: expected less than steps = 100"),
+])  # fmt: skip
+def test_a_decay_that_never_begins_is_refused(value, message):
+    with pytest.raises(ConfigError, match=message):
+        GOOD.replace(decay_after=value)
+    assert GOOD.replace(decay_after=99).decay_after == 99
 
 
 @pytest.mark.parametrize("name", ["beta1", "beta2", "average"])
@@ -83,6 +100,10 @@ def test_texts_are_checked():
         GOOD.replace(objective="hing")
     with pytest.raises(ConfigError, match="'xyz': expected one of standard, hinge, wasserstein"):
         GOOD.replace(objective="xyz")
+    with pytest.raises(ConfigError, match=r"regularizer = 'sn-con': .*did you mean 'sn-conv'\?"):
+        GOOD.replace(regularizer="sn-con")
+    with pytest.raises(ConfigError, match="gain = 1: expected true or false, got int"):
+        GOOD.replace(gain=1)
 
 
 def test_a_whole_number_may_stand_for_a_number():
@@ -197,6 +218,13 @@ def test_pairs_become_values():
 def test_what_is_no_pair_is_refused(pair):
     with pytest.raises(ConfigError, match="expected name=value, for example width=16"):
         parse_settings([pair])
+
+
+@pytest.mark.parametrize("pair", ["width=16\nheight=3", 'data="a"\ndata="b"'])
+def test_a_pair_of_several_lines_is_refused(pair):
+    with pytest.raises(ConfigError, match="expected one setting; give --set once for each"):
+        parse_settings([pair])
+    assert parse_settings(["width=16\n"]) == {"width": 16}
 
 
 @pytest.mark.parametrize(
