@@ -146,7 +146,7 @@ def test_settings_survive_a_file_to_the_last_bit(tmp_path):
         ("width = ", "not valid TOML"),
         ("width 3", "not valid TOML"),
         (text(widht=3), r"unknown setting 'widht'; did you mean 'width'\?"),
-        ("width = 3\nsize = 8", "missing: data, model, latent"),
+        ("width = 3\nsize = 8", "missing: data, model, features, latent"),
         ("", "missing: data, size"),
         (text(width=0), "width = 0: expected at least 1"),
         (text(width="3"), "width = '3': expected a whole number, got str"),

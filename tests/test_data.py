@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import minisn.data as data
-from minisn.data import catalog, cifar, embedded
+from minisn.data import archive, catalog, embedded
 from minisn.data.catalog import CATALOG, Content, Download, Entry
 from minisn.data.cifar import read_cifar10
 from minisn.data.idx import read_idx
@@ -149,13 +149,16 @@ def test_catalog_is_consistent():
         inside = [c for download in entry.downloads for c in download.contents]
         if entry.downloads:
             assert inside == [c for split in entry.files.values() for c in split]
-        for item in (*entry.downloads, *inside):
-            assert re.fullmatch("[0-9a-f]{64}", item.sha256)
+        for digest in [d.sha256 for d in entry.downloads]:
+            assert re.fullmatch("[0-9a-f]{64}", digest)
+        for item in inside:
+            assert item.kind == ("MD5" if name == "stl10" else "SHA-256")
+            assert re.fullmatch("[0-9a-f]{32}" + "([0-9a-f]{32})?" * (name != "stl10"), item.digest)
         for split, count in entry.counts.items():
             expected = count * (int(np.prod(entry.shape)) + 1)
             if entry.format == "idx":
                 expected += 16 + 8
-            if entry.format != "sample":
+            if entry.format not in ("sample", "stl"):
                 assert sum(c.size for c in entry.files[split]) == expected
         for download in entry.downloads:
             assert len(download.mirrors) >= 2
@@ -262,18 +265,18 @@ def write_folder(parent: Path, batches: dict[str, bytes]) -> Path:
 def write_archive(path: Path, members: dict[str, bytes], **special: str) -> Path:
     """A gzipped tar of some members; `special` adds one of another type, with its link target."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, "w:gz") as packed:
         folder = tarfile.TarInfo("cifar-10-batches-bin")
         folder.type = tarfile.DIRTYPE
-        archive.addfile(folder)
+        packed.addfile(folder)
         for name, raw in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(raw)
-            archive.addfile(member, io.BytesIO(raw))
+            packed.addfile(member, io.BytesIO(raw))
         for name, target in special.items():
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.type, member.linkname = tarfile.SYMTYPE, target
-            archive.addfile(member)
+            packed.addfile(member)
     return path
 
 
@@ -366,7 +369,7 @@ def test_gzip_that_is_no_archive_is_named(tmp_path):
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_archive_bomb_is_refused_without_unpacking_it(tmp_path, monkeypatch, kind):
     """A member that declares 8 GB of zeros, as data to skip or as a name to hold in memory."""
-    monkeypatch.setattr(cifar, "_LARGEST_ARCHIVE", 1 << 20)
+    monkeypatch.setitem(archive.LARGEST, "cifar-10-batches-bin", 1 << 20)
     path = tmp_path / "c.tar.gz"
     header = tarfile.TarInfo("cifar-10-batches-bin/a.txt")
     header.type, header.size = kind, 8 << 30
@@ -401,7 +404,7 @@ def tiny_idx(name: str, mirrors: tuple[str, ...] = ()) -> tuple[Entry, dict[str,
             packed = gzip.compress(raw, mtime=0)
             outer = content_of(f"{inner.name}.gz", packed)
             served[outer.name] = packed
-            downloads.append(Download(outer.name, outer.size, outer.sha256, mirrors, (inner,)))
+            downloads.append(Download(outer.name, outer.size, outer.digest, mirrors, (inner,)))
     entry = dataclasses.replace(
         CATALOG[name],
         shape=(1, 5, 4),
@@ -485,14 +488,14 @@ def test_cifar_loads_and_verifies_as_folder_and_as_archive(tmp_path, tiny_cifar)
     from_folder = data.load("cifar10", tmp_path, "test")
     assert from_folder.labels.tolist() == [0, 7]
     assert len(data.verify("cifar10", tmp_path)) == 2
-    archive = write_archive(tmp_path / "cifar10/cifar-10-binary.tar.gz", inside(BATCHES))
+    path = write_archive(tmp_path / "cifar10/cifar-10-binary.tar.gz", inside(BATCHES))
     from_archive = data.load("cifar10", tmp_path, "test")
-    assert from_archive.source == str(archive)
+    assert from_archive.source == str(path)
     assert np.array_equal(from_archive.images, from_folder.images)
     assert [(report.path, report.ok) for report in data.verify("cifar10", tmp_path)] == [
-        (archive, True)
+        (path, True)
     ]
-    write_archive(archive, inside(BATCHES | {"b.bin": b""}))
+    write_archive(path, inside(BATCHES | {"b.bin": b""}))
     (report,) = data.verify("cifar10", tmp_path)
     assert not report.ok
     assert report.detail == "b.bin: cut short, 0 bytes; expected 6,146"
@@ -501,7 +504,14 @@ def test_cifar_loads_and_verifies_as_folder_and_as_archive(tmp_path, tiny_cifar)
 def test_list_tells_what_is_here(tmp_path, tiny_mnist):
     put(tmp_path, tiny_mnist)
     listing = {item.name: item for item in data.list_datasets(tmp_path)}
-    assert list(listing) == ["mnist-10k", "cifar10-2k", "mnist", "fashion-mnist", "cifar10"]
+    assert list(listing) == [
+        "mnist-10k",
+        "cifar10-2k",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "stl10",
+    ]
     assert {name for name, item in listing.items() if item.shipped} == {"mnist-10k", "cifar10-2k"}
     assert listing["mnist"].present
     assert not listing["cifar10"].present
@@ -601,7 +611,7 @@ def offer(server, monkeypatch):
         for name, packed in server.files.items():
             outer = content_of(name, packed)
             inner = content_of(name.removesuffix(".gz"), gzip.decompress(packed))
-            downloads.append(Download(name, outer.size, outer.sha256, mirrors, (inner,)))
+            downloads.append(Download(name, outer.size, outer.digest, mirrors, (inner,)))
         files = {"train": tuple(download.contents[0] for download in downloads)}
         entry = dataclasses.replace(CATALOG["mnist"], files=files, downloads=tuple(downloads))
         monkeypatch.setitem(catalog.CATALOG, "mnist", entry)

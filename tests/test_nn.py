@@ -121,6 +121,48 @@ def test_evaluation_moves_nothing():
         np.testing.assert_array_equal(value, before[name])
 
 
+def per_class(seed=0):
+    """Conditional batch normalization of 2 channels and 3 classes, no two rows alike."""
+    norm = nn.ConditionalBatchNorm(2, 3)
+    for p in (norm.gamma, norm.beta):
+        p.assign(np.random.default_rng(seed).normal(size=(3, 2)).astype(np.float32))
+    return norm
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (5, 2, 3, 4)])
+def test_each_class_has_its_own_gain_and_shift_and_all_have_common_moments(shape):
+    norm, plain = per_class(), nn.BatchNorm(2)
+    x, labels = Tensor(rng().normal(2, 3, size=shape).astype(np.float32)), np.array([2, 0, 2, 1, 0])
+    for mode in (norm.train, norm.eval):
+        mode()
+        plain.train(norm.training)
+        y, bare = norm(x, Tensor(labels)).numpy(), plain(x).numpy()
+        for n, c in enumerate(labels):
+            for channel in range(2):
+                expected = bare[n, channel] * norm.gamma.numpy()[c, channel]
+                expected += norm.beta.numpy()[c, channel]
+                np.testing.assert_allclose(y[n, channel], expected, rtol=1e-5, atol=1e-6)
+        for name, value in plain.state.items():
+            np.testing.assert_array_equal(norm.state[name], value)
+
+
+def test_a_class_that_is_absent_gets_no_gradient_and_a_frequent_one_the_sum():
+    norm, labels = per_class(), Tensor(np.array([2, 0, 2]))
+    x = Tensor(rng().normal(size=(3, 2)).astype(np.float32))
+    gamma, beta = grad(sum(norm(x, labels)), [norm.gamma, norm.beta])
+    np.testing.assert_array_equal(beta.numpy(), [[1, 1], [0, 0], [2, 2]])
+    bare = nn.BatchNorm(2)(x).numpy()
+    np.testing.assert_allclose(gamma.numpy(), [bare[1], [0, 0], bare[0] + bare[2]], atol=1e-6)
+
+
+def test_conditional_batch_norm_starts_as_batch_norm():
+    x = Tensor(rng().normal(size=(4, 2, 3, 3)).astype(np.float32))
+    labels = Tensor(np.array([0, 1, 2, 0]))
+    np.testing.assert_array_equal(
+        nn.ConditionalBatchNorm(2, 3)(x, labels).numpy(), nn.BatchNorm(2)(x).numpy()
+    )
+
+
 def test_embedding_looks_up_and_refuses_what_is_no_label():
     layer = nn.Embedding(5, 3, rng())
     labels = Tensor(np.array([4, 0, 4]))
