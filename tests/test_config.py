@@ -66,7 +66,7 @@ def test_a_rate_that_is_not_above_zero_is_refused(name, value):
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_a_penalty_that_cannot_be_paid_is_refused(value):
-    with pytest.raises(ConfigError, match="gradient_penalty = .*expected at least 0, and finite"):
+    with pytest.raises(ConfigError, match=r"gradient_penalty = .*expected at least 0, and finite"):
         GOOD.replace(gradient_penalty=value)
 
 
