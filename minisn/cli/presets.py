@@ -26,7 +26,7 @@ def presets(preset: str | None) -> None:
         return
     for name in names():
         about = _text(name).partition("\n")[0].removeprefix("# ")
-        click.echo(f"{name:21}{about}")
+        click.echo(f"{name:20}{about}")
 
 
 def _text(name: str) -> str:
