@@ -1,7 +1,7 @@
 """Layers, and modules made of them.
 
 ``module`` names, saving, moving · ``reparametrization`` what a scheme is · ``layers`` those with a
-weight · ``normalization`` and ``activations`` those without.
+weight · ``recurrent`` for sequences · ``normalization`` and ``activations`` those without.
 """
 
 from .activations import LeakyReLU, ReLU, Reshape, Scale, Tanh
@@ -16,9 +16,12 @@ from .layers import (
 )
 from .module import Module, Sequential
 from .normalization import BatchNorm, ConditionalBatchNorm, LayerNorm
+from .recurrent import GRU, RNN, Recurrent
 from .reparametrization import Learned, Reparametrization, State
 
 __all__ = [
+    "GRU",
+    "RNN",
     "BatchNorm",
     "ConditionalBatchNorm",
     "Conv2d",
@@ -30,6 +33,7 @@ __all__ = [
     "Linear",
     "Module",
     "ReLU",
+    "Recurrent",
     "Reparametrization",
     "Reshape",
     "Scale",

@@ -13,11 +13,10 @@ class LeakyReLU(Module):
     Source: [M18 Table 3]
     """
 
-    lipschitz = 1.0
-
     def __init__(self, slope: float = 0.1):
         super().__init__()
         self.slope = slope
+        self.lipschitz = max(1.0, abs(slope))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply entry by entry."""

@@ -1,0 +1,197 @@
+"""Recurrent layers: one step of a sequence computed from the last, with the same weights."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import ops, spectral
+from ..backend import namespace
+from ..errors import ShapeError
+from ..init import Initializer, lecun, orthogonal
+from ..tensor import Tensor, no_grad
+from .activations import LeakyReLU, ReLU, Tanh
+from .layers import Linear
+from .module import Module
+from .reparametrization import Reparametrization
+
+
+class Recurrent(Module):
+    r"""What recurrent layers share: weights for each gate, and the walk along a sequence.
+
+    .. math:: h_t = \mathrm{cell}\big(A x_t + a,\; U h_{t-1} + b,\; h_{t-1}\big), \qquad
+              \frac{\partial h_T}{\partial h_t} = J_T J_{T-1} \dots J_{t+1}
+
+    A gradient that goes back k steps is multiplied by k Jacobians, and their norms with it:
+    by no more than :math:`c^k`, if no :math:`\|J_t\|_2` exceeds :math:`c`.
+
+    Args:
+        d_in, d_hidden: sizes of an input and of a state.
+        rng: draws the weights.
+        reparametrize: a scheme for the weights U that act on states, each gate's apart.
+        reparametrize_input: one for the weights A that act on inputs.
+        init: draws the weights U; those of inputs are drawn by :func:`minisn.init.lecun`.
+
+    Source: Pascanu et al. (2013)
+    """
+
+    gates = 1
+
+    def __init__(
+        self, d_in: int, d_hidden: int, rng: np.random.Generator,
+        reparametrize: Reparametrization | None = None,
+        reparametrize_input: Reparametrization | None = None, init: Initializer = orthogonal,
+    ):  # fmt: skip
+        super().__init__()
+        self.d_in, self.d_hidden = d_in, d_hidden
+        # The two biases of a gate would only be added up, but for the last gate of a GRU.
+        self.input = [
+            Linear(d_in, d_hidden, rng, reparametrize=reparametrize_input, init=lecun)
+            for _ in range(self.gates)
+        ]
+        self.recurrent = [
+            Linear(d_hidden, d_hidden, rng, gate == 2, reparametrize, init)
+            for gate in range(self.gates)
+        ]
+
+    def cell(self, from_x: list[Tensor], from_h: list[Tensor], h: Tensor) -> Tensor:
+        """Return the next state, from what each gate has of the input and of the last state."""
+        raise NotImplementedError
+
+    def step_bound(self) -> float:
+        r"""Return a number that :math:`\|\partial h_t / \partial h_{t-1}\|_2` never exceeds."""
+        raise NotImplementedError
+
+    def states(self, x: Tensor, h: Tensor | None = None) -> list[Tensor]:
+        """Return the state after each step.
+
+        The weights are normalized once, not at every step.
+
+        Args:
+            x: a sequence of batches, [T, N, d_in].
+            h: the state before the first, [N, d_hidden]; zeros if None.
+        Returns:
+            T tensors [N, d_hidden].
+        Raises:
+            ShapeError: x or h does not fit.
+        """
+        if x.ndim != 3 or x.shape[2] != self.d_in:
+            raise ShapeError(
+                f"{type(self).__name__}: expected sequences [T, N, {self.d_in}], time first, got "
+                f"shape {list(x.shape)}"
+            )
+        expected = (x.shape[1], self.d_hidden)
+        if h is None:
+            h = Tensor.wrap(namespace(x.array).zeros(expected, dtype=x.dtype))
+        if h.shape != expected:
+            raise ShapeError(
+                f"{type(self).__name__}: for this batch the first state must be "
+                f"{list(expected)}, got shape {list(h.shape)}"
+            )
+        on_input, on_state = ([_affine(part) for part in parts]
+                              for parts in (self.input, self.recurrent))  # fmt: skip
+        found = []
+        for t in range(len(x)):
+            x_t = x[t]
+            h = self.cell([f(x_t) for f in on_input], [f(h) for f in on_state], h)
+            found.append(h)
+        return found
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """Apply to [T, N, d_in], giving the states [T, N, d_hidden]."""
+        return ops.stack(self.states(x, h))
+
+
+class RNN(Recurrent):
+    r"""The plain recurrent layer.
+
+    .. math:: h_t = \phi(A x_t + a + U h_{t-1}), \qquad
+              J_t = \mathrm{diag}(\phi')\,U, \qquad \|J_t\|_2 \le \|\phi\|_{Lip}\,\sigma(U)
+
+    With a 1-Lipschitz :math:`\phi` and :math:`\sigma(U) \le c`, a gradient grows at most
+    by :math:`c^k` over k steps: with spectral normalization and :math:`c = 1` it cannot
+    explode. Nothing keeps it from vanishing.
+
+    Args:
+        d_in, d_hidden, rng, reparametrize, reparametrize_input, init: as in
+            :class:`Recurrent`.
+        activation: :math:`\phi`, tanh if None.
+
+    Source: Elman (1990), Pascanu et al. (2013); the bound is [M18 Eq. (7)]
+    """
+
+    def __init__(
+        self, d_in: int, d_hidden: int, rng: np.random.Generator,
+        reparametrize: Reparametrization | None = None,
+        reparametrize_input: Reparametrization | None = None, init: Initializer = orthogonal,
+        activation: Tanh | ReLU | LeakyReLU | None = None,
+    ):  # fmt: skip
+        super().__init__(d_in, d_hidden, rng, reparametrize, reparametrize_input, init)
+        self.activation = activation or Tanh()
+
+    def cell(self, from_x: list[Tensor], from_h: list[Tensor], h: Tensor) -> Tensor:
+        """Add both and apply the activation."""
+        return self.activation(from_x[0] + from_h[0])
+
+    def step_bound(self) -> float:
+        r"""Return :math:`\|\phi\|_{Lip}\,\sigma(U)`, the norm rounded up as it is proved."""
+        return self.activation.lipschitz * _norm(self.recurrent[0])
+
+
+class GRU(Recurrent):
+    r"""The gated recurrent unit.
+
+    .. math:: r_t &= \mathrm{sigmoid}(A_r x_t + a_r + U_r h_{t-1}) \\
+              z_t &= \mathrm{sigmoid}(A_z x_t + a_z + U_z h_{t-1}) \\
+              n_t &= \tanh\big(A_n x_t + a_n + r_t \odot (U_n h_{t-1} + b)\big) \\
+              h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
+
+    **What spectral normalization bounds here.** With r, z and n as they are at a step,
+
+    .. math:: J_t = \mathrm{diag}(z) + \mathrm{diag}\big((1-z)n'r\big)U_n
+              + \mathrm{diag}\big((1-z)n'r'(U_nh+b)\big)U_r + \mathrm{diag}\big((h-n)z'\big)U_z
+
+    The first two terms mix, entry by entry, :math:`h_i` and a part of :math:`(U_nh)_i` in shares
+    that sum to 1, so by convexity their norm is at most :math:`\sqrt{1 + \sigma(U_n)^2}`.
+    States that start within [-1, 1] stay there, so :math:`|h - n| \le 2` and
+    :math:`\|U_nh\|_2 \le \sigma(U_n)\sqrt{d}` for d entries; :math:`r'` and :math:`z'` are at
+    most 1/4. So
+
+    .. math:: \|J_t\|_2 \le \sqrt{1 + \sigma(U_n)^2} + \tfrac14\big(\sqrt d\,\sigma(U_n)
+              + \|b\|_\infty\big)\,\sigma(U_r) + \tfrac12\,\sigma(U_z)
+
+    **What it does not.** This exceeds 1 for every weight, so it grows with the number of steps
+    even at :math:`\sigma = 1`: normalized weights keep one step's Jacobian finite, whatever
+    training does, but do not forbid an explosion, as they do in :class:`RNN`.
+
+    Args:
+        d_in, d_hidden, rng, reparametrize, reparametrize_input, init: as in
+            :class:`Recurrent`; the gates are in the order r, z, n.
+
+    Source: Cho et al. (2014); r after the product, as in cuDNN and PyTorch
+    """
+
+    gates = 3
+
+    def cell(self, from_x: list[Tensor], from_h: list[Tensor], h: Tensor) -> Tensor:
+        """Keep a share z of the state, and take the rest from the candidate n."""
+        r, z = (ops.sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2], strict=True))
+        n = ops.tanh(from_x[2] + r * from_h[2])
+        return n + z * (h - n)
+
+    def step_bound(self) -> float:
+        """Return the bound above; it holds for states within [-1, 1]."""
+        reset, update, candidate = (_norm(part) for part in self.recurrent)
+        b = self.recurrent[2].bias
+        assert b is not None
+        inner = self.d_hidden**0.5 * candidate + ops.max(ops.abs(b)).item()
+        return (1 + candidate**2) ** 0.5 + inner * reset / 4 + update / 2
+
+
+def _affine(part: Linear) -> Callable[[Tensor], Tensor]:
+    W_T = part.effective_weight().T
+    return lambda x: x @ W_T if part.bias is None else x @ W_T + part.bias
+
+
+def _norm(part: Linear) -> float:
+    with no_grad():
+        return spectral.norm_bound(part.effective_weight())

@@ -1,0 +1,137 @@
+"""Gradients through a long sequence: how they grow, and what that does to learning."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import ops
+from ..init import lecun
+from ..nn import Linear, Recurrent, power_step
+from ..optim import Adam
+from ..regularizers import project
+from ..tensor import Tensor, grad
+
+
+def adding_problem(
+    length: int, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Draw sequences of numbers of which two are marked, and the sums of the two.
+
+    .. math:: x_t = (v_t, m_t), \quad v_t \sim U[0, 1], \qquad
+              y = \sum_t m_t v_t, \quad m_t \in \{0, 1\},\ \textstyle\sum_t m_t = 2
+
+    One mark lies in each half. Who always answers 1 has a mean squared error of 1/6; to
+    do better needs a memory as long as the sequence.
+
+    Args:
+        length: T, at least 2.
+        count: N.
+        rng: draws everything.
+    Returns:
+        (x, y), float32, [T, N, 2] and [N].
+
+    Source: Hochreiter and Schmidhuber (1997)
+    """
+    values, marks = rng.random((length, count)), np.zeros((length, count))
+    for first, end in ((0, length // 2), (length // 2, length)):
+        marks[rng.integers(first, end, count), np.arange(count)] = 1
+    y = (values * marks).sum(axis=0)
+    return np.stack([values, marks], axis=2).astype(np.float32), y.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class RecurrentGradients:
+    r"""How much a gradient can grow on its way back, against how far it goes.
+
+    Attributes:
+        distance: k, steps.
+        norm: for each, :math:`\|\partial h_T / \partial h_{T-k}\|_2`.
+        bound: for each, :math:`c^k`, with the layer's ``step_bound`` c.
+    """
+
+    distance: tuple[int, ...]
+    norm: tuple[float, ...]
+    bound: tuple[float, ...]
+
+
+def recurrent_gradients(layer: Recurrent, x: np.ndarray) -> RecurrentGradients:
+    r"""Measure the Jacobian of the last state in every state before, along one sequence.
+
+    .. math:: \Big\|\frac{\partial h_T}{\partial h_{T-k}}\Big\|_2 \le c^k, \qquad
+              \Big\|\frac{\partial\ell}{\partial h_{T-k}}\Big\|_2 \le
+              c^k\,\Big\|\frac{\partial\ell}{\partial h_T}\Big\|_2
+
+    The sequence is run as a batch of as many copies as a state has entries, and copy i asks for
+    the gradient of entry i: one walk back gives all Jacobians whole.
+
+    Args:
+        layer: the state starts at 0.
+        x: one sequence, [T, d_in], of the layer's dtype.
+    Returns:
+        The norms for k = 0 to T - 1.
+
+    Source: Pascanu et al. (2013)
+    """
+    d = layer.d_hidden
+    copies = np.broadcast_to(x[:, None], (len(x), d, x.shape[1]))
+    states = layer.states(Tensor(copies))
+    rows = grad(states[-1], states, np.eye(d, dtype=x.dtype))
+    jacobians = np.stack([g.array for g in reversed(rows)]).astype(np.float64)
+    norms = np.linalg.svdvals(jacobians)[:, 0]
+    c = layer.step_bound()
+    distance = tuple(range(len(x)))
+    return RecurrentGradients(distance, tuple(map(float, norms)), tuple(c**k for k in distance))
+
+
+@dataclass(frozen=True)
+class RecurrentTraining:
+    r"""A run of :func:`learn_adding`.
+
+    Attributes:
+        loss: mean squared error at each step.
+        gradient: :math:`\|\nabla_\theta\ell\|_2` at each step.
+        finite: whether every number was; a run ends with the first that is not.
+    """
+
+    loss: tuple[float, ...]
+    gradient: tuple[float, ...]
+    finite: bool
+
+
+def learn_adding(
+    layer: Recurrent, rng: np.random.Generator, length: int = 30, steps: int = 500,
+    batch: int = 32, rate: float = 3e-3,
+) -> RecurrentTraining:  # fmt: skip
+    r"""Train on the adding problem by Adam, without clipping any gradient.
+
+    .. math:: \ell = E\big[(w^Th_T + b - y)^2\big]
+
+    Args:
+        layer: from 2 numbers at a time; its parameters change.
+        rng: draws the sequences, new ones at every step, and w.
+        length: T.
+        steps, batch, rate: updates, sequences in each, and Adam's step size.
+
+    Source: [M18 Alg. 1]
+    """
+    out = Linear(layer.d_hidden, 1, rng, init=lecun)
+    parameters = layer.parameters() + out.parameters()
+    adam = Adam(parameters, rate, beta1=0.9)
+    losses: list[float] = []
+    norms: list[float] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # it is what this looks for
+        while len(losses) < steps and all(map(math.isfinite, losses[-1:] + norms[-1:])):
+            x, y = adding_problem(length, batch, rng)
+            power_step(layer)
+            error = out(layer.states(Tensor(x))[-1]).reshape(-1) - Tensor(y)
+            loss = ops.mean(error * error)
+            gradients = grad(loss, parameters)
+            losses.append(loss.item())
+            squares = (float((g.array.astype(np.float64) ** 2).sum()) for g in gradients)
+            norms.append(math.sqrt(sum(squares)))
+            adam.step(gradients)
+            project(layer)
+    return RecurrentTraining(
+        tuple(losses), tuple(norms), all(map(math.isfinite, losses[-1:] + norms[-1:]))
+    )
