@@ -31,3 +31,7 @@ class DataError(MinisnError, ValueError):
 
 class CheckpointError(MinisnError, ValueError):
     """A checkpoint that is damaged or belongs to another model."""
+
+
+class ComparisonError(MinisnError, ValueError):
+    """Results were to be compared that were not measured alike."""

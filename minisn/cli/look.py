@@ -1,34 +1,86 @@
 """``minisn sample``, ``spectrum`` and ``report``: what a run has come to."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import run_argument
 
+if TYPE_CHECKING:
+    import numpy as np
+
 
 @click.command()
 @run_argument
-@click.option("--n", "count", type=click.IntRange(1, 10_000), default=64, show_default=True,
-              help="How many images.")  # fmt: skip
+@click.option("--n", "--count", "count", type=click.IntRange(1, 100_000), default=64,
+              show_default=True, help="How many images.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Of the latent vectors.")  # fmt: skip
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="PNG file to write [default: RUN/sample-SEED.png].")  # fmt: skip
-def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
+@click.option("--format", "form", type=click.Choice(["sheet", "png-folder", "npz"]),
+              default="sheet", show_default=True,
+              help="One picture of all; a PNG file each, as torch-fidelity and clean-fid read "
+              "them; or a NumPy file of `images`, uint8, [N, H, W, C].")  # fmt: skip
+@click.option("--out", metavar="PATH", type=click.Path(path_type=Path),
+              help="File or folder to write [default: RUN/sample-SEED, .png or .npz].")  # fmt: skip
+def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> None:
     """Draw new images with the generator of RUN.
 
     \b
     Examples:
         minisn sample runs/mnist-1
         minisn sample runs/mnist-1 --n 16 --seed 7 --out digits.png
+        minisn sample runs/cifar10-1 --n 50000 --format png-folder --out samples
     """
     from ..plots import save_sheet
     from .networks import draw, read_checkpoint
 
-    path = out or run / f"sample-{seed}.png"
-    save_sheet(path, draw(read_checkpoint(run), count, seed))
+    checkpoint = read_checkpoint(run)
+    ending = {"sheet": ".png", "png-folder": "", "npz": ".npz"}[form]
+    path = out or run / f"sample-{seed}{ending}"
+    if form == "png-folder":
+        _make_empty(path)
+    images = draw(checkpoint, count, seed)
+    {"sheet": save_sheet, "png-folder": _save_folder, "npz": _save_npz}[form](path, images)
     click.echo(path)
+
+
+def _make_empty(folder: Path) -> None:
+    """Make a folder; refuse one that holds anything, which would be scored with the samples."""
+    from ..errors import DataError
+
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder} is there already; an older image in it would be scored with "
+                        "the new ones: remove it, or choose another with --out")  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _save_folder(folder: Path, images: np.ndarray) -> None:
+    from PIL import Image
+
+    for k, pixels in enumerate(_pixels(images)):
+        Image.fromarray(pixels.squeeze()).save(folder / f"{k:06}.png")
+
+
+def _save_npz(path: Path, images: np.ndarray) -> None:
+    import io
+
+    import numpy as np
+
+    from ..plots import write_file
+
+    file = io.BytesIO()
+    np.savez_compressed(file, images=_pixels(images))
+    write_file(path, file.getvalue())
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Turn images, [N, C, H, W] in (-1, 1), into uint8, [N, H, W, C]."""
+    from ..data import unscale_images
+
+    return unscale_images(images).transpose(0, 2, 3, 1)
 
 
 @click.command()

@@ -1,0 +1,226 @@
+"""``minisn evaluate``: the measures of a run's samples, beside those of real data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import data_dir_option
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
+    from ..metrics import Sample, Score
+
+_SAMPLES, _REPEATS = 5000, 5
+_REFERENCES = 10_000  # real images compared with, if there are so many [M18 App. B.1]
+
+
+@click.command()
+@click.argument("run", metavar="[RUN]", required=False,
+                type=click.Path(path_type=Path, file_okay=False))  # fmt: skip
+@click.option("--samples", type=click.IntRange(4),
+              help=f"Images drawn in each repeat [default: {_SAMPLES:,}].")  # fmt: skip
+@click.option("--repeats", type=click.IntRange(1),
+              help=f"How often all is measured, on new images [default: {_REPEATS}].")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of latent vectors, halves of the data, subsets and pairs.")  # fmt: skip
+@click.option("--features", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="NumPy file, [N, d]: features of samples, computed elsewhere.")  # fmt: skip
+@click.option("--reference", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="NumPy file, [M, d]: features of real images, goes with it.")  # fmt: skip
+@click.option("--json", "out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="File to write the numbers to, with all their provenance.")  # fmt: skip
+@data_dir_option
+def evaluate(
+    run: Path | None, samples: int | None, repeats: int | None, seed: int, features: Path | None,
+    reference: Path | None, out: Path | None, data_dir: Path | None,
+) -> None:  # fmt: skip
+    """Measure how good and how varied the samples of RUN are.
+
+    For runs on digits: a small network that ships with minisn computes features and classes of
+    the images. In each repeat the real data are cut into two random halves. Samples are
+    compared with one; the other, compared in the same way, tells what perfect samples would
+    get. Numbers after ± are standard deviations over the repeats.
+
+    \b
+    Measures:
+        inception-style score  1 to 10: sure of each, all classes equally often
+        Fréchet distance       of Gaussians fitted to the features, Eq. (24)
+        kernel distance        of the features' distributions, 0 on average for real data
+        precision              share of samples that lie among real images
+        recall                 share of real images that lie among samples
+        MS-SSIM in a class     similarity of two images; above real data's: modes collapse
+
+    They cannot be set beside numbers of another feature network, such as Inception. With
+    --features and --reference, FILES of any network's features are measured instead.
+
+    \b
+    Examples:
+        minisn evaluate runs/mnist-1
+        minisn evaluate runs/mnist-1 --samples 2000 --repeats 10 --json scores.json
+        minisn evaluate --features samples.npy --reference real.npy
+    """
+    if (features is None) != (reference is None):
+        raise click.UsageError("--features and --reference go together: give both, or neither.")
+    if features and reference:
+        if samples or repeats:
+            raise click.UsageError("--features are measured as they are; leave out --samples "
+                                   "and --repeats.")  # fmt: skip
+        with _notes():
+            columns = {"samples": _measure_files(features, reference, seed)}
+    elif run:
+        with _notes():
+            columns = _measure_run(run, samples or _SAMPLES, repeats or _REPEATS, seed, data_dir)
+    else:
+        raise click.UsageError("Name a RUN, or give --features and --reference.")
+    _show(columns)
+    if out:
+        from ..plots import write_file
+
+        scores = {name: [asdict(s) for s in column] for name, column in columns.items()}
+        write_file(out, json.dumps(scores, indent=1, ensure_ascii=False).encode())
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Print each warning as one line, once, after the work."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in dict.fromkeys(str(w.message) for w in found):
+        click.echo(f"Note: {text}.", err=True)
+
+
+def _measure_run(
+    run: Path, samples: int, repeats: int, seed: int, data_dir: Path | None
+) -> dict[str, list[Score]]:
+    """Measure a run's samples and real data in the same way, as often as asked."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from ..data import load, unscale_images
+    from ..errors import ConfigError
+    from ..metrics import digits_extractor, measure_digits, repeated
+    from .networks import draw, read_checkpoint
+    from .progress import compile_notice
+
+    checkpoint = read_checkpoint(run)
+    _check_digits(run, checkpoint)
+    data, extractor = load(checkpoint.config.data, data_dir), digits_extractor()
+    total = len(data.images)
+    count = min(total // 2, _REFERENCES)
+    if samples > total - count:
+        raise ConfigError(
+            f"--samples {samples}: expected at most {total - count}, so that as many real images "
+            f"are left beside the {count} of the reference"
+        )
+    source = f"{data.name} {data.split}, drawn anew in each repeat with seed {seed}"
+    click.echo(f"{run}: step {checkpoint.step:,}; {repeats} x {samples:,} samples, averaged G")
+    with compile_notice():
+        fake = unscale_images(draw(checkpoint, samples * repeats, seed))
+        rows = []
+        for k in tqdm(range(repeats), unit="repeat", leave=False, disable=None):
+            rng = np.random.default_rng((seed, k))
+            order = rng.permutation(total)
+            reference, _ = extractor(data.images[order[:count]], source)
+            rows += [
+                measure_digits(extractor, images, of, reference, rng)
+                for images, of in (
+                    (fake[k * samples : (k + 1) * samples], str(run)),
+                    (data.images[order[count : count + samples]], f"{data.name} {data.split}"),
+                )
+            ]
+    return {
+        "samples": [repeated(scores) for scores in zip(*rows[0::2], strict=True)],
+        "real data": [repeated(scores) for scores in zip(*rows[1::2], strict=True)],
+    }
+
+
+def _check_digits(run: Path, checkpoint: Checkpoint) -> None:
+    from ..data.catalog import find_entry
+    from ..errors import ConfigError
+
+    config = checkpoint.config
+    shape = (find_entry(config.data).shape[0], config.size, config.size)
+    if shape != (1, 28, 28):
+        raise ConfigError(
+            f"{run} draws images of {' x '.join(map(str, shape))}, but the feature network that "
+            "ships with minisn knows digits of 1 x 28 x 28 only. Export samples with `minisn "
+            f"sample {run} --n 50000 --format png-folder` and score them with the official tools "
+            "(see README, Official scores), or give --features and --reference"
+        )
+    if not config.data.startswith("mnist"):
+        warnings.warn(f"the feature network knows digits, not the images of {config.data}; compare "
+                      "with the real data beside, and trust little", stacklevel=2)  # fmt: skip
+
+
+def _measure_files(features: Path, reference: Path, seed: int) -> list[Score]:
+    import numpy as np
+
+    from ..metrics import measure_features
+
+    rng = np.random.default_rng(seed)
+    return measure_features(_read_features(features), _read_features(reference), rng)
+
+
+def _read_features(path: Path) -> Sample:
+    import io
+
+    import numpy as np
+
+    from ..errors import DataError
+    from ..metrics import Sample
+
+    raw = path.read_bytes()
+    try:
+        values = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path}: expected a NumPy file of one array of numbers, as numpy.save "
+                        f"writes it: {error}") from error  # fmt: skip
+    return Sample(values, f"{path.name} (SHA-256 {hashlib.sha256(raw).hexdigest()[:16]})")
+
+
+_TITLES = {  # how a measure is called and printed, and which way is better
+    "inception-style score": ("inception-style score", ".3f", "more"),
+    "Fréchet distance": ("Fréchet distance", ".3f", "less"),
+    "kernel distance": ("kernel distance", ".5f", "less"),
+    "precision": ("precision", ".3f", "more"),
+    "recall": ("recall", ".3f", "more"),
+    "MS-SSIM within a class": ("MS-SSIM in a class", ".3f", "as real data"),
+}
+
+
+def _show(columns: dict[str, list[Score]]) -> None:
+    """Print a row for each measure, a column for each set of images, then where it all is from."""
+    click.echo(f"\n{'measure':24}{''.join(f'{name:20}' for name in columns)}better")
+    for row in zip(*columns.values(), strict=True):
+        title, form, better = _TITLES[row[0].provenance.measure.split(",")[0]]
+        cells = "".join(f"{_cell(score, form):20}" for score in row)
+        click.echo(f"{title:24}{cells}{better}")
+    first = next(iter(columns.values()))
+    compared = next(score.provenance for score in first if score.provenance.references)
+    click.echo()
+    for line in (
+        f"Features: {compared.extractor}, SHA-256 {compared.digest[:16]}",
+        f"Reference: {compared.reference}, {compared.references:,} images",
+        f"Settings: {'; '.join(_settings(first))}",
+    ):
+        click.echo(click.wrap_text(line, 80, subsequent_indent="  "))
+
+
+def _cell(score: Score, form: str) -> str:
+    spread = "" if score.spread is None else f" ± {score.spread:{form}}"
+    return f"{score.value:{form}}{spread}"
+
+
+def _settings(scores: Sequence[Score]) -> list[str]:
+    parts = [score.provenance.measure.split(", mean of")[0] for score in scores]
+    return [part for part in parts if "," in part]

@@ -1,0 +1,77 @@
+"""The kernel distance: how far two sets of features are apart, without a Gaussian."""
+
+import numpy as np
+
+from ..errors import ConfigError
+from .results import Sample, Score, check_pair, score
+
+
+def cubic_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    r"""Compute the kernel of every pair of rows.
+
+    .. math:: k(x, y) = \big(x^Ty/d + 1\big)^3
+
+    Args:
+        x, y: features, [N, d] and [M, d].
+    Returns:
+        [N, M].
+
+    Source: Bińkowski et al. (2018)
+    """
+    k = x @ y.T
+    k /= x.shape[1]
+    k += 1.0
+    return k * k * k  # ten times as fast as k**3
+
+
+def mmd2(x: np.ndarray, y: np.ndarray) -> float:
+    r"""Estimate the squared maximum mean discrepancy without bias.
+
+    .. math:: \frac1{n(n-1)} \sum_{i \ne j} k(x_i, x_j) + \frac1{m(m-1)} \sum_{i \ne j}
+              k(y_i, y_j) - \frac2{nm} \sum_{ij} k(x_i, y_j)
+
+    Without bias it may be less than 0.
+
+    Args:
+        x, y: features, [n, d] and [m, d], two rows or more.
+
+    Source: Gretton et al. (2012), Eq. (3)
+    """
+    within = 0.0
+    for rows in (x, y):
+        k, n = cubic_kernel(rows, rows), len(rows)
+        within += (k.sum() - np.trace(k)) / (n * (n - 1))
+    return float(within - 2 * cubic_kernel(x, y).mean())
+
+
+def kernel_distance(
+    images: Sample, reference: Sample, rng: np.random.Generator, subsets: int = 100,
+    size: int = 1000,
+) -> Score:  # fmt: skip
+    """Compute the mean of :func:`mmd2` over random subsets of generated and real images.
+
+    Args:
+        images, reference: features, [N, d] and [M, d], of one extractor.
+        rng: draws the subsets, without replacement in each.
+        subsets: how many.
+        size: of each.
+    Returns:
+        Mean and standard deviation over the subsets; less is better, 0 is expected of equal
+        distributions.
+    Raises:
+        ConfigError: a subset of fewer than 2 or of more images than there are.
+        ComparisonError: features of unlike extractors.
+
+    Source: Bińkowski et al. (2018)
+    """
+    x, y = check_pair("kernel_distance", images, reference)
+    if subsets < 1 or not 2 <= size <= min(len(x), len(y)):
+        raise ConfigError(
+            f"kernel_distance: {subsets} subsets of {size}; expected at least one, each of 2 to "
+            f"{min(len(x), len(y))} images, for there are {len(x)} and {len(y)}"
+        )
+    values = [
+        mmd2(*(rows[rng.choice(len(rows), size, replace=False)] for rows in (x, y)))
+        for _ in range(subsets)
+    ]
+    return score(f"kernel distance, {subsets} subsets of {size}", values, images, reference)

@@ -1,0 +1,58 @@
+"""All measures of one set of images at once."""
+
+import numpy as np
+
+from .digits import CLASSES, Extractor
+from .frechet import frechet_distance
+from .inception import inception_score
+from .kernel import kernel_distance
+from .neighbours import precision_recall
+from .results import Sample, Score
+from .similarity import intra_class_similarity
+
+_SUBSETS, _SIZE = 50, 1000
+
+
+def measure_features(images: Sample, reference: Sample, rng: np.random.Generator) -> list[Score]:
+    """Compute what needs only features: both distances, precision and recall.
+
+    Args:
+        images, reference: features, [N, d] and [M, d], of one extractor.
+        rng: draws the kernel distance's 50 subsets, of 1,000 images or all there are.
+    Returns:
+        Fréchet distance, kernel distance, precision, recall.
+
+    Source: [M18 App. B.1]
+    """
+    size = min(_SIZE, len(images), len(reference))
+    return [
+        frechet_distance(images, reference),
+        kernel_distance(images, reference, rng, _SUBSETS, size),
+        *precision_recall(images, reference),
+    ]
+
+
+def measure_digits(
+    extractor: Extractor, images: np.ndarray, source: str, reference: Sample,
+    rng: np.random.Generator,
+) -> list[Score]:  # fmt: skip
+    """Compute every measure of images of digits; the extractor also tells their classes.
+
+    Args:
+        extractor: the network that ships.
+        images: pixels 0 to 255, uint8, [N, 1, 28, 28].
+        source: what they are, for people.
+        reference: features of real digits, of the same extractor.
+        rng: draws subsets and pairs.
+    Returns:
+        Inception-style score, what :func:`measure_features` gives, MS-SSIM within a class.
+
+    Source: [M18 App. B.1], [M18 §4.2]
+    """
+    features, p = extractor(images, source)
+    pixels = Sample(images, source, extractor.name, extractor.digest)
+    return [
+        inception_score(p, splits=1),
+        *measure_features(features, reference, rng),
+        intra_class_similarity(pixels, p.values.argmax(1), CLASSES, rng),
+    ]

@@ -1,0 +1,177 @@
+"""What measures take and what they give: numbers that know where they come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from ..errors import ComparisonError, NonFiniteError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Numbers that were measured on images: features, class probabilities, or the pixels.
+
+    Args:
+        values: a row for each image, [N, ...], read on the host.
+        source: what the images are, for people.
+        extractor: name of what made features or probabilities (or the labels of pixels).
+        digest: SHA-256 of its weights.
+    Raises:
+        ShapeError: no rows, or only one axis.
+        NonFiniteError: a value is a NaN or an infinity.
+    """
+
+    values: np.ndarray
+    source: str
+    extractor: str = "unknown"
+    digest: str = "unknown"
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values)
+        object.__setattr__(self, "values", values)
+        if values.ndim < 2 or not values.size:
+            raise ShapeError(
+                f"{self.source}: expected one row for each of at least one image, [N, ...], got "
+                f"shape {list(values.shape)}"
+            )
+        if not np.isfinite(values).all():
+            raise NonFiniteError(
+                f"{self.source}: a value is a NaN or an infinity, expected finite numbers; look "
+                "whether the images or the network that measured them are sound"
+            )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All that two numbers must have in common to be compared.
+
+    Args:
+        measure: what was computed, with its settings.
+        samples: how many images were judged.
+        extractor: name of the feature extractor.
+        digest: SHA-256 of its weights.
+        reference: what the images were compared with; "none" if with nothing.
+        references: how many images that are.
+    """
+
+    measure: str
+    samples: int
+    extractor: str
+    digest: str
+    reference: str = "none"
+    references: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A result: ``a < b`` and ``a <= b`` compare values, of like provenance only.
+
+    Args:
+        value: the number.
+        spread: standard deviation over splits, subsets or repeats; None of one.
+        of: source of the images that were judged.
+        provenance: where the number comes from.
+    """
+
+    value: float
+    spread: float | None
+    of: str
+    provenance: Provenance
+
+    def __lt__(self, other: "Score") -> bool:
+        check_alike(self, other)
+        return self.value < other.value
+
+    def __le__(self, other: "Score") -> bool:
+        check_alike(self, other)
+        return self.value <= other.value
+
+
+def check_alike(a: Score, b: Score) -> None:
+    """Refuse to compare what was not measured alike.
+
+    Raises:
+        ComparisonError: the provenances differ; the message says in what.
+    """
+    ours, theirs = a.provenance, b.provenance
+    unlike = [f.name for f in fields(Provenance)
+              if getattr(ours, f.name) != getattr(theirs, f.name)]  # fmt: skip
+    if unlike:
+        raise ComparisonError(
+            f"scores of {a.of} and {b.of} cannot be compared: "
+            + "; ".join(f"{n} is {getattr(ours, n)!r} and {getattr(theirs, n)!r}" for n in unlike)
+            + ". Measure both in the same way"
+        )
+
+
+def repeated(scores: Sequence[Score]) -> Score:
+    r"""Join repeats of one measurement into their mean and standard deviation.
+
+    .. math:: \bar s = \frac1K \sum_k s_k, \qquad
+              \mathrm{sd}^2 = \frac1{K-1} \sum_k (s_k - \bar s)^2
+
+    Args:
+        scores: of like provenance, at least one.
+    Returns:
+        A score with the first one's source; one alone is returned as it is.
+    Raises:
+        ComparisonError: they were not measured alike.
+    """
+    first = scores[0]
+    if len(scores) == 1:
+        return first
+    for other in scores:
+        check_alike(first, other)
+    values = np.array([each.value for each in scores])
+    measure = f"{first.provenance.measure}, mean of {len(scores)} repeats"
+    return Score(float(values.mean()), float(values.std(ddof=1)), first.of,
+                 replace(first.provenance, measure=measure))  # fmt: skip
+
+
+def score(
+    measure: str, values: Sequence[float] | np.ndarray, images: Sample,
+    reference: Sample | None = None,
+) -> Score:  # fmt: skip
+    """Make a score of one or more values, with the provenance of what they came from.
+
+    Args:
+        measure: what was computed, with its settings.
+        values: one, or those of splits or subsets, of which mean and (population) standard
+            deviation are taken.
+        images: what was judged.
+        reference: what it was compared with.
+    """
+    spread = float(np.std(values)) if len(values) > 1 else None
+    provenance = Provenance(measure, len(images), images.extractor, images.digest)
+    if reference is not None:
+        provenance = replace(provenance, reference=reference.source, references=len(reference))
+    return Score(float(np.mean(values)), spread, images.source, provenance)
+
+
+def check_pair(name: str, images: Sample, reference: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features of both in double precision, if they belong together.
+
+    Args:
+        name: of the measure, for the error.
+        images, reference: features [N, d] and [M, d].
+    Raises:
+        ShapeError: no features, or of unlike dimension.
+        ComparisonError: different extractors made them.
+    """
+    x, y = images.values, reference.values
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise ShapeError(
+            f"{name}: expected features [N, d] and [M, d] of one dimension, got {list(x.shape)} "
+            f"of {images.source} and {list(y.shape)} of {reference.source}"
+        )
+    if (images.extractor, images.digest) != (reference.extractor, reference.digest):
+        raise ComparisonError(
+            f"{name}: features of {images.source} come from {images.extractor} "
+            f"({images.digest[:12]}), those of {reference.source} from {reference.extractor} "
+            f"({reference.digest[:12]}); take one extractor for both"
+        )
+    return x.astype(np.float64), y.astype(np.float64)
