@@ -440,6 +440,9 @@ def test_samples_that_are_no_numbers_are_refused():
     for values in (np.zeros(3), np.zeros((0, 3)), np.zeros((3, 0))):
         with pytest.raises(ShapeError, match="one row for each"):
             Sample(values, "odd")
+    for values in ([["a"]], [[1j]], [[None]]):
+        with pytest.raises(DTypeError, match="odd: expected real numbers"):
+            Sample(np.array(values), "odd")
 
 
 def test_results_cannot_be_changed():

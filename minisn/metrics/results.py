@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from ..errors import ComparisonError, NonFiniteError, ShapeError
+from ..errors import ComparisonError, DTypeError, NonFiniteError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +18,7 @@ class Sample:
         extractor: name of what made features or probabilities (or the labels of pixels).
         digest: SHA-256 of its weights.
     Raises:
+        DTypeError: they are no real numbers.
         ShapeError: no rows, or only one axis.
         NonFiniteError: a value is a NaN or an infinity.
     """
@@ -30,6 +31,10 @@ class Sample:
     def __post_init__(self) -> None:
         values = np.asarray(self.values)
         object.__setattr__(self, "values", values)
+        if values.dtype.kind not in "fiub":
+            raise DTypeError(
+                f"{self.source}: expected real numbers, got dtype {values.dtype}; convert them"
+            )
         if values.ndim < 2 or not values.size:
             raise ShapeError(
                 f"{self.source}: expected one row for each of at least one image, [N, ...], got "

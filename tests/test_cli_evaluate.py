@@ -1,0 +1,292 @@
+"""``minisn evaluate`` and the export of samples: what is printed and written, and from what."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import TINY, error_of, minisn, spoken
+
+from minisn import checkpoint, runs
+from minisn.cli import networks
+from minisn.data import load, unscale_images
+from minisn.errors import ComparisonError
+from minisn.metrics import (
+    Provenance,
+    Sample,
+    Score,
+    digits_extractor,
+    frechet_distance,
+    measure_features,
+)
+
+ROWS = ["inception-style score", "Fréchet distance", "kernel distance", "precision", "recall",
+        "MS-SSIM in a class"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of 2 steps."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    minisn("train", "mnist-tiny", "--steps", 2, *TINY, "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_reference():
+    """Compare with 400 real images, not with half of 10,000, to be quick."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minisn.cli.evaluate._REFERENCES", 400)
+        yield
+
+
+def drawn(run, count, seed):
+    """What the run's generator draws, as pixels."""
+    return unscale_images(networks.draw(checkpoint.load(run / runs.CHECKPOINT), count, seed))
+
+
+def table(result):
+    """The rows of the printed table: name to its cells."""
+    lines = spoken(result)
+    start = next(k for k, line in enumerate(lines) if line.startswith("measure"))
+    rows = [re.split(r"\s{2,}", line) for line in lines[start + 1 : lines.index("", start)]]
+    return {name: cells for name, *cells in rows}
+
+
+def scores(path):
+    """The scores of a JSON file, as the library's own."""
+    columns = json.loads(path.read_text("utf-8"))
+    return {
+        name: [Score(**{**s, "provenance": Provenance(**s["provenance"])}) for s in column]
+        for name, column in columns.items()
+    }
+
+
+# -- evaluate a run ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, tmp_path_factory):
+    """What the command printed, and the file it wrote."""
+    path = tmp_path_factory.mktemp("out") / "scores.json"
+    result = minisn("evaluate", run, "--samples", 100, "--repeats", 2, "--seed", 4, "--json", path)
+    return result, path
+
+
+def test_all_measures_stand_beside_those_of_real_data(run, evaluated):
+    result, _ = evaluated
+    assert result.stderr == ""
+    assert spoken(result)[0] == f"{run}: step 2; 2 x 100 samples, averaged G"
+    rows = table(result)
+    assert list(rows) == ROWS
+    for name, (samples, real, better) in rows.items():
+        assert re.fullmatch(r"-?\d+\.\d{3,5} ± \d+\.\d{3,5}", samples), name
+        assert re.fullmatch(r"-?\d+\.\d{3,5} ± \d+\.\d{3,5}", real), name
+        assert better in ("more", "less", "as real data")
+    values = {name: [float(cell.split()[0]) for cell in cells[:2]] for name, cells in rows.items()}
+    assert values["inception-style score"][0] < 4 < 7 < values["inception-style score"][1]
+    assert values["Fréchet distance"][0] > 10 > 5 > values["Fréchet distance"][1]
+    assert values["recall"][0] < 0.1 < 0.8 < values["recall"][1]
+
+
+def test_provenance_is_printed(evaluated):
+    text = " ".join(evaluated[0].stdout.split())
+    extractor = digits_extractor()
+    assert f"Features: {extractor.name}, SHA-256 {extractor.digest[:16]}" in text
+    assert ("Reference: mnist-10k train, drawn anew in each repeat with seed 4, 400 images"
+            in text)  # fmt: skip
+    for setting in ("50 subsets of 100", "precision, k = 3", "2 scales, 100 pairs a class"):
+        assert setting in text
+    assert max(map(len, evaluated[0].stdout.splitlines()[1:])) <= 80
+
+
+def test_numbers_are_those_of_the_library(run, evaluated):
+    columns = scores(evaluated[1])
+    assert list(columns) == ["samples", "real data"]
+    data, extractor, fake = load("mnist-10k"), digits_extractor(), drawn(run, 200, seed=4)
+    expected = []
+    for k in range(2):
+        order = np.random.default_rng((4, k)).permutation(10_000)
+        reference, _ = extractor(data.images[order[:400]], "half")
+        sets = fake[100 * k : 100 * (k + 1)], data.images[order[400:500]]
+        expected.append([frechet_distance(extractor(x, "x")[0], reference).value for x in sets])
+    for column, values in zip(columns.values(), np.transpose(expected), strict=True):
+        distance = column[1]
+        assert distance.value == pytest.approx(values.mean(), rel=1e-6)
+        assert distance.spread == pytest.approx(values.std(ddof=1), rel=1e-5)
+        assert distance.provenance.samples == 100
+        assert distance.provenance.references == 400
+        assert distance.provenance.digest == extractor.digest
+    rows = list(table(evaluated[0]).values())
+    for name, column in columns.items():
+        shown = [row[list(columns).index(name)] for row in rows]
+        for score, cell in zip(column, shown, strict=True):
+            assert cell.split()[0] in (f"{score.value:.3f}", f"{score.value:.5f}")
+
+
+def test_columns_compare_and_other_evaluations_do_not(run, evaluated, tmp_path):
+    columns = scores(evaluated[1])
+    for ours, real in zip(*columns.values(), strict=True):
+        assert (ours < real) != (real < ours)
+    minisn("evaluate", run, "--samples", 90, "--repeats", 2, "--seed", 4, "--json", tmp_path / "j")
+    with pytest.raises(ComparisonError, match="samples is 90 and 100"):
+        assert scores(tmp_path / "j")["samples"][0] < columns["samples"][0]
+
+
+def test_equal_seeds_give_equal_numbers_and_one_repeat_no_spread(run, tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    for path, seed in zip(paths, (1, 1, 2), strict=True):
+        last = minisn("evaluate", run, "--samples", 70, "--repeats", 1, "--seed", seed,
+                      "--json", path)  # fmt: skip
+    assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
+    assert "±" not in table(last)["Fréchet distance"][0]
+
+
+def test_few_samples_are_noted_in_one_line(run):
+    result = minisn("evaluate", run, "--samples", 30, "--repeats", 2)
+    notes = result.stderr.splitlines()
+    assert len(notes) == 2  # one for samples, one for real data; not again in each repeat
+    assert notes[0].startswith(f"Note: {run}: 30 images leave the covariance of 64 features")
+
+
+def test_other_images_are_refused_and_told_how_to_be_scored(tmp_path):
+    minisn("train", "cifar10-small", "--steps", 1, *TINY, "--out", tmp_path / "r")
+    said = error_of(minisn("evaluate", tmp_path / "r", code=1))
+    assert "draws images of 3 x 32 x 32" in said
+    assert f"`minisn sample {tmp_path / 'r'} --n 50000 --format png-folder`" in said
+    assert "--features and --reference" in said
+
+
+def test_more_samples_than_real_images_are_refused(run, monkeypatch):
+    monkeypatch.setattr("minisn.cli.evaluate._REFERENCES", 10_000)  # as it ships
+    said = error_of(minisn("evaluate", run, "--samples", 5001, code=1))
+    assert "--samples 5001: expected at most 5000" in said
+
+
+# -- evaluate features -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = tmp_path / "fake.npy", tmp_path / "real.npy"
+    for path, shift in zip(paths, (0.5, 0.0), strict=True):
+        np.save(path, (rng.normal(size=(200, 6)) + shift).astype(np.float32))
+    return paths
+
+
+def test_features_computed_elsewhere_are_measured(files, tmp_path):
+    fake, real = files
+    out = tmp_path / "s.json"
+    result = minisn("evaluate", "--features", fake, "--reference", real, "--json", out)
+    rows = table(result)
+    assert list(rows) == ROWS[1:5]
+    sets = [Sample(np.load(path), "x") for path in files]
+    expected = measure_features(*sets, np.random.default_rng(0))
+    for score, cells in zip(expected, rows.values(), strict=True):
+        assert cells[0].split()[0] in (f"{score.value:.3f}", f"{score.value:.5f}")
+    digest = hashlib.sha256(real.read_bytes()).hexdigest()
+    assert f"Reference: real.npy (SHA-256 {digest[:16]}), 200 images" in result.stdout
+    [column] = scores(out).values()
+    assert [s.value for s in column] == [pytest.approx(s.value) for s in expected]
+    assert column[0].provenance.extractor == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda p: p.write_bytes(b"1,2,3"), "expected a NumPy file of one array of numbers"),
+        (lambda p: p.write_bytes(p.read_bytes()[:500]), "expected a NumPy file"),
+        (lambda p: p.write_bytes(b""), "expected a NumPy file"),
+        (lambda p: p.unlink(), "No such file"),
+        (lambda p: np.save(p, np.array([{}], object)), "expected a NumPy file"),
+        (lambda p: np.save(p, np.array([["a"], ["b"]])), "expected real numbers"),
+        (lambda p: np.save(p, np.full((200, 6), np.nan)), "a NaN or an infinity"),
+        (lambda p: np.save(p, np.zeros((200, 5))), "of one dimension"),
+        (lambda p: np.save(p, np.zeros(200)), "one row for each"),
+        (lambda p: np.save(p, np.zeros((1, 6))), "a covariance takes at least 2"),
+        (lambda p: np.save(p, np.zeros((3, 6))), "k = 3; expected from 1 to 2"),
+    ],
+)
+def test_damaged_features_are_one_line(files, damage, words):
+    damage(files[0])
+    result = minisn("evaluate", "--features", files[0], "--reference", files[1], code=1)
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("Note: ")]
+    assert lines[-1].startswith("minisn: error: ")
+    assert words in lines[-1]
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("evaluate", "Name a RUN"),
+        ("evaluate --features f.npy", "go together"),
+        ("evaluate r --reference f.npy", "go together"),
+        ("evaluate --features f --reference g --samples 9", "leave out --samples"),
+        ("evaluate --features f --reference g --repeats 2", "leave out --samples"),
+        ("evaluate r --samples 3", "'--samples'"),
+        ("evaluate r --repeats 0", "'--repeats'"),
+        ("sample r --format jpeg", "'sheet', 'png-folder', 'npz'"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(line, words):
+    assert words in minisn(*line.split(), code=2).stderr
+
+
+# -- export of samples -------------------------------------------------------------------------
+
+
+def test_samples_are_exported_as_a_folder(run, tmp_path):
+    folder = tmp_path / "deep" / "samples"
+    result = minisn("sample", run, "--count", 12, "--seed", 7, "--format", "png-folder",
+                    "--out", folder)  # fmt: skip
+    assert spoken(result) == [str(folder)]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [f"{k:06}.png" for k in range(12)]
+    for name, pixels in zip(names, drawn(run, 12, 7), strict=True):
+        with Image.open(folder / name) as image:
+            assert (image.mode, image.size) == ("L", (28, 28))
+            assert (np.asarray(image) == pixels[0]).all()
+            assert np.asarray(image.convert("RGB")).shape == (28, 28, 3)
+
+
+def test_samples_are_exported_as_an_array(run, tmp_path):
+    result = minisn("sample", run, "--n", 5, "--format", "npz", "--out", tmp_path / "s.npz")
+    assert spoken(result) == [str(tmp_path / "s.npz")]
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as arrays:
+        assert list(arrays) == ["images"]
+        images = arrays["images"]
+    assert (images.dtype, images.shape) == (np.uint8, (5, 28, 28, 1))
+    assert (images[..., 0] == drawn(run, 5, 0)[:, 0]).all()
+
+
+def test_colour_keeps_its_order(tmp_path):
+    minisn("train", "cifar10-small", "--steps", 1, *TINY, "--out", tmp_path / "r")
+    for form in ("png-folder", "npz"):
+        minisn("sample", tmp_path / "r", "--n", 2, "--format", form)
+    images = drawn(tmp_path / "r", 2, 0).transpose(0, 2, 3, 1)
+    with np.load(tmp_path / "r" / "sample-0.npz") as arrays:
+        assert (arrays["images"] == images).all()
+    with Image.open(tmp_path / "r" / "sample-0" / "000001.png") as image:
+        assert image.mode == "RGB"
+        assert (np.asarray(image) == images[1]).all()
+    assert len({images[1, :, :, c].tobytes() for c in range(3)}) == 3
+
+
+def test_a_folder_with_anything_in_it_is_left_alone(run, tmp_path):
+    folder = tmp_path / "samples"
+    minisn("sample", run, "--n", 3, "--format", "png-folder", "--out", folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result = minisn("sample", run, "--n", 1, "--seed", 1, "--format", "png-folder",
+                    "--out", folder, code=1)  # fmt: skip
+    assert f"{folder} is there already" in error_of(result)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (tmp_path / "file").touch()
+    minisn("sample", run, "--format", "png-folder", "--out", tmp_path / "file", code=1)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    minisn("sample", run, "--n", 1, "--format", "png-folder", "--out", folder)
