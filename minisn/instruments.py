@@ -134,8 +134,8 @@ class LayerNorms:
         matrix: of the weight as a matrix, what SN divides by.
         operator: of the layer as a map, for a convolution between images: what SN_Conv
             divides by.
-        reach: :math:`\sqrt{\lceil h/s\rceil\lceil w/s\rceil}`, which the ratio of the two cannot
-            exceed; 1 for a dense layer.
+        reach: :math:`\sqrt{\lceil h/s\rceil\lceil w/s\rceil}`, 1 for a dense layer; no weight of
+            Frobenius norm 1 has a greater operator norm.
     """
 
     matrix: float
@@ -153,6 +153,9 @@ def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
 
     .. math:: 1 \le \rho = \frac{\|\mathrm{conv}_w\|}{\|w\|_{sp}}
               \le \sqrt{\lceil h/s\rceil\lceil w/s\rceil}
+
+    (the lower end where some patch lies wholly inside the input). Neither end is meant for
+    transposed convolutions, whose matrix has the other axis as its rows.
 
     Args:
         network: D or G.
