@@ -77,14 +77,14 @@ def network_bound(network: Chain, shape: tuple[int, int, int]) -> LipschitzBound
 
     Source: [M18 Eq. (7)]
     """
-    return spectral.lipschitz_bound(_factors(network.layers, shape))
+    image = np.zeros((1, *shape), network.parameters()[0].dtype)
+    return spectral.lipschitz_bound(_factors(network.layers, image))
 
 
-def _factors(
-    layers: Sequence[Module], shape: tuple[int, ...]
-) -> Iterator[tuple[str, float, float]]:
+def _factors(layers: Sequence[Module], image: np.ndarray) -> Iterator[tuple[str, float, float]]:
+    """Yield the name, norm and constant of each layer; an image shows at which size it works."""
     with no_grad():
-        x = Tensor.wrap(np.zeros((1, *shape), np.float32))
+        x = Tensor.wrap(image)
         for i, layer in enumerate(layers):
             name, constant = f"layers.{i}", getattr(layer, "lipschitz", None)
             if isinstance(layer, Linear):
@@ -135,7 +135,7 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
         raise ConfigError(
             f"certified_radius: the last layer must be Linear, got {type(last).__name__}"
         )
-    L = spectral.lipschitz_bound(_factors(inner, images.shape[1:])).value
+    L = spectral.lipschitz_bound(_factors(inner, images[:1])).value
     f, rows = logits(network, images), np.arange(len(images))
     with no_grad():
         W = last.effective_weight().numpy().astype(np.float64)
