@@ -230,6 +230,19 @@ def test_archive_and_folder_are_verified(tmp_path, tiny_stl):
     assert report.detail.startswith("unlabeled_X.bin: altered, its MD5 is ")
 
 
+def test_the_archive_is_fetched_and_checked_inside(tmp_path, tiny_stl, monkeypatch):
+    path = write_archive(tmp_path / "served/stl10_binary.tar.gz", RAW)
+    raw, entry = path.read_bytes(), CATALOG["stl10"]
+    download = dataclasses.replace(
+        entry.downloads[0], size=len(raw), sha256=hashlib.sha256(raw).hexdigest(),
+        mirrors=(f"file://{path.parent}/",),
+    )  # fmt: skip
+    monkeypatch.setitem(catalog.CATALOG, "stl10", dataclasses.replace(entry, downloads=(download,)))
+    (report,) = data.fetch("stl10", tmp_path / "new", progress=False)
+    assert (report.path, report.ok) == (tmp_path / "new/stl10/stl10_binary.tar.gz", True)
+    assert data.load("stl10", tmp_path / "new", "labelled").labels.tolist() == [6]
+
+
 def test_what_is_missing_names_the_command(tmp_path):
     with pytest.raises(DataError, match=r"no stl10_binary\.tar\.gz or stl10_binary/unlabeled_X\.bin"
                        r".*minisn data fetch stl10 .*\(2640 MB\)"):  # fmt: skip
