@@ -92,6 +92,26 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -ops.sum(ops.where(Tensor.wrap(chosen), log_p, 0.0)) / float(len(logits))
 
 
+def optimal_logit(q_data: Tensor, p_g: Tensor) -> Tensor:
+    r"""Return the logit of the best discriminator for a fixed generator.
+
+    .. math:: D^*_G(x) = \frac{q_{data}(x)}{q_{data}(x) + p_G(x)} = \mathrm{sigmoid}(f^*(x)),
+              \qquad f^*(x) = \log q_{data}(x) - \log p_G(x)
+
+    Its slope, :math:`\nabla_x f^* = \nabla_x q_{data} / q_{data} - \nabla_x p_G / p_G`, has no
+    bound: it grows without limit where one density vanishes faster than the other. That is why
+    D must be restricted.
+
+    Args:
+        q_data, p_g: densities of data and samples at the same points, positive, any shape.
+    Returns:
+        :math:`f^*` at those points; differentiate it for (4).
+
+    Source: [M18 Eq. (3), (4)]
+    """
+    return ops.log(q_data) - ops.log(p_g)
+
+
 @dataclass(frozen=True)
 class Objective:
     """A pair of losses.

@@ -1,10 +1,20 @@
 """Objectives against their formulas written out in NumPy, and at extreme logits."""
 
+import math
+
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad
-from minisn.losses import OBJECTIVES, hinge_d, hinge_g, standard_d, standard_g, wasserstein_d
+from minisn import Tensor, grad, ops
+from minisn.losses import (
+    OBJECTIVES,
+    hinge_d,
+    hinge_g,
+    optimal_logit,
+    standard_d,
+    standard_g,
+    wasserstein_d,
+)
 
 RNG = np.random.default_rng(0)
 REAL, FAKE = RNG.normal(size=(2, 50, 1)) * 3
@@ -53,3 +63,35 @@ def test_losses_and_gradients_stay_finite_at_extreme_logits(name, logit):
 def test_a_sure_discriminator_still_teaches_the_generator():
     fake = Tensor(np.array([-30.0]), requires_grad=True)
     assert grad(standard_g(fake), fake).item() == pytest.approx(-1, abs=1e-12)
+
+
+# --- the best discriminator --------------------------------------------------------------------
+
+
+def gaussian(x, mean, deviation):
+    return ops.exp(-0.5 * ((x - mean) / deviation) ** 2) / (deviation * math.sqrt(2 * math.pi))
+
+
+def test_no_discriminator_does_better_than_the_optimal_one():
+    # V(G, D) of (15) as an integral over a grid, with the densities as weights
+    x = Tensor(np.linspace(-6, 6, 401))
+    q, p = gaussian(x, -1.0, 1.0), gaussian(x, 1.0, 0.7)
+
+    def value(f):
+        return -(ops.sum(q * ops.softplus(-f)) + ops.sum(p * ops.softplus(f)))
+
+    best = Tensor(optimal_logit(q, p).array, requires_grad=True)
+    np.testing.assert_allclose(ops.sigmoid(best).array, (q / (q + p)).array, rtol=1e-12)
+    np.testing.assert_allclose(grad(value(best), best).array, 0, atol=1e-15)
+    for direction in np.random.default_rng(0).normal(size=(5, 401)):
+        assert value(best + 0.1 * direction).item() < value(best).item()
+
+
+def test_its_slope_is_the_paper_s_and_has_no_bound():
+    x = Tensor(np.linspace(-5, 30, 50), requires_grad=True)
+    q, p = gaussian(x, 0.0, 1.0), gaussian(x, 0.0, 2.0)
+    slope = grad(ops.sum(optimal_logit(q, p)), x).array
+    dq, dp = (grad(ops.sum(gaussian(x, 0.0, s)), x).array for s in (1.0, 2.0))
+    np.testing.assert_allclose(slope, dq / q.array - dp / p.array, rtol=1e-12)
+    # for these two, f* is a parabola: its slope at x is -(1 - 1/4) x
+    np.testing.assert_allclose(slope, -0.75 * x.array, rtol=1e-9)
