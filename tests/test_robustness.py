@@ -62,6 +62,14 @@ def test_the_border_is_all_that_the_bound_gives_away(size, kernel, stride):
     assert 1 <= conv_norm_bound(w, size, stride, 1) / exact < 1.05
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_every_tap_of_a_kernel_as_large_as_the_image_counts(stride):
+    for tap in np.ndindex(3, 3):
+        w = np.zeros((1, 1, 3, 3))
+        w[0, 0, *tap] = 2.0
+        assert conv_norm_bound(w, 3, stride) == pytest.approx(2, rel=1e-12)
+
+
 def test_a_convolution_around_the_torus_has_exactly_the_norm_of_the_bound():
     w, n = rng().normal(size=(2, 3, 3, 3)), 5
     matrix = np.zeros((2, n, n, 3, n, n))

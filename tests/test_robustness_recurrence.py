@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minisn import nn
 from minisn.init import orthogonal
-from minisn.regularizers import SpectralNorm
+from minisn.regularizers import SingularValues, SpectralNorm
 from minisn.robustness import adding_problem, learn_adding, recurrent_gradients
 
 
@@ -81,14 +81,22 @@ def test_the_bound_is_attained_where_every_relu_is_open():
 
 
 def test_the_adding_problem_is_learned_with_normalization_and_not_without():
-    run, wild = (learn_adding(rnn(2.0, s, nn.ReLU(), 32), rng(0), length=20, steps=250, rate=1e-2)
-                 for s in (SpectralNorm(), None))  # fmt: skip
+    layers = [rnn(2.0, s, nn.ReLU(), 32) for s in (SpectralNorm(), None)]
+    run, wild = (learn_adding(l, rng(0), length=20, steps=250, rate=1e-2) for l in layers)
+    assert layers[0].step_bound() == pytest.approx(1, abs=0.01)
     assert run.finite
     assert len(run.loss) == len(run.gradient) == 250
     assert max(run.gradient) < 100
     assert np.mean(run.loss[-50:]) < 0.13  # who always answers 1 has 0.167
     assert max(wild.gradient) > 1e4
     assert np.mean(wild.loss[-50:]) > 0.167
+
+
+def test_training_brings_factors_back_to_where_they_must_lie():
+    layer = rnn(1.0, SingularValues())
+    learn_adding(layer, rng(), length=5, steps=3, rate=0.1)
+    U = layer.recurrent[0].U.array
+    np.testing.assert_allclose(U.T @ U, np.eye(16), atol=1e-5)
 
 
 def test_a_run_ends_where_numbers_do():

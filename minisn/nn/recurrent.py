@@ -161,7 +161,9 @@ class GRU(Recurrent):
 
     **What it does not.** This exceeds 1 for every weight, so it grows with the number of steps
     even at :math:`\sigma = 1`: normalized weights keep one step's Jacobian finite, whatever
-    training does, but do not forbid an explosion, as they do in :class:`RNN`.
+    training does, but do not forbid an explosion, as they do in :class:`RNN`. Two entries whose
+    gates z open in turn, with :math:`U_n` a rotation by 130 degrees, make a gradient
+    grow 1.27 times a step.
 
     Args:
         d_in, d_hidden, rng, reparametrize, reparametrize_input, init: as in
