@@ -483,6 +483,16 @@ def test_spectrum_tells_the_norms_of_every_layer(trained):
     assert operators == pytest.approx(products[1], rel=1e-3)
 
 
+def test_spectrum_claims_a_bound_only_where_d_is_a_chain_of_its_layers(trained, tmp_path):
+    assert spoken(minisn("spectrum", trained[0]))[-1].startswith("Only the second bounds the Lip")
+    minisn("train", "mnist-tiny", "--steps", 1, "--out", tmp_path / "r", "--set", "model=resnet",
+           "--set", "conditional=projection", *TINY)  # fmt: skip
+    *_, last_layer, _, _, _, verdict = spoken(minisn("spectrum", tmp_path / "r"))
+    assert last_layer.split()[1:5] == ["Embedding", "10", "x", "4"]
+    assert verdict.startswith("Neither bounds the Lipschitz constant of D")
+    assert minisn("sample", tmp_path / "r").exit_code == 0
+
+
 def test_spectrum_follows_the_size_through_the_network(trained, monkeypatch):
     asked = []
     monkeypatch.setattr(
