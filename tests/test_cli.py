@@ -613,16 +613,16 @@ def test_bench_tells_medians_spread_ratio_and_memory(timed):
     assert "ratio 1.50 (0.25 - 2.00)" in text
 
 
-def test_bench_times_every_preset_and_mnist_at_width_32(timed):
+def test_bench_times_the_small_presets_of_table_3_and_mnist_at_width_32(timed):
     minisn("bench")
     configs = [row[0] for row in timed]
     mnist = load_preset("mnist")
-    assert [c.width for c in configs] == [load_preset(p).width for p in presets()] + [32]
+    small = ("cifar10", "cifar10-small", "mnist", "mnist-tiny")
+    assert configs[:-1] == [load_preset(name) for name in small]
     assert configs[-1] == mnist.replace(width=32, batch_size=64)
 
 
-def test_pytorch_takes_part_only_where_it_computes_the_same(timed, tmp_path):
-    assert timed == []
+def test_pytorch_takes_part_only_where_it_computes_the_same(timed):
     minisn("bench", "mnist", "cifar10-resnet")
     assert [libraries for _, libraries, _, _ in timed] == [["minisn", "torch"], ["minisn"]]
 
