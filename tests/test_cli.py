@@ -651,7 +651,7 @@ def commands(group=main, path=()):
 
 def test_every_command_helps_with_an_example():
     found = dict(commands())
-    assert len(found) == 10
+    assert len(found) == 12
     for path, command in found.items():
         text = minisn(*path, "--help").stdout
         assert text == minisn(*path, "-h").stdout
@@ -686,7 +686,7 @@ def test_help_and_version_load_nothing_heavy():
     [
         ("minisn tr", ["train"]),
         ("minisn train mnist", ["mnist", "mnist-tiny"]),
-        ("minisn bench cifar10-", ["cifar10-small"]),
+        ("minisn bench cifar10-s", ["cifar10-small"]),
         ("minisn train --data cif", ["cifar10-2k", "cifar10"]),
         ("minisn data fetch f", ["fashion-mnist"]),
     ],

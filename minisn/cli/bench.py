@@ -26,9 +26,10 @@ def bench(presets: tuple[str, ...], against: str, turns: int, steps: int) -> Non
     """Time training steps, beside PyTorch's.
 
     Timed are the presets of Table 3 up to 32 pixels and mnist at width 32, or the presets
-    named: a step of a ResNet takes many seconds. Each contestant has a process of its own; they take turns, so that a busy machine slows both, and the ratio is
-    taken turn by turn. Compiling and the first steps are not counted. Images are noise of the
-    size that a preset names; PyTorch takes part where the model is Table 3's with SN.
+    named: a step of a ResNet takes many seconds. Each contestant has a process of its own; they
+    take turns, so that a busy machine slows both, and the ratio is taken turn by turn. Compiling
+    and the first steps are not counted. Images are noise of the size that a preset names;
+    PyTorch takes part where the model is Table 3's with SN.
 
     \b
     Examples:
