@@ -25,9 +25,9 @@ def classifier(
 
     With a scheme that fixes the norm of each layer as an operator,
     :class:`minisn.regularizers.ConvSpectralNorm` of scale c, f has the Lipschitz constant
-    :math:`c^3` at most, up to the error of the power iteration. A larger c does not
-    change what f can separate by how far, only how sure of itself it may be: it is the inverse of
-    a temperature in the loss.
+    :math:`c^3` at most, up to the error of the power iteration. To scale f changes no certified
+    radius, so c works as the inverse of a temperature in the loss: training with a small one
+    gains distance, with a large one accuracy.
 
     Args:
         shape: of an image, (C, H, W), H and W multiples of 4.
