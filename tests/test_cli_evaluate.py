@@ -11,7 +11,7 @@ from PIL import Image
 from test_cli import TINY, error_of, minisn, spoken
 
 from minisn import checkpoint, runs
-from minisn.cli import networks
+from minisn.cli import evaluate, networks
 from minisn.data import load, unscale_images
 from minisn.errors import ComparisonError
 from minisn.metrics import (
@@ -158,6 +158,13 @@ def test_other_images_are_refused_and_told_how_to_be_scored(tmp_path):
     assert "draws images of 3 x 32 x 32" in said
     assert f"`minisn sample {tmp_path / 'r'} --n 50000 --format png-folder`" in said
     assert "--features and --reference" in said
+
+
+def test_garments_are_measured_with_a_warning(run):
+    saved = checkpoint.load(run / runs.CHECKPOINT)
+    object.__setattr__(saved, "config", saved.config.replace(data="fashion-mnist"))
+    with pytest.warns(UserWarning, match="knows digits, not the images of fashion-mnist"):
+        evaluate._check_digits(run, saved)
 
 
 def test_more_samples_than_real_images_are_refused(run, monkeypatch):

@@ -36,6 +36,7 @@ from minisn.metrics import (
     measure_digits,
     mmd2,
     ms_ssim,
+    neighbours,
     precision_recall,
     repeated,
     scales_for,
@@ -180,12 +181,15 @@ def test_precision_and_recall_by_hand():
     assert recall.value == pytest.approx(3 / 3)  # 0 is 1.5 from 1.5
     precision, recall = precision_recall(real, fake, k=1)
     assert (precision.value, recall.value) == pytest.approx((1, 2 / 3))
+    edge = Sample([[2.0], [9.0]], "edge")  # 1 from the ball's middle, and its radius is 1
+    assert precision_recall(edge, Sample([[0.0], [1.0]], "real"), k=1)[0].value == 0.5
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_precision_and_recall_with_scikit_learns_neighbours(k):
+def test_precision_and_recall_with_scikit_learns_neighbours(k, monkeypatch):
     neighbors = pytest.importorskip("sklearn.neighbors", reason="needs scikit-learn")
-    fake, real = features(1203, 3, shift=4.0), features(40, 3, 1)  # more than one block of rows
+    monkeypatch.setattr(neighbours, "_ROWS", 7)  # several blocks of rows
+    fake, real = features(60, 3, shift=3.0), features(40, 3, 1)
 
     def share(x, y):
         found = neighbors.NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(y)
