@@ -41,7 +41,7 @@ def study(
     name: str | None, full: bool, out: Path, scheduler: str | None, workers: int | None,
     data_dir: Path | None,
 ) -> None:  # fmt: skip
-    """Regenerate a figure of the papers: NAME, or a list of all without one.
+    """Regenerate a figure of the papers, or list them all.
 
     Runs what the figure needs, several runs at a time, and writes a table, a plot in the
     paper's form, and a paragraph that says whether the paper's claim holds here. A run that is
