@@ -21,7 +21,7 @@ Source: [M18 §2.1], [M18 App. A]
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,30 @@ def as_matrix(W: Tensor | Array, axis: int = 0) -> Tensor | Array:
         return reshape(permute(W, order) if first else W, (W.shape[first], -1))
     xp = namespace(W)
     return xp.reshape(xp.permute_dims(W, order) if first else W, (W.shape[first], -1))
+
+
+def from_matrix(matrix: Tensor | Array, shape: Sequence[int], axis: int = 0) -> Tensor | Array:
+    r"""Give a matrix the shape of its weight again: the inverse of :func:`as_matrix`.
+
+    .. math:: \mathbb R^{d_{out}\times(d_{in}hw)} \;\to\;
+              \mathbb R^{d_{out}\times d_{in}\times h\times w}
+
+    Args:
+        matrix: one row per entry of the output axis.
+        shape: of the weight.
+        axis: its output axis.
+
+    Source: [M18 §2.1]
+    """
+    first = axes_of(axis, len(shape))[0]
+    rows_first = (shape[first], *(n for i, n in enumerate(shape) if i != first))
+    order = list(range(1, len(shape)))
+    order.insert(first, 0)
+    if isinstance(matrix, Tensor):
+        W = reshape(matrix, rows_first)
+        return permute(W, tuple(order)) if first else W
+    xp = namespace(matrix)
+    return xp.permute_dims(xp.reshape(matrix, rows_first), tuple(order))
 
 
 def _output_axis(W: Tensor | Array, axis: int) -> int:

@@ -252,6 +252,13 @@ def test_factors_move_freely_and_come_back_to_norm_k(case, seed):
     )
 
 
+def test_a_negative_value_counts_by_its_size():
+    learned, _, _ = started(SingularValues(scale=1.5), rng().normal(size=(3, 4)), 0)
+    learned["s"].assign(np.array([1.0, -4.0, 2.0]))
+    W_bar = SingularValues(scale=1.5).apply(learned, 0, {})
+    np.testing.assert_allclose(svdvals(W_bar, 0), [1.5, 0.75, 0.375], rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 def test_factors_start_at_the_first_weight_over_its_norm(kind):
     shape, axis = SHAPES[kind]

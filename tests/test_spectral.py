@@ -66,6 +66,20 @@ def test_matrix_has_the_output_axis_first_and_the_rest_in_order(axis, asarray):
     assert np.vdot(to_numpy(g.array), w) == pytest.approx(np.vdot(coefficients, expected))
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2, 3, -1])
+def test_a_matrix_becomes_its_weight_again(axis, asarray):
+    w = gaussian(*KERNEL_SHAPE)
+    M = spectral.as_matrix(asarray(w), axis)
+    np.testing.assert_array_equal(to_numpy(spectral.from_matrix(M, w.shape, axis)), w)
+    leaf = Tensor(M, requires_grad=True)
+    W = spectral.from_matrix(leaf, w.shape, axis)
+    np.testing.assert_array_equal(to_numpy(W.array), w)
+    coefficients = gaussian(*KERNEL_SHAPE, seed=1)
+    g = grad(W, leaf, Tensor(asarray(coefficients)))
+    expected = spectral.as_matrix(coefficients, axis)
+    np.testing.assert_array_equal(to_numpy(g.array), expected)
+
+
 def test_matrix_of_a_leading_output_axis_is_a_view():
     w = gaussian(*KERNEL_SHAPE)
     assert np.shares_memory(spectral.as_matrix(w), w)

@@ -60,10 +60,8 @@ def spectral_gradient(G: Array, W: Array, u: Array, v: Array, axis: int = 0) -> 
     Source: [M18 Eq. (37)], [L21 raw parameter]
     """
     matrix, g = spectral.as_matrix(W, axis), spectral.as_matrix(G, axis)
-    xp = namespace(matrix)
     pulled = normalization_gradient(g, matrix, u @ (matrix @ v), u[:, None] * v[None, :])
-    others = tuple(n for i, n in enumerate(W.shape) if i != axis)
-    return xp.moveaxis(xp.reshape(pulled, (W.shape[axis], *others)), 0, axis)
+    return spectral.from_matrix(pulled, W.shape, axis)
 
 
 def layer_gradient(delta: Array, h: Array, W: Array, u: Array, v: Array) -> Array:

@@ -65,8 +65,7 @@ class SingularValueClipping:
         matrix = spectral.as_matrix(W, axis)
         U, s, Vt = xp.linalg.svd(matrix, full_matrices=False)
         clipped = (U * xp.clip(s, None, self.bound)) @ Vt
-        others = tuple(n for i, n in enumerate(W.shape) if i != axis)
-        return xp.moveaxis(xp.reshape(clipped, (W.shape[axis], *others)), 0, axis)
+        return spectral.from_matrix(clipped, W.shape, axis)
 
 
 def project(network: Module, projection: Projection | None = None) -> None:

@@ -335,7 +335,9 @@ class SingularValues(Reparametrization):
         K = learned["gamma"] * self.scale if self.gain else self.scale
         S = spectral.divide(s, ops.max(ops.abs(s)), K)
         matrix = (U * S) @ V.reshape(len(s), -1)
-        return _axis_to(matrix.reshape(U.shape[0], *V.shape[1:]), axis)
+        shape = list(V.shape[1:])
+        shape.insert(axis, len(U))
+        return spectral.from_matrix(matrix, shape, axis)
 
     def retract(self, learned: Learned, axis: int) -> None:
         """Replace U and V by the nearest matrices with orthonormal columns (rows of V's)."""
@@ -344,12 +346,3 @@ class SingularValues(Reparametrization):
             matrix = xp.reshape(factor.array, (len(factor), -1))
             P, _, Qt = xp.linalg.svd(matrix, full_matrices=False)
             factor.assign(xp.reshape(P @ Qt, factor.shape))
-
-
-def _axis_to(W: Tensor, axis: int) -> Tensor:
-    """Move the first axis to where the output axis belongs."""
-    if axis == 0:
-        return W
-    order = list(range(1, W.ndim))
-    order.insert(axis, 0)
-    return ops.permute(W, tuple(order))

@@ -56,7 +56,7 @@ class TaughtSpectralNorm(Reparametrization):
         return {"weight": W}, self.step({"weight": W}, axis, {"u": u})
 
     def step(self, learned: Learned, axis: int, state: State) -> State:
-        """Make one round of power iteration and keep the u it began with; "overwritten" divides W."""
+        """Make one round of power iteration, and keep its first u; "overwritten" divides W."""
         W = learned["weight"]
         u, v, _ = spectral.power_iteration(W, state["u"], axis=axis)
         if self.semantics == "overwritten":
