@@ -77,7 +77,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         logits: l, [N, classes].
         labels: integers, [N].
     Raises:
-        ShapeError: the shapes do not belong together.
+        ShapeError: the shapes do not belong together, or a label is no class.
 
     Source: [M18 Table 8]
     """
@@ -87,6 +87,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
             f"{logits.shape} and {labels.shape}"
         )
     xp = namespace(logits.array)
+    if bool(xp.any((labels.array < 0) | (labels.array >= logits.shape[1]))):
+        raise ShapeError(
+            f"cross_entropy: labels must be 0 to {logits.shape[1] - 1}, got "
+            f"{int(xp.min(labels.array))} to {int(xp.max(labels.array))}"
+        )
     log_p = ops.log_softmax(logits)
     chosen = xp.arange(logits.shape[1])[None, :] == labels.array[:, None]
     return -ops.sum(ops.where(Tensor.wrap(chosen), log_p, 0.0)) / float(len(logits))

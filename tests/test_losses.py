@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from minisn import Tensor, grad, ops
+from minisn.errors import ShapeError
+from minisn.gradcheck import gradcheck
 from minisn.losses import (
     OBJECTIVES,
+    cross_entropy,
     hinge_d,
     hinge_g,
     optimal_logit,
@@ -63,6 +66,44 @@ def test_losses_and_gradients_stay_finite_at_extreme_logits(name, logit):
 def test_a_sure_discriminator_still_teaches_the_generator():
     fake = Tensor(np.array([-30.0]), requires_grad=True)
     assert grad(standard_g(fake), fake).item() == pytest.approx(-1, abs=1e-12)
+
+
+# --- labels ------------------------------------------------------------------------------------
+
+
+def test_cross_entropy_and_its_gradient_are_pytorchs(torch):
+    logits, labels = (
+        5 * np.random.default_rng(1).normal(size=(7, 4)),
+        np.array([0, 3, 1, 1, 2, 0, 3]),
+    )
+    mine, theirs = Tensor(logits, requires_grad=True), torch.tensor(logits, requires_grad=True)
+    loss = cross_entropy(mine, Tensor(labels))
+    expected = torch.nn.functional.cross_entropy(theirs, torch.tensor(labels))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    (slope,) = torch.autograd.grad(expected, theirs)
+    np.testing.assert_allclose(grad(loss, mine).array, slope.numpy(), rtol=1e-10, atol=1e-15)
+    assert gradcheck(lambda x: cross_entropy(x, Tensor(labels)), [logits], order=2)
+
+
+def test_cross_entropy_of_sure_guesses_is_finite():
+    logits = Tensor(np.array([[1e4, 0.0], [1e4, 0.0]], np.float32), requires_grad=True)
+    loss = cross_entropy(logits, Tensor(np.array([0, 1])))
+    assert loss.item() == pytest.approx(5e3)
+    np.testing.assert_allclose(grad(loss, logits).array, [[0, 0], [0.5, -0.5]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "words"),
+    [
+        ((3, 4), np.array([0, 1]), r"got shapes \(3, 4\) and \(2,\)"),
+        ((3,), np.array([0, 1, 2]), r"expected logits \[N, classes\]"),
+        ((2, 4), np.array([0, 4]), "labels must be 0 to 3, got 0 to 4"),
+        ((2, 4), np.array([-1, 2]), "labels must be 0 to 3, got -1 to 2"),
+    ],
+)
+def test_cross_entropy_refuses_what_does_not_fit(logits, labels, words):
+    with pytest.raises(ShapeError, match=words):
+        cross_entropy(Tensor(np.zeros(logits)), Tensor(labels))
 
 
 # --- the best discriminator --------------------------------------------------------------------

@@ -849,3 +849,44 @@ def test_lower_bound_errors():
         spectral.lipschitz_lower_bound(lambda x: ops.sum(x * math.nan, axis=1), points)
     with pytest.raises(DTypeError):
         spectral.lipschitz_lower_bound(lambda x: ops.sum(x, axis=1), np.ones((2, 2), int))
+
+
+# -- any norm -------------------------------------------------------------------------------
+
+
+@given(shapes, seeds)
+def test_norm_bound_is_the_certificate_s_without_vectors(shape, seed):
+    W = gaussian(*shape, seed=seed)
+    u, v = gaussian(shape[0], seed=1), gaussian(shape[1], seed=2)
+    bound = spectral.norm_bound(W)
+    assert bound == spectral.certificate(W, u, v).upper
+    assert norm(W) <= bound <= norm(W) * (1 + 1e-10)
+    assert spectral.norm_bound(W.T, axis=1) == pytest.approx(bound, rel=1e-12)
+
+
+def test_norm_bound_of_zeros_and_of_what_is_not_finite():
+    assert spectral.norm_bound(np.zeros((3, 4))) == 0
+    with pytest.raises(NonFiniteError, match="norm_bound: the weight"):
+        spectral.norm_bound(np.array([[1.0, np.nan]]))
+
+
+def test_divide_takes_a_norm_for_each_row_and_a_learned_scale():
+    W, norms = gaussian(3, 4), np.array([[2.0], [0.0], [0.5]])
+    leaves = [Tensor(a, requires_grad=True) for a in (W, norms, np.array([[3.0], [4.0], [5.0]]))]
+    W_bar = spectral.divide(*leaves)
+    np.testing.assert_allclose(W_bar.array, W * [[1.5], [0], [10]], rtol=1e-15)
+    g_W, g_norm, g_scale = (g.array for g in grad(W_bar, leaves, np.ones((3, 4))))
+    total = W.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(g_W, [[1.5] * 4, [0] * 4, [10] * 4])
+    np.testing.assert_allclose(g_norm, total * [[-3 / 4], [0], [-20]], rtol=1e-12)
+    np.testing.assert_allclose(g_scale, total * [[1 / 2], [0], [2]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_divide_by_a_norm_whose_inverse_overflows_gives_zeros(dtype):
+    W = np.ones((2, 2), dtype)
+    tiny = np.finfo(dtype).smallest_normal
+    for value, expected in ((tiny / 2, 0), (tiny, 0), (tiny * 4, 1 / (tiny * 4))):
+        found = spectral.divide(Tensor(W), Tensor(np.asarray(value, dtype)))
+        np.testing.assert_allclose(found.array, expected * W, rtol=1e-6)
+        assert found.dtype == dtype
