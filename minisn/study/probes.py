@@ -10,7 +10,6 @@ import numpy as np
 from .. import instruments
 from ..backend import to_numpy
 from ..data import scale_images
-from ..init import fans
 from ..nn import weighted_layers
 from ..spectral import singular_values
 from ..tensor import Tensor, no_grad
@@ -71,12 +70,8 @@ def _variances(trainer: Trainer, split: Split) -> dict[str, Any]:
 
     .. math:: \big(\mathrm{fan_{in}},\; \mathrm{Var}(\bar w_{ij})\big)
     """
-    found = []
-    with no_grad():
-        for m in weighted_layers(trainer.D).values():
-            W = to_numpy(m.effective_weight().array).astype(np.float64)
-            found.append([fans(m.shape, m.axis)[0], float(W.var())])
-    return {"variances": found}
+    spreads = instruments.weight_variances(trainer.D).values()
+    return {"variances": [[spread.fan_in, spread.variance] for spread in spreads]}
 
 
 def _gradients(trainer: Trainer, split: Split) -> dict[str, Any]:
