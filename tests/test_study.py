@@ -230,7 +230,9 @@ def test_figure_1_has_every_method_in_every_setting():
     assert len(cells) == 6 * (7 + 3)
     for letter, adam in TABLE_1.items():
         config = base(False, letter)
-        assert (config.rate_d, config.rate_g) == (adam.rate, adam.rate)
+        assert (config.rate_d, config.rate_g) == (4 * adam.rate, 4 * adam.rate)
+        full = base(True, letter)
+        assert (full.rate_d, full.rate_g) == (adam.rate, adam.rate)
         assert (config.beta1, config.beta2, config.n_dis) == (adam.beta1, adam.beta2, adam.n_dis)
 
 
@@ -240,18 +242,19 @@ def test_the_full_size_is_the_paper_s():
     assert config.steps == 100_000
 
 
-def run(method, setting, score, seed=0, diverged=""):
+def run(method, setting, distance, seed=0, diverged=""):
     return {"method": method, "setting": setting, "seed": seed, "steps": 9, "diverged": diverged,
-            "inception": score, "inception_real": 8.0, "frechet": 5.0}  # fmt: skip
+            "inception": 5.0, "inception_real": 8.0, "frechet": distance,
+            "frechet_at_start": 60.0}  # fmt: skip
 
 
 def test_the_verdict_of_figure_1_counts_settings_and_says_whether_sn_held():
-    good = [run("SN", s, 6.0) for s in "ABCDEF"] + [run("weight norm", s, 6.0) for s in "ABC"]
-    rows = [*good, *(run("weight norm", s, 2.0) for s in "DE"), run("weight norm", "F", "", 0, 3)]
+    good = [run("SN", s, 29.0) for s in "ABCDEF"] + [run("weight norm", s, 29.0) for s in "ABC"]
+    rows = [*good, *(run("weight norm", s, 31.0) for s in "DE"), run("weight norm", "F", "", 0, 3)]
     said = STUDIES["fig1"].verdict(rows)
     assert "in 6 of 6 settings; the others: weight norm in 3." in said
     assert "is borne out" in said
-    rows[3] = run("SN", "D", 3.9)
+    rows[3] = run("SN", "D", 30.1)
     said = STUDIES["fig1"].verdict(rows)
     assert "in 5 of 6 settings (not in D)" in said and "is not borne out" in said
     assert "in 5 of 6" in STUDIES["fig1"].verdict([*good, run("SN", "B", "", 1, 40)])

@@ -22,7 +22,12 @@ COMPARED: dict[str, dict[str, Any]] = {
 """The methods of Figure 1 as changes of a configuration; the loss is (15) but for WGAN-GP."""
 
 TRAINED = 0.5
-"""A run has trained if its score is at least this part of the real images'."""
+"""A run has trained if its Fréchet distance is at most this part of the untrained generator's."""
+
+LAPTOP_RATES = 4
+"""What Table 1's step sizes are multiplied by at laptop size, which has a hundredth of the
+updates: with the table's own, 1,000 updates in settings A to C leave G as it was (measured: the
+distance falls from 63 to 57, 57 and 50)."""
 
 
 def base(full: bool, setting: str = "C", **changes: Any) -> Config:
@@ -30,13 +35,14 @@ def base(full: bool, setting: str = "C", **changes: Any) -> Config:
 
     Args:
         full: the paper's size: CIFAR-10, width 64, 100,000 updates of G; else shipped digits,
-            width 8 and 1,000 updates.
+            width 8, 1,000 updates, and step sizes times :data:`LAPTOP_RATES`.
         setting: letter of Table 1.
         changes: of single settings.
     """
     adam = TABLE_1[setting]
+    rate = adam.rate if full else LAPTOP_RATES * adam.rate
     config = load_preset("cifar10" if full else "mnist-tiny").replace(
-        objective="standard", average=0.0, rate_d=adam.rate, rate_g=adam.rate, beta1=adam.beta1,
+        objective="standard", average=0.0, rate_d=rate, rate_g=rate, beta1=adam.beta1,
         beta2=adam.beta2, n_dis=adam.n_dis,
     )  # fmt: skip
     steps = 100_000 if full else 1_000
@@ -61,15 +67,20 @@ def _settings_cells(full: bool) -> list[Cell]:
 
 
 def scores_table(results: Sequence[Result]) -> list[Row]:
-    """Return how each run ended and what its last samples scored."""
+    """Return how each run ended, what its last samples scored, and how far off it began."""
     keys = ("inception", "inception_real", "frechet")
-    return [{**outcome(r), **{k: last(r).get(k, "") for k in keys}} for r in results]
+    return [
+        {**outcome(r), **{k: last(r).get(k, "") for k in keys},
+         "frechet_at_start": r["measures"][0].get("frechet", "") if r["measures"] else ""}
+        for r in results
+    ]  # fmt: skip
 
 
 def trained(row: Row) -> bool:
-    """Whether a run neither diverged nor drew samples that score below half of real images."""
-    score = row["inception"]
-    return row["diverged"] == "" and score != "" and score >= TRAINED * row["inception_real"]
+    """Whether a run did not diverge and came at least half of the way to the real images."""
+    if row["diverged"] != "" or row["frechet"] == "":
+        return False
+    return row["frechet"] <= TRAINED * row["frechet_at_start"]
 
 
 def _settings_verdict(rows: Sequence[Row]) -> str:
@@ -84,8 +95,8 @@ def _settings_verdict(rows: Sequence[Row]) -> str:
     borne = "is borne out" if len(sn) == len(TABLE_1) else "is not borne out"
     failed = ", ".join(sorted(set(TABLE_1) - sn))
     return (
-        f"A run counts as trained if it did not diverge and its samples score at least "
-        f"{TRAINED:.0%} of what real images do. SN trained, with every seed, in {len(sn)} of "
+        f"A run counts as trained if it did not diverge and its Fréchet distance fell to at most "
+        f"{TRAINED:.0%} of the untrained generator's. SN trained, with every seed, in {len(sn)} of "
         f"{len(TABLE_1)} settings{f' (not in {failed})' if failed else ''}; the others: "
         f"{others}. That SN is robust to the setting {borne} here."
     )
