@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import time
 
@@ -163,6 +164,36 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line(tmp_path, monkeypatc
     monkeypatch.setattr("minisn.study.schedule.PATIENCE", 0.5)
     with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
         run_cells([cell()], tmp_path, "tcp://127.0.0.1:1")
+
+
+def test_a_cluster_without_workers_is_refused(tmp_path):
+    with (
+        dask.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        pytest.raises(ConfigError, match=r"has no workers; start some with `dask worker tcp://"),
+    ):
+        run_cells([cell()], tmp_path, empty.scheduler_address)
+
+
+def test_a_worker_without_the_package_is_refused(tmp_path):
+    # -S leaves out the path files by which an editable installation is found
+    packages = {**os.environ, "PYTHONPATH": sysconfig.get_paths()["purelib"]}
+    bare = [sys.executable, "-S"]
+    if subprocess.run([*bare, "-c", "import minisn"], env=packages, cwd=tmp_path).returncode == 0:
+        pytest.skip("minisn is among the other packages, so no worker can do without it")
+    with dask.LocalCluster(n_workers=0, dashboard_address=":0") as cluster:
+        address = cluster.scheduler_address
+        worker = subprocess.Popen(
+            [*bare, "-m", "distributed.cli.dask_worker", address, "--no-nanny"],
+            env=packages, cwd=tmp_path, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            with dask.Client(cluster) as client:
+                client.wait_for_workers(1, timeout=60)
+            with pytest.raises(ConfigError, match=r"cannot import minisn \(No module"):
+                run_cells([cell()], tmp_path, address)
+        finally:
+            worker.terminate()
+            worker.wait()
 
 
 KILLED = textwrap.dedent("""

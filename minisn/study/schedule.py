@@ -5,6 +5,7 @@ process, so that they do not fight. A process that dies costs its cell what it d
 checkpoint: Dask gives the cell to another, which goes on from there.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -94,15 +95,26 @@ def _finished(
             failures.append((futures[future], error))
     if failures:
         name, error = failures[0]
-        if isinstance(error, ModuleNotFoundError):
-            raise ConfigError(
-                f"a worker of the cluster cannot import {error.name}: install minisn there, in "
-                "the version used here"
-            ) from error
         raise MinisnError(
             f"{len(failures)} of {len(cells)} cells failed, the first {name}: {error}; those that "
             "finished stay, and the command goes on with the rest when given again"
         ) from error
+
+
+def _check_workers(client: Any, scheduler: str) -> None:
+    """Refuse a cluster that could not run a cell; without a look it would try for ever."""
+    found = client.run(importlib.import_module, __package__.partition(".")[0], on_error="return")
+    if not found:
+        raise ConfigError(
+            f"the Dask cluster at {scheduler} has no workers; start some with "
+            f"`dask worker {scheduler}`"
+        )
+    for address, answer in found.items():
+        if isinstance(answer, Exception):
+            raise ConfigError(
+                f"the worker {address} cannot import minisn ({answer}): install it there, in the "
+                "version used here"
+            )
 
 
 @contextmanager
@@ -124,6 +136,7 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
                 "`dask scheduler`, or leave --scheduler out to use this machine"
             ) from None
         with client:
+            _check_workers(client, scheduler)
             yield client
         return
     cores = os.cpu_count() or 1
