@@ -651,7 +651,7 @@ def commands(group=main, path=()):
 
 def test_every_command_helps_with_an_example():
     found = dict(commands())
-    assert len(found) == 12
+    assert len(found) == 13
     for path, command in found.items():
         text = minisn(*path, "--help").stdout
         assert text == minisn(*path, "-h").stdout

@@ -26,7 +26,7 @@ FLOORS = {
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "training": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5, "bench": 5,
     "bench_torch": 5,
-    "plots": 6, "study_plots": 6, "report": 6, "cli": 6,
+    "plots": 6, "study_plots": 6, "report": 6, "paper": 6, "cli": 6,
 }  # fmt: skip
 
 OWNERS = {

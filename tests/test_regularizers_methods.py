@@ -69,11 +69,8 @@ def promise_none():
     for layer in weighted_layers(trainer.D).values():
         assert layer.effective_weight() is layer.weight
     assert trainer.penalties == [] and trainer.method.projection is None
-    # its norms are known all the same
-    state = [m.reparametrize.estimate(m.learned, m.axis, m.state).item()
-             for m in weighted_layers(trainer.D).values()]  # fmt: skip
-    # one round lags behind one update with Adam
-    np.testing.assert_allclose(state, norms(effective(trainer)), rtol=0.05)
+    # no power iteration either: what is timed against SN is nothing
+    assert all(layer.state == {} for layer in weighted_layers(trainer.D).values())
 
 
 def promise_sn():

@@ -36,6 +36,7 @@ class Commands(click.Group):
         "data": "data",
         "bench": "bench",
         "study": "study",
+        "paper": "paper",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -1,6 +1,6 @@
 """The ways to keep D smooth that the papers compare, by name."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import ConfigError
 from ..init import INITIALIZERS, Initializer, orthogonal
@@ -33,7 +33,7 @@ class Method:
     """
 
     title: str
-    reparametrize: Reparametrization = Watched()
+    reparametrize: Reparametrization = field(default_factory=Reparametrization)
     projection: Projection | None = None
     penalty: Penalty | None = None
     layer: str | None = None
@@ -52,7 +52,7 @@ METHODS = {
     "svc": Method("singular value clipping", projection=SingularValueClipping()),
     "orthonormal": Method("orthonormal regularization", penalty=Orthonormal(), init=orthogonal),
     "gp": Method("gradient penalty", penalty=GradientPenalty()),
-    "sigma2": Method("spectral norm regularization", penalty=SpectralPenalty()),
+    "sigma2": Method("spectral norm regularization", Watched(), penalty=SpectralPenalty()),
     "bn": Method("batch normalization without gain", layer="batch"),
     "ln": Method("layer normalization without gain", layer="layer"),
 }

@@ -249,11 +249,11 @@ def _critic_verdict(rows: Sequence[Row]) -> str:
 METHOD_STUDIES = [
     Study("fig1", "Inception-style score of each method in settings A to F",
           "SN draws good samples in every setting, other methods fail in some",
-          "[M18 Fig. 1], [M18 Table 1], [M18 Table 2]", 60, _settings_cells, scores_table,
+          "[M18 Fig. 1], [M18 Table 1], [M18 Table 2]", 90, _settings_cells, scores_table,
           _settings_verdict),
     Study("fig2", "Fréchet distance of each method in settings A to F",
           "SN draws good samples in every setting, other methods fail in some",
-          "[M18 Fig. 2], [M18 Table 1], [M18 Table 2]", 60, _settings_cells, scores_table,
+          "[M18 Fig. 2], [M18 Table 1], [M18 Table 2]", 90, _settings_cells, scores_table,
           _settings_verdict),
     Study("fig3", "Squared singular values of each layer of a trained D",
           "clipping and weight normalization use few directions, SN many",

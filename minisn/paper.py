@@ -1,0 +1,205 @@
+"""The index of the papers: for each equation, table and figure who computes it and who tests it.
+
+It is read from the sources, never kept by hand: from tags such as ``[M18 Eq. (8)]`` in docstrings,
+from what each test names, and from the headings and tags of the notebooks. Nothing is imported.
+"""
+
+import ast
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+M18 = [
+    *(f"Eq. ({n})" for n in range(1, 39)), "Alg. 1", *(f"Table {n}" for n in range(1, 9)),
+    *(f"Fig. {n}" for n in (1, 2, 3, 4, 9, 10, 11, 14, 15)),
+]  # fmt: skip
+"""What of M18 must be found: equations, algorithm, tables, and the figures to regenerate."""
+
+_TAG = re.compile(r"\[(M18|L21) ([^\]]+)\]")
+_MATH = re.compile(r"^\s*\.\. math:: ((?:.|\n(?!\s*\n))+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A function, class, table or study whose docstring names a part of a paper.
+
+    Args:
+        name: dotted within its file, or a study as it is typed.
+        path: of the file, from the folder that holds the package.
+        lines: first and last.
+        doc: its docstring.
+    """
+
+    name: str
+    path: str
+    lines: tuple[int, int]
+    doc: str
+
+    @property
+    def formulas(self) -> list[str]:
+        """The formulas of the docstring, as TeX."""
+        return [textwrap.dedent(m.group(1)).strip() for m in _MATH.finditer(self.doc)]
+
+    @property
+    def sentence(self) -> str:
+        """The first sentence of the docstring."""
+        return " ".join(self.doc.strip().split("\n\n")[0].split())
+
+
+@dataclass
+class Entry:
+    """A part of a paper with all that belongs to it.
+
+    Args:
+        paper: M18 or L21.
+        part: ``Eq. (8)``, ``Table 3``, ``SN_Conv`` and the like.
+        places: where it is computed.
+        tests: those that name one of the places: (name, path, line).
+        sections: of notebooks that name it: (path, heading).
+    """
+
+    paper: str
+    part: str
+    places: list[Place] = field(default_factory=list)
+    tests: list[tuple[str, str, int]] = field(default_factory=list)
+    sections: list[tuple[str, str]] = field(default_factory=list)
+
+
+def parts_of(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (paper, part) for every tag in a text; ``[M18 Eq. (9), (10)]`` names two."""
+    for paper, inside in _TAG.findall(text):
+        for part in map(str.strip, inside.replace("Figure", "Fig.").split(",")):
+            yield paper, f"Eq. {part}" if re.fullmatch(r"\(\d+\)", part) else part
+
+
+class Index:
+    """The index of a checkout, or of an installed package, which has no tests beside it.
+
+    Args:
+        root: folder of the package.
+    """
+
+    def __init__(self, root: Path = ROOT):
+        self.root, self.home = root, root.parent
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Every part of the papers that is named anywhere, M18's in the paper's order.
+
+        Of several places those with a formula come first, and of these the most specific.
+        """
+        found = {("M18", part): Entry("M18", part) for part in M18}
+        for place in self._places():
+            for key in dict.fromkeys(parts_of(place.doc)):
+                found.setdefault(key, Entry(*key)).places.append(place)
+        tests = list(self._tests())
+        for entry in found.values():
+            wanted = {word for place in entry.places for word in _words(place)}
+            entry.places.sort(key=lambda place: (not place.formulas, len([*parts_of(place.doc)])))
+            entry.tests += [test for test, named in tests if wanted & named]
+        for path, heading, text in self._sections():
+            for key in dict.fromkeys(parts_of(text)):
+                found.setdefault(key, Entry(*key)).sections.append((path, heading))
+        return list(found.values())
+
+    def source(self, place: Place) -> str:
+        """Return the lines of a place."""
+        lines = (self.home / place.path).read_text("utf-8").splitlines()
+        return "\n".join(lines[place.lines[0] - 1 : place.lines[1]])
+
+    def _places(self) -> Iterator[Place]:
+        for path in sorted(self.root.rglob("*.py")):
+            if path.stem == "paper":  # it shows what tags look like
+                continue
+            tree = ast.parse(path.read_text("utf-8"))
+            where = path.relative_to(self.home).as_posix()
+            if doc := ast.get_docstring(tree, clean=False):
+                yield Place(path.stem, where, (1, doc.count("\n") + 1), doc)
+            yield from _inside(tree, where, "")
+
+    def _tests(self) -> Iterator[tuple[tuple[str, str, int], set[str]]]:
+        """Yield every test with the names that it, or a helper of its file, uses."""
+        for path in sorted((self.home / "tests").glob("test_*.py")):
+            tree = ast.parse(path.read_text("utf-8"))
+            defined = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+            where = path.relative_to(self.home).as_posix()
+            module = path.stem.removeprefix("test_")
+            for name, node in defined.items():
+                if name.startswith("test_"):
+                    yield (name, where, node.lineno), _reached(node, defined) | {f"file {module}"}
+
+    def _sections(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (path, heading, text) for every part of a notebook that a heading begins."""
+        for path in sorted((self.home / "tutorials").glob("*.ipynb")):
+            heading, text = path.stem, ""
+            where = path.relative_to(self.home).as_posix()
+            for cell in json.loads(path.read_text("utf-8"))["cells"]:
+                source = "".join(cell["source"])
+                title = re.match(r"#+ (.+)", source) if cell["cell_type"] == "markdown" else None
+                if title:
+                    yield where, heading, text
+                    heading, text = title.group(1), ""
+                text += source
+            yield where, heading, text
+
+
+def _inside(tree: ast.AST, where: str, prefix: str) -> Iterator[Place]:
+    """Yield what is documented in a module or a class."""
+    body = getattr(tree, "body", [])
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        lines = (getattr(node, "lineno", 1), getattr(node, "end_lineno", 1) or 1)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if doc := ast.get_docstring(node, clean=False):
+                yield Place(f"{prefix}{node.name}", where, lines, doc)
+            if isinstance(node, ast.ClassDef):
+                yield from _inside(node, where, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name):
+                yield Place(f"{prefix}{target.id}", where, lines, _text(after))
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "Study":
+                    texts = [ast.literal_eval(a) for a in call.args if isinstance(a, ast.Constant)]
+                    span = (call.lineno, call.end_lineno or call.lineno)
+                    yield Place(f"minisn study {texts[0]}", where, span, "\n".join(map(str, texts)))
+
+
+def _text(node: ast.AST | None) -> str:
+    """Return the text of a string that stands alone, as what follows a documented name does."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return str(node.value.value)
+    return ""
+
+
+def _words(place: Place) -> set[str]:
+    """Return the names by which a test would call a place."""
+    if place.name.startswith("minisn study "):
+        return {place.name.removeprefix("minisn study "), "STUDIES"}
+    return {place.name.split(".")[0]} if place.lines[0] > 1 else {f"file {place.name}"}
+
+
+def _reached(node: ast.FunctionDef, defined: dict[str, ast.FunctionDef]) -> set[str]:
+    """Collect the names and short strings in a function and in the helpers it calls."""
+    found: set[str] = set()
+    waiting, seen = [node], {node.name}
+    while waiting:
+        for part in ast.walk(waiting.pop()):
+            word = ""
+            if isinstance(part, ast.Name):
+                word = part.id
+            elif isinstance(part, ast.Attribute):
+                word = part.attr
+            elif isinstance(part, ast.arg):
+                word = part.arg
+            elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+                word = part.value
+            found.add(word)
+            if word in defined and word not in seen:
+                seen.add(word)
+                waiting.append(defined[word])
+    return found
