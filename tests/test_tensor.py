@@ -74,8 +74,9 @@ def test_memory_stays_flat_without_the_garbage_collector():
         tensors, blocks = live_tensors(), sys.getallocatedblocks()
         training_steps(1000, w, b, x)
         assert live_tensors() == tensors
-        assert gc.collect() == 0  # no cycle of anything; it also empties Python's own free lists
-        # one object forgotten in a step would be 1,000 blocks
+        # one cycle in a step would be 1,000 objects, of whatever kind, and one object forgotten
+        # 1,000 blocks; threads of other tests may leave a few. It also empties Python's free lists.
+        assert gc.collect() < 500
         assert sys.getallocatedblocks() - blocks < 500
     finally:
         gc.enable()
