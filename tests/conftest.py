@@ -33,6 +33,13 @@ def every_size(monkeypatch):
             monkeypatch.setattr(module, "SMALL", 1)
 
 
+@pytest.fixture(scope="module")
+def plain_kernels():
+    """Keep a file's small weights from the compiled kernels, whose threads take longer to wake."""
+    with use_kernels("array_api"):
+        yield
+
+
 @pytest.fixture(params=["spec", "array_api", "cpu"])
 def kernel_name(request, every_size):
     """Run the test once under each kernel module."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisn import Tensor, grad, nn, no_grad, ops, spectral, use_kernels
+from minisn import Tensor, grad, nn, no_grad, ops, spectral
 from minisn.errors import ConfigError
 from minisn.instruments import (
     effective_weights,
@@ -28,12 +28,7 @@ from minisn.regularizers import (
     spectral_gradient,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_kernels():
-    """Compiled kernels wake threads, which takes longer than these small networks."""
-    with use_kernels("array_api"):
-        yield
+pytestmark = pytest.mark.usefixtures("plain_kernels")
 
 
 def rng(seed=0):

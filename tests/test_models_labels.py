@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad, no_grad, ops, use_kernels
+from minisn import Tensor, grad, no_grad, ops
 from minisn.config import load_preset
 from minisn.errors import ConfigError, DTypeError, ShapeError
 from minisn.losses import cross_entropy
@@ -24,11 +24,7 @@ GENERATORS = {"cnn": (cnn_generator, 8), "resnet": (resnet_generator, 28)}
 LABELS = np.array([2, 0, 1, 2])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_kernels():
-    """Compiled kernels wake threads, which takes longer than these small networks."""
-    with use_kernels("array_api"):
-        yield
+pytestmark = pytest.mark.usefixtures("plain_kernels")
 
 
 def rng(seed=0):

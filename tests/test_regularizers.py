@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisn import Tensor, grad, nn, spectral, use_kernels
+from minisn import Tensor, grad, nn, spectral
 from minisn.errors import ConfigError, ShapeError
 from minisn.gradcheck import gradcheck
 from minisn.nn import Reparametrization
@@ -41,11 +41,7 @@ def scheme_of(name, **changes):
     return replace(CONV if name == "sn-conv at a size" else SCHEMES[name], **changes)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_kernels():
-    """Compiled kernels wake threads, which takes longer than these small weights."""
-    with use_kernels("array_api"):
-        yield
+pytestmark = pytest.mark.usefixtures("plain_kernels")
 
 
 def rng(seed=0):

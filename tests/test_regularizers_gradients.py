@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisn import Tensor, grad, nn, use_kernels
+from minisn import Tensor, grad, nn
 from minisn.regularizers import (
     BidirectionalSpectralNorm,
     ConvSpectralNorm,
@@ -23,11 +23,7 @@ from minisn.regularizers import (
 SHAPES = {"dense": ((4, 6), 0), "conv": ((4, 3, 2, 2), 0), "deconv": ((3, 4, 2, 2), 1)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_kernels():
-    """Compiled kernels wake threads, which takes longer than these small weights."""
-    with use_kernels("array_api"):
-        yield
+pytestmark = pytest.mark.usefixtures("plain_kernels")
 
 
 def rng(seed=0):

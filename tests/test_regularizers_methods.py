@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad, no_grad, spectral, use_kernels
+from minisn import Tensor, grad, no_grad, spectral
 from minisn.config import load_preset
 from minisn.errors import ConfigError
 from minisn.losses import OBJECTIVES
@@ -26,11 +26,7 @@ DIVIDING = [k for k, m in METHODS.items()
             if isinstance(m.reparametrize, Normalization | SingularValues)]  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_kernels():
-    """Compiled kernels wake threads, which takes longer than these small networks."""
-    with use_kernels("array_api"):
-        yield
+pytestmark = pytest.mark.usefixtures("plain_kernels")
 
 
 def rng(seed=0):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisn import Tensor, grad, nn, use_kernels
+from minisn import Tensor, grad, nn
 from minisn.gradcheck import gradcheck
 from minisn.models import cnn_discriminator
 from minisn.regularizers import (
@@ -23,11 +23,7 @@ def images(seed, n=3, dtype=np.float64):
     return Tensor(np.random.default_rng(seed).normal(size=(n, 1, 8, 8)).astype(dtype))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_kernels():
-    """Compiled kernels wake threads, which takes longer than these small weights."""
-    with use_kernels("array_api"):
-        yield
+pytestmark = pytest.mark.usefixtures("plain_kernels")
 
 
 def rng(seed=0):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad, use_kernels
+from minisn import Tensor, grad
 from minisn.errors import ConfigError
 from minisn.gradcheck import gradcheck
 from minisn.regularizers import SEMANTICS, SpectralNorm, TaughtSpectralNorm, spectral_gradient
@@ -12,11 +12,7 @@ SHAPES = {"dense": ((4, 6), 0), "conv": ((4, 3, 2, 2), 0), "deconv": ((3, 4, 2, 
 kinds = pytest.mark.parametrize("kind", SHAPES)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_kernels():
-    """Compiled kernels wake threads, which takes longer than these small weights."""
-    with use_kernels("array_api"):
-        yield
+pytestmark = pytest.mark.usefixtures("plain_kernels")
 
 
 def rng(seed=0):

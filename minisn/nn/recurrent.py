@@ -1,5 +1,6 @@
 """Recurrent layers: one step of a sequence computed from the last, with the same weights."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ from .module import Module
 from .reparametrization import Reparametrization
 
 
-class Recurrent(Module):
+class Recurrent(Module, ABC):
     r"""What recurrent layers share: weights for each gate, and the walk along a sequence.
 
     .. math:: h_t = \mathrm{cell}\big(A x_t + a,\; U h_{t-1} + b,\; h_{t-1}\big), \qquad
@@ -53,13 +54,13 @@ class Recurrent(Module):
             for gate in range(self.gates)
         ]
 
+    @abstractmethod
     def cell(self, from_x: list[Tensor], from_h: list[Tensor], h: Tensor) -> Tensor:
         """Return the next state, from what each gate has of the input and of the last state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step_bound(self) -> float:
         r"""Return a number that :math:`\|\partial h_t / \partial h_{t-1}\|_2` never exceeds."""
-        raise NotImplementedError
 
     def states(self, x: Tensor, h: Tensor | None = None) -> list[Tensor]:
         """Return the state after each step.

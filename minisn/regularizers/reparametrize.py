@@ -5,6 +5,7 @@ constant :math:`c` and, if asked for, a learned :math:`\gamma` that starts at th
 first weight, so that the layer starts at the weight that was drawn.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -20,6 +21,16 @@ from ..tensor import Tensor, no_grad
 Pair = int | tuple[int, int]
 
 
+def _warmed_up(W: Tensor, axis: int, rng: np.random.Generator) -> State:
+    u, v = spectral.initial_vectors(W, rng, axis=axis)
+    return {"u": u, "v": v}
+
+
+def _one_round(W: Tensor, axis: int, state: State) -> State:
+    u, v, _ = spectral.power_iteration(W, state["u"], axis=axis)
+    return {"u": u, "v": v}
+
+
 @dataclass(frozen=True)
 class Watched(Reparametrization):
     """Leave the weight as it is, but keep u and v, so that its norm is known at every step.
@@ -31,16 +42,14 @@ class Watched(Reparametrization):
         self, W: Tensor, axis: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], State]:
         """Draw u at random and warm it up."""
-        u, v = spectral.initial_vectors(W, rng, axis=axis)
-        return {"weight": W}, {"u": u, "v": v}
+        return {"weight": W}, _warmed_up(W, axis, rng)
 
     def step(self, learned: Learned, axis: int, state: State) -> State:
         r"""Make one round of power iteration and return the new state.
 
         Source: [M18 Eq. (20)], [M18 Eq. (21)]
         """
-        u, v, _ = spectral.power_iteration(learned["weight"], state["u"], axis=axis)
-        return {"u": u, "v": v}
+        return _one_round(learned["weight"], axis, state)
 
     def estimate(self, learned: Learned, axis: int, state: State) -> Tensor:
         """Return the estimate of the spectral norm."""
@@ -48,7 +57,7 @@ class Watched(Reparametrization):
 
 
 @dataclass(frozen=True)
-class Normalization(Reparametrization):
+class Normalization(Reparametrization, ABC):
     r"""Divide a weight by a norm of it.
 
     .. math:: \tilde W = c\,\gamma\,\frac{W}{N(W)}
@@ -66,9 +75,9 @@ class Normalization(Reparametrization):
     scale: float = 1.0
     gain: bool = False
 
+    @abstractmethod
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
         """Return the norm, of a shape that broadcasts to W's."""
-        raise NotImplementedError
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
         """Return the first state."""
@@ -112,16 +121,14 @@ class SpectralNorm(Normalization):
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
         """Draw u at random and warm it up, so that the first normalized weight is at norm 1."""
-        u, v = spectral.initial_vectors(W, rng, axis=axis)
-        return {"u": u, "v": v}
+        return _warmed_up(W, axis, rng)
 
     def step(self, learned: Learned, axis: int, state: State) -> State:
         r"""Make one round of power iteration and return the new state.
 
         Source: [M18 Eq. (20)], [M18 Eq. (21)]
         """
-        u, v, _ = spectral.power_iteration(learned["weight"], state["u"], axis=axis)
-        return {"u": u, "v": v}
+        return _one_round(learned["weight"], axis, state)
 
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
         """Return the estimate of the spectral norm."""

@@ -119,7 +119,7 @@ def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:
         raise ConfigError(f"a cell's size = {config.size} is not that of {config.data}")
     kept = np.arange(len(dataset.images)) % HELD_OUT == 0
     images, labels = dataset.images, dataset.labels
-    return Split(dataset.name, images[~kept], labels[~kept], images[kept], folder)
+    return Split(images[~kept], labels[~kept], images[kept], folder)
 
 
 def _read_measures(folder: Path) -> list[dict[str, Any]]:

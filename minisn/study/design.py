@@ -52,6 +52,11 @@ def paragraph(study: Study, rows: Sequence[Row]) -> str:
     return f"{study.title} {study.source}. The paper: {study.claim}. {said}"
 
 
+def borne_out(holds: bool) -> str:
+    """Say whether a claim holds here."""
+    return "is borne out" if holds else "is not borne out"
+
+
 def last(result: Result) -> Row:
     """Return what was measured last in a cell; empty if nothing was."""
     return result["measures"][-1] if result["measures"] else {}

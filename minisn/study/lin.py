@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from .cells import Cell, Result
-from .design import Row, Study, last, outcome
+from .design import Row, Study, borne_out, last, outcome
 from .methods import base, scores_table
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6)
@@ -41,7 +41,7 @@ def _range(rows: Sequence[Row], method: str, column: str) -> float:
 
 def _gradient_verdict(rows: Sequence[Row]) -> str:
     free, sn = _range(rows, "none", "weights"), _range(rows, "sn", "weights")
-    borne = "is borne out" if sn < free else "is not borne out"
+    borne = borne_out(sn < free)
     return (
         f"From LeCun's weights, the norm of the gradient of D in its weights varies over training "
         f"by a factor of {free:.3g} without normalization and {sn:.3g} under SN. That SN keeps "
@@ -51,7 +51,7 @@ def _gradient_verdict(rows: Sequence[Row]) -> str:
 
 def _input_verdict(rows: Sequence[Row]) -> str:
     peaks = {m: max(r["inputs_max"] for r in rows if r["method"] == m) for m in ("none", "sn")}
-    borne = "is borne out" if peaks["sn"] < peaks["none"] else "is not borne out"
+    borne = borne_out(peaks["sn"] < peaks["none"])
     return (
         f"The steepest gradient of D at an image is {peaks['none']:.3g} without normalization "
         f"and {peaks['sn']:.3g} under SN. That SN bounds it {borne} here."
@@ -101,7 +101,7 @@ def _variance_verdict(rows: Sequence[Row]) -> str:
     said = {m: median(r["times_fan_in"] for r in rows if r["method"] == m)
             for m in dict.fromkeys(r["method"] for r in rows)}  # fmt: skip
     text = ", ".join(f"{m} {v:.3g}" for m, v in said.items())
-    borne = "is borne out" if said["sn-conv"] < said["sn"] else "is not borne out"
+    borne = borne_out(said["sn-conv"] < said["sn"])
     return (
         f"Variance of a normalized weight times its fan-in (1 for LeCun's), median over the "
         f"layers of a trained D: {text}. That the strict form leaves smaller weights {borne} here."
@@ -121,7 +121,7 @@ def _conv_table(results: Sequence[Result]) -> list[Row]:
 def _conv_verdict(rows: Sequence[Row]) -> str:
     by = {row["method"]: row for row in rows}
     sn, strict = by["sn"], by["sn-conv"]
-    borne = "is borne out" if strict["frechet"] > sn["frechet"] else "is not borne out"
+    borne = borne_out(strict["frechet"] > sn["frechet"])
     return (
         f"Fréchet distance {sn['frechet']:.4g} under SN_w and {strict['frechet']:.4g} under "
         f"SN_Conv; gradient of D in its weights {sn['gradient']:.3g} and "
@@ -141,7 +141,7 @@ def _scale_verdict(rows: Sequence[Row]) -> str:
             for m in ("sn", "bsn")}  # fmt: skip
     one = {m: next(r["frechet"] for r in rows if r["method"] == m and r["scale"] == 1)
            for m in ("sn", "bsn")}  # fmt: skip
-    borne = "is borne out" if best["bsn"]["frechet"] < one["sn"] else "is not borne out"
+    borne = borne_out(best["bsn"]["frechet"] < one["sn"])
     return (
         f"Fréchet distance at the best constant: SSN {best['sn']['frechet']:.4g} (c = "
         f"{best['sn']['scale']}), BSSN {best['bsn']['frechet']:.4g} (c = {best['bsn']['scale']}); "

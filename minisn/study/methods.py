@@ -7,7 +7,7 @@ from typing import Any
 from ..config import Config, load_preset
 from ..optim import TABLE_1
 from .cells import Cell, Result
-from .design import Row, Study, last, outcome
+from .design import Row, Study, borne_out, last, outcome
 
 COMPARED: dict[str, dict[str, Any]] = {
     "weight clipping": {"regularizer": "wc"},
@@ -92,7 +92,7 @@ def _settings_verdict(rows: Sequence[Row]) -> str:
         counts[method] = good
     sn = counts.get("SN", set())
     others = ", ".join(f"{m} in {len(good)}" for m, good in counts.items() if m != "SN")
-    borne = "is borne out" if len(sn) == len(TABLE_1) else "is not borne out"
+    borne = borne_out(len(sn) == len(TABLE_1))
     failed = ", ".join(sorted(set(TABLE_1) - sn))
     return (
         f"A run counts as trained if it did not diverge and its Fréchet distance fell to at most "
@@ -124,7 +124,7 @@ def _spectra_verdict(rows: Sequence[Row]) -> str:
                  r["values"] > 1] for m in dict.fromkeys(r["method"] for r in rows)}  # fmt: skip
     shares = {m: median(values) for m, values in ranks.items()}
     said = ", ".join(f"{m} {share:.2f}" for m, share in shares.items())
-    borne = "is borne out" if shares["SN"] == max(shares.values()) else "is not borne out"
+    borne = borne_out(shares["SN"] == max(shares.values()))
     return (
         f"The stable rank of a layer, as a share of the singular values it has (median over "
         f"layers with more than one): {said}. That the spectra of SN are broad and those of "
@@ -147,7 +147,7 @@ def _width_verdict(rows: Sequence[Row]) -> str:
     for method in ("orthonormal", "SN"):
         scores = [r["inception"] for r in rows if r["method"] == method and r["inception"] != ""]
         spread[method] = min(scores) / max(scores)
-    borne = "is borne out" if spread["SN"] > spread["orthonormal"] else "is not borne out"
+    borne = borne_out(spread["SN"] > spread["orthonormal"])
     return (
         f"From the narrowest to the widest last layer the worst score is {spread['SN']:.0%} of the "
         f"best under SN and {spread['orthonormal']:.0%} under orthonormal regularization. That SN "
@@ -174,7 +174,7 @@ def _norms_verdict(rows: Sequence[Row]) -> str:
     norms = sorted(row["norm"] for row in rows)
     within = sum(norm <= 1.05 for norm in norms) / len(norms)
     peak = max(rows, key=lambda row: row["norm"])
-    borne = "is borne out" if within >= 0.9 else "is not borne out"
+    borne = borne_out(within >= 0.9)
     return (
         f"{within:.0%} of all measured norms of normalized weights lie from {norms[0]:.3f} to "
         f"1.05; the largest, {peak['norm']:.3f}, is that of layer {peak['layer']} at step "
@@ -198,7 +198,7 @@ def _n_dis_verdict(rows: Sequence[Row]) -> str:
 
     sn, wn = scores("SN"), scores("weight norm")
     gain = {name: s[max(s)] / s[min(s)] for name, s in (("SN", sn), ("weight norm", wn))}
-    borne = "is borne out" if gain["SN"] >= max(gain["weight norm"], 1) else "is not borne out"
+    borne = borne_out(gain["SN"] >= max(gain["weight norm"], 1))
     return (
         f"From {min(sn)} to {max(sn)} updates of D for one of G the score changes by a factor of "
         f"{gain['SN']:.2f} under SN and {gain['weight norm']:.2f} under weight normalization. That "
@@ -239,7 +239,7 @@ def _critic_verdict(rows: Sequence[Row]) -> str:
         late = mine[len(mine) // 2 :]
         gaps[name] = median(row["held_out"] - row["train"] for row in late)
     said = ", ".join(f"{name} {gap:.3g}" for name, gap in gaps.items())
-    borne = "is borne out" if gaps["SN"] <= min(gaps.values()) else "is not borne out"
+    borne = borne_out(gaps["SN"] <= min(gaps.values()))
     return (
         f"Loss of the critic on held-out images above that on training images, median over the "
         f"second half of training: {said}. That SN overfits least {borne} here."

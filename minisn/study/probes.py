@@ -25,13 +25,11 @@ class Split:
     """The images of a cell.
 
     Args:
-        source: name of the data set.
         images, labels: trained on, uint8 [N, C, H, W] and integers [N].
         held_out: not trained on, likewise.
         folder: of the cell.
     """
 
-    source: str
     images: np.ndarray
     labels: np.ndarray
     held_out: np.ndarray

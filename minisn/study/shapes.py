@@ -8,7 +8,7 @@ import numpy as np
 from ..bench import Contestant, compare
 from ..config import Config
 from .cells import Cell, Result
-from .design import Row, Study
+from .design import Row, Study, borne_out
 from .methods import COMPARED, base
 
 TIMED = {"none": {"regularizer": "none"}, **{
@@ -84,7 +84,7 @@ def _seconds_verdict(rows: Sequence[Row]) -> str:
         f"Seconds per 100 updates of G, each with 5 of D, medians of {rows[0]['turns']} turns, and "
         f"ratio to no normalization turn by turn: {said}. The paper has 28, 31, 30 and 40 s on its "
         f"GPU. That SN costs little and the gradient penalty much "
-        f"{'is' if cheap else 'is not'} borne out here."
+        f"{borne_out(cheap)} here."
     )
 
 
