@@ -61,7 +61,7 @@ def write_report(folder: Path, discriminator: Module, step: int, seconds: float)
         _commands(folder),
     ]
     page = _PAGE.substitute(
-        title=html.escape(f"{folder.resolve().name}: an SNGAN on {config.data}"),
+        title=html.escape(f"{folder.resolve().name}: a GAN on {config.data}"),
         style=_STYLE,
         body="\n".join(sections),
         version=html.escape(__version__),

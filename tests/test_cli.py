@@ -491,6 +491,9 @@ def test_spectrum_claims_a_bound_only_where_d_is_a_chain_of_its_layers(trained, 
     assert last_layer.split()[1:5] == ["Embedding", "10", "x", "4"]
     assert verdict.startswith("Neither bounds the Lipschitz constant of D")
     assert minisn("sample", tmp_path / "r").exit_code == 0
+    minisn("train", "mnist-tiny", "--steps", 1, "--out", tmp_path / "n", "--set", "regularizer=ln",
+           *TINY)  # fmt: skip
+    assert spoken(minisn("spectrum", tmp_path / "n"))[-1].startswith("Neither bounds the Lip")
 
 
 def test_spectrum_follows_the_size_through_the_network(trained, monkeypatch):

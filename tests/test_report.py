@@ -97,7 +97,7 @@ def write(run, seconds=3725.0):
 
 def test_report_has_every_section(page):
     assert page.headings == [
-        "tiny-1: an SNGAN on mnist-10k",
+        "tiny-1: a GAN on mnist-10k",
         "Samples",
         "Settings",
         "Samples over time",
@@ -205,7 +205,7 @@ def test_names_are_text_never_markup(trained, tmp_path):
     folder = tmp_path / "<b>&'x'; run"
     shutil.copytree(trained[0], folder)
     page = write((folder, trained[1]))
-    assert page.headings[0] == "<b>&'x'; run: an SNGAN on mnist-10k"
+    assert page.headings[0] == "<b>&'x'; run: a GAN on mnist-10k"
     assert "<b>&'\"'\"'x'\"'\"'; run'" in page.text  # as a shell must be given it
 
 

@@ -118,6 +118,7 @@ def spectrum(run: Path) -> None:
     Example:
         minisn spectrum runs/mnist-1
     """
+    from ..regularizers import METHODS
     from ..spectral import lipschitz_bound
     from .networks import measure, read_checkpoint
     from .progress import compile_notice
@@ -130,7 +131,9 @@ def spectrum(run: Path) -> None:
                f"{'proved':>9}{'stable rank':>13}{'as conv':>9}{'ratio':>7}")  # fmt: skip
     for k, row in enumerate(rows, 1):
         click.echo(f"{k:<7}{row}")
-    chain = (checkpoint.config.model, checkpoint.config.conditional) == ("cnn", "none")
+    config = checkpoint.config
+    chain = (config.model, config.conditional) == ("cnn", "none")
+    chain = chain and METHODS[config.regularizer].layer is None
     matrices = lipschitz_bound((f"layer {k}", row.proved, 1.0) for k, row in enumerate(rows, 1))
     operators = lipschitz_bound((f"layer {k}", row.operator, 1.0) for k, row in enumerate(rows, 1))
     click.echo(

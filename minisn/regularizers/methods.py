@@ -41,10 +41,10 @@ class Method:
 
 
 METHODS = {
-    "none": Method("nothing"),
-    "sn": Method("spectral normalization, scaled: SSN", SpectralNorm()),
-    "bsn": Method("bidirectional SN, scaled: BSSN", BidirectionalSpectralNorm()),
-    "sn-conv": Method("SN by the operator norm of convolutions", ConvSpectralNorm()),
+    "none": Method("no regularizer"),
+    "sn": Method("spectral normalization", SpectralNorm()),
+    "bsn": Method("bidirectional spectral normalization", BidirectionalSpectralNorm()),
+    "sn-conv": Method("spectral normalization by operator norms", ConvSpectralNorm()),
     "wn": Method("weight normalization", WeightNorm()),
     "frobenius": Method("Frobenius normalization", FrobeniusNorm()),
     "usv": Method("learned singular value decomposition", SingularValues()),

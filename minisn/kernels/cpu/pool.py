@@ -19,7 +19,7 @@ SMALL = 1 << 15
 neighbours can delay a thread for milliseconds."""
 
 _one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
-_held = False  # whether its holder has limited BLAS already: to ask BLAS costs 20 us
+_held = False  # whether its holder has limited BLAS already: asking BLAS costs some 10 us
 
 
 @contextmanager
