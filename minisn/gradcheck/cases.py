@@ -104,7 +104,7 @@ CASES: dict[str, list[Case]] = {
                 for shape, index in _selections],
     "matmul": [case(a, b) for a, b in (
         ((2, 3), (3, 2)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((2, 2, 3), (3, 2)),
-        ((2, 1, 2, 2), (3, 2, 1)), ((2,), (3, 2, 2)))],
+        ((2, 1, 2, 2), (3, 2, 1)), ((2,), (3, 2, 2)), ((3, 1), (1, 2)))],
     "standardize": [case((4, 2), axis=0, eps=1e-5), case((2, 2, 3), axis=(0, 2), eps=0.1)],
     "standardize_pull": [
         case((4, 2), (4, 2), _positive(1, 2), axis=0),
