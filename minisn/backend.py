@@ -2,9 +2,11 @@
 
 Every array here is an array of the Python array API standard: it answers
 ``array.__array_namespace__()`` with the module that computes on it (NumPy,
-CuPy, array-api-strict, ...). Code above this file asks the array, never a global.
+array-api-strict, ...). CuPy 14 follows the standard but for that answer, which is given
+here for it. Code above this file asks the array, never a global.
 """
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -20,13 +22,16 @@ DEVICES = ("cpu", "cuda")
 
 def is_array(value: object) -> bool:
     """Whether a value is an array of some array library (a NumPy scalar counts)."""
-    return hasattr(value, "__array_namespace__") and not isinstance(value, type)
+    answers = hasattr(value, "__array_namespace__") or _is_cupy(value)
+    return answers and not isinstance(value, type)
 
 
 def namespace(array: Array) -> ModuleType:
     """Return the module whose functions compute on this array."""
     if type(array) is np.ndarray:
         return np
+    if _is_cupy(array):
+        return sys.modules["cupy"]
     try:
         return array.__array_namespace__()
     except AttributeError:
@@ -34,6 +39,10 @@ def namespace(array: Array) -> ModuleType:
             f"expected an array that follows the array API standard (NumPy 2, CuPy 14, ...), "
             f"got {type(array).__name__}; convert it with numpy.asarray first"
         ) from None
+
+
+def _is_cupy(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "cupy"
 
 
 def is_numpy(array: Array) -> bool:
@@ -47,11 +56,17 @@ def is_finite(array: Array) -> bool:
     return bool(xp.all(xp.isfinite(array)))
 
 
+def svdvals(matrix: Array) -> Array:
+    """Return the singular values of a matrix, the largest first; CuPy 14 has no such function."""
+    linalg = namespace(matrix).linalg
+    return linalg.svd(matrix, compute_uv=False) if _is_cupy(matrix) else linalg.svdvals(matrix)
+
+
 def to_numpy(array: Array) -> np.ndarray:
     """Copy an array to host memory if it is not there, and return it as NumPy's."""
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
-    if type(array).__module__.startswith("cupy"):
+    if _is_cupy(array):
         return array.get()
     return np.from_dlpack(array)
 
@@ -65,7 +80,7 @@ def to_device(array: Array, device: str) -> Array:
 
 def device_of(array: Array) -> str:
     """Name the device an array lives on: ``"cuda"`` for CuPy's, ``"cpu"`` for the rest."""
-    return "cuda" if type(array).__module__.startswith("cupy") else "cpu"
+    return "cuda" if _is_cupy(array) else "cpu"
 
 
 def device_namespace(device: str) -> ModuleType:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import kernels
-from .backend import Array, namespace, to_numpy
+from .backend import Array, namespace, svdvals, to_numpy
 from .conv import Pair, output_size, pair
 from .errors import ConfigError, DTypeError, MinisnError, NonFiniteError, ShapeError
 from .ops import matmul, permute, sqrt, where
@@ -513,7 +513,7 @@ def singular_values(W: Tensor | Array, axis: int = 0) -> Array:
     """
     matrix = as_matrix(_values(W), axis)
     _peak("singular_values", matrix)
-    return namespace(matrix).linalg.svdvals(matrix)
+    return svdvals(matrix)
 
 
 @dataclass(frozen=True)
@@ -583,7 +583,7 @@ def conv_singular_values(
     )
     n = math.prod(shape)
     basis = xp.reshape(xp.eye(n, dtype=xp.float64), (n, *shape))
-    return xp.linalg.svdvals(xp.reshape(way(basis), (n, -1)))
+    return svdvals(xp.reshape(way(basis), (n, -1)))
 
 
 def conv_operator_norm(

@@ -140,9 +140,9 @@ def test_is_finite(library):
 
 
 class _CupyArray:
-    """Stands for a CuPy array, which is told by the name of its module."""
+    """Stands for a CuPy array: it is told by the name of its module, and does not name it."""
 
-    __module__ = "cupy._core.core"
+    __module__ = "cupy"
 
     def __init__(self, values):
         self.values = np.asarray(values)
@@ -156,6 +156,11 @@ def cupy(monkeypatch):
     """A stand-in for CuPy, whose GPU may fail to answer."""
     module = types.ModuleType("cupy")
     module.asarray = _CupyArray
+    module.linalg = types.SimpleNamespace(
+        svd=lambda a, full_matrices=True, compute_uv=True: _CupyArray(
+            np.linalg.svd(a.values, full_matrices, compute_uv)
+        )
+    )
     module.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1))
     monkeypatch.setitem(sys.modules, "cupy", module)
     return module
@@ -168,6 +173,22 @@ def test_devices(cupy):
     there = backend.to_device(np.ones(2), "cuda")
     assert backend.device_of(there) == "cuda"
     np.testing.assert_array_equal(backend.to_device(there, "cpu"), [1, 1])
+
+
+def test_arrays_of_cupy_know_their_module_here(cupy):
+    there = cupy.asarray(np.ones(2))
+    assert backend.is_array(there)
+    assert not backend.is_array(_CupyArray)
+    assert backend.namespace(there) is cupy
+
+
+def test_singular_values_where_the_library_lacks_them(cupy):
+    matrix = np.random.default_rng(0).normal(size=(3, 5))
+    expected = np.sqrt(np.linalg.eigvalsh(matrix @ matrix.T)[::-1])
+    for a in (matrix, xp.asarray(matrix), cupy.asarray(matrix)):
+        found = backend.svdvals(a)
+        assert type(found) is type(a)
+        np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=1e-12)
 
 
 def test_devices_that_are_not_there(cupy, monkeypatch):
