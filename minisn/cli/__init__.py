@@ -37,6 +37,7 @@ class Commands(click.Group):
         "bench": "bench",
         "study": "study",
         "paper": "paper",
+        "coursework": "coursework",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -1,0 +1,135 @@
+"""A student's and a solved version of each tutorial, from the one notebook that is kept.
+
+The exercise cells of a tutorial are marked as nbgrader marks them: cell metadata ``nbgrader``,
+``### BEGIN SOLUTION`` and ``### BEGIN HIDDEN TESTS``. The solved version keeps the marks, so it can
+be nbgrader's source; the student's version is what nbgrader would release.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, DataError
+
+TUTORIALS = Path(__file__).parents[2] / "tutorials"
+"""Where a checkout keeps them."""
+
+_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
+_REGION = r"^( *)### BEGIN {0}\n(?:.*\n)*?^ *### END {0}$"
+_SOLUTION = re.compile(_REGION.format("SOLUTION"), re.MULTILINE)
+_HIDDEN = re.compile(r"\n?" + _REGION.format("HIDDEN TESTS"), re.MULTILINE)
+_MARKS = re.compile(r"^ *### (BEGIN|END) (SOLUTION|HIDDEN TESTS)\n?", re.MULTILINE)
+_CHECKED = re.compile(r'check\("(\w+)", (\w+)\)')
+
+_OTTER_TEST = '''\
+"""Otter-Grader's test of the exercise {name}."""
+
+from otter.test_files import test_case
+
+OK_FORMAT = False
+name = "{name}"
+points = {points}
+
+
+@test_case()
+def test_{name}({function}):
+    from minisn.coursework import check
+
+    verdict = check("{name}", {function})
+    assert verdict, str(verdict)
+'''
+
+
+def build(folder: Path, tutorials: Path = TUTORIALS, form: str = "nbgrader") -> list[Path]:
+    """Write ``student/`` and ``solution/`` notebooks of every tutorial that has exercises.
+
+    Args:
+        folder: where to write; files of the same names are replaced.
+        tutorials: the notebooks with solutions.
+        form: ``"nbgrader"``, or ``"otter"``: no marks in the notebooks, and a folder
+            ``tests/TUTORIAL`` for each, as Otter-Grader wants it.
+    Returns:
+        The files.
+    Raises:
+        ConfigError: nbformat is not installed.
+        DataError: no such folder, or no exercise in it.
+    """
+    try:
+        import nbformat
+    except ImportError:
+        raise ConfigError(
+            "notebooks are read and written with nbformat, which is not installed; "
+            "run: pip install 'minisn[coursework]'"
+        ) from None
+    written = []
+    for path in sorted(tutorials.glob("*.ipynb")):
+        notebook = nbformat.read(path, 4)
+        if not any(_role(cell) for cell in notebook.cells):
+            continue
+        files = dict(_otter_tests(path.stem, notebook)) if form == "otter" else {}
+        for version, cells in (("student", student(notebook)), ("solution", notebook)):
+            cells = _unmarked(cells) if form == "otter" else cells
+            files[f"{version}/{path.name}"] = nbformat.writes(cells) + "\n"
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, "utf-8")
+            written.append(folder / name)
+    if not written:
+        raise DataError(
+            f"{tutorials}: no notebook with exercises; give the tutorials folder of a checkout "
+            "(an installed package has none beside it) with --tutorials"
+        )
+    return written
+
+
+def student(notebook: Any) -> Any:
+    """Return a notebook without solutions, hidden tests and outputs."""
+    made = type(notebook)(notebook)
+    made.cells = [_for_students(cell) for cell in notebook.cells]
+    return made
+
+
+def _for_students(cell: Any) -> Any:
+    made = type(cell)(cell)
+    if cell.cell_type == "code":
+        made.outputs, made.execution_count = [], None
+        made.source = _HIDDEN.sub("", _SOLUTION.sub(_stub, cell.source))
+    if _role(cell) == "solution":
+        made.metadata = type(cell.metadata)({"nbgrader": cell.metadata.nbgrader})
+    return made
+
+
+def _stub(region: re.Match) -> str:
+    return "\n".join(region.group(1) + line for line in _STUB.splitlines())
+
+
+def _role(cell: Any) -> str:
+    """Tell what nbgrader takes a cell for: "solution", "grade" or nothing."""
+    marks = cell.metadata.get("nbgrader", {})
+    return next((role for role in ("solution", "grade") if marks.get(role)), "")
+
+
+def _unmarked(notebook: Any) -> Any:
+    """Return a notebook without nbgrader's marks; what a hidden test says stays, if it is there."""
+    made = type(notebook)(notebook)
+    made.cells = []
+    for cell in notebook.cells:
+        plain = type(cell)(cell)
+        plain.metadata = type(cell.metadata)(
+            {key: value for key, value in cell.metadata.items() if key != "nbgrader"}
+        )
+        plain.source = _MARKS.sub("", cell.source).rstrip("\n")
+        made.cells.append(plain)
+    return made
+
+
+def _otter_tests(stem: str, notebook: Any) -> list[tuple[str, str]]:
+    """Return the name and text of a test file for each check in a notebook."""
+    found = []
+    for cell in notebook.cells:
+        if _role(cell) == "grade" and (call := _CHECKED.search(cell.source)):
+            name, function = call.groups()
+            points = cell.metadata.nbgrader.points
+            text = _OTTER_TEST.format(name=name, function=function, points=points)
+            found.append((f"tests/{stem}/{name}.py", text))
+    return found

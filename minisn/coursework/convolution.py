@@ -1,0 +1,165 @@
+"""Exercises of tutorial 2: convolution and its two adjoints."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from ..conv import conv2d, conv2d_transpose, conv2d_weight
+from ..kernels import array_api, spec
+from .exercise import Case, Exercise, Mistake
+
+_GEOMETRIES = ((1, 0, (5, 6), (3, 2)), (1, 1, (4, 4), (3, 3)), (2, 0, (6, 6), (2, 2)),
+               (2, 1, (7, 6), (4, 4)))  # fmt: skip
+"""Stride, padding, image, kernel; the last one leaves a row over."""
+
+
+def _geometries(seed: int, arrange: Callable) -> list[Case]:
+    rng = np.random.default_rng(seed)
+    cases = []
+    for stride, padding, size, kernel in _GEOMETRIES:
+        x, w = rng.normal(size=(2, 3, *size)), rng.normal(size=(3, 3, *kernel))
+        y = rng.normal(size=array_api.conv2d(x, w, (stride,) * 2, (padding,) * 2).shape)
+        text = f"x {list(x.shape)}, w {list(w.shape)}, stride {stride}, padding {padding}"
+        cases.append(Case(text, arrange(x, w, y, stride, padding)))
+    return cases
+
+
+def _convolve(x, w, stride, padding):
+    return spec.conv2d(x, w, (stride, stride), (padding, padding))
+
+
+def _cut(x, w, stride, padding):
+    """Convolve with stride 1 and keep as many pixels as there should be."""
+    rows, columns = _fast(x, w, stride, padding).shape[2:]
+    return _fast(x, w, 1, padding)[:, :, :rows, :columns]
+
+
+def _fast(x, w, stride, padding):
+    return array_api.conv2d(x, w, (stride, stride), (padding, padding))
+
+
+def _pad_end(x, padding):
+    return np.pad(x, ((0, 0), (0, 0), (0, 2 * padding), (0, 2 * padding)))
+
+
+_FLIPPED = "The kernel is flipped: the tap w[o, c, p, q] meets the pixel at s·i + p - a, not - p."
+_STRIDE = "The stride is ignored: output row i begins at input row s·i."
+_PADDING = "The padding is forgotten: there are `padding` rows and columns of zeros on each side."
+_CHANNELS = "The channel axes of w are exchanged: w is [d_out, d_in, h, w]."
+
+CONVOLVE = Exercise(
+    "convolve", "02", "[M18 §2.1]", (conv2d,), ("x", "w", "stride", "padding"), ("y",),
+    "the loops of the specification",
+    partial(_geometries, 3, lambda x, w, y, s, a: (x, w, s, a)), _convolve,
+    (
+        Mistake("kernel-flipped", _FLIPPED,
+                lambda x, w, s, a: _fast(x, w[:, :, ::-1, ::-1], s, a)),
+        Mistake("stride-ignored", _STRIDE, _cut, lambda x, w, s, a: _fast(x, w, 1, a)),
+        Mistake("padding-forgotten", _PADDING, lambda x, w, s, a: _fast(x, w, s, 0)),
+        Mistake("padding-on-one-side", "All the zeros are on one side: `padding` rows and columns "
+                "belong on each.", lambda x, w, s, a: _fast(_pad_end(x, a), w, s, 0),
+                lambda x, w, s, a: _fast(_pad_end(x, a)[:, :, ::-1, ::-1], w[:, :, ::-1, ::-1], s,
+                                         0)[:, :, ::-1, ::-1]),
+        Mistake("channels-exchanged", _CHANNELS,
+                lambda x, w, s, a: _fast(x, w.swapaxes(0, 1), s, a)),
+        Mistake("channels-not-summed", "The input channels must be summed over: c is an index of "
+                "the sum.", lambda x, w, s, a: _fast(x[:, :1], w[:, :1], s, a),
+                lambda x, w, s, a: _fast(x[:, -1:], w[:, -1:], s, a),
+                lambda x, w, s, a: _fast(x, w, s, a) / x.shape[1]),
+        Mistake("rows-and-columns-exchanged", "Rows and columns of the kernel are exchanged.",
+                lambda x, w, s, a: _fast(x, w.swapaxes(2, 3), s, a)),
+    ),
+)  # fmt: skip
+
+
+def _input_gradient(g, w, size, stride, padding):
+    """Return the adjoint in x: <conv(e), g> for each unit image e."""
+    shape = (w.shape[1], *size)
+    units = np.eye(int(np.prod(shape))).reshape(-1, *shape)
+    return np.einsum("eohw,nohw->ne", _fast(units, w, stride, padding), g).reshape(-1, *shape)
+
+
+def _spread(g, w, size, stride, padding, add=True, crop=True, step=None):
+    """Spread g over the image tap by tap, as people do, with what they forget."""
+    step = stride if step is None else step
+    rows, columns = g.shape[2:]
+    full = np.zeros((len(g), w.shape[1], *(n + 2 * padding for n in size)))
+    for p, q in np.ndindex(*w.shape[2:]):
+        part = full[:, :, p : p + step * rows : step, q : q + step * columns : step]
+        part[...] = add * part + np.einsum("nohw,oc->nchw", g, w[:, :, p, q])
+    return full[:, :, padding:, padding:][:, :, : size[0], : size[1]] if crop else full
+
+
+def _tight(g, w, size, stride, padding):
+    """Leave out the rows and columns that the convolution had left over."""
+    rows, columns = (stride * (n - 1) + k - 2 * padding
+                     for n, k in zip(g.shape[2:], w.shape[2:], strict=True))  # fmt: skip
+    return _spread(g, w, size, stride, padding)[:, :, :rows, :columns]
+
+
+INPUT_GRADIENT = Exercise(
+    "convolve_input_gradient", "02", "[M18 Table 3]", (conv2d_transpose,),
+    ("g", "w", "size", "stride", "padding"), ("x_bar",),
+    "the adjoint identity, for every unit image",
+    partial(_geometries, 4, lambda x, w, y, s, a: (y, w, x.shape[2:], s, a)), _input_gradient,
+    (
+        Mistake("kernel-flipped", "The kernel is flipped once too often: output pixel (i, j) gives "
+                "w[o, c, p, q] g[n, o, i, j] to the pixel s·i + p - a.",
+                lambda g, w, size, s, a: _spread(g, w[:, :, ::-1, ::-1], size, s, a)),
+        Mistake("overwritten", "Patches overlap: add to x_bar where they do, do not overwrite.",
+                partial(_spread, add=False)),
+        Mistake("stride-ignored", _STRIDE, partial(_spread, step=1)),
+        Mistake("padding-kept", "The padding is still there: cut `padding` rows and columns off on "
+                "each side.", partial(_spread, crop=False),
+                lambda g, w, size, s, a: _spread(g, w, size, s, a, crop=False)[
+                    :, :, : size[0], : size[1]]),
+        Mistake("left-over-rows", "The rows and columns that the stride leaves over are missing: "
+                "x_bar has the size of x, and is zero there.", _tight),
+        Mistake("channels-exchanged", _CHANNELS,
+                lambda g, w, size, s, a: _spread(g, w.swapaxes(0, 1), size, s, a)),
+    ),
+)  # fmt: skip
+
+
+def _weight_gradient(g, x, kernel, stride, padding):
+    """Return the adjoint in w: <conv(x, e), g> for each unit kernel e."""
+    shape = (x.shape[1], *kernel)
+    units = np.eye(int(np.prod(shape))).reshape(-1, *shape)
+    return np.einsum("nehw,nohw->oe", _fast(x, units, stride, padding), g).reshape(-1, *shape)
+
+
+def _gather(g, x, kernel, step):
+    """Correlate g with an image that is padded already."""
+    rows, columns = g.shape[2:]
+    taps = [[np.einsum("nohw,nchw->oc", g, x[:, :, p : p + step * rows : step,
+                                             q : q + step * columns : step])
+             for q in range(kernel[1])] for p in range(kernel[0])]  # fmt: skip
+    return np.moveaxis(np.array(taps), (0, 1), (2, 3))
+
+
+WEIGHT_GRADIENT = Exercise(
+    "convolve_weight_gradient", "02", "[M18 Alg. 1]", (conv2d_weight,),
+    ("g", "x", "kernel", "stride", "padding"), ("w_bar",),
+    "the adjoint identity, for every unit kernel",
+    partial(_geometries, 5, lambda x, w, y, s, a: (y, x, w.shape[2:], s, a)), _weight_gradient,
+    (
+        Mistake("mean-over-the-batch", "It is the sum over the images of the batch, not the mean.",
+                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a) / len(x)),
+        Mistake("one-image", "Only one image of the batch counts: n is an index of the sum.",
+                lambda g, x, k, s, a: _weight_gradient(g[:1], x[:1], k, s, a),
+                lambda g, x, k, s, a: _weight_gradient(g[-1:], x[-1:], k, s, a)),
+        Mistake("kernel-flipped", _FLIPPED,
+                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a)[:, :, ::-1, ::-1]),
+        Mistake("stride-ignored", _STRIDE, lambda g, x, k, s, a: _gather(
+            g, np.pad(x, ((0, 0), (0, 0), (a, a), (a, a))), k, 1)),
+        Mistake("padding-on-one-side", "All the zeros are on one side: `padding` rows and columns "
+                "belong on each.", lambda g, x, k, s, a: _gather(g, _pad_end(x, a), k, s)),
+        Mistake("channels-exchanged", "The result is [d_in, d_out, h, w]; w is [d_out, d_in, h, w]",
+                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(0, 1)),
+        Mistake("rows-and-columns-exchanged", "Rows and columns of the kernel are exchanged.",
+                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(2, 3)),
+    ),
+)  # fmt: skip
+
+EXERCISES = (CONVOLVE, INPUT_GRADIENT, WEIGHT_GRADIENT)

@@ -1,0 +1,1 @@
+"""Exercises: what a check says, and that it says the same however it is asked."""
