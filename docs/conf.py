@@ -1,0 +1,32 @@
+"""Sphinx's settings for the annotated spec; ``python -m docs`` passes the pages that it made."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+project = "minisn"
+html_title = "minisn, annotated"
+extensions = ["myst_nb", "docs.mathml"]
+exclude_patterns = ["_static"]
+
+nb_execution_mode = "off"
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 0
+python_use_unqualified_type_names = True
+add_module_names = False
+toc_object_entries = False
+smartquotes = False
+default_role = "literal"
+nitpick_ignore_regex = [("py:class", ".*")]  # annotations name NumPy's and Python's types too
+
+html_theme = "furo"
+html_math_renderer = "mathml"
+html_css_files = ["style.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_show_copyright = False
+templates_path: list[str] = []
+pygments_style = "tango"
+pygments_dark_style = "monokai"
