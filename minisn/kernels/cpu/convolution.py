@@ -10,6 +10,7 @@ in an order that depends on the number of threads only: equal seeds give equal b
 import numpy as np
 from numba import njit, prange
 
+from . import winograd
 from .pool import in_one_pool, threads
 from .product import multiply
 
@@ -129,12 +130,15 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
         (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
         (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
     )
-    filters = np.ascontiguousarray(_filters(w).T)
-    y = np.empty((n * out[0] * out[1], d_out), x.dtype)
-    n_threads = threads()
-    tile = _tile(len(y), n_threads, len(filters))
-    _conv2d(_channels_last(x), filters, y, out, tuple(kernel), stride, padding, tile, n_threads)
-    return y.reshape(n, *out, d_out).transpose(0, 3, 1, 2)
+    images, y = _channels_last(x), np.empty((n, *out, d_out), x.dtype)
+    if winograd.fits(images, y, tuple(kernel), stride):
+        winograd.conv2d(images, w, y, stride[0], padding)
+    else:
+        filters, rows = np.ascontiguousarray(_filters(w).T), y.reshape(-1, d_out)
+        n_threads = threads()
+        tile = _tile(len(rows), n_threads, len(filters))
+        _conv2d(images, filters, rows, out, tuple(kernel), stride, padding, tile, n_threads)
+    return y.transpose(0, 3, 1, 2)
 
 
 @in_one_pool
@@ -147,12 +151,15 @@ def conv2d_transpose(
         s * (m - 1) + k - 2 * a + extra
         for s, m, k, a, extra in zip(stride, out, kernel, padding, output_padding, strict=True)
     ]
-    filters = _filters(w)
-    x = np.zeros((n, *size, d_in), y.dtype)
-    rows = _channels_last(y).reshape(-1, d_out)
-    n_threads = threads()
-    tile = _tile(len(rows), n_threads, filters.shape[1])
-    _conv2d_transpose(rows, filters, x, tuple(out), tuple(kernel), stride, padding, tile, n_threads)
+    x, maps = np.zeros((n, *size, d_in), y.dtype), _channels_last(y)
+    if winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
+        winograd.conv2d_transpose(maps, w, x, stride[0], padding)
+    else:
+        filters, rows = _filters(w), maps.reshape(-1, d_out)
+        n_threads = threads()
+        tile = _tile(len(rows), n_threads, filters.shape[1])
+        _conv2d_transpose(rows, filters, x, tuple(out), tuple(kernel), stride, padding, tile,
+                          n_threads)  # fmt: skip
     return x.transpose(0, 3, 1, 2)
 
 
@@ -160,10 +167,14 @@ def conv2d_transpose(
 def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     r"""Compute :math:`W = Y^T X_{patches}`, each thread over its own rows, then summed in order."""
     d_in, (_, d_out, *out) = x.shape[1], y.shape
-    rows = _channels_last(y).reshape(-1, d_out)
+    images, maps = _channels_last(x), _channels_last(y)
+    if winograd.fits(images, maps, kernel, stride):
+        w = winograd.conv2d_weight(images, maps, kernel[0], stride[0], padding)
+        return w.transpose(0, 3, 1, 2)
+    rows = maps.reshape(-1, d_out)
     n_threads = threads()
     tile = _tile(len(rows), n_threads, kernel[0] * kernel[1] * d_in)
     parts = np.zeros((n_threads, d_out, kernel[0] * kernel[1] * d_in), x.dtype)
-    _conv2d_weight(_channels_last(x), rows, parts, tuple(out), kernel, stride, padding, tile,
+    _conv2d_weight(images, rows, parts, tuple(out), kernel, stride, padding, tile,
                    n_threads)  # fmt: skip
     return parts.sum(axis=0).reshape(d_out, *kernel, d_in).transpose(0, 3, 1, 2)

@@ -130,3 +130,71 @@ def multiply(a, b, c, add):
             _narrow(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
         for i in range(whole, m):
             _narrow_row(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
+
+
+def square_sums(matrices):
+    """Build the compiled step y = M x M^T for a square x of vectors of channels.
+
+    Args:
+        matrices: M by its kind, an integer that the step is given first; entries are numbers.
+    """
+
+    @intrinsic
+    def sums(typingctx, kind, x, x_row, x_column, y, y_row, y_column, channels, like):
+        """Read at address x and write at address y, a multiple of a vector of entries."""
+        i = types.intp
+        sig = types.void(i, i, i, i, i, i, i, i, like)
+
+        def codegen(context, builder, signature, args):
+            kind, x, x_row, x_column, y, y_row, y_column, channels, _ = args
+            number = context.get_data_type(signature.args[-1].dtype)
+            size = signature.args[-1].dtype.bitwidth // 8
+            lanes = VECTOR_BYTES // size
+            vector = ir.VectorType(number, lanes)
+
+            def at(start, row, column, r, c, shift):
+                offset = builder.add(builder.mul(row, row.type(r)), shift)
+                offset = builder.add(offset, builder.mul(column, column.type(c)))
+                address = builder.add(start, builder.mul(offset, offset.type(size)))
+                return builder.inttoptr(address, vector.as_pointer())
+
+            def apply(matrix, values):
+                return [_combination(builder, vector, row, values) for row in matrix]
+
+            def emit(matrix):
+                taken = range(len(matrix[0]))
+                count = builder.udiv(channels, channels.type(lanes))
+                with cgutils.for_range(builder, count, intp=count.type) as loop:
+                    shift = builder.mul(loop.index, count.type(lanes))
+                    columns = []
+                    for c in taken:
+                        places = [at(x, x_row, x_column, r, c, shift) for r in taken]
+                        columns.append(apply(matrix, [builder.load(p, align=size) for p in places]))
+                    for r in range(len(matrix)):
+                        for c, total in enumerate(apply(matrix, [k[r] for k in columns])):
+                            place = at(y, y_row, y_column, r, c, shift)
+                            builder.store(total, place, align=size)
+
+            for which, matrix in matrices.items():
+                with builder.if_then(builder.icmp_signed("==", kind, kind.type(which))):
+                    emit(matrix)
+            return context.get_dummy_value()
+
+        return sig, codegen
+
+    return sums
+
+
+def _combination(builder, vector, factors, values):
+    """Add up vectors times constants; the positive first, so that none is negated needlessly."""
+    terms = [(f, v) for f, v in zip(factors, values, strict=True) if f]
+    total = None
+    for factor, value in sorted(terms, key=lambda term: -term[0]):
+        if abs(factor) != 1:
+            lanes = [float(abs(factor))] * vector.count
+            value = builder.fmul(value, ir.Constant(vector, lanes))
+        if total is None:
+            total = value if factor > 0 else builder.fneg(value)
+        else:
+            total = (builder.fadd if factor > 0 else builder.fsub)(total, value)
+    return total

@@ -1,0 +1,280 @@
+r"""Convolutions with fewer multiplications, after Winograd.
+
+Two outputs of a filter with three taps are six products. Sums of inputs, times sums of taps, and
+sums of those, need four:
+
+.. math:: y = A^T\big[(G\,w)\odot(B^T x)\big]
+
+In two directions a block of 2 by 2 outputs takes 16 products per pair of channels in place of 36.
+With two taps it is 3 in place of 4, so 9 in place of 16: a filter of 4 by 4 with stride 2 is one
+of 2 by 2 taps on each of the four images that every second row and column make. The sums over
+channels are products of matrices, one for each of the 16 (or 9) places in a block. The map is
+linear in each factor, so the gradient in the weight is its transpose: sums of inputs times sums
+of outputs, and :math:`G^T` at the end.
+
+Images are [N, H, W, C] as in ``convolution``. U holds sums by place, block and channel.
+
+Source: Winograd (1980); Lavin and Gray (2016), arXiv 1509.09308
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .pool import threads
+from .product import VECTOR_BYTES, multiply, square_sums
+
+Array = np.ndarray
+Pair = tuple[int, int]
+
+B_T = {
+    2: ((1, -1, 0), (0, 1, 0), (0, 1, -1)),
+    3: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+}
+G = {
+    2: ((1, 0), (1, 1), (0, 1)),
+    3: ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+}
+A_T = {2: ((1, 1, 0), (0, 1, -1)), 3: ((1, 1, 1, 0), (0, 1, -1, -1))}
+"""The sums, by number of taps."""
+
+
+def _transposed(matrices):
+    return {taps: tuple(zip(*rows, strict=True)) for taps, rows in matrices.items()}
+
+
+_of_inputs, _of_taps, _of_products = square_sums(B_T), square_sums(G), square_sums(A_T)
+_of_outputs, _to_taps = square_sums(_transposed(A_T)), square_sums(_transposed(G))
+
+BLOCKS = 64
+"""Blocks that are multiplied at once."""
+GAP = VECTOR_BYTES
+"""Entries between the places in U: without a gap they would lie whole pages apart, and a cache
+keeps only a few of those (measured at 32 channels: a third slower)."""
+
+
+@njit(cache=True, nogil=True)
+def _take(x, n, top, left, side, window):
+    """Copy a square of pixels, with zeros outside of the image."""
+    _, h, w, c = x.shape
+    flat = x.reshape(-1)
+    window[:] = 0
+    begin, end = max(0, -left) * c, min(side, w - left) * c
+    if end > begin:
+        for p in range(max(0, -top), min(side, h - top)):
+            start = ((n * h + top + p) * w + left) * c
+            source = flat[start + begin : start + end]
+            target = window[p * side * c + begin : p * side * c + end]
+            for k in range(source.size):
+                target[k] = source[k]
+
+
+@njit(cache=True, nogil=True)
+def _sum_inputs(x, first, last, blocks, taps, stride, origin, U, window):
+    """Fill U with B^T x B, for each of the images that a stride makes."""
+    _, h, w, c = x.shape
+    side = stride * (taps + 1)
+    width, place = stride * stride * c, U.shape[1]
+    for block in range(first, last):
+        n, within = divmod(block, blocks[0] * blocks[1])
+        i, j = divmod(within, blocks[1])
+        top, left = 2 * stride * i + origin[0], 2 * stride * j + origin[1]
+        if top >= 0 and left >= 0 and top + side <= h and left + side <= w:
+            source = x.ctypes.data + ((n * h + top) * w + left) * c * x.itemsize
+            row = w * c
+        else:
+            _take(x, n, top, left, side, window)
+            source, row = window.ctypes.data, side * c
+        for image in range(stride * stride):
+            a, b = divmod(image, stride)
+            _of_inputs(
+                taps, source + (a * row + b * c) * x.itemsize, stride * row, stride * c,
+                U.ctypes.data + ((block - first) * width + image * c) * x.itemsize,
+                (taps + 1) * place, place, c, U,
+            )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _sum_outputs(y, first, last, blocks, taps, U, window):
+    """Fill U with A y A^T."""
+    _, h, w, d = y.shape
+    place = U.shape[1]
+    for block in range(first, last):
+        n, within = divmod(block, blocks[0] * blocks[1])
+        i, j = divmod(within, blocks[1])
+        if 2 * i + 2 <= h and 2 * j + 2 <= w:
+            source, row = y.ctypes.data + ((n * h + 2 * i) * w + 2 * j) * d * y.itemsize, w * d
+        else:
+            _take(y, n, 2 * i, 2 * j, 2, window)
+            source, row = window.ctypes.data, 2 * d
+        target = U.ctypes.data + (block - first) * d * y.itemsize
+        _of_outputs(taps, source, row, d, target, (taps + 1) * place, place, d, U)
+
+
+@njit(cache=True, nogil=True)
+def _sum_products(U, first, last, blocks, taps, stride, origin, y, window):
+    """Write A^T U A of each block to its pixels of y, as far as y reaches."""
+    _, h, w, d = y.shape
+    place = U.shape[1]
+    for block in range(first, last):
+        n, within = divmod(block, blocks[0] * blocks[1])
+        i, j = divmod(within, blocks[1])
+        top, left = 2 * stride * i + origin[0], 2 * stride * j + origin[1]
+        inside = top + stride < h and left + stride < w
+        if inside:
+            target, row = y.ctypes.data + ((n * h + top) * w + left) * d * y.itemsize, w * d
+        else:
+            target, row = window.ctypes.data, 2 * d
+        step = stride if inside else 1
+        source = U.ctypes.data + (block - first) * d * y.itemsize
+        _of_products(taps, source, (taps + 1) * place, place, target, step * row, step * d, d, U)
+        if not inside:
+            for a in range(min(2, (h - top + stride - 1) // stride)):
+                for b in range(min(2, (w - left + stride - 1) // stride)):
+                    pixel = window[(2 * a + b) * d : (2 * a + b + 1) * d]
+                    y[n, top + a * stride, left + b * stride] = pixel
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _sum_taps(w, F, taps, stride, lanes):
+    """Fill F[place, channel, filter] with G w G^T, from w of [k, k, channels, filters]."""
+    _, _, c, d = w.shape
+    place = F.shape[1] * d
+    for index in prange(c):
+        k = np.int64(index)  # signed, as all that it is added to
+        several = np.empty((taps, taps, lanes), F.dtype)
+        for first in range(0, d, lanes):
+            for image in range(stride * stride):
+                a, b = divmod(image, stride)
+                for p in range(taps):
+                    for q in range(taps):
+                        for m in range(lanes):
+                            several[p, q, m] = w[p * stride + a, q * stride + b, k, first + m]
+                target = F.ctypes.data + ((image * c + k) * d + first) * F.itemsize
+                _of_taps(taps, several.ctypes.data, taps * lanes, lanes, target,
+                         (taps + 1) * place, place, lanes, several)  # fmt: skip
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _spread_taps(parts, w, taps, stride):
+    """Fill w of [filters, k, k, channels] with G^T F G, where F is the sum of the parts."""
+    d, k, _, c = w.shape
+    place = parts.shape[2] * parts.shape[3]
+    for index in prange(d):
+        m = np.int64(index)
+        for t in range(1, len(parts)):
+            parts[0, :, m] += parts[t, :, m]
+        for image in range(stride * stride):
+            a, b = divmod(image, stride)
+            source = parts.ctypes.data + (m * parts.shape[3] + image * c) * w.itemsize
+            target = w.ctypes.data + ((m * k + a) * k + b) * c * w.itemsize
+            _to_taps(taps, source, (taps + 1) * place, place, target, stride * k * c, stride * c,
+                     c, w)  # fmt: skip
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _convolve(x, F, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_threads):
+    total = x.shape[0] * blocks[0] * blocks[1]
+    tiles = -(-total // tile)
+    places, width, d = F.shape
+    side = s_in * (taps + 1)
+    for t in prange(n_threads):
+        U = np.empty((places, tile * width + GAP), x.dtype)
+        V = np.empty((places, tile * d + GAP), x.dtype)
+        window, corner = np.empty(side * side * x.shape[3], x.dtype), np.empty(4 * d, x.dtype)
+        for k in range(t * tiles // n_threads, (t + 1) * tiles // n_threads):
+            first, last = k * tile, min((k + 1) * tile, total)
+            m = last - first
+            _sum_inputs(x, first, last, blocks, taps, s_in, o_in, U, window)
+            for place in range(places):
+                sums = U[place, : m * width].reshape(m, width)
+                multiply(sums, F[place], V[place, : m * d].reshape(m, d), False)
+            _sum_products(V, first, last, blocks, taps, s_out, o_out, y, corner)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _correlate(x, y, parts, blocks, taps, stride, origin, tile, n_threads):
+    total = x.shape[0] * blocks[0] * blocks[1]
+    tiles = -(-total // tile)
+    _, places, d, width = parts.shape
+    side = stride * (taps + 1)
+    for t in prange(n_threads):
+        U = np.empty((places, tile * width + GAP), x.dtype)
+        V = np.empty((places, tile * d + GAP), x.dtype)
+        window, corner = np.empty(side * side * x.shape[3], x.dtype), np.empty(4 * d, x.dtype)
+        begin = t * tiles // n_threads
+        for k in range(begin, (t + 1) * tiles // n_threads):
+            first, last = k * tile, min((k + 1) * tile, total)
+            m = last - first
+            _sum_inputs(x, first, last, blocks, taps, stride, origin, U, window)
+            _sum_outputs(y, first, last, blocks, taps, V, corner)
+            for place in range(places):
+                inputs = U[place, : m * width].reshape(m, width)
+                outputs = V[place, : m * d].reshape(m, d)
+                multiply(outputs.T, inputs, parts[t, place], k > begin)
+
+
+def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = False) -> bool:
+    """Whether a convolution from x to y ([N, H, W, C]) can be done here, and gains by it.
+
+    Blocks that reach over the edge are work for nothing, and with few channels the sums cost
+    more than the products that they save: both limits were measured.
+
+    Args:
+        transposed: y is convolved to x.
+    """
+    lanes = VECTOR_BYTES // x.itemsize
+    (c, d), s = (x.shape[3], y.shape[3]), stride[0]
+    if c % lanes or d % lanes or (*kernel, *stride) not in ((3, 3, 1, 1), (4, 4, 2, 2)):
+        return False
+    if (c if transposed else d) < lanes * (s * s if transposed else s):
+        return False
+    taps = kernel[0] // s
+    blocked = (taps + 1) ** 2 * -(-y.shape[1] // 2) * -(-y.shape[2] // 2)
+    return blocked <= 0.8 * taps**2 * y.shape[1] * y.shape[2]
+
+
+def _filters(w: Array, stride: int) -> Array:
+    """Return the sums of taps, [places, stride^2 C, D]."""
+    d, c, k, _ = w.shape
+    taps = k // stride
+    F = np.empty(((taps + 1) ** 2, stride * stride * c, d), w.dtype)
+    _sum_taps(w.transpose(2, 3, 1, 0), F, taps, stride, VECTOR_BYTES // w.itemsize)
+    return F
+
+
+def conv2d(x: Array, w: Array, y: Array, stride: int, padding: Pair) -> None:
+    """Convolve x to y."""
+    blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
+    origin = (-padding[0], -padding[1])
+    _convolve(x, _filters(w, stride), y, blocks, w.shape[2] // stride, stride, origin, 1, (0, 0),
+              BLOCKS, threads())  # fmt: skip
+
+
+def conv2d_transpose(y: Array, w: Array, x: Array, stride: int, padding: Pair) -> None:
+    """Apply the adjoint of the convolution of x to y.
+
+    With stride 1 it is a convolution with the filters turned round. With stride 2 every second
+    row and column of x is a convolution of y with two taps of its own.
+    """
+    turned = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+    if stride == 1:
+        conv2d(y, turned, x, 1, (2 - padding[0], 2 - padding[1]))
+        return
+    blocks = (-(-x.shape[1] // 4), -(-x.shape[2] // 4))
+    for a in range(2):
+        for b in range(2):
+            (i, p), (j, q) = divmod(a + padding[0], 2), divmod(b + padding[1], 2)
+            F = _filters(turned[:, :, 1 - p :: 2, 1 - q :: 2], 1)
+            _convolve(y, F, x, blocks, 2, 1, (i - 1, j - 1), 2, (a, b), BLOCKS, threads())
+
+
+def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -> Array:
+    """Return the gradient in the weight, [D, k, k, C]."""
+    blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
+    taps, c, d = kernel // stride, x.shape[3], y.shape[3]
+    parts = np.zeros((threads(), (taps + 1) ** 2, d, stride * stride * c), x.dtype)
+    _correlate(x, y, parts, blocks, taps, stride, (-padding[0], -padding[1]), 4 * BLOCKS,
+               threads())  # fmt: skip
+    w = np.empty((d, kernel, kernel, c), x.dtype)
+    _spread_taps(parts, w, taps, stride)
+    return w
