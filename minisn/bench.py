@@ -1,32 +1,50 @@
-"""Timing of training steps, alone or against PyTorch, so that the ratio can be trusted.
+"""Timing of training steps and their parts, alone or against others, to be trusted.
 
 Each contestant runs in a process of its own, and waits without spinning while the other
 is timed; they take turns, and the ratio is taken turn by turn. Compile time and first
-steps are not counted.
+runs are not counted.
 
-As a program, ``python -m minisn.bench LIBRARY`` is one contestant: it reads a
-configuration as one line of JSON, then numbers of steps, and answers with seconds.
+As a program, ``python -m minisn.bench`` is one contestant: it reads what it is as one line
+of JSON, then what to run how often, and answers with seconds.
 """
 
+import dataclasses
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
 
 from . import kernels
 from .config import Config
 from .errors import ConfigError, MinisnError
 
-IMAGES = 1000
-"""Images that are trained on: noise, of the size that the data would have."""
+LEAST = 0.1
+"""Seconds that a turn lasts at least: what is shorter is run again."""
+
+PATIENCE = 5.0
+"""Seconds that a process may take to end."""
+
+RIVALS = {
+    "step": ("torch", "torch-channels-last", "torch-compile", "torch-fused"),
+    "conv": ("torch", "torch-channels-last", "dezero", "autograd"),
+    "power": ("torch",),
+    "adam": ("torch", "torch-fused"),
+    "product": ("numpy", "torch"),
+    "sigma": (),
+}
+"""What can be timed, by name, and the libraries beside minisn that can do the same."""
+
+POOLS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -35,13 +53,17 @@ class Contestant:
 
     Args:
         name: to tell it from the others.
-        library: ``"minisn"`` or ``"torch"``.
-        config: what is trained.
+        library: ``"minisn"`` or one of :data:`RIVALS`.
+        config: what is trained, or the networks whose parts are timed.
+        work: a name of :data:`RIVALS`.
+        threads: of every pool; 0 for as many as minisn takes by itself.
     """
 
     name: str
     library: str
     config: Config
+    work: str = "step"
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class Timing:
 
     Args:
         name: of the contestant.
-        seconds: per training step, one for each turn.
+        seconds: per run, for example per training step, one for each turn.
         peak_mb: peak resident memory of its process, MB.
     """
 
@@ -60,54 +82,80 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """Median seconds per step."""
+        """Median seconds per run."""
         return statistics.median(self.seconds)
+
+    def over(self, other: "Timing") -> list[float]:
+        """Divide by another's seconds, turn by turn."""
+        return [a / b for a, b in zip(self.seconds, other.seconds, strict=True)]
 
 
 def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[Timing]:
-    """Time training steps of several contestants in turn.
+    """Time several contestants in turn, each of which has one thing to run.
 
     Args:
         contestants: what is timed.
         turns: how often each is timed.
-        steps: training steps in a turn.
+        steps: training steps, or other runs, in a turn; more where they are short.
     Raises:
-        ConfigError: a contestant's library is not installed.
+        ConfigError: a contestant's library is not installed, or cannot do it.
     """
-    with _processes(contestants) as processes:
-        seconds: list[list[float]] = [[] for _ in contestants]
-        for _ in range(turns):
-            for process, times in zip(processes, seconds, strict=True):
-                times.append(_ask(process, str(steps))["seconds"] / steps)
-        peaks = [_ask(process, "peak")["peak_mb"] for process in processes]
+    (timings,) = race(contestants, turns, steps).values()
+    return timings
+
+
+def race(contestants: Sequence[Contestant], turns: int, steps: int) -> dict[str, list[Timing]]:
+    """Time several contestants in turn at all that each of them can run, under its name.
+
+    Args, raises: as :func:`compare`.
+    """
+    with _processes(contestants) as (processes, jobs):
+        seconds: dict[str, list[list[float]]] = {job: [[] for _ in contestants] for job in jobs}
+        for turn in range(turns + 1):
+            least = {"steps": steps, "seconds": LEAST} if turn else {"steps": 2, "seconds": 0}
+            for job in jobs:
+                for process, times in zip(processes, seconds[job], strict=True):
+                    answer = _ask(process, {"job": job, "least": least})
+                    times += [answer["seconds"]] if turn else []  # the first turn warms up
+        peaks = [_ask(process, {})["peak_mb"] for process in processes]
     names = [contestant.name for contestant in contestants]
-    return [Timing(*row) for row in zip(names, seconds, peaks, strict=True)]
+    return {job: [Timing(*row) for row in zip(names, seconds[job], peaks, strict=True)]
+            for job in jobs}  # fmt: skip
 
 
 @contextmanager
-def _processes(contestants: Sequence[Contestant]) -> Iterator[list[subprocess.Popen]]:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "minisn.bench", contestant.library],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for contestant in contestants
-    ]
+def _processes(
+    contestants: Sequence[Contestant],
+) -> Iterator[tuple[list[subprocess.Popen], list[str]]]:
+    processes: list[subprocess.Popen] = []
     try:
-        for process, contestant in zip(processes, contestants, strict=True):
-            _ask(process, json.dumps(contestant.config.to_dict()))
-        yield processes
+        jobs: list[list[str]] = []
+        for contestant in contestants:
+            whole = dataclasses.replace(contestant, threads=contestant.threads or kernels.threads())
+            pools = dict.fromkeys(POOLS, str(whole.threads))
+            processes.append(subprocess.Popen(
+                [sys.executable, "-m", "minisn.bench"], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True, env=os.environ | pools,
+            ))  # fmt: skip
+            jobs.append(_ask(processes[-1], dataclasses.asdict(whole))["jobs"])
+        yield processes, [job for job in jobs[0] if all(job in others for others in jobs)]
     finally:
         for process in processes:
-            process.kill()
-            process.communicate()
+            _end(process)
 
 
-def _ask(process: subprocess.Popen, line: str) -> dict[str, Any]:
+def _end(process: subprocess.Popen) -> None:
+    """Let a process end by itself, so that it can end its own; kill it if it does not."""
+    try:
+        process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+def _ask(process: subprocess.Popen, question: Mapping[str, Any]) -> dict[str, Any]:
     assert process.stdin and process.stdout
-    process.stdin.write(line + "\n")
+    process.stdin.write(json.dumps(question) + "\n")
     process.stdin.flush()
     answer = json.loads(process.stdout.readline() or '{"error": "the process ended"}')
     if "error" in answer:
@@ -115,47 +163,105 @@ def _ask(process: subprocess.Popen, line: str) -> dict[str, Any]:
     return answer
 
 
-def main(name: str) -> None:
+def missing(library: str) -> str:
+    """Say what to do if a library is not installed; nothing if it is."""
+    package = library.split("-")[0]
+    return "" if find_spec(package) else f"{package} is not installed; run: pip install {package}"
+
+
+def first_steps(preset: str, turns: int) -> tuple[list[float], list[float]]:
+    """Time ``minisn train`` from the command to its first step.
+
+    Args:
+        preset: what is trained.
+        turns: how often.
+    Returns:
+        Seconds where nothing is compiled yet, and seconds where all is; one each for each turn.
+    """
+    first, again = [], []
+    for _ in range(turns):
+        with TemporaryDirectory() as folder:
+            first.append(_first_step(preset, Path(folder), "first"))
+            again.append(_first_step(preset, Path(folder), "again"))
+    return first, again
+
+
+def _first_step(preset: str, folder: Path, name: str) -> float:
+    command = [sys.executable, "-m", "minisn.cli", "train", preset, "--out", str(folder / name),
+               "--set", "log_every=1"]  # fmt: skip
+    compiled, log = {"NUMBA_CACHE_DIR": str(folder / "compiled")}, folder / name / "log.jsonl"
+    with open(folder / "said", "w+") as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=os.environ | compiled)
+        try:
+            while not log.exists() or log.read_bytes().count(b"\n") < 2:  # the first is of step 0
+                if process.poll() is not None:
+                    said.seek(0)
+                    raise ConfigError(f"bench: {said.read().strip().splitlines()[-1]}")
+                time.sleep(0.01)
+            return time.perf_counter() - start
+        finally:
+            process.kill()
+            process.wait()
+
+
+# -- a contestant ----------------------------------------------------------------------------
+
+
+def main() -> None:
     """Be one contestant: answer on standard output what is asked on standard input."""
+    asked = json.loads(sys.stdin.readline())
     try:
-        trainer = _trainer(name, Config(**json.loads(sys.stdin.readline())))
-    except ImportError as error:
-        return _answer(error=f"{error.name} is not installed; leave it out or install it")
+        contestant = Contestant(**asked | {"config": Config(**asked["config"])})
+        jobs = _jobs(contestant)
+        for job in jobs.values():
+            job()
     except MinisnError as error:
         return _answer(error=str(error))
-    for _ in range(3):
-        trainer.update()
-    _answer(ready=True)
+    except Exception as error:  # whatever a rival cannot do, in one line
+        reason = str(error).strip().splitlines() or [""]
+        return _answer(error=f"{asked['library']}: {type(error).__name__}: {reason[0]}")
+    _answer(jobs=list(jobs))
     for line in sys.stdin:
-        if line.strip() == "peak":
-            usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            _answer(peak_mb=usage / (1e6 if sys.platform == "darwin" else 1e3))
+        question = json.loads(line)
+        if not question:
+            _answer(peak_mb=_peak_mb())
             continue
-        start = time.perf_counter()
-        for _ in range(int(line)):
-            trainer.update()
-        _answer(seconds=time.perf_counter() - start)
+        job, least, runs, start = jobs[question["job"]], question["least"], 0, time.perf_counter()
+        while runs < least["steps"] or time.perf_counter() - start < least["seconds"]:
+            job()
+            runs += 1
+        _answer(seconds=(time.perf_counter() - start) / runs)
     return None
+
+
+def _jobs(contestant: Contestant) -> dict[str, Any]:
+    library, work = contestant.library, contestant.work
+    if library != "minisn" and library not in RIVALS[work]:
+        raise ConfigError(f"{library} takes no part in {work!r}; choose one of "
+                          f"{', '.join(RIVALS[work]) or 'none'}")  # fmt: skip
+    if library != "minisn" and missing(library):
+        raise ConfigError(missing(library))
+    if library.startswith("torch"):
+        from . import bench_torch
+
+        return bench_torch.jobs(library, work, contestant.config, contestant.threads)
+    from . import bench_jobs
+
+    return bench_jobs.jobs(library, work, contestant.config)
+
+
+def _peak_mb() -> float:
+    """Return the peak of this program's memory; what ran it before it began does not count."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def _answer(**values: Any) -> None:
     print(json.dumps(values), flush=True)
 
 
-def _trainer(name: str, config: Config) -> Any:
-    from .data import scale_images
-    from .data.catalog import find_entry
-    from .training import Trainer
-
-    rng, entry = np.random.default_rng(0), find_entry(config.data)
-    shape = (IMAGES, entry.shape[0], config.size, config.size)
-    images = rng.integers(0, 256, shape, dtype=np.uint8)
-    if name == "minisn":
-        return Trainer(config, images, labels=np.arange(IMAGES) % max(len(entry.classes), 1))
-    from .bench_torch import TorchTrainer
-
-    return TorchTrainer(config, scale_images(images), kernels.threads())
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -1,5 +1,6 @@
 """The command line, as people meet it: what is printed, what is left on disk, how it ends."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -20,12 +21,13 @@ from click.testing import CliRunner
 from matplotlib.image import imread
 
 from minisn import __version__, bench, checkpoint, data, plots, runs, spectral
-from minisn.bench import Timing
+from minisn.bench import Contestant, Timing
+from minisn.bench_jobs import SIDE, multiply_adds
 from minisn.cli import main, networks, progress
 from minisn.cli.train import _fresh_folder
 from minisn.config import NAMES, load_preset, presets
 from minisn.data import FileReport, load
-from minisn.errors import MinisnError
+from minisn.errors import ConfigError, MinisnError
 from minisn.nn import Conv2d, Weighted
 from minisn.optim import TABLE_1
 
@@ -596,47 +598,164 @@ def timed(monkeypatch):
     asked = []
 
     def compare(contestants, turns, steps):
-        libraries = [c.library for c in contestants]
-        asked.append((contestants[0].config, libraries, turns, steps))
-        times = {"minisn": [0.2, 0.3, 0.1], "torch": [0.1, 0.2, 0.4]}
-        return [Timing(c.name, times[c.library], 123.4) for c in contestants]
+        asked.append((contestants, turns, steps))
+        times = {"minisn": [0.2, 0.3, 0.1]}  # any other library has PyTorch's
+        per_work = {"product": [0.02, 0.02, 0.04], "sigma": [0.01, 0.03, 0.01]}
+        timings = []
+        for k, c in enumerate(contestants):
+            usual = per_work.get(c.work) or times.get(c.library, [0.1, 0.2, 0.4])
+            seconds = [t * c.config.n_dis / (c.threads or 1) for t in usual]
+            timings.append(Timing(c.name, seconds, 123.4 * (1 + k)))
+        return timings
+
+    def race(contestants, turns, steps):
+        timings = compare(contestants, turns, steps)
+        if contestants[0].work != "conv":
+            return {"": timings}
+        slow = [dataclasses.replace(timings[0], seconds=[9.0, 9.0, 9.0]), *timings[1:]]
+        return {"one, forward": timings, "two, forward": slow, "two, gradients": timings}
 
     monkeypatch.setattr(bench, "compare", compare)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(bench, "race", race)
+    monkeypatch.setattr(bench, "find_spec", lambda name: object())
     return asked
 
 
+def lines_of(*arguments):
+    """What bench prints below its head, with single spaces."""
+    return [" ".join(line.split()) for line in minisn("bench", *arguments).stdout.splitlines()][1:]
+
+
+def libraries(timed):
+    return [[contestant.library for contestant in contestants] for contestants, _, _ in timed]
+
+
 def test_bench_tells_medians_spread_ratio_and_memory(timed):
-    result = minisn("bench", "mnist", "--turns", 3, "--steps", 4)
-    assert timed == [(load_preset("mnist"), ["minisn", "torch"], 3, 4)]
-    text = " ".join(result.stdout.split())
-    assert "3 turns of 4 steps" in text
-    assert "minisn 0.2000 s (0.1000 - 0.3000) peak memory 123 MB" in text
-    assert "torch 0.2000 s (0.1000 - 0.4000)" in text
-    assert "ratio 1.50 (0.25 - 2.00)" in text
+    lines = lines_of("mnist", "--turns", 3, "--steps", 4, "--threads", 2)
+    mnist = load_preset("mnist")
+    both = [Contestant(name, name, mnist, threads=2) for name in ("minisn", "torch")]
+    assert timed == [(both, 3, 4)]
+    assert lines == [
+        "mnist: width 16, batch 64, n_dis 1 torch 1.50 (0.25 - 2.00) 100 ms 100 ms",
+        "peak memory torch 0.50 123 MB 247 MB",
+    ]
+    assert "(3 turns)" in minisn("bench", "mnist", "--turns", 3).stdout
+
+
+def test_bench_alone_tells_seconds_and_their_range(timed):
+    assert lines_of("cifar10-resnet", "--against", "none") == [
+        "cifar10-resnet: width 128, batch 64, n_dis 5 (500 ms - 1.500 s) 1.000 s",
+        "peak memory 123 MB",
+    ]
 
 
 def test_bench_times_the_small_presets_of_table_3_and_mnist_at_width_32(timed):
     minisn("bench")
-    configs = [row[0] for row in timed]
-    mnist = load_preset("mnist")
+    configs = [contestants[0].config for contestants, _, _ in timed]
     small = ("cifar10", "cifar10-small", "mnist", "mnist-tiny")
     assert configs[:-1] == [load_preset(name) for name in small]
-    assert configs[-1] == mnist.replace(width=32, batch_size=64)
+    assert configs[-1] == load_preset("mnist").replace(width=32, batch_size=64)
 
 
 def test_pytorch_takes_part_only_where_it_computes_the_same(timed):
-    minisn("bench", "mnist", "cifar10-resnet")
-    assert [libraries for _, libraries, _, _ in timed] == [["minisn", "torch"], ["minisn"]]
+    minisn("bench", "mnist", "cifar10-resnet", "cifar10-conditional", "wgan-gp")
+    both = ["minisn", "torch"]
+    assert libraries(timed) == [both, both, ["minisn"], both]
+    lines_of("mnist", "--set", "objective=standard")
+    assert libraries(timed)[-1] == ["minisn"]
 
 
-def test_bench_says_where_pytorch_is_missing(timed, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    result = minisn("bench", "mnist")
-    assert "PyTorch is not installed" in result.stdout
-    assert "ratio" not in result.stdout
-    assert timed[0][1] == ["minisn"]
+def test_bench_changes_settings(timed):
+    minisn("bench", "resnet", "power", "--set", "width=8")
+    (resnet, power) = (contestants[0] for contestants, _, _ in timed)
+    assert resnet.config == load_preset("cifar10-resnet").replace(n_dis=1, width=8)
+    assert (power.work, power.config) == ("power", load_preset("cifar10").replace(width=8))
+
+
+def test_the_table_is_every_work_against_every_library(timed):
+    lines = lines_of("table")
+    works = [(c.work, c.config.model, c.config.gradient_penalty, other.library)
+             for (c, other), _, _ in timed]  # fmt: skip
+    assert len(works) == len(set(works)) + 3  # mnist beside cifar10
+    step, conv, adam = (
+        [library for kind, *_, library in works if kind == name]
+        for name in ("step", "conv", "adam")
+    )
+    assert step == [*["torch", "torch-channels-last", "torch-compile"] * 2, "torch", "torch"]
+    assert conv == ["torch", "torch-channels-last", "dezero", "autograd"]
+    assert adam == ["torch", "torch-fused"]
+    assert ("power", "cnn", 0.0, "torch") in works
+    assert ("step", "resnet", 0.0, "torch") in works
+    assert ("step", "cnn", 10.0, "torch") in works
+    assert lines.count("worst: two, forward") == 4
+    assert "two, forward dezero 45.00 (22.50 - 90.00) 9.000 s 200 ms" in lines
+
+
+def test_the_table_against_some_libraries(timed):
+    minisn("bench", "table", "--against", "dezero", "--against", "torch-fused")
+    assert libraries(timed) == [["minisn", "dezero"], ["minisn", "torch-fused"]]
+
+
+def test_bench_says_where_a_library_is_missing(timed, monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    words = "mnist: torch is not installed; run: pip install torch"
+    first, *rest = lines_of("mnist")
+    assert first == words
+    assert len(rest) == 2 and libraries(timed) == [["minisn"]]
     assert "not installed" not in minisn("bench", "mnist", "--against", "none").stdout
+    result = minisn("bench", "conv", "--against", "dezero", code=1)
+    assert "dezero is not installed; run: pip install dezero" in error_of(result)
+
+
+def test_the_table_goes_on_where_a_library_fails(timed, monkeypatch):
+    race = bench.race
+
+    def failing(contestants, turns, steps):
+        if contestants[-1].library == "torch-compile":
+            raise ConfigError("bench: torch-compile: no compiler")
+        return race(contestants, turns, steps)
+
+    monkeypatch.setattr(bench, "race", failing)
+    lines = lines_of("table")
+    assert "mnist: bench: torch-compile: no compiler" in lines
+    assert any(line.startswith("adam torch-fused") for line in lines)
+    minisn("bench", "mnist", "--against", "torch-compile", code=1)
+
+
+def test_bench_answers_questions(timed, monkeypatch):
+    count = multiply_adds(load_preset("cifar10"))
+    share = count / SIDE**3 * 0.1  # of the medians' turn
+    rate = lines_of("rate")
+    assert f"{count / 1e9:.3g} billion multiply-adds" in rate[0]
+    assert f"{2e-9 * SIDE**3 / 0.02:.0f} GFLOP/s (numpy)" in rate[0]
+    assert rate[1].startswith(f"minisn: {2e-9 * count / 0.2:.0f} GFLOP/s, of the product's "
+                              f"{share:.2f} (")  # fmt: skip
+    assert [x.library for x in timed[0][0]] == ["minisn", "torch", "numpy", "torch"]
+    batch = lines_of("batch")
+    assert (
+        batch[1]
+        == "cifar10 step with batch 64, per image torch 1.50 (0.25 - 2.00) 3.125 ms 3.125 ms"
+    )
+    n_dis = lines_of("n-dis")
+    assert n_dis[3] == "cifar10 step with n_dis 5 (500 ms - 1.500 s) 1.000 s"
+    assert n_dis[4].endswith("+ 200 ms n_dis, off by at most 0.0%")
+    assert lines_of("sigma")[3] == (
+        "normalization in a step at width 64 0.10 (0.05 - 0.10) 10 ms of 200 ms"
+    )
+    threads = lines_of("threads", "--threads", 4)
+    libraries_and_seconds = (("minisn", "200 ms 50 ms"), ("torch", "200 ms 50 ms"))
+    assert threads == [f"cifar10 step of {name}, 1 thread 4 threads 4.00 (4.00 - 4.00) {seconds}"
+                       for name, seconds in libraries_and_seconds]  # fmt: skip
+    monkeypatch.setattr(bench, "first_steps", lambda preset, turns: ([9.0] * turns, [2.0] * turns))
+    (start,) = lines_of("start", "--turns", 30)
+    assert "9.000 s the first time, 2.000 s later; compiling: 7.000 s" in start
+
+
+def test_all_is_the_table_and_every_question(timed, monkeypatch):
+    monkeypatch.setattr(bench, "first_steps", lambda preset, turns: ([9.0], [2.0]))
+    assert len(lines_of("all")) == len(lines_of("table")) + len(
+        lines_of("rate", "batch", "n-dis", "sigma", "threads", "start")
+    )
 
 
 # -- the command itself ------------------------------------------------------------------------

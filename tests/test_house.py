@@ -25,7 +25,7 @@ FLOORS = {
     "spectral": 3, "init": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "training": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5, "bench": 5,
-    "bench_torch": 5, "coursework": 5,
+    "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
     "plots": 6, "study_plots": 6, "report": 6, "paper": 6, "cli": 6,
 }  # fmt: skip
 
@@ -41,16 +41,18 @@ OWNERS = {
 TESTED_IN = {
     "__init__": "test_kernels.py",
     "errors": "test_tensor.py",
+    "bench_jobs": "test_bench.py",
     "bench_torch": "test_bench.py",
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 1600, 10150
+BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 1600, 10700
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
 is the rest of both papers: every regularizer, architecture, measure and study. Coursework is
-a thousand lines: a dozen exercises, each with the mistakes that it must know by name."""
+a thousand lines: a dozen exercises, each with the mistakes that it must know by name. The bench is
+eight hundred: the same networks, updates and layers in other libraries, and what is asked of them."""
 
 APART = ("gradcheck/", "kernels/cpu/")
 """A tool of its own that people come for, and the fast forms of what kernels/spec.py says: the

@@ -41,8 +41,8 @@ def contend(name: str, seconds: float) -> None:
 
         from minisn.bench_torch import TorchTrainer
 
-        changes = USUAL if name != "torch" else {}
-        trainer = TorchTrainer(config.replace(**changes), scale_images(training), kernels.threads())
+        config = config.replace(average=0.0, **USUAL if name != "torch" else {})
+        trainer = TorchTrainer(config, scale_images(training), kernels.threads())
 
         def draw(z):
             trainer.G.eval()
