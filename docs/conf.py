@@ -2,6 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -30,3 +33,15 @@ html_show_copyright = False
 templates_path: list[str] = []
 pygments_style = "tango"
 pygments_dark_style = "monokai"
+
+
+def setup(app: Sphinx) -> None:
+    """Let the sidebar open only the part that a page is in."""
+    app.connect("html-page-context", _fold_sidebar, priority=100)  # before the theme's own
+
+
+def _fold_sidebar(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
+) -> None:
+    whole = context["toctree"]
+    context["toctree"] = lambda **settings: whole(**{**settings, "collapse": True})

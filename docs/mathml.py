@@ -6,14 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from docutils import nodes
-from math_core import LatexToMathML
+from math_core import LatexError, LatexToMathML
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
 
 _BAR = re.compile(r'<mover accent="true">(<m[a-z]+>[^<]*</m[a-z]+>)<mo stretchy="false">¯</mo>')
 _TALL = re.compile(r"(\\[bB]igg?[rl]?\s*(?:\)|\]|\\\||\||\\rangle))\s*(?=[\^_])")
-_CONVERTER = LatexToMathML(fancy_error=False)
+_CONVERTER = LatexToMathML(fancy_error=False, macros={"substack": r"\begin{matrix}#1\end{matrix}"})
 
 
 @cache
@@ -30,16 +31,27 @@ def to_mathml(tex: str, block: bool) -> str:
         LatexError: TeX that the converter does not know.
     """
     tex = tex.strip()
-    if r"\\" in tex and r"\begin" not in tex:
+    if r"\\" in re.sub(r"\\substack\s*\{[^}]*\}", "", tex) and r"\begin" not in tex:
         tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
     tex = _TALL.sub(r"\1{\\vphantom{\\tfrac{A}{A}}}", tex)
     markup = _CONVERTER.convert_with_local_state(tex, displaystyle=block)
+    if r"\substack" in tex:  # small, as all that stands below a sum
+        markup = markup.replace('<mtable displaystyle="false" scriptlevel="0">', "<mtable>")
     return _BAR.sub(r'<mover>\1<mo stretchy="false">‾</mo>', markup)
+
+
+def _written(tex: str, node: nodes.Element, block: bool) -> str:
+    """Return MathML; TeX that is not understood is a warning that names the page."""
+    try:
+        return to_mathml(tex, block)
+    except LatexError as error:
+        logging.getLogger(__name__).warning("%s in %s", error, tex, location=node)
+        return ""
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
     """Write a formula within a line."""
-    self.body.append(to_mathml(node.astext(), block=False))
+    self.body.append(_written(node.astext(), node, block=False))
     raise nodes.SkipNode
 
 
@@ -51,7 +63,7 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
     """
     for tex in re.split(r"\n\s*\n", node.astext().strip()):
         self.body.append(self.starttag(node, "div", "", CLASS="math", tabindex="0"))
-        self.body += [to_mathml(part, block=True) for part in apart(tex)]
+        self.body += [_written(part, node, block=True) for part in apart(tex)]
         self.body.append("</div>\n")
         node["ids"] = []
     raise nodes.SkipNode
