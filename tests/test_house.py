@@ -51,8 +51,8 @@ BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 1600, 10700
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
 is the rest of both papers: every regularizer, architecture, measure and study. Coursework is
-a thousand lines: a dozen exercises, each with the mistakes that it must know by name. The bench is
-eight hundred: the same networks, updates and layers in other libraries, and what is asked of them."""
+a thousand lines: a dozen exercises, each with the mistakes that it must know by name. The bench
+is eight hundred: the same networks, updates and layers in other libraries, and the questions."""
 
 APART = ("gradcheck/", "kernels/cpu/")
 """A tool of its own that people come for, and the fast forms of what kernels/spec.py says: the
