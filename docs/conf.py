@@ -28,6 +28,7 @@ html_theme = "furo"
 html_math_renderer = "mathml"
 html_css_files = ["style.css"]
 html_copy_source = False
+html_domain_indices = False
 html_show_sphinx = False
 html_show_copyright = False
 templates_path: list[str] = []

@@ -45,6 +45,19 @@ def markdown(path: Path, known: Set[str]) -> str:
     return _linked(path.read_text("utf-8"), path, known, set())
 
 
+def _to_pages(text: str) -> str:
+    """Lead links to files of the library to their pages, and take away those to other files."""
+
+    def led(match: re.Match[str]) -> str:
+        words, path = match.groups()
+        if not path.startswith("minisn/") or not path.endswith(".py"):
+            return words
+        dotted = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        return f"[{words}](../source/{dotted}.rst)"
+
+    return re.sub(r"\[([^\]]+)\]\(\.\./([^)#]+)[^)]*\)", led, text)
+
+
 def _name_parts(notebook: dict[str, Any], stem: str, seen: set[str]) -> None:
     """Give the text before the first heading, which the index calls by the file, an anchor."""
     target = {"cell_type": "markdown", "metadata": {}, "source": f"({anchor_of(stem, stem)})="}
@@ -55,8 +68,10 @@ def _name_parts(notebook: dict[str, Any], stem: str, seen: set[str]) -> None:
 
 def _linked(text: str, path: Path, known: Set[str], seen: set[str]) -> str:
     """Put an anchor before each heading and make the tags links; code stays as it is."""
-    lines, prose, fenced = [], [], False
-    for line in text.split("\n"):
+    lines: list[str] = []
+    prose: list[str] = []
+    fenced = False
+    for line in _to_pages(text).split("\n"):
         if _FENCE.match(line):
             fenced = not fenced
         heading = None if fenced else re.match(r"#+ (.+)", line)

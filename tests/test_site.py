@@ -224,9 +224,9 @@ def test_the_front_page_shows_digits_and_the_three_ways_in(pages):
 @pytest.fixture(scope="module")
 def parts():
     sys.path.insert(0, str(ROOT))
-    from docs import mathml, prose
+    from docs import mathml, notebooks, prose
 
-    yield mathml, prose
+    yield mathml, prose, notebooks
     sys.path.remove(str(ROOT))
 
 
@@ -261,3 +261,19 @@ def test_tags_link_part_by_part_and_never_inside_code(parts):
     assert prose.link_tags(text, known, lambda words, anchor: f"<{words}|{anchor}>") == (
         "``[M18 Eq. (8)]``, [<M18 Eq. (8)|m18-eq-8>, <(9)|m18-eq-9>, (99)]"
     )
+
+
+def test_a_page_of_markdown_leads_to_pages_of_the_site_alone(parts, tmp_path):
+    page = tmp_path / "TEACHING.md"
+    page.write_text(
+        "# Week 1\n[spec](../minisn/kernels/spec.py), [nn](../minisn/nn/__init__.py), "
+        "[readme](../README.md), [05](05-a.ipynb) [M18 Eq. (8)]\n```py\n# no heading\n```\n"
+    )
+    text = parts[2].markdown(page, {"m18-eq-8"})
+    assert text.splitlines()[1:] == [
+        "# Week 1",
+        "[spec](../source/minisn.kernels.spec.rst), [nn](../source/minisn.nn.rst), "
+        "readme, [05](05-a.ipynb) [{ref}`M18 Eq. (8) <m18-eq-8>`]",
+        "```py", "# no heading", "```", "",
+    ]  # fmt: skip
+    assert text.startswith("(nb-TEACHING-") and text.count("(nb-") == 1
