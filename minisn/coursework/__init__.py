@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ..errors import ConfigError
 from . import convolution, engine, norms, training
 from .exercise import Case, Exercise, Mistake
-from .judge import judge
+from .judging import judge
 from .verdict import FAILED, NOT_DONE, PASSED, Verdict
 
 _ROOMS = (engine, convolution, norms, training)
