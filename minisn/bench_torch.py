@@ -173,9 +173,10 @@ class TorchTrainer:
         torch.manual_seed(config.seed)
         self.config = config
         self.G, self.D = networks(config, images.shape[1])
-        if library == "torch-compile":
-            self.G.compile(dynamic=False)
-            self.D.compile(dynamic=False)
+        self.run_g: Any = self.G
+        self.run_d: Any = self.D
+        if library == "torch-compile":  # Module.compile(), in place, stays eager in PyTorch 2.13
+            self.run_g, self.run_d = (torch.compile(x, dynamic=False) for x in (self.G, self.D))
         self.adam_d, self.adam_g = (
             torch.optim.Adam(network.parameters(), rate, (config.beta1, config.beta2),
                              fused=library == "torch-fused" or None)
@@ -197,13 +198,13 @@ class TorchTrainer:
         for _ in range(self.config.n_dis):
             real = self.next_batch()
             with torch.no_grad():
-                fake = self.G(self.latent())
+                fake = self.run_g(self.latent())
             loss_d = self.loss_d(real, fake)
             self.adam_d.zero_grad()
             loss_d.backward()
             self.adam_d.step()
         self.D.requires_grad_(False).eval()
-        loss_g = -self.D(self.G(self.latent())).mean()
+        loss_g = -self.run_d(self.run_g(self.latent())).mean()
         self.adam_g.zero_grad()
         loss_g.backward()
         self.adam_g.step()
@@ -224,12 +225,12 @@ class TorchTrainer:
 
     def loss_d(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """Compute the loss of D, with its gradient penalty if there is one."""
-        scores = self.D(torch.cat([real, fake]))
+        scores = self.run_d(torch.cat([real, fake]))
         loss = LOSSES_OF_D[self.config.objective](scores[: len(real)], scores[len(real) :])
         if not self.config.gradient_penalty:
             return loss
         mixed = torch.lerp(fake, real, self.epsilon()).requires_grad_()
-        (slope,) = torch.autograd.grad(self.D(mixed).sum(), mixed, create_graph=True)
+        (slope,) = torch.autograd.grad(self.run_d(mixed).sum(), mixed, create_graph=True)
         penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
         return loss + self.config.gradient_penalty * penalty
 

@@ -306,6 +306,21 @@ def test_the_average_of_g_is_kept_as_here():
     assert Fed(CONFIG.replace(average=0.0)).theirs.average == []
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # from its own import
+def test_compiled_networks_are_what_a_step_runs():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from minisn.bench_torch import TorchTrainer
+
+    trainer = TorchTrainer(CONFIG, scale_images(bench_jobs.noise(CONFIG)), 1, "torch-compile")
+    for network, run in ((trainer.G, trainer.run_g), (trainer.D, trainer.run_d)):
+        assert isinstance(run, torch._dynamo.OptimizedModule)
+        assert run._orig_mod is network
+    trainer.run_g, trainer.run_d = None, None
+    with pytest.raises(TypeError):
+        trainer.update()
+    assert not isinstance(TorchTrainer(CONFIG, trainer.images.numpy(), 1).run_d, type(run))
+
+
 def arrays(result):
     """What a job returns, as a list of NumPy arrays."""
     many = result if isinstance(result, list | tuple) else [result]
