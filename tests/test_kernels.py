@@ -460,16 +460,17 @@ def test_import_brings_the_operators():
 
 
 BOUNDS = """
+import itertools
 import numpy as np
 from minisn.kernels import array_api, cpu
-from minisn.kernels.cpu import convolution
-if hasattr(convolution, "multiply"):  # made of machine instructions, with no form in Python
-    convolution.multiply = lambda a, b, c, add: np.copyto(c, c + a @ b if add else a @ b)
+from minisn.kernels.cpu import convolution, narrow
+for module in (convolution, narrow):  # it is made of machine instructions, with no form in Python
+    module.multiply = lambda a, b, c, add: np.copyto(c, c + a @ b if add else a @ b)
 rng = np.random.default_rng(0)
 sizes = [(1, 1, 1, 3), (2, 1, 3, 2), (3, 2, 1, 4), (4, 4, 2, 1), (2, 6, 1, 2), (5, 2, 4, 0)]
-for h, k, s, p in sizes:
+for (h, k, s, p), (c, d) in itertools.product(sizes, [(2, 5), (5, 3), (5, 6)]):
     out = (h + 2 * p - k) // s + 1
-    x, w, y = (rng.normal(size=z) for z in ((2, 2, h, h), (3, 2, k, k), (2, 3, out, out)))
+    x, w, y = (rng.normal(size=z) for z in ((2, c, h, h), (d, c, k, k), (2, d, out, out)))
     extra = h + 2 * p - k - s * (out - 1)
     for name, args in [
         ("conv2d", (x, w, (s, s), (p, p))),
@@ -477,7 +478,7 @@ for h, k, s, p in sizes:
         ("conv2d_weight", (x, y, (k, k), (s, s), (p, p))),
     ]:
         a, b = (getattr(m, name)(*args) for m in (cpu, array_api))
-        assert np.allclose(a, b), (name, h, k, s, p)
+        assert np.allclose(a, b), (name, h, k, s, p, c, d)
 """
 
 

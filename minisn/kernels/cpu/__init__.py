@@ -1,8 +1,8 @@
 """The kernels for NumPy arrays, in Numba.
 
 ``pool`` the one pool of threads · ``product`` the matrix product in registers ·
-``convolution`` patches and products, tile by tile · ``winograd`` fewer products, where that
-pays · ``entrywise`` one pass over memory.
+``convolution`` patches and products, tile by tile · ``narrow`` images with
+few channels · ``winograd`` fewer products, where that pays · ``entrywise`` one pass over memory.
 """
 
 from .convolution import conv2d, conv2d_transpose, conv2d_weight

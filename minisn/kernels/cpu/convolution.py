@@ -10,7 +10,7 @@ in an order that depends on the number of threads only: equal seeds give equal b
 import numpy as np
 from numba import njit, prange
 
-from . import winograd
+from . import narrow, winograd
 from .pool import in_one_pool, threads
 from .product import multiply
 
@@ -125,12 +125,17 @@ def _conv2d_weight(x, y, parts, out, kernel, stride, padding, tile, n_threads):
 @in_one_pool
 def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
     r"""Compute :math:`Y = X_{patches} W^T`, tile by tile."""
-    (n, _, h, width), (d_out, _, *kernel) = x.shape, w.shape
+    (n, d_in, h, width), (d_out, _, *kernel) = x.shape, w.shape
     out = (
         (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
         (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
     )
-    images, y = _channels_last(x), np.empty((n, *out, d_out), x.dtype)
+    if d_in <= narrow.FEW:
+        return narrow.from_few(x, w, stride, padding, out).transpose(0, 3, 1, 2)
+    images = _channels_last(x)
+    if d_out <= narrow.FEW and stride == (1, 1):
+        return narrow.to_few(images, w, padding).transpose(0, 3, 1, 2)
+    y = np.empty((n, *out, d_out), x.dtype)
     if winograd.fits(images, y, tuple(kernel), stride):
         winograd.conv2d(images, w, y, stride[0], padding)
     else:
@@ -147,6 +152,9 @@ def conv2d_transpose(
 ) -> Array:
     r"""Compute the patches :math:`Y W` and add each to the pixels it came from, tile by tile."""
     (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
+    if stride == (1, 1) and min(d_in, d_out) <= narrow.FEW:
+        turned, around = _turned(w), _around(kernel, padding)
+        return conv2d(y, turned, stride, around)
     size = [
         s * (m - 1) + k - 2 * a + extra
         for s, m, k, a, extra in zip(stride, out, kernel, padding, output_padding, strict=True)
@@ -168,6 +176,10 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
     r"""Compute :math:`W = Y^T X_{patches}`, each thread over its own rows, then summed in order."""
     d_in, (_, d_out, *out) = x.shape[1], y.shape
     images, maps = _channels_last(x), _channels_last(y)
+    if d_in <= narrow.FEW:
+        return narrow.weight_from_few(x, maps, kernel, stride, padding)
+    if d_out <= narrow.FEW and stride == (1, 1):
+        return _turned(narrow.weight_from_few(y, images, kernel, stride, _around(kernel, padding)))
     if winograd.fits(images, maps, kernel, stride):
         w = winograd.conv2d_weight(images, maps, kernel[0], stride[0], padding)
         return w.transpose(0, 3, 1, 2)
@@ -175,6 +187,15 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
     n_threads = threads()
     tile = _tile(len(rows), n_threads, kernel[0] * kernel[1] * d_in)
     parts = np.zeros((n_threads, d_out, kernel[0] * kernel[1] * d_in), x.dtype)
-    _conv2d_weight(images, rows, parts, tuple(out), kernel, stride, padding, tile,
-                   n_threads)  # fmt: skip
+    _conv2d_weight(images, rows, parts, tuple(out), kernel, stride, padding, tile, n_threads)
     return parts.sum(axis=0).reshape(d_out, *kernel, d_in).transpose(0, 3, 1, 2)
+
+
+def _turned(w: Array) -> Array:
+    """Exchange what goes in and what comes out: with stride 1 the adjoint is a convolution too."""
+    return w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+
+
+def _around(kernel: Pair, padding: Pair) -> Pair:
+    """Return the padding of that convolution."""
+    return kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1]

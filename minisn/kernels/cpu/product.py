@@ -33,7 +33,7 @@ VECTOR_BYTES, ROWS = _registers()
 
 
 @functools.cache
-def _tile(rows: int, vectors: int):
+def _tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES):
     """Build the compiled step C[:rows, :vectors] (+)= A[:rows, :] B[:, :vectors]."""
 
     @intrinsic
@@ -45,7 +45,7 @@ def _tile(rows: int, vectors: int):
             (_, a0, a_row, a_column, _, b0, b_row, _, c0, c_row, n, add) = args
             number = signature.args[0].dtype
             size = number.bitwidth // 8
-            lanes = VECTOR_BYTES // size
+            lanes = vector_bytes // size
             vector = ir.VectorType(context.get_data_type(number), lanes)
 
             def at(array, *offsets):
@@ -99,6 +99,7 @@ def _tile(rows: int, vectors: int):
 
 _wide, _narrow = _tile(ROWS, 2), _tile(ROWS, 1)
 _wide_row, _narrow_row = _tile(1, 2), _tile(1, 1)
+_half, _half_row = _tile(ROWS, 1, VECTOR_BYTES // 2), _tile(1, 1, VECTOR_BYTES // 2)
 
 
 @njit(cache=True, nogil=True)
@@ -111,7 +112,7 @@ def multiply(a, b, c, add):
     """
     lanes = VECTOR_BYTES // c.itemsize
     (m, n), depth = c.shape, b.shape[0]
-    if n % lanes:
+    if n % (lanes // 2):
         if add:
             c += np.dot(a, b)
         else:
@@ -119,17 +120,23 @@ def multiply(a, b, c, add):
         return
     row, column = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
     whole = m - m % ROWS
-    for j in range(0, n - lanes, 2 * lanes):
+    pairs = n - n % (2 * lanes)
+    for j in range(0, pairs, 2 * lanes):
         for i in range(0, whole, ROWS):
             _wide(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
         for i in range(whole, m):
             _wide_row(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
-    if n % (2 * lanes):
-        j = n - lanes
+    if n - pairs >= lanes:
         for i in range(0, whole, ROWS):
-            _narrow(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
+            _narrow(a, i * row, row, column, b, pairs, n, c, i * n + pairs, n, depth, add)
         for i in range(whole, m):
-            _narrow_row(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
+            _narrow_row(a, i * row, row, column, b, pairs, n, c, i * n + pairs, n, depth, add)
+    if n % lanes:
+        j = n - lanes // 2
+        for i in range(0, whole, ROWS):
+            _half(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
+        for i in range(whole, m):
+            _half_row(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
 
 
 def square_sums(matrices):
