@@ -7,7 +7,7 @@ from .names import Scope
 
 SECTIONS = ("Args", "Attributes", "Measures", "Returns", "Yields", "Raises", "Warns")
 _SECTION = re.compile(rf"({'|'.join(SECTIONS)}|Examples?):$")
-_TAG = re.compile(r"(``.+?``|`[^`]+`|\$[^$]+\$)|\[(M18|L21) ([^\]]+)\]")
+_TAG = re.compile(r"(``.+?``|`[^`]+`|\$\$.+?\$\$|\$[^$]+\$)|\[(M18|L21) ([^\]]+)\]", re.DOTALL)
 
 _STAR = re.compile(r"(``.+?``|`[^`]+`)|(?<!\*)\*(?=\w+[\]),])")
 """A star that stands before a name in a list, not around words."""

@@ -156,6 +156,11 @@ def test_tags_in_source_api_and_tutorials_lead_to_the_index(pages):
     for name in ("source/minisn.spectral.html", "api/minisn.spectral.html",
                  "tutorials/05-spectral-normalization.html"):  # fmt: skip
         assert link in pages[name].links, name
+    for name, page in pages.items():  # in tutorials every tag of the paper's equations does
+        if name.startswith("tutorials/"):
+            tags = set(re.findall(r"M18 Eq\. \((\d+)\)", "".join(page.text)))
+            linked = {u.rpartition("-")[2] for u in page.links if "papers.html#m18-eq-" in u}
+            assert tags <= linked, name
 
 
 @pytest.mark.parametrize("path", sorted(CORE))
@@ -257,9 +262,9 @@ def test_unknown_tex_is_an_error_and_not_a_red_word(parts):
 def test_tags_link_part_by_part_and_never_inside_code(parts):
     prose = parts[1]
     known = {"m18-eq-8", "m18-eq-9"}
-    text = "``[M18 Eq. (8)]``, [M18 Eq. (8), (9), (99)]"
+    text = "``[M18 Eq. (8)]``, $$\\sigma$$ [M18 Eq. (8), (9), (99)] $y$"
     assert prose.link_tags(text, known, lambda words, anchor: f"<{words}|{anchor}>") == (
-        "``[M18 Eq. (8)]``, [<M18 Eq. (8)|m18-eq-8>, <(9)|m18-eq-9>, (99)]"
+        "``[M18 Eq. (8)]``, $$\\sigma$$ [<M18 Eq. (8)|m18-eq-8>, <(9)|m18-eq-9>, (99)] $y$"
     )
 
 
