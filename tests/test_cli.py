@@ -773,7 +773,7 @@ def commands(group=main, path=()):
 
 def test_every_command_helps_with_an_example():
     found = dict(commands())
-    assert len(found) == 13
+    assert len(found) == 16
     for path, command in found.items():
         text = minisn(*path, "--help").stdout
         assert text == minisn(*path, "-h").stdout

@@ -71,6 +71,9 @@ def test_students_get_no_solution_no_hidden_test_and_no_output(built):
         for cell, other in zip(notebook.cells, solved.cells, strict=True):
             if "nbgrader" not in cell.metadata:
                 assert cell.source == other.source
+        marked = ["nbgrader" in cell.metadata for cell in notebook.cells]
+        after = notebook.cells[marked.index(True) :]
+        assert all("nbgrader" in c.metadata for c in after if c.cell_type == "code")
         for cell in cells(path, "solution"):
             assert cell.source.endswith("    # YOUR CODE HERE\n    raise NotImplementedError()")
         for cell in cells(path, "grade"):

@@ -7,12 +7,23 @@ import click
 
 @click.group()
 def coursework() -> None:
-    """Exercises that are judged, for a course."""
+    """List the judged exercises, or make notebooks of them.
+
+    \b
+    Examples:
+        minisn coursework list
+        minisn coursework build --out course
+    """
 
 
 @coursework.command("list")
 def list_() -> None:
-    """List the exercises, each with its tutorial and equation."""
+    """List the exercises, each with tutorial and equation.
+
+    \b
+    Example:
+        minisn coursework list
+    """
     from ..coursework import EXERCISES, exercises
 
     for name in exercises():
@@ -29,7 +40,7 @@ def list_() -> None:
 @click.option("--tutorials", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False),
               help="The tutorials of a checkout, if not of the one that runs.")  # fmt: skip
 def build(out: Path, form: str, tutorials: Path | None) -> None:
-    """Write a student's and a solved version of every tutorial with exercises.
+    """Write a student's and a solved version of the tutorials.
 
     \b
     Examples:
