@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -150,6 +151,7 @@ def test_it_works_outside_the_main_thread_too():
 def test_warnings_of_a_right_function_are_kept_quiet():  # nbgrader gives 0 to what is on stderr
     def student(W, u):
         np.array([0.0]) / 0
+        warnings.warn("of another kind", stacklevel=1)
         return solved(W, u)
 
     assert check("power_iteration", student)

@@ -127,3 +127,9 @@ def test_without_tutorials_there_is_one_line(tmp_path):
     done = minisn("coursework", "build", "--out", tmp_path, "--tutorials", tmp_path / "no", code=1)
     assert "no notebook with exercises; give the tutorials folder of a checkout" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_damaged_notebook_is_named(tmp_path):
+    (tmp_path / "05-half.ipynb").write_text("{")
+    done = minisn("coursework", "build", "--out", tmp_path, "--tutorials", tmp_path, code=1)
+    assert "05-half.ipynb: not a notebook" in done.stderr

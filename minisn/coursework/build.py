@@ -52,7 +52,7 @@ def build(folder: Path, tutorials: Path = TUTORIALS, form: str = "nbgrader") -> 
         The files.
     Raises:
         ConfigError: nbformat is not installed.
-        DataError: no such folder, or no exercise in it.
+        DataError: no such folder, no exercise in it, or a damaged notebook.
     """
     try:
         import nbformat
@@ -63,7 +63,10 @@ def build(folder: Path, tutorials: Path = TUTORIALS, form: str = "nbgrader") -> 
         ) from None
     written = []
     for path in sorted(tutorials.glob("*.ipynb")):
-        notebook = nbformat.read(path, 4)
+        try:
+            notebook = nbformat.read(path, 4)
+        except ValueError:
+            raise DataError(f"{path}: not a notebook; fetch it anew") from None
         if not any(_role(cell) for cell in notebook.cells):
             continue
         files = dict(_otter_tests(path.stem, notebook)) if form == "otter" else {}
