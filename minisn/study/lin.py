@@ -34,8 +34,9 @@ def _gradient_table(results: Sequence[Result]) -> list[Row]:
 
 
 def _range(rows: Sequence[Row], method: str, column: str) -> float:
-    """Return the largest value over the smallest, of a method's runs from LeCun's weights."""
-    values = [r[column] for r in rows if r["method"] == method and r["init"] == "lecun"]
+    """Return the largest value over the smallest after the start, from LeCun's weights."""
+    runs = [r for r in rows if r["method"] == method and r["init"] == "lecun"]
+    values = [r[column] for r in runs if r["step"] > 0]  # at 0 nothing has been trained
     return max(values) / max(min(values), 1e-30)
 
 
@@ -80,8 +81,8 @@ def _layer_verdict(rows: Sequence[Row]) -> str:
         spread[method] = max(g) / min(g)
     return (
         f"Across the layers of a trained D the gradient's norm varies by a factor of "
-        f"{spread['none']:.3g} without normalization and {spread['sn']:.3g} under SN. The total is "
-        f"least where all layers' norms are equal, which SN makes them."
+        f"{spread['none']:.3g} without normalization and {spread['sn']:.3g} under SN. The *bound* "
+        f"on their total is least where all layers' norms are equal, which SN makes them."
     )
 
 
