@@ -60,6 +60,7 @@ def test_a_failure_has_mistake_place_tag_and_the_formula_of_the_docstring():
 def test_a_notebook_shows_it_with_the_formula_set_and_nothing_is_printed(capsys):
     shown = check("power_iteration", lambda W, u: solved(W.T, u))._repr_html_()
     assert "power_iteration: failed" in shown and "$$v \\leftarrow" in shown
+    assert "<code>u[" in shown and "`" not in shown
     hostile = check("power_iteration", lambda W, u: "<script>")._repr_html_()
     assert "<script>" not in hostile
     assert capsys.readouterr() == ("", "")

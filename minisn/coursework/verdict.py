@@ -1,6 +1,7 @@
 """What a check says."""
 
 import html
+import re
 from dataclasses import dataclass
 
 PASSED, FAILED, NOT_DONE = "passed", "failed", "not done yet"
@@ -42,6 +43,7 @@ class Verdict:
         """Return the verdict as a notebook shows it, formulas set by the notebook."""
         tag, *formulas = self.equation or ("",)
         parts = [html.escape(part).replace("\n", "<br>") for part in (self.text, self.where, tag)]
+        parts = [re.sub("`([^`]+)`", r"<code>\1</code>", part) for part in parts]
         parts += [f"$${html.escape(formula, quote=False)}$$" for formula in formulas]
         body = "".join(f"<p>{part}</p>" for part in parts if part)
         return (
