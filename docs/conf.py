@@ -14,6 +14,8 @@ extensions = ["myst_nb", "docs.mathml"]
 exclude_patterns = ["_static"]
 
 nb_execution_mode = "off"
+nb_code_prompt_show = "A solution"
+nb_code_prompt_hide = "A solution"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 0
