@@ -140,11 +140,12 @@ class Index:
             where = path.relative_to(self.home).as_posix()
             for cell in json.loads(path.read_text("utf-8"))["cells"]:
                 source = "".join(cell["source"])
-                title = re.match(r"#+ (.+)", source) if cell["cell_type"] == "markdown" else None
-                if title:
-                    yield where, heading, text
-                    heading, text = title.group(1), ""
-                text += source
+                is_prose = cell["cell_type"] == "markdown"
+                for piece in re.split(r"^(?=#+ )", source, flags=re.M) if is_prose else [source]:
+                    if is_prose and (title := re.match(r"#+ (.+)", piece)):
+                        yield where, heading, text
+                        heading, text = title.group(1), ""
+                    text += piece
             yield where, heading, text
 
 

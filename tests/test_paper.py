@@ -13,17 +13,18 @@ INDEX = Index()
 
 
 @pytest.mark.parametrize("part", M18)
-def test_every_part_of_the_paper_has_code_and_tests(part):
+def test_every_part_of_the_paper_has_code_tests_and_an_explanation(part):
     (entry,) = (e for e in INDEX.entries if (e.paper, e.part) == ("M18", part))
     assert entry.places, "no docstring names it"
     assert entry.tests, "no test names what computes it"
+    assert entry.sections, "no notebook explains it"
 
 
-def test_every_line_of_lin_has_code_and_tests():
+def test_every_line_of_lin_has_code_tests_and_an_explanation():
     found = {e.part: e for e in INDEX.entries if e.paper == "L21"}
     assert {"BSN", "SSN", "BSSN", "SN_Conv", "gradient bounds", "variance", "initialization",
             "raw parameter"} <= found.keys()  # fmt: skip
-    assert all(entry.places and entry.tests for entry in found.values())
+    assert all(entry.places and entry.tests and entry.sections for entry in found.values())
 
 
 def test_tags_name_one_or_several_parts():
@@ -77,7 +78,7 @@ def checkout(tmp_path):
     cells = [
         {"cell_type": "markdown", "source": ["# Norms\n", "What they are."]},
         {"cell_type": "code", "source": ["# [M18 Eq. (26)] is only mentioned"]},
-        {"cell_type": "markdown", "source": ["## Division\n", "See [M18 Eq. (8)]."]},
+        {"cell_type": "markdown", "source": ["All.\n", "## Division\n", "See [M18 Eq. (8)]."]},
     ]
     (tutorials / "05.ipynb").write_text(json.dumps({"cells": cells}))
     return Index(package)

@@ -153,7 +153,7 @@ def conv2d_transpose(
     r"""Compute the patches :math:`Y W` and add each to the pixels it came from, tile by tile."""
     (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
     if stride == (1, 1) and min(d_in, d_out) <= narrow.FEW:
-        turned, around = _turned(w), _around(kernel, padding)
+        turned, around = _turned(w), _around(tuple(kernel), padding)
         return conv2d(y, turned, stride, around)
     size = [
         s * (m - 1) + k - 2 * a + extra
