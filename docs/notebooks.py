@@ -11,6 +11,11 @@ from .outline import ROOT
 from .prose import link_tags, myst_link
 
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
+_GRADING = re.compile(
+    r"^### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?|^ *### (BEGIN|END) SOLUTION\n?",
+    re.DOTALL | re.MULTILINE,
+)
+"""What is there for the graders alone."""
 
 
 def anchor_of(path: str, heading: str) -> str:
@@ -36,6 +41,8 @@ def prepared(path: Path, known: Set[str]) -> str:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = _linked("".join(cell["source"]), path, known, seen)
+        else:
+            cell["source"] = _GRADING.sub("", "".join(cell["source"])).rstrip()
     _name_parts(notebook, path.stem, seen)
     return json.dumps(notebook)
 
