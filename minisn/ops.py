@@ -535,7 +535,7 @@ def matmul(a, b):
             f"{b.shape} has {rows} rows"
         )
     if rows == 1 and a.ndim > 1 and b.ndim > 1:
-        return a * b  # one product each; BLAS would take twenty times as long for u v^T
+        return a * b  # one product each: for u v^T BLAS takes far longer
     return namespace(a).matmul(a, b)
 
 

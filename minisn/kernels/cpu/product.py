@@ -2,9 +2,8 @@
 
 A tile of C, some rows by two vectors, is kept in registers while k runs; each step
 loads two vectors of B and, for each row, one number of A, spread over a vector. That
-is enough arithmetic per load to keep both multipliers of a core busy: 255 GFLOP/s on
-one core of a Zen 5, where NumPy's BLAS reaches 240 with its AVX-512 kernels and 127
-with its AVX2 ones (float32; [512, 256] times [256, 32]).
+is enough arithmetic per load to keep both multipliers of a core busy
+(``tests/benchmarks/kernels.py`` prints its rate beside that of BLAS).
 
 Numba has no vector type, so the tile is written in the compiler's own terms.
 """

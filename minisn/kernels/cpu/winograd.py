@@ -49,7 +49,7 @@ BLOCKS = 64
 """Blocks that are multiplied at once."""
 GAP = VECTOR_BYTES
 """Entries between the places in U: without a gap they would lie whole pages apart, and a cache
-keeps only a few of those (measured at 32 channels: a third slower)."""
+keeps only a few of those."""
 
 
 @njit(cache=True, nogil=True)
@@ -217,7 +217,7 @@ def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = Fals
     """Whether a convolution from x to y ([N, H, W, C]) can be done here, and gains by it.
 
     Blocks that reach over the edge are work for nothing, and with few channels the sums cost
-    more than the products that they save: both limits were measured.
+    more than the products that they save (``tests/benchmarks/kernels.py`` shows both).
 
     Args:
         transposed: y is convolved to x.
