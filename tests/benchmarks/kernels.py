@@ -1,0 +1,87 @@
+"""Time the kernels that the docstrings speak of: the product, and three forms of a convolution.
+
+    python tests/benchmarks/kernels.py
+
+One thread, float32, batch 64; the least of several calls, in turn. "plain" gathers patches and
+multiplies them; "chosen" is what minisn takes.
+"""
+
+import time
+from unittest.mock import patch
+
+import numba
+import numpy as np
+
+from minisn import kernels
+from minisn.kernels import cpu
+from minisn.kernels.cpu import narrow, winograd
+from minisn.kernels.cpu.product import multiply
+
+BATCH, CALLS = 64, 15
+
+
+def least(*calls):
+    """Return the least seconds of each call, made in turn."""
+    times = [[] for _ in calls]
+    for _ in range(CALLS + 1):  # the first compiles
+        for call, found in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            found.append(time.perf_counter() - start)
+    return [min(found[1:]) for found in times]
+
+
+def product(rng):
+    """Compare the product in registers with NumPy's BLAS on a product of a convolution."""
+    a, b = (rng.normal(size=s).astype(np.float32) for s in ((512, 256), (256, 32)))
+    c = np.empty((512, 32), np.float32)
+    ours, blas = least(lambda: multiply(a, b, c, False), lambda: np.dot(a, b, out=c))
+    work = 2 * a.size * b.shape[1] / 1e9
+    print(f"[512, 256] times [256, 32]: {work / ours:.0f} GFLOP/s, BLAS {work / blas:.0f}")
+
+
+def plain(call):
+    """Make a call without the special forms."""
+
+    def inner():
+        with patch.object(narrow, "FEW", 0), patch.object(winograd, "fits", return_value=False):
+            call()
+
+    return inner
+
+
+def channels_last(x):
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def convolutions(rng, width, size, channels):
+    """Compare both forms on the layers of Table 3's D."""
+    layers = [(channels, width, 3, 1, size)]
+    for k in (1, 2, 4):
+        layers += [(k * width, 2 * k * width, 4, 2, size // k),
+                   (2 * k * width, 2 * k * width, 3, 1, size // (2 * k))]  # fmt: skip
+    print(f"\nwidth {width}, images of {size}: milliseconds, plain and chosen")
+    for c, d, kernel, stride, h in layers:
+        x = channels_last(rng.normal(size=(BATCH, c, h, h)).astype(np.float32))
+        w = rng.normal(size=(d, c, kernel, kernel)).astype(np.float32)
+        pairs = (stride, stride), (1, 1)
+        y = cpu.conv2d(x, w, *pairs)
+        extra = ((h + 2 - kernel) % stride,) * 2
+        cells = []
+        for call in (
+            lambda x=x, w=w, p=pairs: cpu.conv2d(x, w, *p),
+            lambda x=x, y=y, k=kernel, p=pairs: cpu.conv2d_weight(x, y, (k, k), *p),
+            lambda y=y, w=w, p=pairs, e=extra: cpu.conv2d_transpose(y, w, *p, e),
+        ):
+            before, now = least(plain(call), call)
+            cells.append(f"{1e3 * before:7.2f} {1e3 * now:7.2f} ({now / before:.2f})")
+        print(f"{c:4d} to {d:4d}, {kernel}x{kernel}, stride {stride}: " + " | ".join(cells))
+
+
+if __name__ == "__main__":
+    numba.set_num_threads(1)
+    draw = np.random.default_rng(0)
+    with kernels.one_pool():
+        product(draw)
+        for layout in ((16, 28, 1), (32, 32, 3), (64, 32, 3)):
+            convolutions(draw, *layout)
