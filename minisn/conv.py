@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from . import kernels
 from .errors import DTypeError, ShapeError
-from .tensor import Tensor, is_floating, primitive
+from .tensor import Tensor, is_floating, primitive, sum
 
 Pair = int | tuple[int, int]
 
@@ -51,14 +51,36 @@ def conv2d(x, w, stride=1, padding=0):
     Source: [M18 §2.1]
     """
     stride, padding = pair("stride", stride), pair("padding", padding)
-    _check("conv2d", x, w)
-    if x.shape[1] != w.shape[1]:
-        raise ShapeError(
-            f"conv2d: input has {x.shape[1]} channels, weight {list(w.shape)} expects "
-            f"{w.shape[1]}; pass x of shape [N, {w.shape[1]}, H, W]"
-        )
-    output_size("conv2d", x.shape[2:], w.shape[2:], stride, padding)
+    _check_fit(x, w, stride, padding)
     return kernels.of(x).conv2d(x, w, stride, padding)
+
+
+@primitive(
+    lambda g, y, x, w, b, stride, padding: _adjoint(g, w, x, stride, padding),
+    lambda g, y, x, w, b, stride, padding: conv2d_weight(
+        x, g, kernel=w.shape[2:], stride=stride, padding=padding),
+    lambda g, y, x, w, b, stride, padding: sum(g, axis=(0, 2, 3)),
+)  # fmt: skip
+def conv2d_with_bias(x, w, b, stride=1, padding=0):
+    r"""Correlate images with a kernel and add a number to each channel, in one pass.
+
+    .. math:: y_{noij} = b_o + \sum_{cpq} w_{ocpq}\, x_{n,\,c,\,si+p-a,\,sj+q-a}, \qquad
+              \bar b_o = \sum_{nij} \bar y_{noij}
+
+    Args:
+        x, w, stride, padding: as in :func:`conv2d`.
+        b: [d_out].
+    Returns:
+        As :func:`conv2d`.
+    Raises:
+        ShapeError: as :func:`conv2d`, or b does not fit.
+    """
+    stride, padding = pair("stride", stride), pair("padding", padding)
+    _check_fit(x, w, stride, padding)
+    if b.shape != w.shape[:1]:
+        raise ShapeError(f"conv2d: bias {list(b.shape)} must have {w.shape[0]} entries, as weight "
+                         f"{list(w.shape)} makes so many channels")  # fmt: skip
+    return kernels.of(x).conv2d(x, w, stride, padding, b)
 
 
 @primitive(
@@ -168,6 +190,16 @@ def transposed_size(size, kernel, stride, padding, output_padding) -> tuple[int,
         for n, k, s, p, extra in zip(size, kernel, stride, padding, output_padding, strict=True)
     )
     return rows, columns
+
+
+def _check_fit(x, w, stride, padding):
+    _check("conv2d", x, w)
+    if x.shape[1] != w.shape[1]:
+        raise ShapeError(
+            f"conv2d: input has {x.shape[1]} channels, weight {list(w.shape)} expects "
+            f"{w.shape[1]}; pass x of shape [N, {w.shape[1]}, H, W]"
+        )
+    output_size("conv2d", x.shape[2:], w.shape[2:], stride, padding)
 
 
 def _check(name, images, other):

@@ -9,6 +9,7 @@ be differentiated again. Broadcasting is not undone here: the engine does that.
 # mypy: disable-error-code="has-type"
 # (a rule may name the primitive that it belongs to)
 import builtins
+import math
 from collections.abc import Sequence
 
 from . import kernels
@@ -28,12 +29,12 @@ from .tensor import (
 )
 
 __all__ = [
-    "abs", "add", "astype", "avg_pool2d", "broadcast_to", "clip", "concat", "divide", "exp",
-    "getitem", "global_sum_pool2d", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul",
-    "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "pad", "permute", "power",
-    "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack", "standardize",
-    "standardize_pull", "subtract", "sum",
-    "tanh", "transpose", "upsample_nearest2d", "var", "where",
+    "abs", "add", "astype", "avg_pool2d", "bilinear", "broadcast_to", "clip", "concat", "divide",
+    "exp", "getitem", "global_sum_pool2d", "inverse", "leaky_relu", "log", "log_softmax",
+    "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative",
+    "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid", "softplus", "sqrt",
+    "stack", "standardize", "standardize_pull", "subtract", "sum", "tanh", "transpose",
+    "upsample_nearest2d", "var", "where",
 ]  # fmt: skip
 
 
@@ -65,6 +66,18 @@ def divide(a, b):
     .. math:: y = a / b, \qquad \bar a = \bar y / b, \quad \bar b = -\bar y\,y / b
     """
     return a / b
+
+
+@primitive(lambda g, y, x: -g * y * y)
+def inverse(x):
+    r"""Divide 1 by every entry; where that has no finite value, give 0, and gradient 0.
+
+    .. math:: y = 1/x, \quad y = 0 \text{ where } |x| \text{ is below the smallest normal number};
+              \qquad \bar x = -\bar y\,y^2
+    """
+    xp = namespace(x)
+    vanishes = xp.abs(x) <= xp.finfo(x.dtype).smallest_normal
+    return xp.where(vanishes, xp.zeros_like(x), 1 / xp.where(vanishes, xp.ones_like(x), x))
 
 
 @primitive(lambda g, y, x: -g)
@@ -537,6 +550,40 @@ def matmul(a, b):
     if rows == 1 and a.ndim > 1 and b.ndim > 1:
         return a * b  # one product each: for u v^T BLAS takes far longer
     return namespace(a).matmul(a, b)
+
+
+@primitive(lambda g, y, W, u, v, axis: rank_one(g, u=u, v=v, shape=W.shape, axis=axis))
+def bilinear(W, u, v, axis=0):
+    r"""Multiply a weight, read as a matrix, by constant vectors from both sides.
+
+    .. math:: y = u^TWv, \qquad \bar W = \bar y\,uv^T
+
+    Args:
+        W: any shape, of which an axis counts the rows of the matrix.
+        u: [W.shape[axis]]. v: [the rest].
+        axis: of the rows.
+    """
+    first = axis % W.ndim
+    # Wherever the rows stand, these products meet W in its own memory order.
+    stacked = namespace(W).reshape(W, (math.prod(W.shape[:first]), W.shape[first], -1))
+    uW = namespace(W).matmul(u, stacked)
+    return namespace(W).matmul(namespace(W).reshape(uW, (-1,)), v)
+
+
+@primitive(lambda g, y, s, u, v, shape, axis: bilinear(g, u=u, v=v, axis=axis))
+def rank_one(s, u, v, shape, axis=0):
+    r"""Make the weight that, read as a matrix, is a multiple of an outer product.
+
+    .. math:: W = s\,uv^T, \qquad \bar s = u^T\bar Wv
+
+    Args:
+        s: one number.
+        u, v, axis: as in :func:`bilinear`.
+        shape: of the weight.
+    """
+    xp, first = namespace(s), axis % len(shape)
+    rows = xp.reshape(s * u, (1, -1, 1))
+    return xp.reshape(rows * xp.reshape(v, (math.prod(shape[:first]), 1, -1)), shape)
 
 
 # -- normalization and images ---------------------------------------------------------------------

@@ -30,7 +30,7 @@ from . import kernels
 from .backend import Array, namespace, svdvals, to_numpy
 from .conv import Pair, output_size, pair
 from .errors import ConfigError, DTypeError, MinisnError, NonFiniteError, ShapeError
-from .ops import matmul, permute, sqrt, where
+from .ops import bilinear, inverse, permute, sqrt
 from .tensor import Tensor, axes_of, grad, is_floating, no_grad, reshape, sum
 
 Map = Callable[[Array], Array]
@@ -415,11 +415,7 @@ def sigma(W: Tensor, u: Array, v: Array, axis: int = 0) -> Tensor:
     Source: [M18 Eq. (19)], [M18 Eq. (22)]
     """
     _check_vectors("sigma", W, axis, u, v)
-    first = _output_axis(W, axis)
-    # Wherever the output axis stands, these products meet W in its own memory order.
-    stacked = reshape(W, (math.prod(W.shape[:first]), W.shape[first], -1))
-    uW = matmul(Tensor.wrap(u), stacked)
-    return matmul(reshape(uW, (-1,)), Tensor.wrap(v))
+    return bilinear(W, u=u, v=v, axis=axis)
 
 
 def spectral_normalize(
@@ -464,10 +460,8 @@ def divide(W: Tensor, norm: Tensor, scale: float | Tensor = 1.0) -> Tensor:
 
     Source: [M18 Eq. (33), (34), (35)]
     """
-    xp = namespace(norm._array)
-    least = xp.finfo(norm.dtype).smallest_normal
-    vanishes = Tensor.wrap(xp.asarray(xp.abs(norm._array) <= least))
-    return W * where(vanishes, 0.0, scale / where(vanishes, 1.0, norm))
+    factor = inverse(norm)
+    return W * (factor if isinstance(scale, float) and scale == 1.0 else scale * factor)
 
 
 def bake(

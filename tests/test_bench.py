@@ -154,22 +154,22 @@ def test_multiply_adds_are_those_that_a_step_computes(config, monkeypatch):
     counts = Counter()
 
     def counted(name, compute):
-        def forward(a, b, **settings):
-            c = compute(a, b, **settings)
+        def forward(a, b, *bias, **settings):
+            c = compute(a, b, *bias, **settings)
             if name == "matmul" and batches & {*a.shape, *b.shape}:
                 counts[name] += a.size * c.shape[-1]
             elif name != "matmul":
-                y, w = {"conv2d": (c, b), "conv2d_transpose": (a, b), "conv2d_weight": (b, c)}[name]
+                y, w = {"conv2d_transpose": (a, b), "conv2d_weight": (b, c)}.get(name, (c, b))
                 counts[name] += y.size * math.prod(w.shape[1:])
             return c
 
         return forward
 
     trainer = Trainer(config, bench_jobs.noise(config))
-    for name in ("conv2d", "conv2d_transpose", "conv2d_weight", "matmul"):
+    for name in ("conv2d", "conv2d_with_bias", "conv2d_transpose", "conv2d_weight", "matmul"):
         monkeypatch.setattr(RULES[name], "forward", counted(name, RULES[name].forward))
     trainer.update()
-    assert len(counts) == 4
+    assert len(counts) == 5
     assert sum(counts.values()) == bench_jobs.multiply_adds(config)
 
 

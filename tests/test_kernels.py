@@ -85,7 +85,8 @@ def convolutions(draw, kernel, most=6, channels=ONE_OR_TWO):
     rng = np.random.default_rng(draw(SEEDS))
     x, w, y = (rng.normal(size=s) for s in (x_shape, w_shape, output_shape(*geometry)))
     if kernel == "conv2d":
-        return x, w, stride, padding
+        bias = (rng.normal(size=len(w)),) if draw(st.booleans()) else ()
+        return x, w, stride, padding, *bias
     if kernel == "conv2d_transpose":
         return y, w, stride, padding, left_over(*geometry)
     return x, y, w_shape[2:], stride, padding
@@ -93,6 +94,7 @@ def convolutions(draw, kernel, most=6, channels=ONE_OR_TWO):
 
 def convolution_bound(kernel, a, b, *rest, by=spec):
     terms = max(a.size, b.size)
+    rest = [abs(c) if isinstance(c, np.ndarray) else c for c in rest]
     return [2 * terms * getattr(by, kernel)(abs(a), abs(b), *rest)]
 
 

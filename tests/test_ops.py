@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minisn import Tensor, grad, ops
+from minisn.backend import namespace
 from minisn.errors import DTypeError, MinisnError, ShapeError
 from minisn.tensor import RULES, _graph
 
@@ -114,6 +115,29 @@ def joined(draw, ragged):
     return tuple((*shape[:at], draw(st.integers(1, 3)), *shape[at + 1 :]) for _ in range(count)), {
         "axis": axis
     }
+
+
+@st.composite
+def sandwiched(draw):
+    shape = draw(shapes(2))
+    return (shape,), {"axis": draw(st.integers(-len(shape), len(shape) - 1))}
+
+
+def ramp(like, n):
+    """n different numbers in the library of a tensor."""
+    xp = namespace(like.array)
+    return xp.asarray([0.5 + k for k in range(n)], dtype=like.dtype)
+
+
+def our_bilinear(W, axis):
+    rows = W.shape[axis]
+    return ops.bilinear(W, u=ramp(W, rows), v=ramp(W, W.size // rows), axis=axis)
+
+
+def torch_bilinear(torch, W, axis):
+    matrix = W.movedim(axis, 0).reshape(W.shape[axis], -1)
+    u, v = (torch.arange(n, dtype=W.dtype) + 0.5 for n in matrix.shape)
+    return u @ matrix @ v
 
 
 @st.composite
@@ -225,6 +249,7 @@ CASES = [
     Case("subtract", lambda a, b: a - b, lambda torch, a, b: a - b, broadcast(2)),
     Case("multiply", lambda a, b: a * b, lambda torch, a, b: a * b, broadcast(2)),
     Case("divide", lambda a, b: a / b, lambda torch, a, b: a / b, broadcast(2), 0.5, 2),
+    Case("inverse", ops.inverse, lambda torch, x: 1 / x, one(), 0.5, 2),
     Case("negative", lambda x: -x, lambda torch, x: -x, one()),
     Case("power", ops.power, lambda torch, x, exponent: x**exponent,
          one(exponent=EXPONENTS), 0.5, 2),
@@ -271,6 +296,7 @@ CASES = [
          spread()),
     Case("astype", lambda x: ops.astype(x, x.dtype) * x, lambda torch, x: x * x, one()),
     Case("matmul", lambda a, b: a @ b, lambda torch, a, b: a @ b, multiplied()),
+    Case("bilinear", our_bilinear, torch_bilinear, sandwiched()),
     Case("standardize", ops.standardize, torch_standardize, averaged(), kernels=True),
     Case("standardize_pull", lambda g, y, s, axis: ops.standardize_pull(g * 1.0, y, s, axis=axis),
          torch_standardize_pull, pulled_back(), 0.5, 2, kernels=True),

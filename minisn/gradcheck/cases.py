@@ -70,6 +70,8 @@ def _trio(which: str) -> list[Case]:
         x, w, y = (1, 2, *size), (2, 2, *kernel), (1, 2, *out)
         if which == "conv2d":
             made.append(case(x, w, **params))
+        elif which == "conv2d_with_bias":
+            made.append(case(x, w, (2,), **params))
         elif which == "conv2d_transpose":
             made.append(case(y, w, output_padding=tuple(s - 1 for s in stride), **params))
         else:
@@ -110,7 +112,13 @@ CASES: dict[str, list[Case]] = {
         case((4, 2), (4, 2), _positive(1, 2), axis=0),
         case((2, 2, 3), (2, 2, 3), _positive(1, 2, 1), axis=(0, 2)),
     ],
-    **{name: _trio(name) for name in ("conv2d", "conv2d_transpose", "conv2d_weight")},
+    **{name: _trio(name)
+       for name in ("conv2d", "conv2d_with_bias", "conv2d_transpose", "conv2d_weight")},
+    "bilinear": [case((3, 2), u=_rng.normal(size=3), v=_rng.normal(size=2)),
+                 case((2, 3, 2), u=_rng.normal(size=3), v=_rng.normal(size=4), axis=1)],
+    "rank_one": [case((), u=_rng.normal(size=3), v=_rng.normal(size=2), shape=(3, 2)),
+                 case((), u=_rng.normal(size=3), v=_rng.normal(size=4), shape=(2, 3, 2), axis=1)],
+    "inverse": [case(s) for s in _entries],
 }  # fmt: skip
 """Cases by the primitive's name. A primitive of your own needs an entry here, too."""
 

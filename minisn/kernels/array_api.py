@@ -45,8 +45,8 @@ def _rows(y: Array) -> Array:
     return xp.reshape(xp.permute_dims(y, (0, 2, 3, 1)), (-1, y.shape[1]))
 
 
-def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
-    r"""Compute :math:`Y = X_{patches} W^T`."""
+def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None = None) -> Array:
+    r"""Compute :math:`Y = X_{patches} W^T + b`."""
     xp = namespace(x)
     (n, _, h, width), (d_out, _, *kernel) = x.shape, w.shape
     out = (
@@ -54,6 +54,7 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
         (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
     )
     y = _patches(x, out, kernel, stride, padding) @ xp.reshape(w, (d_out, -1)).T
+    y = y if bias is None else y + bias
     return xp.permute_dims(xp.reshape(y, (n, *out, d_out)), (0, 3, 1, 2))
 
 

@@ -25,13 +25,16 @@ def _meetings(size: Pair, kernel: Pair, out: Pair, stride: Pair, padding: Pair):
                         yield r, c, p, q, i, j
 
 
-def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
-    r"""Compute :math:`y_{noij} = \sum_{cpq} w_{ocpq}\,x_{n,c,si+p-a,sj+q-a}`."""
+def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None = None) -> Array:
+    r"""Compute :math:`y_{noij} = b_o + \sum_{cpq} w_{ocpq}\,x_{n,c,si+p-a,sj+q-a}`."""
     (n, d_in, *size), (d_out, _, *kernel) = x.shape, w.shape
     out = tuple(
         (m + 2 * a - k) // s + 1 for m, a, k, s in zip(size, padding, kernel, stride, strict=True)
     )
     y = namespace(x).zeros((n, d_out, *out), dtype=x.dtype)
+    if bias is not None:
+        for o in range(d_out):
+            y[:, o, :, :] = bias[o]
     for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):
         for b in range(n):
             for o in range(d_out):

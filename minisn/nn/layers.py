@@ -101,8 +101,10 @@ class Conv2d(Weighted):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to images [N, d_in, H, W]."""
-        y = conv.conv2d(x, self.effective_weight(), stride=self.stride, padding=self.padding)
-        return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+        W, settings = self.effective_weight(), {"stride": self.stride, "padding": self.padding}
+        if self.bias is None:
+            return conv.conv2d(x, W, **settings)
+        return conv.conv2d_with_bias(x, W, self.bias, **settings)
 
 
 class ConvTranspose2d(Weighted):

@@ -85,7 +85,7 @@ def _spread(cols, x, first, last, out, kernel, stride, padding):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _conv2d(x, w, y, out, kernel, stride, padding, tile, n_threads):
+def _conv2d(x, w, bias, y, out, kernel, stride, padding, tile, n_threads):
     rows = y.shape[0]
     tiles = -(-rows // tile)
     for t in prange(n_threads):
@@ -93,7 +93,8 @@ def _conv2d(x, w, y, out, kernel, stride, padding, tile, n_threads):
         for k in range(t * tiles // n_threads, (t + 1) * tiles // n_threads):
             first, last = k * tile, min((k + 1) * tile, rows)
             _gather(x, cols, first, last, out, kernel, stride, padding)
-            multiply(cols[: last - first], w, y[first:last], False)
+            y[first:last] = bias
+            multiply(cols[: last - first], w, y[first:last], True)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -123,26 +124,27 @@ def _conv2d_weight(x, y, parts, out, kernel, stride, padding, tile, n_threads):
 
 
 @in_one_pool
-def conv2d(x: Array, w: Array, stride: Pair, padding: Pair) -> Array:
-    r"""Compute :math:`Y = X_{patches} W^T`, tile by tile."""
+def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None = None) -> Array:
+    r"""Compute :math:`Y = X_{patches} W^T + b`, tile by tile."""
     (n, d_in, h, width), (d_out, _, *kernel) = x.shape, w.shape
     out = (
         (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
         (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
     )
+    b = np.zeros(d_out, x.dtype) if bias is None else np.ascontiguousarray(bias)
     if d_in <= narrow.FEW:
-        return narrow.from_few(x, w, stride, padding, out).transpose(0, 3, 1, 2)
+        return narrow.from_few(x, w, b, stride, padding, out).transpose(0, 3, 1, 2)
     images = _channels_last(x)
     if d_out <= narrow.FEW and stride == (1, 1):
-        return narrow.to_few(images, w, padding).transpose(0, 3, 1, 2)
+        return narrow.to_few(images, w, b, padding).transpose(0, 3, 1, 2)
     y = np.empty((n, *out, d_out), x.dtype)
     if winograd.fits(images, y, tuple(kernel), stride):
-        winograd.conv2d(images, w, y, stride[0], padding)
+        winograd.conv2d(images, w, b, y, stride[0], padding)
     else:
         filters, rows = np.ascontiguousarray(_filters(w).T), y.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, len(filters))
-        _conv2d(images, filters, rows, out, tuple(kernel), stride, padding, tile, n_threads)
+        _conv2d(images, filters, b, rows, out, tuple(kernel), stride, padding, tile, n_threads)
     return y.transpose(0, 3, 1, 2)
 
 

@@ -51,7 +51,7 @@ def _lay(x, cols, first, last, out, kernel, stride, padding):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _from_few(x, w, y, out, kernel, stride, padding, tile, n_threads):
+def _from_few(x, w, bias, y, out, kernel, stride, padding, tile, n_threads):
     rows = x.shape[0] * out[0]
     tiles = -(-rows // tile)
     for t in prange(n_threads):
@@ -61,7 +61,9 @@ def _from_few(x, w, y, out, kernel, stride, padding, tile, n_threads):
             pixels = (last - first) * out[1]
             cols = room[: w.shape[0] * pixels].reshape(w.shape[0], pixels)
             _lay(x, cols, first, last, out, kernel, stride, padding)
-            multiply(cols.T, w, y[first * out[1] : last * out[1]], False)
+            rows_of_y = y[first * out[1] : last * out[1]]
+            rows_of_y[:] = bias
+            multiply(cols.T, w, rows_of_y, True)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -80,14 +82,14 @@ def _weight_from_few(x, y, parts, out, kernel, stride, padding, tile, n_threads)
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _to_few(x, w, y, kernel, padding, n_threads):
+def _to_few(x, w, bias, y, kernel, padding, n_threads):
     images, h, width, c = x.shape
     _, out_h, out_w, d = y.shape
     for t in prange(n_threads):
         products = np.empty((h * width, w.shape[1]), x.dtype)
         for n in range(t * images // n_threads, (t + 1) * images // n_threads):
             multiply(x[n].reshape(h * width, c), w, products, False)
-            y[n] = 0
+            y[n] = bias
             for tap in range(kernel[0] * kernel[1]):
                 p, q = divmod(tap, kernel[1])
                 top, left = p - padding[0], q - padding[1]
@@ -101,14 +103,14 @@ def _rows_at_once(rows: int, width: int) -> int:
     return max(1, min(PIXELS // width, -(-rows // threads())))
 
 
-def from_few(x: Array, w: Array, stride: Pair, padding: Pair, out: Pair) -> Array:
+def from_few(x: Array, w: Array, bias: Array, stride: Pair, padding: Pair, out: Pair) -> Array:
     """Convolve [N, C, H, W] with few C; returns [N, h, w, D]."""
     d, _, *kernel = w.shape
     y = np.empty((len(x), *out, d), x.dtype)
     taps = np.ascontiguousarray(w.reshape(d, -1).T)
     tile = _rows_at_once(len(x) * out[0], out[1])
-    _from_few(np.ascontiguousarray(x), taps, y.reshape(-1, d), out, tuple(kernel), stride, padding,
-              tile, threads())  # fmt: skip
+    _from_few(np.ascontiguousarray(x), taps, bias, y.reshape(-1, d), out, tuple(kernel), stride,
+              padding, tile, threads())  # fmt: skip
     return y
 
 
@@ -122,7 +124,7 @@ def weight_from_few(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pai
     return np.ascontiguousarray(parts.sum(axis=0).T).reshape(d, c, *kernel)
 
 
-def to_few(x: Array, w: Array, padding: Pair) -> Array:
+def to_few(x: Array, w: Array, bias: Array, padding: Pair) -> Array:
     """Convolve [N, H, W, C] with stride 1 to few channels; returns [N, h, w, D]."""
     d, c, *kernel = w.shape
     out = [m + 2 * p - k + 1 for m, p, k in zip(x.shape[1:3], padding, kernel, strict=True)]
@@ -131,5 +133,5 @@ def to_few(x: Array, w: Array, padding: Pair) -> Array:
     taps = np.zeros((c, -(-width // lanes) * lanes), x.dtype)
     taps[:, :width] = w.transpose(1, 2, 3, 0).reshape(c, -1)
     y = np.empty((len(x), *out, d), x.dtype)
-    _to_few(x, taps, y, tuple(kernel), padding, threads())
+    _to_few(x, taps, bias, y, tuple(kernel), padding, threads())
     return y

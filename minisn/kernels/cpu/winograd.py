@@ -172,11 +172,12 @@ def _spread_taps(parts, w, taps, stride):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _convolve(x, F, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_threads):
+def _convolve(x, F, bias, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_threads):
     total = x.shape[0] * blocks[0] * blocks[1]
     tiles = -(-total // tile)
     places, width, d = F.shape
     side = s_in * (taps + 1)
+    middle = taps + 2  # a constant there is the same constant in all four outputs
     for t in prange(n_threads):
         U = np.empty((places, tile * width + GAP), x.dtype)
         V = np.empty((places, tile * d + GAP), x.dtype)
@@ -187,7 +188,10 @@ def _convolve(x, F, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_threads):
             _sum_inputs(x, first, last, blocks, taps, s_in, o_in, U, window)
             for place in range(places):
                 sums = U[place, : m * width].reshape(m, width)
-                multiply(sums, F[place], V[place, : m * d].reshape(m, d), False)
+                products = V[place, : m * d].reshape(m, d)
+                if place == middle:
+                    products[:] = bias
+                multiply(sums, F[place], products, place == middle)
             _sum_products(V, first, last, blocks, taps, s_out, o_out, y, corner)
 
 
@@ -242,12 +246,12 @@ def _filters(w: Array, stride: int) -> Array:
     return F
 
 
-def conv2d(x: Array, w: Array, y: Array, stride: int, padding: Pair) -> None:
-    """Convolve x to y."""
+def conv2d(x: Array, w: Array, bias: Array, y: Array, stride: int, padding: Pair) -> None:
+    """Convolve x to y, and add a bias."""
     blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
     origin = (-padding[0], -padding[1])
-    _convolve(x, _filters(w, stride), y, blocks, w.shape[2] // stride, stride, origin, 1, (0, 0),
-              BLOCKS, threads())  # fmt: skip
+    _convolve(x, _filters(w, stride), bias, y, blocks, w.shape[2] // stride, stride, origin, 1,
+              (0, 0), BLOCKS, threads())  # fmt: skip
 
 
 def conv2d_transpose(y: Array, w: Array, x: Array, stride: int, padding: Pair) -> None:
@@ -257,15 +261,16 @@ def conv2d_transpose(y: Array, w: Array, x: Array, stride: int, padding: Pair) -
     row and column of x is a convolution of y with two taps of its own.
     """
     turned = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+    none = np.zeros(x.shape[3], x.dtype)
     if stride == 1:
-        conv2d(y, turned, x, 1, (2 - padding[0], 2 - padding[1]))
+        conv2d(y, turned, none, x, 1, (2 - padding[0], 2 - padding[1]))
         return
     blocks = (-(-x.shape[1] // 4), -(-x.shape[2] // 4))
     for a in range(2):
         for b in range(2):
             (i, p), (j, q) = divmod(a + padding[0], 2), divmod(b + padding[1], 2)
             F = _filters(turned[:, :, 1 - p :: 2, 1 - q :: 2], 1)
-            _convolve(y, F, x, blocks, 2, 1, (i - 1, j - 1), 2, (a, b), BLOCKS, threads())
+            _convolve(y, F, none, x, blocks, 2, 1, (i - 1, j - 1), 2, (a, b), BLOCKS, threads())
 
 
 def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -> Array:
