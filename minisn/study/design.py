@@ -20,7 +20,7 @@ class Study:
         claim: what the paper's figure shows.
         source: of the figure.
         minutes: of the laptop size on two cores, measured, or from the cells' number and the
-            times of such cells: 65 s with one update of D, 215 s with five, two at a time.
+            time of such cells, some three minutes, two at a time.
         cells: from whether the paper's full size is meant to the runs it needs.
         table: from their results to the rows of the table.
         verdict: from the rows to a paragraph: whether the claim is borne out here, by how much.
