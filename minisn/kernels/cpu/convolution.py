@@ -131,7 +131,9 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None =
         (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
         (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
     )
-    b = np.zeros(d_out, x.dtype) if bias is None else np.ascontiguousarray(bias)
+    b = np.zeros(d_out, x.dtype)
+    if bias is not None:
+        b += bias  # a copy: kernels are compiled anew for read-only arrays
     if d_in <= narrow.FEW:
         return narrow.from_few(x, w, b, stride, padding, out).transpose(0, 3, 1, 2)
     images = _channels_last(x)
