@@ -51,7 +51,7 @@ def _lay(x, cols, first, last, out, kernel, stride, padding):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _from_few(x, w, bias, y, out, kernel, stride, padding, tile, n_threads):
+def _from_few(x, w, y, out, kernel, stride, padding, tile, n_threads):
     rows = x.shape[0] * out[0]
     tiles = -(-rows // tile)
     for t in prange(n_threads):
@@ -61,9 +61,8 @@ def _from_few(x, w, bias, y, out, kernel, stride, padding, tile, n_threads):
             pixels = (last - first) * out[1]
             cols = room[: w.shape[0] * pixels].reshape(w.shape[0], pixels)
             _lay(x, cols, first, last, out, kernel, stride, padding)
-            rows_of_y = y[first * out[1] : last * out[1]]
-            rows_of_y[:] = bias
-            multiply(cols.T, w, rows_of_y, True)
+            cols[-1] = 1
+            multiply(cols.T, w, y[first * out[1] : last * out[1]], False)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -107,9 +106,10 @@ def from_few(x: Array, w: Array, bias: Array, stride: Pair, padding: Pair, out: 
     """Convolve [N, C, H, W] with few C; returns [N, h, w, D]."""
     d, _, *kernel = w.shape
     y = np.empty((len(x), *out, d), x.dtype)
-    taps = np.ascontiguousarray(w.reshape(d, -1).T)
+    taps = np.empty((w[0].size + 1, d), x.dtype)
+    taps[:-1], taps[-1] = w.reshape(d, -1).T, bias  # the bias is the tap of an input of ones
     tile = _rows_at_once(len(x) * out[0], out[1])
-    _from_few(np.ascontiguousarray(x), taps, bias, y.reshape(-1, d), out, tuple(kernel), stride,
+    _from_few(np.ascontiguousarray(x), taps, y.reshape(-1, d), out, tuple(kernel), stride,
               padding, tile, threads())  # fmt: skip
     return y
 

@@ -22,8 +22,9 @@ def _normalize(a):
 def _power_iteration(W, u, n):
     for _ in range(n):
         v = _normalize(np.dot(W.T, u))
-        u = _normalize(np.dot(W, v))
-    return u, v, np.dot(u, np.dot(W, v))
+        Wv = np.dot(W, v)
+        u = _normalize(Wv.copy())
+    return u, v, np.dot(u, Wv)
 
 
 @in_one_pool

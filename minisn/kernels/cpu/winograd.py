@@ -141,17 +141,20 @@ def _sum_taps(w, F, taps, stride, lanes):
     place = F.shape[1] * d
     for index in prange(c):
         k = np.int64(index)  # signed, as all that it is added to
-        several = np.empty((taps, taps, lanes), F.dtype)
+        several = np.empty((stride, stride, taps, taps, lanes), F.dtype)
         for first in range(0, d, lanes):
-            for image in range(stride * stride):
-                a, b = divmod(image, stride)
+            for m in range(lanes):  # each filter is read at once, as it lies in memory
                 for p in range(taps):
-                    for q in range(taps):
-                        for m in range(lanes):
-                            several[p, q, m] = w[p * stride + a, q * stride + b, k, first + m]
+                    for a in range(stride):
+                        for q in range(taps):
+                            for b in range(stride):
+                                tap = w[p * stride + a, q * stride + b, k, first + m]
+                                several[a, b, p, q, m] = tap
+            for image in range(stride * stride):
+                source = several.ctypes.data + image * taps * taps * lanes * F.itemsize
                 target = F.ctypes.data + ((image * c + k) * d + first) * F.itemsize
-                _of_taps(taps, several.ctypes.data, taps * lanes, lanes, target,
-                         (taps + 1) * place, place, lanes, several)  # fmt: skip
+                _of_taps(taps, source, taps * lanes, lanes, target, (taps + 1) * place, place,
+                         lanes, several)  # fmt: skip
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -228,7 +231,8 @@ def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = Fals
     """
     lanes = VECTOR_BYTES // x.itemsize
     (c, d), s = (x.shape[3], y.shape[3]), stride[0]
-    if c % lanes or d % lanes or (*kernel, *stride) not in ((3, 3, 1, 1), (4, 4, 2, 2)):
+    known = (*kernel, *stride) in ((3, 3, 1, 1), (4, 4, 2, 2))
+    if not known or not len(x) or c % lanes or d % lanes:
         return False
     if (c if transposed else d) < lanes * (s * s if transposed else s):
         return False
@@ -277,9 +281,10 @@ def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -
     """Return the gradient in the weight, [D, k, k, C]."""
     blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
     taps, c, d = kernel // stride, x.shape[3], y.shape[3]
-    parts = np.zeros((threads(), (taps + 1) ** 2, d, stride * stride * c), x.dtype)
-    _correlate(x, y, parts, blocks, taps, stride, (-padding[0], -padding[1]), 4 * BLOCKS,
-               threads())  # fmt: skip
+    tile = 4 * BLOCKS
+    n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # each has a tile
+    parts = np.empty((n_threads, (taps + 1) ** 2, d, stride * stride * c), x.dtype)
+    _correlate(x, y, parts, blocks, taps, stride, (-padding[0], -padding[1]), tile, n_threads)
     w = np.empty((d, kernel, kernel, c), x.dtype)
     _spread_taps(parts, w, taps, stride)
     return w
