@@ -82,8 +82,8 @@ def _seconds_verdict(rows: Sequence[Row]) -> str:
     cheap = by["SN"]["over_none"] < by["WGAN-GP"]["over_none"]
     return (
         f"Seconds per 100 updates of G, each with 5 of D, medians of {rows[0]['turns']:g} turns, "
-        f"and ratio to no normalization turn by turn: {said}. The paper has 28, 31, 30 and 40 s on its "
-        f"GPU. That SN costs little and the gradient penalty much "
+        f"and ratio to no normalization turn by turn: {said}. The paper has 28, 31, 30 and 40 s on "
+        f"its GPU. That SN costs little and the gradient penalty much "
         f"{borne_out(cheap)} here."
     )
 
