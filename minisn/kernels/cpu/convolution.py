@@ -156,16 +156,15 @@ def conv2d_transpose(
 ) -> Array:
     r"""Compute the patches :math:`Y W` and add each to the pixels it came from, tile by tile."""
     (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
-    if stride == (1, 1) and min(d_in, d_out) <= narrow.FEW:
-        turned, around = _turned(w), _around(tuple(kernel), padding)
-        return conv2d(y, turned, stride, around)
+    if stride == (1, 1):
+        return conv2d(y, _turned(w), stride, _around(tuple(kernel), padding))
     size = [
         s * (m - 1) + k - 2 * a + extra
         for s, m, k, a, extra in zip(stride, out, kernel, padding, output_padding, strict=True)
     ]
     x, maps = np.zeros((n, *size, d_in), y.dtype), _channels_last(y)
     if winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
-        winograd.conv2d_transpose(maps, w, x, stride[0], padding)
+        winograd.conv2d_transpose(maps, w, x, padding)
     else:
         filters, rows = _filters(w), maps.reshape(-1, d_out)
         n_threads = threads()

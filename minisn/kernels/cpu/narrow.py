@@ -22,9 +22,11 @@ PIXELS = 512
 
 
 @njit(cache=True, nogil=True)
-def _lay(x, cols, first, last, out, kernel, stride, padding):
-    """Lay the patches of output rows first..last side by side as columns: one row for each tap."""
+def _lay(x, room, rows, first, last, out, kernel, stride, padding):
+    """Return the patches of output rows first..last as columns: one row for each tap, of rows."""
     _, channels, h, w = x.shape
+    pixels = (last - first) * out[1]
+    cols = room[: rows * pixels].reshape(rows, pixels)
     for r in range(first, last):
         n, i = divmod(r, out[0])
         place = (r - first) * out[1]
@@ -48,6 +50,7 @@ def _lay(x, cols, first, last, out, kernel, stride, padding):
             else:
                 for j in range(inside.size):
                     inside[j] = source[j * stride[1]]
+    return cols
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -58,9 +61,7 @@ def _from_few(x, w, y, out, kernel, stride, padding, tile, n_threads):
         room = np.empty(w.shape[0] * tile * out[1], x.dtype)
         for k in range(t * tiles // n_threads, (t + 1) * tiles // n_threads):
             first, last = k * tile, min((k + 1) * tile, rows)
-            pixels = (last - first) * out[1]
-            cols = room[: w.shape[0] * pixels].reshape(w.shape[0], pixels)
-            _lay(x, cols, first, last, out, kernel, stride, padding)
+            cols = _lay(x, room, w.shape[0], first, last, out, kernel, stride, padding)
             cols[-1] = 1
             multiply(cols.T, w, y[first * out[1] : last * out[1]], False)
 
@@ -74,9 +75,7 @@ def _weight_from_few(x, y, parts, out, kernel, stride, padding, tile, n_threads)
         begin = t * tiles // n_threads
         for k in range(begin, (t + 1) * tiles // n_threads):
             first, last = k * tile, min((k + 1) * tile, rows)
-            pixels = (last - first) * out[1]
-            cols = room[: parts.shape[1] * pixels].reshape(parts.shape[1], pixels)
-            _lay(x, cols, first, last, out, kernel, stride, padding)
+            cols = _lay(x, room, parts.shape[1], first, last, out, kernel, stride, padding)
             multiply(cols, y[first * out[1] : last * out[1]], parts[t], k > begin)
 
 

@@ -227,7 +227,7 @@ def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = Fals
     more than the products that they save (``tests/benchmarks/kernels.py`` shows both).
 
     Args:
-        transposed: y is convolved to x.
+        transposed: y is convolved to x, with stride 2.
     """
     lanes = VECTOR_BYTES // x.itemsize
     (c, d), s = (x.shape[3], y.shape[3]), stride[0]
@@ -258,17 +258,13 @@ def conv2d(x: Array, w: Array, bias: Array, y: Array, stride: int, padding: Pair
               (0, 0), BLOCKS, threads())  # fmt: skip
 
 
-def conv2d_transpose(y: Array, w: Array, x: Array, stride: int, padding: Pair) -> None:
-    """Apply the adjoint of the convolution of x to y.
+def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
+    """Apply the adjoint of the convolution of x to y with stride 2.
 
-    With stride 1 it is a convolution with the filters turned round. With stride 2 every second
-    row and column of x is a convolution of y with two taps of its own.
+    Every second row and column of x is a convolution of y with two taps of its own.
     """
     turned = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
     none = np.zeros(x.shape[3], x.dtype)
-    if stride == 1:
-        conv2d(y, turned, none, x, 1, (2 - padding[0], 2 - padding[1]))
-        return
     blocks = (-(-x.shape[1] // 4), -(-x.shape[2] // 4))
     for a in range(2):
         for b in range(2):
