@@ -467,7 +467,8 @@ import numpy as np
 from minisn.kernels import array_api, cpu
 from minisn.kernels.cpu import convolution, narrow
 for module in (convolution, narrow):  # it is made of machine instructions, with no form in Python
-    module.multiply = lambda a, b, c, add: np.copyto(c, c + a @ b if add else a @ b)
+    module.multiply = lambda _, a, b, c, add: np.copyto(c, c + a @ b if add else a @ b)
+    module.product_of = lambda dtype: 0
 rng = np.random.default_rng(0)
 sizes = [(1, 1, 1, 3), (2, 1, 3, 2), (3, 2, 1, 4), (4, 4, 2, 1), (2, 6, 1, 2), (5, 2, 4, 0)]
 for (h, k, s, p), (c, d) in itertools.product(sizes, [(2, 5), (5, 3), (5, 6)]):
@@ -489,3 +490,27 @@ def test_compiled_kernels_stay_inside_their_arrays():
     if cpu_or_array_api() is array_api:
         pytest.skip("kernels 'cpu' need Numba, which is not installed")
     run(BOUNDS, NUMBA_DISABLE_JIT="1")
+
+
+COMPILED = """
+from minisn.config import load_preset
+from minisn.data import load
+from minisn.kernels.cpu import convolution, entrywise, narrow, normalization, power, winograd
+from minisn.training import Trainer
+config = load_preset("mnist")
+Trainer(config, load(config.data).images).update()
+for module in (convolution, entrywise, narrow, normalization, power, winograd):
+    for name, kernel in vars(module).items():
+        if kernel.__class__.__name__ == "CPUDispatcher" and kernel.__module__ == module.__name__:
+            if kernel.targetoptions.get("parallel"):
+                print(name, len(kernel.signatures))
+"""
+
+
+def test_a_training_step_compiles_each_kernel_once():
+    """Compiling is what a first run waits for, and a second form of a kernel doubles its share."""
+    if cpu_or_array_api() is array_api:
+        pytest.skip("kernels 'cpu' need Numba, which is not installed")
+    counts = dict(line.split() for line in run(COMPILED).splitlines())
+    assert counts["_conv2d"] == counts["_convolve"] == counts["_sum_taps"] == "1"
+    assert set(counts.values()) <= {"0", "1"}, counts

@@ -15,7 +15,7 @@ import numpy as np
 from minisn import kernels
 from minisn.kernels import cpu
 from minisn.kernels.cpu import narrow, winograd
-from minisn.kernels.cpu.product import multiply
+from minisn.kernels.cpu.product import multiply, product_of
 
 BATCH, CALLS = 64, 15
 
@@ -34,8 +34,8 @@ def least(*calls):
 def product(rng):
     """Compare the product in registers with NumPy's BLAS on a product of a convolution."""
     a, b = (rng.normal(size=s).astype(np.float32) for s in ((512, 256), (256, 32)))
-    c = np.empty((512, 32), np.float32)
-    ours, blas = least(lambda: multiply(a, b, c, False), lambda: np.dot(a, b, out=c))
+    c, at = np.empty((512, 32), np.float32), product_of(a.dtype)
+    ours, blas = least(lambda: multiply(at, a, b, c, False), lambda: np.dot(a, b, out=c))
     work = 2 * a.size * b.shape[1] / 1e9
     print(f"[512, 256] times [256, 32]: {work / ours:.0f} GFLOP/s, BLAS {work / blas:.0f}")
 

@@ -12,7 +12,7 @@ from numba import njit, prange
 
 from . import narrow, winograd
 from .pool import in_one_pool, threads
-from .product import multiply
+from .product import fill, multiply, product_of
 
 Pair = tuple[int, int]
 Array = np.ndarray
@@ -85,7 +85,7 @@ def _spread(cols, x, first, last, out, kernel, stride, padding):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _conv2d(x, w, bias, y, out, kernel, stride, padding, tile, n_threads):
+def _conv2d(product, x, w, bias, y, out, kernel, stride, padding, tile, n_threads):
     rows = y.shape[0]
     tiles = -(-rows // tile)
     for t in prange(n_threads):
@@ -93,12 +93,12 @@ def _conv2d(x, w, bias, y, out, kernel, stride, padding, tile, n_threads):
         for k in range(t * tiles // n_threads, (t + 1) * tiles // n_threads):
             first, last = k * tile, min((k + 1) * tile, rows)
             _gather(x, cols, first, last, out, kernel, stride, padding)
-            y[first:last] = bias
-            multiply(cols[: last - first], w, y[first:last], True)
+            fill(y[first:last], bias)
+            multiply(product, cols[: last - first], w, y[first:last], True)
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _conv2d_transpose(y, w, x, out, kernel, stride, padding, tile, n_threads):
+def _conv2d_transpose(product, y, w, x, out, kernel, stride, padding, tile, n_threads):
     images = x.shape[0]
     pixels = out[0] * out[1]
     for t in prange(n_threads):
@@ -106,12 +106,12 @@ def _conv2d_transpose(y, w, x, out, kernel, stride, padding, tile, n_threads):
         begin, end = t * images // n_threads * pixels, (t + 1) * images // n_threads * pixels
         for first in range(begin, end, tile):
             last = min(first + tile, end)
-            multiply(y[first:last], w, cols[: last - first], False)
+            multiply(product, y[first:last], w, cols[: last - first], False)
             _spread(cols, x, first, last, out, kernel, stride, padding)
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _conv2d_weight(x, y, parts, out, kernel, stride, padding, tile, n_threads):
+def _conv2d_weight(product, x, y, parts, out, kernel, stride, padding, tile, n_threads):
     rows = y.shape[0]
     tiles = -(-rows // tile)
     for t in prange(n_threads):
@@ -120,7 +120,7 @@ def _conv2d_weight(x, y, parts, out, kernel, stride, padding, tile, n_threads):
         for k in range(begin, (t + 1) * tiles // n_threads):
             first, last = k * tile, min((k + 1) * tile, rows)
             _gather(x, cols, first, last, out, kernel, stride, padding)
-            multiply(y[first:last].T, cols[: last - first], parts[t], k > begin)
+            multiply(product, y[first:last].T, cols[: last - first], parts[t], k > begin)
 
 
 @in_one_pool
@@ -146,7 +146,8 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None =
         filters, rows = np.ascontiguousarray(_filters(w).T), y.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, len(filters))
-        _conv2d(images, filters, b, rows, out, tuple(kernel), stride, padding, tile, n_threads)
+        _conv2d(product_of(x.dtype), images, filters, b, rows, out, tuple(kernel), stride,
+                padding, tile, n_threads)  # fmt: skip
     return y.transpose(0, 3, 1, 2)
 
 
@@ -169,8 +170,8 @@ def conv2d_transpose(
         filters, rows = _filters(w), maps.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, filters.shape[1])
-        _conv2d_transpose(rows, filters, x, tuple(out), tuple(kernel), stride, padding, tile,
-                          n_threads)  # fmt: skip
+        _conv2d_transpose(product_of(x.dtype), rows, filters, x, tuple(out), tuple(kernel), stride,
+                          padding, tile, n_threads)  # fmt: skip
     return x.transpose(0, 3, 1, 2)
 
 
@@ -190,7 +191,8 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
     n_threads = threads()
     tile = _tile(len(rows), n_threads, kernel[0] * kernel[1] * d_in)
     parts = np.zeros((n_threads, d_out, kernel[0] * kernel[1] * d_in), x.dtype)
-    _conv2d_weight(images, rows, parts, tuple(out), kernel, stride, padding, tile, n_threads)
+    _conv2d_weight(product_of(x.dtype), images, rows, parts, tuple(out), kernel, stride, padding,
+                   tile, n_threads)  # fmt: skip
     return parts.sum(axis=0).reshape(d_out, *kernel, d_in).transpose(0, 3, 1, 2)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, prange
 
 from .pool import threads
-from .product import VECTOR_BYTES, multiply
+from .product import VECTOR_BYTES, fill, multiply, product_of
 
 Array = np.ndarray
 Pair = tuple[int, int]
@@ -54,7 +54,7 @@ def _lay(x, room, rows, first, last, out, kernel, stride, padding):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _from_few(x, w, y, out, kernel, stride, padding, tile, n_threads):
+def _from_few(product, x, w, y, out, kernel, stride, padding, tile, n_threads):
     rows = x.shape[0] * out[0]
     tiles = -(-rows // tile)
     for t in prange(n_threads):
@@ -63,11 +63,11 @@ def _from_few(x, w, y, out, kernel, stride, padding, tile, n_threads):
             first, last = k * tile, min((k + 1) * tile, rows)
             cols = _lay(x, room, w.shape[0], first, last, out, kernel, stride, padding)
             cols[-1] = 1
-            multiply(cols.T, w, y[first * out[1] : last * out[1]], False)
+            multiply(product, cols.T, w, y[first * out[1] : last * out[1]], False)
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _weight_from_few(x, y, parts, out, kernel, stride, padding, tile, n_threads):
+def _weight_from_few(product, x, y, parts, out, kernel, stride, padding, tile, n_threads):
     rows = x.shape[0] * out[0]
     tiles = -(-rows // tile)
     for t in prange(n_threads):
@@ -76,18 +76,18 @@ def _weight_from_few(x, y, parts, out, kernel, stride, padding, tile, n_threads)
         for k in range(begin, (t + 1) * tiles // n_threads):
             first, last = k * tile, min((k + 1) * tile, rows)
             cols = _lay(x, room, parts.shape[1], first, last, out, kernel, stride, padding)
-            multiply(cols, y[first * out[1] : last * out[1]], parts[t], k > begin)
+            multiply(product, cols, y[first * out[1] : last * out[1]], parts[t], k > begin)
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _to_few(x, w, bias, y, kernel, padding, n_threads):
+def _to_few(product, x, w, bias, y, kernel, padding, n_threads):
     images, h, width, c = x.shape
     _, out_h, out_w, d = y.shape
     for t in prange(n_threads):
         products = np.empty((h * width, w.shape[1]), x.dtype)
         for n in range(t * images // n_threads, (t + 1) * images // n_threads):
-            multiply(x[n].reshape(h * width, c), w, products, False)
-            y[n] = bias
+            multiply(product, x[n].reshape(h * width, c), w, products, False)
+            fill(y[n].reshape(out_h * out_w, d), bias)
             for tap in range(kernel[0] * kernel[1]):
                 p, q = divmod(tap, kernel[1])
                 top, left = p - padding[0], q - padding[1]
@@ -108,8 +108,8 @@ def from_few(x: Array, w: Array, bias: Array, stride: Pair, padding: Pair, out: 
     taps = np.empty((w[0].size + 1, d), x.dtype)
     taps[:-1], taps[-1] = w.reshape(d, -1).T, bias  # the bias is the tap of an input of ones
     tile = _rows_at_once(len(x) * out[0], out[1])
-    _from_few(np.ascontiguousarray(x), taps, y.reshape(-1, d), out, tuple(kernel), stride,
-              padding, tile, threads())  # fmt: skip
+    _from_few(product_of(x.dtype), np.ascontiguousarray(x), taps, y.reshape(-1, d), out,
+              tuple(kernel), stride, padding, tile, threads())  # fmt: skip
     return y
 
 
@@ -118,8 +118,8 @@ def weight_from_few(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pai
     (n, *out, d), c = y.shape, x.shape[1]
     parts = np.zeros((threads(), c * kernel[0] * kernel[1], d), x.dtype)
     tile = _rows_at_once(n * out[0], out[1])
-    _weight_from_few(np.ascontiguousarray(x), y.reshape(-1, d), parts, tuple(out), kernel, stride,
-                     padding, tile, threads())  # fmt: skip
+    _weight_from_few(product_of(x.dtype), np.ascontiguousarray(x), y.reshape(-1, d), parts,
+                     tuple(out), kernel, stride, padding, tile, threads())  # fmt: skip
     return np.ascontiguousarray(parts.sum(axis=0).T).reshape(d, c, *kernel)
 
 
@@ -132,5 +132,5 @@ def to_few(x: Array, w: Array, bias: Array, padding: Pair) -> Array:
     taps = np.zeros((c, -(-width // lanes) * lanes), x.dtype)
     taps[:, :width] = w.transpose(1, 2, 3, 0).reshape(c, -1)
     y = np.empty((len(x), *out, d), x.dtype)
-    _to_few(x, taps, bias, y, tuple(kernel), padding, threads())
+    _to_few(product_of(x.dtype), x, taps, bias, y, tuple(kernel), padding, threads())
     return y

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from .. import array_api
-from .pool import SMALL, in_one_pool, threads
+from .pool import SMALL, in_one_pool, read_only, threads
 
 Array = np.ndarray
 Axes = tuple[int, ...]
@@ -31,25 +31,34 @@ def _back(rows: Array, like: Array, channel: int) -> Array:
 
 @njit(cache=True, nogil=True, parallel=True)
 def _sums(x, n_threads):
+    """Sum the rows, each thread its own."""
     rows, channels = x.shape
     parts = np.zeros((n_threads, channels))
     for t in prange(n_threads):
         for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
             for c in range(channels):
                 parts[t, c] += x[i, c]
-    return parts.sum(axis=0)
+    return parts
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def _products(x, y, mean, n_threads):
-    """Sum (x - mean)(y - mean) over the rows."""
+    """Sum (x - mean)(y - mean) over the rows, each thread its own."""
     rows, channels = x.shape
     parts = np.zeros((n_threads, channels))
     for t in prange(n_threads):
         for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
             for c in range(channels):
                 parts[t, c] += (x[i, c] - mean[c]) * (y[i, c] - mean[c])
-    return parts.sum(axis=0)
+    return parts
+
+
+def _total(x: Array) -> Array:
+    return _sums(read_only(x), threads()).sum(axis=0)
+
+
+def _total_product(x: Array, y: Array, mean: Array) -> Array:
+    return _products(read_only(x), read_only(y), mean, threads()).sum(axis=0)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -72,7 +81,7 @@ def sum(x: Array, axes: Axes) -> Array:
     channel = _channel(x, axes)
     if channel is None:
         return array_api.sum(x, axes)
-    total = _sums(_rows(x, channel), threads()).astype(x.dtype)
+    total = _total(_rows(x, channel)).astype(x.dtype)
     return total.reshape(tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
 
 
@@ -84,8 +93,8 @@ def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
         return array_api.moments(x, axes)
     rows = _rows(x, channel)
     shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
-    mean = _sums(rows, threads()) / len(rows)
-    variance = _products(rows, rows, mean, threads()) / len(rows)
+    mean = _total(rows) / len(rows)
+    variance = _total_product(rows, rows, mean) / len(rows)
     return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
 
 
@@ -109,8 +118,8 @@ def standardize_pull(g: Array, y: Array, spread: Array, axes: Axes) -> Array:
         return array_api.standardize_pull(g, y, spread, axes)
     g_rows, y_rows = _rows(g, channel), _rows(y, channel)
     zero = np.zeros(g.shape[channel])
-    mean = (_sums(g_rows, threads()) / len(g_rows)).astype(g.dtype)
-    along = (_products(g_rows, y_rows, zero, threads()) / len(g_rows)).astype(g.dtype)
+    mean = (_total(g_rows) / len(g_rows)).astype(g.dtype)
+    along = (_total_product(g_rows, y_rows, zero) / len(g_rows)).astype(g.dtype)
     out = np.empty_like(g_rows)
     _standardize_pull(g_rows, y_rows, mean, along, spread.reshape(-1), out)
     return _back(out, g, channel)

@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 
 import numba
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 importlib.import_module("scipy.linalg.cython_blas")  # Numba's np.dot goes to SciPy's BLAS
@@ -47,6 +48,17 @@ def in_one_pool(kernel):
             return kernel(*args)
 
     return wrapper
+
+
+def read_only(x: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written.
+
+    Parameters and constants cannot be written, results can, and Numba compiles a kernel anew for
+    each: one that takes both sees them all alike.
+    """
+    view = x.view()
+    view.flags.writeable = False
+    return view
 
 
 def threads() -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from .pool import in_one_pool
+from .pool import in_one_pool, read_only
 
 Array = np.ndarray
 
@@ -11,7 +11,9 @@ Array = np.ndarray
 @njit(cache=True, nogil=True)
 def _normalize(a):
     """Divide by the norm, and by the largest entry first, so that no square overflows."""
-    largest = np.max(np.abs(a))
+    largest = a.dtype.type(0)
+    for entry in a:
+        largest = max(largest, abs(entry))
     if largest > 0:
         a /= largest
         a /= np.sqrt(np.dot(a, a))
@@ -30,5 +32,5 @@ def _power_iteration(W, u, n):
 @in_one_pool
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     """Run n rounds of (18) and return (u, v, sigma)."""
-    u, v, sigma = _power_iteration(np.ascontiguousarray(W), np.ascontiguousarray(u), n)
+    u, v, sigma = _power_iteration(*(read_only(np.ascontiguousarray(a)) for a in (W, u)), n)
     return u, v, np.asarray(sigma, W.dtype)

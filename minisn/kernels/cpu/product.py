@@ -13,7 +13,7 @@ import functools
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import cfunc, from_dtype, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -31,25 +31,26 @@ def _registers() -> tuple[int, int]:
 VECTOR_BYTES, ROWS = _registers()
 
 
-@functools.cache
-def _tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES):
-    """Build the compiled step C[:rows, :vectors] (+)= A[:rows, :] B[:, :vectors]."""
+def _tile(rows: int, vectors: int, part: int):
+    """Build the compiled step C[:rows, :vectors] (+)= A[:rows, :] B[:, :vectors].
+
+    Args:
+        part: a vector here is this part of a register, or one number.
+    """
 
     @intrinsic
     def tile(typingctx, a, a0, a_row, a_column, b, b0, b_row, c, c0, c_row, n, add):
         i = types.intp
-        sig = types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean)
+        sig = types.void(a, i, i, i, b, i, i, c, i, i, i, i)
 
         def codegen(context, builder, signature, args):
-            (_, a0, a_row, a_column, _, b0, b_row, _, c0, c_row, n, add) = args
+            (a, a0, a_row, a_column, b, b0, b_row, c, c0, c_row, n, add) = args
             number = signature.args[0].dtype
             size = number.bitwidth // 8
-            lanes = vector_bytes // size
+            lanes = max(1, VECTOR_BYTES // size // part)
             vector = ir.VectorType(context.get_data_type(number), lanes)
 
-            def at(array, *offsets):
-                kind = signature.args[array]
-                start = context.make_array(kind)(context, builder, args[array]).data
+            def at(start, *offsets):
                 return builder.gep(start, [functools.reduce(builder.add, offsets)])
 
             def times(stride, count):
@@ -65,12 +66,12 @@ def _tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES):
                 return builder.shuffle_vector(first, undefined, zeros)
 
             places = {
-                (r, v): at(7, c0, times(c_row, r), c_row.type(v * lanes))
+                (r, v): at(c, c0, times(c_row, r), c_row.type(v * lanes))
                 for r in range(rows)
                 for v in range(vectors)
             }
             sums = {place: cgutils.alloca_once(builder, vector) for place in places}
-            with builder.if_else(add) as (adding, starting):
+            with builder.if_else(builder.trunc(add, ir.IntType(1))) as (adding, starting):
                 with adding:
                     for place, pointer in places.items():
                         builder.store(load(pointer), sums[place])
@@ -79,9 +80,9 @@ def _tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES):
                         builder.store(ir.Constant(vector, [0.0] * lanes), total)
             with cgutils.for_range(builder, n, intp=n.type) as loop:
                 b_k, a_k = builder.mul(loop.index, b_row), builder.mul(loop.index, a_column)
-                row_of_b = [load(at(4, b0, b_k, b_row.type(v * lanes))) for v in range(vectors)]
+                row_of_b = [load(at(b, b0, b_k, b_row.type(v * lanes))) for v in range(vectors)]
                 for r in range(rows):
-                    factor = spread(builder.load(at(0, a0, a_k, times(a_row, r))))
+                    factor = spread(builder.load(at(a, a0, a_k, times(a_row, r))))
                     for v in range(vectors):
                         product = builder.fmul(factor, row_of_b[v], flags=("contract",))
                         total = builder.load(sums[r, v])
@@ -96,46 +97,95 @@ def _tile(rows: int, vectors: int, vector_bytes: int = VECTOR_BYTES):
     return tile
 
 
-_wide, _narrow = _tile(ROWS, 2), _tile(ROWS, 1)
-_wide_row, _narrow_row = _tile(1, 2), _tile(1, 1)
-_half, _half_row = _tile(ROWS, 1, VECTOR_BYTES // 2), _tile(1, 1, VECTOR_BYTES // 2)
+def _strip(vectors: int, part: int):
+    """Build the compiled step for some columns of C: tiles of several rows, then single rows."""
+    tile, row = _tile(ROWS, vectors, part), _tile(1, vectors, part)
+
+    @njit
+    def strip(j, a, a_row, a_column, b, c, m, n, depth, add):
+        whole = m - m % ROWS
+        for i in range(0, whole, ROWS):
+            tile(a, i * a_row, a_row, a_column, b, j, n, c, i * n + j, n, depth, add)
+        for i in range(whole, m):
+            row(a, i * a_row, a_row, a_column, b, j, n, c, i * n + j, n, depth, add)
+
+    return strip
+
+
+_two, _one, _half, _quarter = _strip(2, 1), _strip(1, 1), _strip(1, 2), _strip(1, 4)
+_single = _strip(1, VECTOR_BYTES)
+
+
+def _multiply(a, a_row, a_column, b, c, m, n, depth, add, lanes):
+    """Multiply in strips: of two vectors as far as they reach, then of less and less."""
+    j = 0
+    while n - j >= 2 * lanes:
+        _two(j, a, a_row, a_column, b, c, m, n, depth, add)
+        j += 2 * lanes
+    if n - j >= lanes:
+        _one(j, a, a_row, a_column, b, c, m, n, depth, add)
+        j += lanes
+    if n - j >= lanes // 2 > 0:
+        _half(j, a, a_row, a_column, b, c, m, n, depth, add)
+        j += lanes // 2
+    if n - j >= lanes // 4 > 0:
+        _quarter(j, a, a_row, a_column, b, c, m, n, depth, add)
+        j += lanes // 4
+    for rest in range(j, n):
+        _single(rest, a, a_row, a_column, b, c, m, n, depth, add)
+
+
+@functools.cache
+def _compiled(dtype: np.dtype):
+    i, numbers = types.intp, types.CPointer(from_dtype(dtype))
+    sig = types.void(numbers, i, i, numbers, numbers, i, i, i, i, i)
+    return cfunc(sig, cache=True)(_multiply)
+
+
+def product_of(dtype: np.dtype) -> int:
+    """Return the address of the compiled product of matrices of this type.
+
+    Kernels are given it, and jump there: a kernel that called the function by name would be
+    compiled with a copy of its own, which takes some two seconds each.
+    """
+    return _compiled(dtype).address
+
+
+@intrinsic
+def _jump(typingctx, address, a, a_row, a_column, b, c, m, n, depth, add, lanes):
+    numbers = [types.intp] * 10
+
+    def codegen(context, builder, signature, args):
+        word = args[0].type
+        kind = ir.FunctionType(ir.VoidType(), [word] * len(numbers))
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, *numbers), codegen
 
 
 @njit(cache=True, nogil=True)
-def multiply(a, b, c, add):
+def multiply(product, a, b, c, add):
     """Compute C = AB, or C += AB.
 
     Args:
+        product: from :func:`product_of`, for the type of all three.
         a: [M, K], any strides. b: [K, N] and c: [M, N], contiguous rows.
         add: add to what c holds.
     """
-    lanes = VECTOR_BYTES // c.itemsize
-    (m, n), depth = c.shape, b.shape[0]
-    if n % (lanes // 2):
-        if add:
-            c += np.dot(a, b)
-        else:
-            np.dot(a, b, c)
-        return
-    row, column = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
-    whole = m - m % ROWS
-    pairs = n - n % (2 * lanes)
-    for j in range(0, pairs, 2 * lanes):
-        for i in range(0, whole, ROWS):
-            _wide(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
-        for i in range(whole, m):
-            _wide_row(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
-    if n - pairs >= lanes:
-        for i in range(0, whole, ROWS):
-            _narrow(a, i * row, row, column, b, pairs, n, c, i * n + pairs, n, depth, add)
-        for i in range(whole, m):
-            _narrow_row(a, i * row, row, column, b, pairs, n, c, i * n + pairs, n, depth, add)
-    if n % lanes:
-        j = n - lanes // 2
-        for i in range(0, whole, ROWS):
-            _half(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
-        for i in range(whole, m):
-            _half_row(a, i * row, row, column, b, j, n, c, i * n + j, n, depth, add)
+    (m, n), size = c.shape, c.itemsize
+    _jump(
+        product, a.ctypes.data, a.strides[0] // size, a.strides[1] // size, b.ctypes.data,
+        c.ctypes.data, m, n, b.shape[0], 1 if add else 0, VECTOR_BYTES // size,
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def fill(rows, row):
+    """Set every row, entry by entry: a whole assignment takes ten times as long to compile."""
+    for i in range(rows.shape[0]):
+        for j in range(row.size):
+            rows[i, j] = row[j]
 
 
 def square_sums(matrices):

@@ -20,8 +20,8 @@ Source: Winograd (1980); Lavin and Gray (2016), arXiv 1509.09308
 import numpy as np
 from numba import njit, prange
 
-from .pool import threads
-from .product import VECTOR_BYTES, multiply, square_sums
+from .pool import read_only, threads
+from .product import VECTOR_BYTES, fill, multiply, product_of, square_sums
 
 Array = np.ndarray
 Pair = tuple[int, int]
@@ -130,8 +130,9 @@ def _sum_products(U, first, last, blocks, taps, stride, origin, y, window):
         if not inside:
             for a in range(min(2, (h - top + stride - 1) // stride)):
                 for b in range(min(2, (w - left + stride - 1) // stride)):
-                    pixel = window[(2 * a + b) * d : (2 * a + b + 1) * d]
-                    y[n, top + a * stride, left + b * stride] = pixel
+                    pixel = y[n, top + a * stride, left + b * stride]
+                    for m in range(d):
+                        pixel[m] = window[(2 * a + b) * d + m]
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -164,8 +165,11 @@ def _spread_taps(parts, w, taps, stride):
     place = parts.shape[2] * parts.shape[3]
     for index in prange(d):
         m = np.int64(index)
-        for t in range(1, len(parts)):
-            parts[0, :, m] += parts[t, :, m]
+        for t in range(1, parts.shape[0]):
+            for position in range(parts.shape[1]):
+                total, part = parts[0, position, m], parts[t, position, m]
+                for channel in range(part.size):
+                    total[channel] += part[channel]
         for image in range(stride * stride):
             a, b = divmod(image, stride)
             source = parts.ctypes.data + (m * parts.shape[3] + image * c) * w.itemsize
@@ -175,7 +179,7 @@ def _spread_taps(parts, w, taps, stride):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _convolve(x, F, bias, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_threads):
+def _convolve(product, x, F, bias, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_threads):
     total = x.shape[0] * blocks[0] * blocks[1]
     tiles = -(-total // tile)
     places, width, d = F.shape
@@ -193,13 +197,13 @@ def _convolve(x, F, bias, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_thr
                 sums = U[place, : m * width].reshape(m, width)
                 products = V[place, : m * d].reshape(m, d)
                 if place == middle:
-                    products[:] = bias
-                multiply(sums, F[place], products, place == middle)
+                    fill(products, bias)
+                multiply(product, sums, F[place], products, place == middle)
             _sum_products(V, first, last, blocks, taps, s_out, o_out, y, corner)
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _correlate(x, y, parts, blocks, taps, stride, origin, tile, n_threads):
+def _correlate(product, x, y, parts, blocks, taps, stride, origin, tile, n_threads):
     total = x.shape[0] * blocks[0] * blocks[1]
     tiles = -(-total // tile)
     _, places, d, width = parts.shape
@@ -217,7 +221,7 @@ def _correlate(x, y, parts, blocks, taps, stride, origin, tile, n_threads):
             for place in range(places):
                 inputs = U[place, : m * width].reshape(m, width)
                 outputs = V[place, : m * d].reshape(m, d)
-                multiply(outputs.T, inputs, parts[t, place], k > begin)
+                multiply(product, outputs.T, inputs, parts[t, place], k > begin)
 
 
 def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = False) -> bool:
@@ -246,7 +250,7 @@ def _filters(w: Array, stride: int) -> Array:
     d, c, k, _ = w.shape
     taps = k // stride
     F = np.empty(((taps + 1) ** 2, stride * stride * c, d), w.dtype)
-    _sum_taps(w.transpose(2, 3, 1, 0), F, taps, stride, VECTOR_BYTES // w.itemsize)
+    _sum_taps(read_only(w.transpose(2, 3, 1, 0)), F, taps, stride, VECTOR_BYTES // w.itemsize)
     return F
 
 
@@ -254,8 +258,8 @@ def conv2d(x: Array, w: Array, bias: Array, y: Array, stride: int, padding: Pair
     """Convolve x to y, and add a bias."""
     blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
     origin = (-padding[0], -padding[1])
-    _convolve(x, _filters(w, stride), bias, y, blocks, w.shape[2] // stride, stride, origin, 1,
-              (0, 0), BLOCKS, threads())  # fmt: skip
+    _convolve(product_of(x.dtype), x, _filters(w, stride), bias, y, blocks, w.shape[2] // stride,
+              stride, origin, 1, (0, 0), BLOCKS, threads())  # fmt: skip
 
 
 def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
@@ -270,7 +274,8 @@ def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
         for b in range(2):
             (i, p), (j, q) = divmod(a + padding[0], 2), divmod(b + padding[1], 2)
             F = _filters(turned[:, :, 1 - p :: 2, 1 - q :: 2], 1)
-            _convolve(y, F, none, x, blocks, 2, 1, (i - 1, j - 1), 2, (a, b), BLOCKS, threads())
+            _convolve(product_of(x.dtype), y, F, none, x, blocks, 2, 1, (i - 1, j - 1), 2, (a, b),
+                      BLOCKS, threads())  # fmt: skip
 
 
 def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -> Array:
@@ -280,7 +285,18 @@ def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -
     tile = 4 * BLOCKS
     n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # each has a tile
     parts = np.empty((n_threads, (taps + 1) ** 2, d, stride * stride * c), x.dtype)
-    _correlate(x, y, parts, blocks, taps, stride, (-padding[0], -padding[1]), tile, n_threads)
+    _correlate(
+        product_of(x.dtype),
+        x,
+        y,
+        parts,
+        blocks,
+        taps,
+        stride,
+        (-padding[0], -padding[1]),
+        tile,
+        n_threads,
+    )
     w = np.empty((d, kernel, kernel, c), x.dtype)
     _spread_taps(parts, w, taps, stride)
     return w

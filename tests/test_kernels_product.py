@@ -1,0 +1,52 @@
+"""The product in registers: every width of strip, and nothing written outside."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("numba", reason="the product is compiled by Numba, which is not installed")
+
+from minisn.kernels.cpu.product import ROWS, VECTOR_BYTES, fill, multiply, product_of
+
+GUARD = 7.5
+
+
+@given(
+    dtype=st.sampled_from([np.float32, np.float64]),
+    m=st.integers(0, 2 * ROWS + 1),
+    n=st.integers(0, 4 * VECTOR_BYTES // 4 + 3),
+    depth=st.integers(0, 20),
+    transposed=st.booleans(),
+    add=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_is_the_product(dtype, m, n, depth, transposed, add, seed):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(depth, m) if transposed else (m, depth)).astype(dtype)
+    b = rng.normal(size=(depth, n)).astype(dtype)
+    room = np.full(m * n + 64, GUARD, dtype)
+    c = room[32 : 32 + m * n].reshape(m, n)
+    c[:] = rng.normal(size=c.shape)
+    a, before = a.T if transposed else a, c.copy()
+
+    multiply(product_of(c.dtype), a, b, c, add)
+
+    exact = a.astype(np.longdouble) @ b.astype(np.longdouble) + (before if add else 0)
+    size = abs(a).astype(np.longdouble) @ abs(b) + (abs(before) if add else 0)
+    assert np.all(abs(c - exact) <= (depth + 1) * np.finfo(dtype).eps * size)
+    assert np.all(room[:32] == GUARD) and np.all(room[32 + m * n :] == GUARD)
+
+
+def test_takes_rows_that_lie_apart():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(20, 12))[::2, 1::3], rng.normal(size=(4, 9))
+    c = np.empty((10, 9))
+    multiply(product_of(c.dtype), a, b, c, False)
+    np.testing.assert_allclose(c, a @ b, rtol=1e-14, atol=1e-14)
+
+
+def test_fill_sets_every_row():
+    rows = np.zeros((3, 4), np.float32)
+    fill(rows, np.arange(4, dtype=np.float32))
+    np.testing.assert_array_equal(rows, np.tile(np.arange(4), (3, 1)))
