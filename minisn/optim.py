@@ -40,19 +40,21 @@ TABLE_1 = {
 
 
 class _Flat:
-    """Parameters seen as one vector, in which they lie one after another."""
+    """Parameters and their gradients seen as one vector each, in which they lie in their order."""
 
     def __init__(self, parameters: Iterable[Tensor]):
         self.parameters = list(parameters)
         if not self.parameters:
             raise ShapeError("an optimizer needs at least one parameter, got none")
-
-    def join(self, arrays: Sequence[Array]) -> Array:
-        xp = namespace(arrays[0])
-        return xp.concat([xp.reshape(a, (-1,)) for a in arrays])
+        self._joined: Array | None = None
+        self._versions: list[int] = []
+        self._gradients: Array | None = None
 
     def values(self) -> Array:
-        return self.join([p.array for p in self.parameters])
+        """Join the parameters, unless they are still the parts of what was assigned last."""
+        if self._joined is None or self._versions != [p.version for p in self.parameters]:
+            return _join([p.array for p in self.parameters], None)
+        return self._joined
 
     def gradients(self, grads: Sequence[Tensor]) -> Array:
         shapes = [p.shape for p in self.parameters]
@@ -61,7 +63,8 @@ class _Flat:
                 f"step: expected one gradient for each of {len(shapes)} parameters, in their "
                 f"order and shapes; got {len(grads)}"
             )
-        return self.join([g.array for g in grads])
+        self._gradients = _join([g.array for g in grads], self._gradients)
+        return self._gradients
 
     def assign(self, vector: Array) -> None:
         xp = namespace(vector)
@@ -70,6 +73,20 @@ class _Flat:
             end = start + prod(p.shape)
             p.assign(xp.reshape(vector[start:end], p.shape))
             start = end
+        self._joined, self._versions = vector, [p.version for p in self.parameters]
+
+
+def _join(arrays: Sequence[Array], room: Array | None) -> Array:
+    """Copy the entries one array after another, to where they were put before if they fit."""
+    xp, dtype = namespace(arrays[0]), arrays[0].dtype
+    if room is None or namespace(room) is not xp or room.dtype != dtype:
+        room = xp.empty((sum(prod(a.shape) for a in arrays),), dtype=dtype)
+    start = 0
+    for a in arrays:
+        end = start + prod(a.shape)
+        room[start:end] = xp.reshape(a, (-1,))
+        start = end
+    return room
 
 
 class SGD:
@@ -126,7 +143,7 @@ class Adam:
         g = self._flat.gradients(grads)
         self.steps += 1
         root = sqrt(1 - self.beta2**self.steps)
-        theta, self.m, self.v = kernels.of(g).adam(
+        theta = kernels.of(g).adam(
             self._flat.values(), g, self.m, self.v,
             self.rate * root / (1 - self.beta1**self.steps), self.beta1, self.beta2,
             self.eps * root,

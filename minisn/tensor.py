@@ -160,6 +160,11 @@ class Tensor:
         """Return the same values cut off from the graph."""
         return Tensor.wrap(self._array)
 
+    @property
+    def version(self) -> int:
+        """How often a leaf has been given new values."""
+        return self._version
+
     def assign(self, array: Array) -> None:
         """Give a leaf new values; graphs recorded before refuse to use them by mistake.
 

@@ -218,6 +218,18 @@ KERNELS = {
 }  # fmt: skip
 
 
+WRITTEN = {"adam": (2, 3)}
+"""The places of arguments that a kernel writes over."""
+
+
+def call(module, name, args):
+    """Return the results of a kernel, then what it has written over in place of copies."""
+    places = WRITTEN.get(name, ())
+    args = [np.array(a) if i in places else a for i, a in enumerate(args)]
+    found = getattr(module, name)(*args)
+    return (*(found if isinstance(found, tuple) else (found,)), *(args[i] for i in places))
+
+
 def public(module):
     return {name for name, f in vars(module).items()
             if callable(f) and not name.startswith("_") and name in vars(spec)
@@ -248,15 +260,10 @@ def test_agrees_with_the_specification(module, name, dtype, data):
     args = [laid(a) if isinstance(a, np.ndarray) else a for a in drawn]
     plain = [np.array(a, order="C") if isinstance(a, np.ndarray) else a for a in args]
 
-    def results():
-        found = getattr(module, name)(*args)
-        return found if isinstance(found, tuple) else (found,)
-
-    first, again = results(), results()
+    first, again = (call(module, name, args) for _ in range(2))
     for a, b in zip(args, plain, strict=True):
         assert np.array_equal(a, b), "a kernel changed its input"
-    expected = getattr(spec, name)(*plain)
-    expected = expected if isinstance(expected, tuple) else (expected,)
+    expected = call(spec, name, plain)
     unit = np.finfo(dtype).eps
     for a, b, e, size in zip(first, again, expected, bound(*plain), strict=True):
         assert a.shape == e.shape

@@ -79,6 +79,29 @@ def test_gradients_of_other_shapes_or_number_are_refused():
         Adam([], rate=1e-3)
 
 
+@pytest.mark.parametrize("kernels", ["spec", "array_api", "cpu"])
+def test_values_given_between_two_steps_are_where_the_next_one_starts(kernels):
+    with use_kernels(kernels):
+        ps = parameters()
+        optimizer = Adam(ps, rate=1e-3, beta1=0.0)
+        optimizer.step(gradients(0))
+        ps[1].assign(np.full(4, 5.0))
+        before = [p.numpy() for p in ps]
+        optimizer.step(gradients(0))
+    for p, old, g in zip(ps, before, gradients(0), strict=True):
+        np.testing.assert_allclose(old - p.array, 1e-3 * np.sign(g.array), rtol=1e-6)
+
+
+def test_gradients_are_not_kept_from_one_step_to_the_next():
+    ps = parameters()
+    before = [p.numpy() for p in ps]
+    optimizer, (first, second) = SGD(ps, rate=0.1), (gradients(0), gradients(1))
+    optimizer.step(first)
+    optimizer.step(second)
+    for p, old, g, h in zip(ps, before, first, second, strict=True):
+        np.testing.assert_allclose(p.array, old - 0.1 * g.array - 0.1 * h.array, rtol=1e-13)
+
+
 def test_table_1_is_the_papers():
     rows = {k: (s.rate, s.beta1, s.beta2, s.n_dis) for k, s in TABLE_1.items()}
     assert rows == {

@@ -1,4 +1,4 @@
-"""Time the kernels that the docstrings speak of: the product, and three forms of a convolution.
+"""Time what the kernels' docstrings speak of: the product, new arrays, forms of a convolution.
 
     python tests/benchmarks/kernels.py
 
@@ -38,6 +38,34 @@ def product(rng):
     ours, blas = least(lambda: multiply(at, a, b, c, False), lambda: np.dot(a, b, out=c))
     work = 2 * a.size * b.shape[1] / 1e9
     print(f"[512, 256] times [256, 32]: {work / ours:.0f} GFLOP/s, BLAS {work / blas:.0f}")
+
+
+@numba.njit
+def filled_inside(size):
+    y = np.empty(size, np.float32)
+    for i in range(size):
+        y[i] = 1
+    return y
+
+
+@numba.njit
+def fill(y):
+    for i in range(y.size):
+        y[i] = 1
+
+
+def filled(size):
+    y = np.empty(size, np.float32)
+    fill(y)
+    return y
+
+
+def new_arrays(size):
+    """Compare arrays made by compiled code with those that NumPy makes, three at a time."""
+    inside, outside = least(*(lambda make=make: [make(size) for _ in range(3)]
+                              for make in (filled_inside, filled)))  # fmt: skip
+    print(f"3 times {4 * size / 1e6:.0f} MB made and filled: {1e3 * inside:.1f} ms, "
+          f"made by NumPy {1e3 * outside:.1f} ms")  # fmt: skip
 
 
 def plain(call):
@@ -83,5 +111,6 @@ if __name__ == "__main__":
     draw = np.random.default_rng(0)
     with kernels.one_pool():
         product(draw)
+        new_arrays(6_740_612)
         for layout in ((16, 28, 1), (32, 32, 3), (64, 32, 3)):
             convolutions(draw, *layout)

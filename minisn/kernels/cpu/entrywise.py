@@ -1,4 +1,9 @@
-"""Operations that touch every entry once, as one pass over memory in all threads."""
+"""Operations that touch every entry once, as one pass over memory in all threads.
+
+NumPy makes the arrays that they fill: it asks for large pages, and compiled code does not. Once
+so much is in use that memory goes back to the system between two steps, to make and fill it anew
+takes compiled code four times as long (``tests/benchmarks/kernels.py``).
+"""
 
 import numpy as np
 from numba import njit, prange
@@ -23,19 +28,15 @@ def unflat(entries: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Ar
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _leaky_relu(x, slope):
-    y = np.empty_like(x)
+def _leaky_relu(x, slope, y):
     for i in prange(x.size):
         y[i] = x[i] if x[i] > 0 else slope * x[i]
-    return y
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _leaky_relu_pull(g, x, slope):
-    y = np.empty_like(g)
+def _leaky_relu_pull(g, x, slope, y):
     for i in prange(g.size):
         y[i] = g[i] if x[i] > 0 else slope * g[i]
-    return y
 
 
 @in_one_pool
@@ -44,7 +45,9 @@ def leaky_relu(x: Array, slope: float) -> Array:
     if x.size < SMALL:
         return array_api.leaky_relu(x, slope)
     entries, order = flat(x)
-    return unflat(_leaky_relu(entries, x.dtype.type(slope)), x.shape, order)
+    y = np.empty_like(entries)
+    _leaky_relu(entries, x.dtype.type(slope), y)
+    return unflat(y, x.shape, order)
 
 
 @in_one_pool
@@ -53,7 +56,8 @@ def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
     if x.size < SMALL:
         return array_api.leaky_relu_pull(g, x, slope)
     entries, order = flat(x)
-    y = _leaky_relu_pull(flat(g, like=x)[0], entries, x.dtype.type(slope))
+    y = np.empty_like(entries)
+    _leaky_relu_pull(flat(g, like=x)[0], entries, x.dtype.type(slope), y)
     return unflat(y, x.shape, order)
 
 
@@ -71,19 +75,22 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _adam(theta, g, m, v, rate, beta1, rest1, beta2, rest2, eps):
-    new_theta, new_m, new_v = np.empty_like(theta), np.empty_like(m), np.empty_like(v)
+def _adam(theta, g, m, v, new, rate, beta1, rest1, beta2, rest2, eps):
     for i in prange(theta.size):
-        new_m[i] = beta1 * m[i] + rest1 * g[i]
-        new_v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        new_theta[i] = theta[i] - rate * new_m[i] / (np.sqrt(new_v[i]) + eps)
-    return new_theta, new_m, new_v
+        m[i] = beta1 * m[i] + rest1 * g[i]
+        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
+        new[i] = theta[i] - rate * m[i] / (np.sqrt(v[i]) + eps)
 
 
 @in_one_pool
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
-    """Make one Adam step on flat arrays; returns the new (theta, m, v)."""
+    """Make one Adam step on flat arrays; returns the new theta, and writes over m and v.
+
+    It is bound by memory, and two arrays that are not made anew are memory saved.
+    """
     if theta.size < SMALL:
         return array_api.adam(theta, g, m, v, rate, beta1, beta2, eps)
     settings = (rate, beta1, 1 - beta1, beta2, 1 - beta2, eps)
-    return _adam(theta, g, m, v, *map(theta.dtype.type, settings))
+    new = np.empty_like(theta)
+    _adam(theta, g, m, v, new, *map(theta.dtype.type, settings))
+    return new

@@ -32,5 +32,6 @@ def _power_iteration(W, u, n):
 @in_one_pool
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     """Run n rounds of (18) and return (u, v, sigma)."""
-    u, v, sigma = _power_iteration(*(read_only(np.ascontiguousarray(a)) for a in (W, u)), n)
+    W, u = (read_only(np.ascontiguousarray(a)) for a in (W, u))
+    u, v, sigma = _power_iteration(W, u, n)
     return u, v, np.asarray(sigma, W.dtype)

@@ -153,15 +153,15 @@ def product_of(dtype: np.dtype) -> int:
 
 @intrinsic
 def _jump(typingctx, address, a, a_row, a_column, b, c, m, n, depth, add, lanes):
-    numbers = [types.intp] * 10
+    """Call the function at an address with numbers, pointers among them."""
+    given = 10
 
     def codegen(context, builder, signature, args):
-        word = args[0].type
-        kind = ir.FunctionType(ir.VoidType(), [word] * len(numbers))
+        kind = ir.FunctionType(ir.VoidType(), [args[0].type] * given)
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
 
-    return types.void(types.intp, *numbers), codegen
+    return types.void(*[types.intp] * (1 + given)), codegen
 
 
 @njit(cache=True, nogil=True)
@@ -174,7 +174,7 @@ def multiply(product, a, b, c, add):
         add: add to what c holds.
     """
     (m, n), size = c.shape, c.itemsize
-    _jump(
+    _jump(  # type: ignore[call-arg]  # its first parameter is the compiler's
         product, a.ctypes.data, a.strides[0] // size, a.strides[1] // size, b.ctypes.data,
         c.ctypes.data, m, n, b.shape[0], 1 if add else 0, VECTOR_BYTES // size,
     )  # fmt: skip
