@@ -282,6 +282,16 @@ def test_power_iteration_of_a_zero_matrix(module, dtype):
     assert sigma == 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_power_iteration_with_rows_in_every_thread(module, dtype):
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(203, 331)).astype(dtype)
+    u = np.full(203, 203**-0.5, dtype)
+    for a, b in zip(module.power_iteration(W, u, 2), spec.power_iteration(W, u, 2), strict=True):
+        size = np.linalg.norm(b)  # each entry sums hundreds of products, and so does the norm
+        assert np.all(np.abs(a - b) <= 331 * np.finfo(dtype).eps * size)
+
+
 def test_power_iteration_finds_the_largest_singular_value(module):
     rng = np.random.default_rng(0)
     q, r = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (5, 4))
