@@ -890,7 +890,7 @@ def test_compiling_is_announced_once(monkeypatch, capsys):
     with progress.compile_notice():
         assert asked.wait(10)
     out = capsys.readouterr().out
-    assert out == "Compiling the kernels for this machine: once, about a minute.\n"
+    assert out == "Compiling the kernels for this machine: once, about half a minute.\n"
 
 
 def test_nothing_is_announced_where_kernels_are_cached(monkeypatch, capsys):

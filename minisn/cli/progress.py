@@ -65,7 +65,7 @@ def compile_notice() -> Iterator[None]:
     def watch() -> None:
         while not over.wait(0.2):
             if _compiling():
-                tqdm.write("Compiling the kernels for this machine: once, about a minute.")
+                tqdm.write("Compiling the kernels for this machine: once, about half a minute.")
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)
