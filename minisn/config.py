@@ -84,10 +84,11 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
+                value = float(value) if abs(value) < 2**1000 else math.inf
+                object.__setattr__(self, field.name, value)
             elif type(value) is not field.type:
                 raise ConfigError(
-                    f"{field.name} = {value!r}: expected {_KINDS[field.type]}, "
+                    f"{field.name} = {value!r:.60}: expected {_KINDS[field.type]}, "
                     f"got {type(value).__name__}"
                 )
         for expected, names, holds in _RANGES:
@@ -98,7 +99,7 @@ class Config:
             value = getattr(self, name)
             if value not in known:
                 raise ConfigError(
-                    f"{name} = {value!r}: expected one of {', '.join(known)}"
+                    f"{name} = {value!r:.60}: expected one of {', '.join(known)}"
                     + _nearest(value, list(known))
                 )
         if self.decay_after >= self.steps:
@@ -180,12 +181,16 @@ def load_config(path: Path) -> Config:
     return parse_config(text, str(path))
 
 
+def _parse_toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # too long a number or too deep a list, too
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
+
+
 def parse_config(text: str, source: str) -> Config:
     """Make a configuration of TOML text; ``source`` is named in errors."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from None
+    values = _parse_toml(text, source)
     for name in values:
         if name not in NAMES:
             raise ConfigError(f"{source}: unknown setting {name!r}{_nearest(name, NAMES)}")
@@ -212,7 +217,7 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         if "\n" in value:
             raise ConfigError(f"--set {text!r}: expected one setting; give --set once for each")
         try:
-            values[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            values[name] = _parse_toml(f"value = {value}", f"--set {name}")["value"]
+        except ConfigError:
             values[name] = value
     return values

@@ -87,7 +87,7 @@ def read_log(folder: Path) -> list[Entry]:
     Raises:
         DataError: the log cannot be read, or another line is damaged; it is named.
     """
-    return [entry for entry, _ in _read_lines(folder / LOG)]
+    return [entry for entry, _ in read_lines(folder / LOG)]
 
 
 def _write_config(folder: Path, config: Config) -> None:
@@ -97,7 +97,8 @@ def _write_config(folder: Path, config: Config) -> None:
         raise ConfigError(f"cannot write {folder / CONFIG}: {error.strerror}") from error
 
 
-def _read_lines(path: Path) -> list[tuple[Entry, bytes]]:
+def read_lines(path: Path) -> list[tuple[Entry, bytes]]:
+    """Read lines of JSON, each with a step; what is not a whole line at the end is left out."""
     try:
         *lines, _ = path.read_bytes().split(b"\n")  # what follows the last line end is torn
     except FileNotFoundError:
@@ -244,7 +245,7 @@ def resume(
         DataError: the log is damaged, or cannot be written. Nothing is changed then.
     """
     before = read_config(folder)
-    lines = _read_lines(folder / LOG)
+    lines = read_lines(folder / LOG)
     trainer, seconds, step = Trainer(config or before, images, device, labels), 0.0, -1
     if (folder / CHECKPOINT).exists():
         checkpoint = load(folder / CHECKPOINT)

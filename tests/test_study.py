@@ -19,7 +19,7 @@ from minisn.optim import TABLE_1
 from minisn.study import STUDIES, Cell, run_cell, run_cells
 from minisn.study.cells import MEASURES, RESULT, read_result
 from minisn.study.design import paragraph
-from minisn.study.methods import base
+from minisn.study.methods import LAPTOP, base
 from minisn.study.scores import SAMPLES_FILE
 
 TINY = load_preset("mnist-tiny").replace(
@@ -261,8 +261,9 @@ def test_figure_1_has_every_method_in_every_setting():
     assert len(cells) == 6 * (7 + 3)
     for letter, adam in TABLE_1.items():
         config = base(False, letter)
-        assert (config.rate_d, config.rate_g) == (4 * adam.rate, 4 * adam.rate)
-        full = base(True, letter)
+        laptop, full = LAPTOP[adam.n_dis], base(True, letter)
+        assert config.rate_d == config.rate_g == laptop["rates"] * adam.rate
+        assert (config.width, config.steps) == (laptop["width"], laptop["steps"])
         assert (full.rate_d, full.rate_g) == (adam.rate, adam.rate)
         assert (config.beta1, config.beta2, config.n_dis) == (adam.beta1, adam.beta2, adam.n_dis)
 

@@ -172,20 +172,19 @@ def _measure_files(features: Path, reference: Path, seed: int) -> list[Score]:
 
 
 def _read_features(path: Path) -> Sample:
-    import io
-
     import numpy as np
 
     from ..errors import DataError
     from ..metrics import Sample
 
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
-        values = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        values = np.lib.format.open_memmap(path, mode="r")  # no larger than the file, and no pickle
+    except Exception as error:  # of a damaged header NumPy says whatever Python's parser does
         raise DataError(f"{path}: expected a NumPy file of one array of numbers, as numpy.save "
                         f"writes it: {error}") from error  # fmt: skip
-    return Sample(values, f"{path.name} (SHA-256 {hashlib.sha256(raw).hexdigest()[:16]})")
+    return Sample(values, f"{path.name} (SHA-256 {digest[:16]})")
 
 
 _TITLES = {  # how a measure is called and printed, and which way is better

@@ -59,13 +59,18 @@ def read_result(folder: Path) -> Result | None:
     """
     path = folder / RESULT
     try:
-        return json.loads(path.read_text("utf-8"))
+        result = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read the result {path} ({error}); remove it to run the cell again"
-        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(result, dict) or not isinstance(result.get("measures"), list):
+        raise _damaged(path, "expected an object with measures")
+    return result
+
+
+def _damaged(path: Path, reason: object) -> DataError:
+    return DataError(f"cannot read the result {path} ({reason}); remove it to run the cell again")
 
 
 def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
@@ -123,8 +128,7 @@ def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:
 
 
 def _read_measures(folder: Path) -> list[dict[str, Any]]:
-    path = folder / MEASURES
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [entry for entry, _ in runs.read_lines(folder / MEASURES)]
 
 
 def _lines(measures: dict[int, dict[str, Any]]) -> bytes:
