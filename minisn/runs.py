@@ -4,6 +4,7 @@
 ``log.jsonl``               one line of JSON for each logged step
 ``samples/NNNNNN.png``      sample sheets, drawn by who calls :func:`train`
 ``checkpoint.safetensors``  where the run stands
+``run.lock``                held by the one process that may write
 """
 
 import json
@@ -12,12 +13,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
+from filelock import FileLock, Timeout
 
 from . import spectral
 from .backend import to_numpy
@@ -31,6 +34,7 @@ from .training import Losses, Trainer
 CONFIG = "config.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
+LOCK = "run.lock"
 
 SAMPLES = 64
 """Images on a sample sheet."""
@@ -88,6 +92,30 @@ def read_log(folder: Path) -> list[Entry]:
         DataError: the log cannot be read, or another line is damaged; it is named.
     """
     return [entry for entry, _ in read_lines(folder / LOG)]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run; the lock ends with the process that holds it.
+
+    Raises:
+        ConfigError: another process holds it.
+        DataError: the lock cannot be written.
+    """
+    lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"{folder}: another process is training this run; wait for its end, or start a run "
+            "of your own in another folder"
+        ) from None
+    except OSError as error:
+        raise DataError(f"cannot write {folder / LOCK}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _write_config(folder: Path, config: Config) -> None:
@@ -192,12 +220,13 @@ def train(
             before, is kept.
         CheckpointError, DataError: a checkpoint or the log cannot be written. The older ones
             are untouched.
+        ConfigError: another process is training this run.
     """
     config = trainer.config
     start = time.perf_counter() - seconds
     until = seconds + 60 * minutes if minutes is not None else math.inf
-    recorder = _Recorder(trainer, folder / LOG, on_log, on_sample)
-    with _PatientInterrupt() as interrupt:
+    with alone(folder), _PatientInterrupt() as interrupt:
+        recorder = _Recorder(trainer, folder / LOG, on_log, on_sample)
         try:
             if trainer.step == 0:
                 recorder.record(None, seconds)
@@ -240,7 +269,7 @@ def resume(
     Returns:
         The trainer, and the seconds that training has taken, both for :func:`train`.
     Raises:
-        ConfigError: there is no run in the folder.
+        ConfigError: there is no run in the folder, or another process is training it.
         CheckpointError: the checkpoint is damaged, or does not fit the data or the settings.
         DataError: the log is damaged, or cannot be written. Nothing is changed then.
     """
@@ -252,13 +281,14 @@ def resume(
         restore(trainer, checkpoint)
         seconds, step = checkpoint.seconds, checkpoint.step
     kept = b"".join(line for entry, line in lines if entry["step"] <= step)
-    try:
-        if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
-            replace_file(folder / LOG, kept)
-    except OSError as error:
-        raise DataError(f"cannot write {folder / LOG}: {error.strerror}") from error
-    if config and config != before:
-        _write_config(folder, config)
+    with alone(folder):
+        try:
+            if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
+                replace_file(folder / LOG, kept)
+        except OSError as error:
+            raise DataError(f"cannot write {folder / LOG}: {error.strerror}") from error
+        if config and config != before:
+            _write_config(folder, config)
     return trainer, seconds
 
 

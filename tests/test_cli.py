@@ -86,7 +86,7 @@ def run(trained, tmp_path):
 def test_train_leaves_a_whole_run(trained):
     folder, result = trained
     assert {str(path) for path in content(folder)} == {
-        "config.toml", "log.jsonl", "checkpoint.safetensors", "report.html",
+        "config.toml", "log.jsonl", "checkpoint.safetensors", "report.html", "run.lock",
         "samples/000000.png", "samples/000002.png", "samples/000004.png",
         "plots/losses.png", "plots/norms.png", "plots/sigma.png", "plots/spectra.png",
     }  # fmt: skip

@@ -439,7 +439,7 @@ def test_features_of_unlike_networks_or_dimensions_are_not_measured():
 
 def test_samples_that_are_no_numbers_are_refused():
     for bad in (np.nan, np.inf):
-        with pytest.raises(NonFiniteError, match="odd: a value is a NaN or an infinity"):
+        with pytest.raises(NonFiniteError, match="odd: a value is a NaN or an infinity, or above"):
             Sample(np.array([[1.0, bad]]), "odd")
     for values in (np.zeros(3), np.zeros((0, 3)), np.zeros((3, 0))):
         with pytest.raises(ShapeError, match="one row for each"):

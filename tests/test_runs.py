@@ -570,6 +570,37 @@ KILLER = textwrap.dedent(
 )
 
 
+HOLD = """
+import sys
+from pathlib import Path
+from minisn import runs
+with runs.alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_on_a_run_is_refused_and_changes_nothing(tmp_path, finished):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    with (folder / runs.LOG).open("ab") as log:
+        log.write(b"torn")
+    before = content(folder)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as other:  # fmt: skip
+        assert other.stdout.readline() == "held\n"
+        for write in (
+            lambda: resume(folder, images()),
+            lambda: train(Trainer(TINY, images()), folder),
+        ):
+            with pytest.raises(ConfigError, match="another process is training this run"):
+                write()
+        assert content(folder) == before
+        other.kill()
+    resume(folder, images())  # a lock ends with its process
+    assert b"torn" not in (folder / runs.LOG).read_bytes()
+
+
 def test_a_run_killed_at_any_moment_resumes_to_the_very_bits(tmp_path):
     config = TINY.replace(steps=4, checkpoint_every=2, log_every=1)
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}

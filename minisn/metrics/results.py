@@ -7,6 +7,9 @@ import numpy as np
 
 from ..errors import ComparisonError, DTypeError, NonFiniteError, ShapeError
 
+LARGEST = 1e50
+"""Of the size of a number that is measured: the kernel distance takes cubes of products."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -20,7 +23,7 @@ class Sample:
     Raises:
         DTypeError: they are no real numbers.
         ShapeError: no rows, or only one axis.
-        NonFiniteError: a value is a NaN or an infinity.
+        NonFiniteError: a value is a NaN, an infinity or above :data:`LARGEST`.
     """
 
     values: np.ndarray
@@ -40,10 +43,11 @@ class Sample:
                 f"{self.source}: expected one row for each of at least one image, [N, ...], got "
                 f"shape {list(values.shape)}"
             )
-        if not np.isfinite(values).all():
+        if not float(np.max(np.abs(values))) <= LARGEST:
             raise NonFiniteError(
-                f"{self.source}: a value is a NaN or an infinity, expected finite numbers; look "
-                "whether the images or the network that measured them are sound"
+                f"{self.source}: a value is a NaN or an infinity, or above {LARGEST:g}, where cubes "
+                "of products overflow; look whether the images or the network that measured them "
+                "are sound"
             )
 
     def __len__(self) -> int:

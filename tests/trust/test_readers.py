@@ -17,7 +17,9 @@ def inputs():
         yield from ((name, path.read_bytes()) for path in sorted((CASES / name).glob("*")))
 
 
-@pytest.mark.parametrize(("name", "raw"), inputs(), ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    ("name", "raw"), list(inputs()), ids=lambda x: x if isinstance(x, str) else ""
+)
 def test_reads_or_refuses(name, raw, tmp_path, plain_kernels):
     path = tmp_path / READERS[name].name
     path.write_bytes(raw)
@@ -26,7 +28,7 @@ def test_reads_or_refuses(name, raw, tmp_path, plain_kernels):
     assert list(tmp_path.iterdir()) <= [path, path.with_suffix(".tar.gz")]
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", list(READERS))
 def test_the_first_seed_is_read(name, tmp_path, plain_kernels):
     path = tmp_path / READERS[name].name
     path.write_bytes(READERS[name].seeds()[0])
