@@ -45,9 +45,9 @@ class Sample:
             )
         if not float(np.max(np.abs(values))) <= LARGEST:
             raise NonFiniteError(
-                f"{self.source}: a value is a NaN or an infinity, or above {LARGEST:g}, where cubes "
-                "of products overflow; look whether the images or the network that measured them "
-                "are sound"
+                f"{self.source}: a value is a NaN or an infinity, or above {LARGEST:g}, where "
+                "cubes of products overflow; look whether the images or the network that measured "
+                "them are sound"
             )
 
     def __len__(self) -> int:
