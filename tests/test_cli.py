@@ -929,3 +929,30 @@ def test_numba_tells_what_was_not_in_its_cache(tmp_path):
         found = subprocess.run([sys.executable, "-c", code], check=True, env=env,
                                capture_output=True, text=True)  # fmt: skip
         assert found.stdout.strip() == expected
+
+
+def test_a_network_that_this_machine_cannot_hold_is_refused_before_it_is_drawn(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("minisn.nn.layers._physical_memory", lambda: 8e9)
+    done = minisn("train", "mnist", "--set", "width=200000", "--out", tmp_path / "wide", code=1)
+    assert error_of(done) == (
+        "Linear: to train a weight of shape [14400000, 128] takes 52 GB, and this "
+        "machine has 8; lower the width, the features or the latent length"
+    )
+    assert not (tmp_path / "wide").exists()
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path):
+    code = (
+        "import resource, sys; from minisn.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))\n"
+        "main(['train', 'mnist', '--set', 'width=128', '--out', sys.argv[1]])"
+    )
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "wide"], capture_output=True,
+                          text=True, env={**os.environ, **one})  # fmt: skip
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("minisn: error: out of memory (") and "smaller width" in last
+    assert "Traceback" not in done.stderr

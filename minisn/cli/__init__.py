@@ -70,6 +70,9 @@ class Commands(click.Group):
                 raise
             where = f"{error.filename}: " if error.filename else ""
             raise Failure(f"{where}{error.strerror or error}") from None
+        except MemoryError as error:
+            raise Failure(f"out of memory ({error or 'no more was to be had'}); take a smaller "
+                          "width, batch_size or number of samples") from None  # fmt: skip
         except KeyboardInterrupt:
             click.echo("minisn: interrupted", err=True)
             ctx.exit(130)

@@ -1,5 +1,8 @@
 """Layers with a weight, which they may compute with in a reparametrized form."""
 
+import math
+import os
+
 import numpy as np
 
 from .. import conv
@@ -9,6 +12,18 @@ from ..init import Initializer, normal
 from ..tensor import Tensor
 from .module import Module
 from .reparametrization import Reparametrization
+
+BYTES_PER_WEIGHT = 28
+"""While training: its draw in double precision; itself, its gradient, Adam's two moments and the
+running average in single."""
+
+
+def _physical_memory() -> float:
+    """Return the bytes of memory that this machine has, or infinity where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 class Weighted(Module):
@@ -27,6 +42,12 @@ class Weighted(Module):
         super().__init__()
         if min(shape) < 1:
             raise ShapeError(f"{type(self).__name__}: every size must be at least 1, got {shape}")
+        if (needed := BYTES_PER_WEIGHT * math.prod(shape)) > (most := _physical_memory()):
+            raise ShapeError(
+                f"{type(self).__name__}: to train a weight of shape {list(shape)} takes "
+                f"{needed / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f}; lower the width, "
+                "the features or the latent length"
+            )
         self.shape = shape
         self.reparametrize = reparametrize or Reparametrization()
         W = Tensor(init(rng, shape, self.axis).astype(np.float32), requires_grad=True)
