@@ -40,7 +40,7 @@ class use_kernels:
             raise ConfigError(f"unknown kernels {name!r}; expected one of {', '.join(CHOICES)}")
         if name == "cpu" and _cpu() is None:
             raise ConfigError("kernels 'cpu' need Numba and SciPy, which are not installed; "
-                              "run: pip install numba scipy, or use 'array_api'")  # fmt: skip
+                              "run: pip install numba, or use 'array_api'")  # fmt: skip
         self._before, _chosen = _chosen, name
 
     def __enter__(self) -> "use_kernels":

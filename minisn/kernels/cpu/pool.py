@@ -5,7 +5,6 @@ while kernels run, and given back what it had after.
 """
 
 import functools
-import importlib
 import threading
 from contextlib import contextmanager
 
@@ -13,7 +12,6 @@ import numba
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-importlib.import_module("scipy.linalg.cython_blas")  # Numba's np.dot goes to SciPy's BLAS
 _blas = ThreadpoolController().select(user_api="blas")
 SMALL = 1 << 15
 """Arrays of fewer entries are not worth waking the threads for: NumPy is as fast, and busy
