@@ -274,14 +274,14 @@ def resume(
         DataError: the log is damaged, or cannot be written. Nothing is changed then.
     """
     before = read_config(folder)
-    lines = read_lines(folder / LOG)
-    trainer, seconds, step = Trainer(config or before, images, device, labels), 0.0, -1
-    if (folder / CHECKPOINT).exists():
-        checkpoint = load(folder / CHECKPOINT)
-        restore(trainer, checkpoint)
-        seconds, step = checkpoint.seconds, checkpoint.step
-    kept = b"".join(line for entry, line in lines if entry["step"] <= step)
     with alone(folder):
+        lines = read_lines(folder / LOG)
+        trainer, seconds, step = Trainer(config or before, images, device, labels), 0.0, -1
+        if (folder / CHECKPOINT).exists():
+            checkpoint = load(folder / CHECKPOINT)
+            restore(trainer, checkpoint)
+            seconds, step = checkpoint.seconds, checkpoint.step
+        kept = b"".join(line for entry, line in lines if entry["step"] <= step)
         try:
             if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
                 replace_file(folder / LOG, kept)

@@ -39,7 +39,7 @@ class use_kernels:
         if name not in CHOICES:
             raise ConfigError(f"unknown kernels {name!r}; expected one of {', '.join(CHOICES)}")
         if name == "cpu" and _cpu() is None:
-            raise ConfigError("kernels 'cpu' need Numba and SciPy, which are not installed; "
+            raise ConfigError("kernels 'cpu' need Numba, which is not installed; "
                               "run: pip install numba, or use 'array_api'")  # fmt: skip
         self._before, _chosen = _chosen, name
 

@@ -1,7 +1,7 @@
 """Print what was tried, and what survived: ``python tests/trust``.
 
-The figures are those of the last time that each was run: ``fuzz.py``, ``kills.py``, ``mutants.py``
-and ``lines.py`` write them into ``results/``.
+The figures are those of the last time that each was run: ``fuzz.py`` and ``kills.py`` write them
+into ``results/``.
 """
 
 import json
@@ -15,11 +15,8 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
     if name == "fuzz":
         return [(f"inputs made up for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
                 for reader, r in found.items()]  # fmt: skip
-    if name == "kills":
-        return [(f"kills of {work}", f"{r['kills']:,}", f"{r['ends']} ends, all alike")
-                for work, r in found.items()]  # fmt: skip
-    return [(f"mutants of {file}", f"{r['mutants']:,}", f"{r['killed'] / r['mutants']:.1%} killed")
-            for file, r in found.items()]  # fmt: skip
+    return [(f"kills of {work}", f"{r['kills']:,}", f"{r['ends']} ends, all alike")
+            for work, r in found.items()]  # fmt: skip
 
 
 def main() -> None:

@@ -183,15 +183,15 @@ def torture(work: Work, root: Path, times: int, chance: random.Random) -> dict[s
     start = time.perf_counter()
     killed(work, root / "straight", None)
     once, expected = time.perf_counter() - start, work.outcome(root / "straight")
-    kills = runs_ = 0
+    kills = ends = 0
     while kills < times:
-        folder, runs_ = root / str(runs_), runs_ + 1
+        folder, ends = root / str(ends), ends + 1
         while kills < times and killed(work, folder, chance.uniform(0, once)):
             kills += 1
         killed(work, folder, None)
         if work.outcome(folder) != expected:
             raise AssertionError(f"{folder} differs from {root / 'straight'}")
-    return {"kills": kills, "ends": runs_}
+    return {"kills": kills, "ends": ends}
 
 
 def main() -> None:

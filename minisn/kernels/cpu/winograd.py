@@ -285,18 +285,8 @@ def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -
     tile = 4 * BLOCKS
     n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # each has a tile
     parts = np.empty((n_threads, (taps + 1) ** 2, d, stride * stride * c), x.dtype)
-    _correlate(
-        product_of(x.dtype),
-        x,
-        y,
-        parts,
-        blocks,
-        taps,
-        stride,
-        (-padding[0], -padding[1]),
-        tile,
-        n_threads,
-    )
+    _correlate(product_of(x.dtype), x, y, parts, blocks, taps, stride, (-padding[0], -padding[1]),
+               tile, n_threads)  # fmt: skip
     w = np.empty((d, kernel, kernel, c), x.dtype)
     _spread_taps(parts, w, taps, stride)
     return w
