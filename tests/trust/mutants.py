@@ -1,0 +1,128 @@
+"""Change the core in thousands of small ways, one at a time, and see that its tests notice each.
+
+    pip install -e '.[test,trust]'
+    python tests/trust/mutants.py --sessions FOLDER           # hours; goes on where it stopped
+    python tests/trust/mutants.py losses optim --sessions FOLDER
+
+A number is moved by one, an operator or a comparison exchanged, a condition turned, a decorator or
+a loop's body left out. Every unit runs in a copy of the last commit. What survives is written to
+``results/mutants.json`` with the changed line; ``survivors.toml`` says why it may.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import tomli_w
+
+HERE = Path(__file__).parent
+ROOT, FOUND = HERE.parent.parent, HERE / "results" / "mutants.json"
+RULES = "tests/test_rules.py"
+UNITS = {
+    "ops": ["minisn/ops.py", "tests/test_ops.py", RULES],
+    "spectral": ["minisn/spectral.py", "tests/test_spectral.py"],
+    "tensor": ["minisn/tensor.py", "tests/test_tensor.py", "tests/test_ops.py"],
+    "regularizers": ["minisn/regularizers", "tests/test_regularizers*.py"],
+    "metrics": ["minisn/metrics", "tests/test_metrics.py"],
+    "conv": ["minisn/conv.py", "tests/test_conv.py", RULES],
+    "optim": ["minisn/optim.py", "tests/test_optim.py"],
+    "losses": ["minisn/losses.py", "tests/test_losses.py"],
+}
+"""What is changed, and the tests that must notice: the longest work first."""
+
+ONE_OF_EACH = (
+    "NumberReplacer|AddNot|RemoveDecorator|ExceptionReplacer|ZeroIterationForLoop"
+    "|ReplaceTrueWithFalse|ReplaceFalseWithTrue|ReplaceAndWithOr|ReplaceOrWithAnd"
+    "|ReplaceBreakWithContinue|ReplaceContinueWithBreak|ReplaceUnaryOperator_Delete_.*"
+    "|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Div|Div_Mul|Pow_Mul|FloorDiv_Div|Mod_Div)"
+    "|ReplaceComparisonOperator_(Eq_NotEq|NotEq_Eq|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)"
+)
+"""Ways of change. Where an operator has eleven others to be exchanged for, one is enough: the
+others differ more from it, or cannot run at all."""
+
+
+def run(*command: str, folder: Path, **more) -> subprocess.CompletedProcess:
+    """Run a command in a copy, with the copy's package and one thread for each kernel."""
+    env = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_NUM_THREADS": "1"}
+    env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True, **more)
+
+
+def survey(unit: str, sessions: Path) -> dict:
+    """Try every change of one unit, as far as that has not been done, and count."""
+    tools, (path, *tests) = Path(sys.executable).parent, UNITS[unit]
+    config, session = sessions / f"{unit}.toml", sessions / f"{unit}.sqlite"
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE)
+        subprocess.run(["tar", "x"], cwd=folder, input=archive.stdout, check=True)
+        files = [str(f.relative_to(folder)) for t in tests for f in sorted(folder.glob(t))]
+        test = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files]
+        run(*test, folder=folder, check=True)  # compiles the kernels; an unchanged unit must pass
+        start = time.perf_counter()
+        run(*test, folder=folder, check=True)
+        settings = {
+            "module-path": path, "test-command": " ".join(test), "excluded-modules": [],
+            "timeout": 30 + 5 * (time.perf_counter() - start),
+            "distributor": {"name": "local"},
+            "filters": {"operators-filter": {"exclude-operators": [f"core/(?!({ONE_OF_EACH})$)"]}},
+        }  # fmt: skip
+        config.write_text(tomli_w.dumps({"cosmic-ray": settings}))
+        arguments = (str(config), str(session))
+        if not session.exists():
+            run(str(tools / "cosmic-ray"), "init", *arguments, folder=folder, check=True)
+            run(str(tools / "cr-filter-operators"), *arguments[::-1], folder=folder, check=True)
+        run(str(tools / "cosmic-ray"), "exec", *arguments, folder=folder, check=True)
+    return count(session)
+
+
+def count(session: Path) -> dict:
+    """Read what became of a unit's mutants."""
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import WorkerOutcome
+
+    with use_db(str(session), WorkDB.Mode.open) as db:
+        items = {item.job_id: item.mutations[0] for item in db.work_items}
+        tried = [(items[job], result) for job, result in db.results
+                 if result.worker_outcome != WorkerOutcome.SKIPPED]  # fmt: skip
+    alive = sorted(
+        f"{m.module_path.relative_to('minisn')}:{m.start_pos[0]}: {change(result.diff)}"
+        for m, result in tried if not result.is_killed
+    )  # fmt: skip
+    return {"mutants": len(tried), "killed": len(tried) - len(alive), "survivors": alive}
+
+
+def change(diff: str) -> str:
+    """Tell a change by its line, before and after."""
+    lines = [
+        line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
+    return "  ->  ".join(line[1:].strip() for line in lines)
+
+
+def main() -> None:
+    """Try the units that are named, or all, two at a time."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("units", nargs="*", metavar="UNIT", help=", ".join(UNITS))
+    parser.add_argument("--sessions", type=Path, required=True, help="where the work is kept")
+    options = parser.parse_args()
+    if unknown := set(options.units) - set(UNITS):
+        parser.error(f"no unit {sorted(unknown)}; there are {', '.join(UNITS)}")
+    options.sessions.mkdir(parents=True, exist_ok=True)
+    sessions = options.sessions.resolve()
+    with ThreadPoolExecutor(2) as pool:
+        done = {unit: pool.submit(survey, unit, sessions) for unit in UNITS
+                if unit in options.units or not options.units}  # fmt: skip
+    results = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    results |= {unit: future.result() for unit, future in done.items()}
+    FOUND.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
