@@ -121,9 +121,10 @@ def _critic_lines(axes: Axes, rows: Sequence[Row]) -> None:
     for k, name in enumerate(_values(rows, "reparametrization")):
         mine = [r for r in rows if r["reparametrization"] == name]
         steps = [r["step"] for r in mine]
-        axes.plot(steps, [r["train"] for r in mine], color=series_color(k), linewidth=1)
-        axes.plot(steps, [r["held_out"] for r in mine], color=series_color(k), linewidth=2.5,
+        axes.plot(steps, [r["train"] for r in mine], color=series_color(k), linewidth=1.2,
                   label=name)  # fmt: skip
+        axes.plot(steps, [r["held_out"] for r in mine], color=series_color(k), linewidth=6,
+                  alpha=0.3)  # fmt: skip
 
 
 def _distance_bars(axes: Axes, rows: Sequence[Row]) -> None:
@@ -143,7 +144,7 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "fig10": (("method", "seconds per 100 updates of G"), _bars),
     "fig11": (("updates of D for one of G", _SCORE), _lines("method", "n_dis", "inception")),
     "fig14": ((r"$\sigma_1$", r"$\sigma_2$"), _admissible),
-    "fig15": (("step (updates of G)", "critic's loss (thick: held-out images)"), _critic_lines),
+    "fig15": (("step (updates of G)", "critic's loss (broad: held-out images)"), _critic_lines),
     "l21-a": (("step (updates of G)", r"$\|\nabla_w D\|_F$"), _gradients("weights")),
     "l21-b": ((r"$1 / \|w_t\|_{sp}$", r"$\|\nabla_{w_t} D\|_F$"),
               _lines("method", "inverse_norm", "gradient", log="xy", style="o")),

@@ -292,6 +292,18 @@ def test_the_verdict_of_figure_1_counts_settings_and_says_whether_sn_held():
     assert "in 5 of 6" in STUDIES["fig1"].verdict([*good, run("SN", "B", "", 1, 40)])
 
 
+def test_the_verdict_of_figure_15_needs_a_critic_that_overfits():
+    def rows(**held_out):
+        return [{"reparametrization": name, "step": step, "train": -2.0, "held_out": loss}
+                for name, loss in held_out.items() for step in (0, 1)]  # fmt: skip
+
+    verdict = STUDIES["fig15"].verdict
+    assert "is not seen" in verdict(rows(none=-1.9, SN=-2.1))
+    said = verdict(rows(none=-1.0, SN=-1.9))
+    assert "none 50.0%, SN 5.0%" in said and "is borne out" in said
+    assert "is not borne out" in verdict(rows(none=-1.0, SN=-0.9))
+
+
 def test_figure_14_draws_the_admissible_sets():
     rows = STUDIES["fig14"].table([])
     for row in rows:
