@@ -40,6 +40,16 @@ def plain_kernels():
         yield
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small images wait longer for a second thread than they compute."""
+    numba = pytest.importorskip("numba", reason="the compiled kernels are not installed")
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
 @pytest.fixture(params=["spec", "array_api", "cpu"])
 def kernel_name(request, every_size):
     """Run the test once under each kernel module."""

@@ -23,15 +23,7 @@ from minisn.robustness import (
     train_classifier,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small images wait longer for a second thread than they compute."""
-    numba = pytest.importorskip("numba", reason="the compiled kernels are not installed")
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rng(seed=0):

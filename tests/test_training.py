@@ -11,8 +11,7 @@ import pytest
 from minisn.config import Config, load_preset
 from minisn.data import load
 from minisn.errors import ConfigError, NonFiniteError
-from minisn.nn import BatchNorm, Weighted, power_step
-from minisn.optim import Adam
+from minisn.nn import Weighted, power_step
 from minisn.regularizers import SpectralNorm
 from minisn.tensor import RULES, Primitive, Tensor, no_grad
 from minisn.training import Trainer
@@ -303,169 +302,27 @@ def test_an_unknown_device_is_refused(digits):
 # --- PyTorch ----------------------------------------------------------------------------------
 
 
-class Recorded(Trainer):
-    """A trainer in any floating-point type that remembers what it was fed."""
+def five_steps(digits, dtype, n_dis=2, eps=1e-8, seed=3):
+    """Train both, and return them, where ours began, and the losses."""
+    from torch_reference import Recorded, Reference
 
-    def __init__(self, config, images, dtype, eps):
-        super().__init__(config, images)
-        self.dtype, self.fed = dtype, {"real": [], "z": []}
-        self.G.to(dtype=dtype)
-        self.D.to(dtype=dtype)
-        settings = (config.beta1, config.beta2, eps)
-        self.adam_d = Adam(self.D.parameters(), config.rate_d, *settings)
-        self.adam_g = Adam(self.G.parameters(), config.rate_g, *settings)
-
-    def next_batch(self):
-        return self._fed("real", super().next_batch())
-
-    def latent(self):
-        return self._fed("z", super().latent())
-
-    def _fed(self, kind, batch):
-        array = batch[0].numpy().astype(self.dtype)
-        self.fed[kind].append(array)
-        return Tensor.wrap(array), []
-
-
-def parameters_in_order(network):
-    """PyTorch's parameters in our order: each layer's weight, then its bias."""
-    found = dict(network.named_parameters())
-    order = {"weight": 0, "original": 0, "bias": 1}
-    keys = sorted(found, key=lambda key: (int(key.split(".")[0]), order[key.rsplit(".")[-1]]))
-    return [found[key] for key in keys]
-
-
-class TorchUpdates:
-    """The same five updates in PyTorch: its convolutions, batch norm, autograd and Adam.
-
-    Its own spectral norm counts power steps otherwise (one for each forward pass), so each
-    weight is divided by u'Wv here, with u and v moved once per update of D.
-    """
-
-    def __init__(self, torch, trainer):
-        from minisn import bench_torch
-
-        config, self.torch = trainer.config, torch
-        dtype = getattr(torch, trainer.dtype)
-        self.norms, self.names = [], list(values(trainer))
-
-        class DivideByNorm(torch.nn.Module):
-            def __init__(self, state):
-                super().__init__()
-                self.u, self.v = (torch.tensor(state[k]) for k in "uv")
-
-            def forward(self, W):
-                return config.scale * W / (self.u @ W.flatten(1) @ self.v)
-
-        def normalize(layer):
-            norm = DivideByNorm(states[len(self.norms)])
-            self.norms.append(norm)
-            torch.nn.utils.parametrize.register_parametrization(layer, "weight", norm)
-            return layer
-
-        states = [layer.state for layer in layers(trainer.D)]
-        sizes = (config.size, 1, config.width)
-        torch.set_default_dtype(dtype)
-        try:
-            self.G = bench_torch.generator(*sizes, config.latent)
-            self.D = bench_torch.discriminator(*sizes, normalize)
-        finally:
-            torch.set_default_dtype(torch.float32)
-        for network, ours in ((self.G, trainer.G), (self.D, trainer.D)):
-            self._copy(network, ours)
-        betas, adam = (config.beta1, config.beta2), torch.optim.Adam
-        self.adam_d = adam(self.D.parameters(), config.rate_d, betas, eps=trainer.adam_d.eps)
-        self.adam_g = adam(self.G.parameters(), config.rate_g, betas, eps=trainer.adam_g.eps)
-
-    def _copy(self, network, ours):
-        values = [p.numpy() for p in ours.parameters()]
-        with self.torch.no_grad():
-            for p, value in zip(parameters_in_order(network), values, strict=True):
-                p.copy_(self.torch.tensor(value))
-
-    def power_step(self):
-        torch = self.torch
-        weights = [p for p in parameters_in_order(self.D) if p.ndim > 1]
-        with torch.no_grad():
-            for norm, W in zip(self.norms, weights, strict=True):
-                matrix = W.flatten(1)
-                norm.v = torch.nn.functional.normalize(matrix.T @ norm.u, dim=0)
-                norm.u = torch.nn.functional.normalize(matrix @ norm.v, dim=0)
-
-    def update(self, config, real, z):
-        torch, relu = self.torch, self.torch.nn.functional.relu
-        for _ in range(config.n_dis):
-            with torch.no_grad():
-                fake = self.G(torch.tensor(z.pop(0)))
-            self.power_step()
-            x = torch.tensor(real.pop(0))
-            loss_d = relu(1 - self.D(x)).mean() + relu(1 + self.D(fake)).mean()
-            self.adam_d.zero_grad()
-            loss_d.backward()
-            self.adam_d.step()
-        loss_g = -self.D(self.G(torch.tensor(z.pop(0)))).mean()
-        self.adam_g.zero_grad()
-        loss_g.backward()
-        self.adam_g.step()
-        return loss_d.item(), loss_g.item()
-
-    def values(self):
-        """All parameters under our names, in double precision."""
-        found = [*parameters_in_order(self.G), *parameters_in_order(self.D)]
-        return {n: p.detach().double().numpy() for n, p in zip(self.names, found, strict=True)}
-
-
-def five_steps(torch, digits, dtype, n_dis=2, eps=1e-8, seed=3):
-    """Train both, and return what they end with, and how far that is from the start."""
     # wide enough that no compiled kernel is passed over as not worth its start
     config = TINY.replace(width=8, batch_size=16, average=0.0, n_dis=n_dis, seed=seed)
-    trainer = Recorded(config, digits, dtype, eps)
-    start = values(trainer)
-    theirs = TorchUpdates(torch, trainer)
-    losses = []
+    trainer = Recorded(config, digits, dtype, eps=eps)
+    start, theirs, losses = trainer.arrays(), Reference(trainer), []
     for _ in range(5):
         ours = trainer.update()
-        losses.append(((ours.d, ours.g), theirs.update(config, **trainer.fed)))
-    moved = {name: value - start[name] for name, value in values(trainer).items()}
-    return trainer, theirs, losses, moved
-
-
-def values(trainer):
-    """All parameters in double precision."""
-    return {
-        f"{name}.{path}": p.numpy().astype(np.float64)
-        for name in "GD"
-        for path, p in getattr(trainer, name).named_parameters().items()
-    }
+        losses.append(((ours.d, ours.g), theirs.update()))
+    return trainer, theirs, start, losses
 
 
 def test_five_steps_from_equal_weights_agree_with_pytorch_in_double_precision(torch, digits):
-    trainer, theirs, losses, moved = five_steps(torch, digits, "float64")
+    from torch_reference import agree_in_double_precision
+
+    trainer, theirs, start, losses = five_steps(digits, "float64")
     for ours, expected in losses:
         assert ours == pytest.approx(expected, rel=0, abs=1e-12)
-    # Both round sums of some hundred terms in another order, 1e-16 of their size. Adam scales
-    # every gradient to 1, so where one nearly cancels its rounding grows: 1e-13 was seen.
-    expected = theirs.values()
-    for name, value in values(trainer).items():
-        distance = np.linalg.norm(value - expected[name])
-        assert distance <= 1e-10 * np.linalg.norm(moved[name]), name
-    for layer, norm in zip(layers(trainer.D), theirs.norms, strict=True):
-        np.testing.assert_allclose(layer.state["u"], norm.u.numpy(), rtol=0, atol=1e-10)
-        np.testing.assert_allclose(layer.state["v"], norm.v.numpy(), rtol=0, atol=1e-10)
-    compare_running_moments(torch, trainer, theirs)
-
-
-def compare_running_moments(torch, trainer, theirs):
-    """Ours are of the batch; PyTorch estimates the variance larger, by n / (n - 1)."""
-    ours = [m.state for m in trainer.G.layers if isinstance(m, BatchNorm)]
-    reference = [m for m in theirs.G if isinstance(m, torch.nn.BatchNorm2d)]
-    start = 0.9 ** (5 * (trainer.config.n_dis + 1))  # what is left of the variance of 1
-    for mine, other, side in zip(ours, reference, (3, 7, 14, 28), strict=True):
-        n = trainer.config.batch_size * side**2
-        mean, var = other.running_mean.numpy(), other.running_var.numpy()
-        np.testing.assert_allclose(mine["running_mean"], mean, rtol=0, atol=1e-10)
-        np.testing.assert_allclose((mine["running_var"] - start) * n / (n - 1), var - start,
-                                   rtol=0, atol=1e-10)  # fmt: skip
+    agree_in_double_precision(trainer, theirs, start)
 
 
 def test_five_steps_from_equal_weights_agree_with_pytorch_in_single_precision(torch, digits):
@@ -476,15 +333,13 @@ def test_five_steps_from_equal_weights_agree_with_pytorch_in_single_precision(to
     # ten with 1e-5, a tenth of the gradients. Hence this eps, and the median of five seeds.
     distances = {"G": [], "D": []}
     for seed in range(5):
-        trainer, theirs, losses, moved = five_steps(
-            torch, digits, "float32", n_dis=1, eps=1e-5, seed=seed
-        )
+        trainer, theirs, start, losses = five_steps(digits, "float32", 1, eps=1e-5, seed=seed)
         assert losses[0][0] == pytest.approx(losses[0][1], rel=0, abs=2e-6)
-        ours, expected = values(trainer), theirs.values()
+        ours, expected = trainer.arrays(), theirs.arrays()
         for network, found in distances.items():
-            names = [name for name in ours if name.startswith(network)]
+            names = [f"{network}.{name}" for name in getattr(theirs, network).p]
             apart = sum(np.sum((ours[name] - expected[name]) ** 2) for name in names)
-            way = sum(np.sum(moved[name] ** 2) for name in names)
+            way = sum(np.sum((ours[name] - start[name]) ** 2) for name in names)
             found.append(np.sqrt(apart / way))
     assert np.median(distances["D"]) < 8e-6
     assert np.median(distances["G"]) < 8e-6
