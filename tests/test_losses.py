@@ -1,6 +1,7 @@
 """Objectives against their formulas written out in NumPy, and at extreme logits."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -98,12 +99,18 @@ def test_cross_entropy_of_sure_guesses_is_finite():
         ((3, 4), np.array([0, 1]), r"got shapes \(3, 4\) and \(2,\)"),
         ((3,), np.array([0, 1, 2]), r"expected logits \[N, classes\]"),
         ((2, 4), np.array([0, 4]), "labels must be 0 to 3, got 0 to 4"),
+        ((5, 4), np.arange(5), "labels must be 0 to 3, got 0 to 4"),
         ((2, 4), np.array([-1, 2]), "labels must be 0 to 3, got -1 to 2"),
     ],
 )
 def test_cross_entropy_refuses_what_does_not_fit(logits, labels, words):
     with pytest.raises(ShapeError, match=words):
         cross_entropy(Tensor(np.zeros(logits)), Tensor(labels))
+
+
+def test_an_objective_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        OBJECTIVES["hinge"].d = OBJECTIVES["standard"].d
 
 
 # --- the best discriminator --------------------------------------------------------------------
