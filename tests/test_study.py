@@ -16,9 +16,9 @@ from minisn import runs
 from minisn.config import load_preset
 from minisn.errors import ConfigError, DataError
 from minisn.optim import TABLE_1
-from minisn.study import STUDIES, Cell, run_cell, run_cells
+from minisn.study import STUDIES, Cell, read_table, run_cell, run_cells
 from minisn.study.cells import MEASURES, RESULT, read_result
-from minisn.study.design import paragraph
+from minisn.study.design import paragraph, table_csv
 from minisn.study.methods import LAPTOP, base
 from minisn.study.scores import SAMPLES_FILE
 
@@ -290,6 +290,12 @@ def test_the_verdict_of_figure_1_counts_settings_and_says_whether_sn_held():
     said = STUDIES["fig1"].verdict(rows)
     assert "in 5 of 6 settings (not in D)" in said and "is not borne out" in said
     assert "in 5 of 6" in STUDIES["fig1"].verdict([*good, run("SN", "B", "", 1, 40)])
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    rows = [run("SN", "A", 1 / 3), run("weight norm, g", "B", "", seed=1, diverged=40)]
+    (tmp_path / "table.csv").write_text(table_csv(rows))
+    assert read_table(tmp_path / "table.csv") == rows
 
 
 def test_the_verdict_of_figure_15_needs_a_critic_that_overfits():

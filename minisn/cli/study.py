@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,16 +93,12 @@ def _find(name: str) -> Study:
 def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
     """Write table, plot and paragraph, and say where they are."""
     from ..plots import png, write_file
-    from ..study.design import paragraph
+    from ..study.design import paragraph, table_csv
     from ..study_plots import draw
 
     folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]) if rows else [])
-    table.writeheader()
-    table.writerows(rows)
     text_of_it = paragraph(study, rows)
-    write_file(folder / "table.csv", text.getvalue().encode())
+    write_file(folder / "table.csv", table_csv(rows).encode())
     write_file(folder / "verdict.txt", f"{text_of_it}\n".encode())
     write_file(folder / "plot.png", png(draw(study, rows)))
     click.echo(click.wrap_text(text_of_it, 96))

@@ -5,7 +5,7 @@
 """
 
 from .cells import Cell, run_cell
-from .design import Study
+from .design import Study, read_table
 from .lin import LIN_STUDIES
 from .methods import METHOD_STUDIES
 from .schedule import Standing, run_cells
@@ -14,4 +14,4 @@ from .shapes import SHAPE_STUDIES
 STUDIES = {study.name: study for study in [*METHOD_STUDIES, *SHAPE_STUDIES, *LIN_STUDIES]}
 """Every study by name."""
 
-__all__ = ["STUDIES", "Cell", "Standing", "Study", "run_cell", "run_cells"]
+__all__ = ["STUDIES", "Cell", "Standing", "Study", "read_table", "run_cell", "run_cells"]

@@ -1,7 +1,10 @@
 """What a study is: cells, a table made of their results, and a paragraph made of the table."""
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .cells import Cell, Result
@@ -51,6 +54,36 @@ def paragraph(study: Study, rows: Sequence[Row]) -> str:
     else:
         said = study.verdict(rows)
     return f"{study.title} {study.source}. The paper: {study.claim}. {said}"
+
+
+def table_csv(rows: Sequence[Row]) -> str:
+    """Write a table as text: a line of column names, then one for each row."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else [])
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def read_table(path: str | Path) -> list[Row]:
+    """Read the table that a study wrote, to be drawn or judged again.
+
+    Args:
+        path: of its ``table.csv``.
+    Returns:
+        Its rows, with numbers as numbers.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
 
 
 def borne_out(holds: bool) -> str:
