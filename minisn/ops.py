@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 from . import kernels
-from .backend import is_numpy, namespace
+from .backend import Array, is_numpy, namespace
 from .errors import DTypeError, ShapeError
 from .tensor import (
     Tensor,
@@ -32,7 +32,7 @@ __all__ = [
     "abs", "add", "astype", "avg_pool2d", "bilinear", "broadcast_to", "clip", "concat", "divide",
     "exp", "getitem", "global_sum_pool2d", "inverse", "leaky_relu", "log", "log_softmax",
     "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative",
-    "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid", "softplus", "sqrt",
+    "norm", "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid", "softplus", "sqrt",
     "stack", "standardize", "standardize_pull", "subtract", "sum", "tanh", "transpose",
     "upsample_nearest2d", "var", "where",
 ]  # fmt: skip
@@ -280,6 +280,33 @@ def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     return x.mean(axis, keepdims)
 
 
+def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Length of the vectors along some axes, or of all entries; at 0 its gradient is 0.
+
+    .. math:: y = \sqrt{\textstyle\sum_i x_i^2}
+
+    Only y itself must be a number that the dtype holds, not the squares.
+    """
+    unit = Tensor.wrap(tame(x._array, axis))
+    z = x / unit
+    return sum(sqrt(sum(z * z, axis=axis, keepdims=True)) * unit, axis=axis, keepdims=keepdims)
+
+
+def tame(x: Array, axis: int | Sequence[int] | None = None) -> Array:
+    """Return what to divide entries by, so that no sum of squares overflows or vanishes.
+
+    Args:
+        x: an array, any shape.
+        axis: along which the squares are to be summed; None for all.
+    Returns:
+        1 where all is well, else the size of the largest entry; the axes are kept with size 1.
+    """
+    xp, limits = namespace(x), namespace(x).finfo(x.dtype)
+    top = xp.max(xp.abs(x), axis=axis, keepdims=True)
+    size = xp.clip(top, float(limits.smallest_normal), float(limits.max))
+    return xp.where((top > 1e-12) & (top < 1e12), xp.ones_like(top), size)
+
+
 @primitive(lambda g, y, x, axis, keepdims: _var_rule(g, x, axis))
 def var(x, axis=None, keepdims=False):
     r"""Variance over some axes, or all: the mean square deviation, divided by n.
@@ -329,11 +356,12 @@ def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 
 
 @primitive(lambda g, y, x, axis, keepdims: (
-    reshape(g, _kept_shape(x, axis)) * exp(x - reshape(y, _kept_shape(x, axis)))))  # fmt: skip
+    reshape(g, _kept_shape(x, axis)) * exp(log_softmax(x, axis))))  # fmt: skip
 def logsumexp(x, axis=None, keepdims=False):
     r"""Logarithm of a sum of exponentials, without overflow.
 
-    .. math:: y = m + \log\sum_i e^{x_i - m},\; m = \max_i x_i, \qquad \bar x_i = \bar y\,e^{x_i-y}
+    .. math:: y = m + \log\sum_i e^{x_i - m},\; m = \max_i x_i, \qquad
+              \bar x_i = \bar y\,e^{x_i - y}
     """
     xp = namespace(x)
     m = xp.max(x, axis=axis, keepdims=True)
@@ -341,12 +369,13 @@ def logsumexp(x, axis=None, keepdims=False):
     return y if keepdims else xp.squeeze(y, axis=axes_of(axis, x.ndim))
 
 
-def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    r"""Logarithm of the softmax along an axis.
+def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
+    r"""Logarithm of the softmax along an axis, with all digits however large the entries are.
 
-    .. math:: y_i = x_i - \log\sum_j e^{x_j}
+    .. math:: y_i = z_i - \log\sum_j e^{z_j}, \qquad z_i = x_i - \max_j x_j
     """
-    return x - logsumexp(x, axis=axis, keepdims=True)
+    z = x - Tensor.wrap(namespace(x._array).max(x._array, axis=axis, keepdims=True))
+    return z - logsumexp(z, axis=axis, keepdims=True)
 
 
 # -- shapes and indexing --------------------------------------------------------------------

@@ -1,13 +1,19 @@
 """Optimizers: plain descent (23) and Adam, over one flat buffer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod, sqrt
 
+import numpy as np
+
 from . import kernels
-from .backend import Array, namespace
-from .errors import ShapeError
+from .backend import Array, is_finite, namespace
+from .errors import NonFiniteError, ShapeError
 from .tensor import Tensor
+
+Parameters = Iterable[Tensor] | Mapping[str, Tensor]
+"""What an optimizer updates; errors call parameters by their names, or by their number."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,9 @@ TABLE_1 = {
 class _Flat:
     """Parameters and their gradients seen as one vector each, in which they lie in their order."""
 
-    def __init__(self, parameters: Iterable[Tensor]):
-        self.parameters = list(parameters)
+    def __init__(self, parameters: Parameters):
+        named = parameters if isinstance(parameters, Mapping) else dict(enumerate(parameters))
+        self.names, self.parameters = list(named), list(named.values())
         if not self.parameters:
             raise ShapeError("an optimizer needs at least one parameter, got none")
         self._joined: Array | None = None
@@ -66,7 +73,19 @@ class _Flat:
         self._gradients = _join([g.array for g in grads], self._gradients)
         return self._gradients
 
+    def check(self, what: str, vector: Array) -> None:
+        """Refuse a vector with a NaN or an infinity, and name the parameter that it belongs to."""
+        if not is_finite(vector):
+            ends = accumulate(prod(p.shape) for p in self.parameters)
+            named = zip(self.names, ends, strict=True)
+            name = next(name for name, end in named if not is_finite(vector[:end]))
+            raise NonFiniteError(
+                f"step: {what} of parameter {name} is not finite or too large for {vector.dtype}; "
+                "no parameter was changed: training has diverged; lower the step size"
+            )
+
     def assign(self, vector: Array) -> None:
+        self.check("the new value", vector)
         xp = namespace(vector)
         start = 0
         for p in self.parameters:
@@ -95,20 +114,25 @@ class SGD:
     .. math:: W \leftarrow W - \alpha\,\nabla_W \ell
 
     Args:
-        parameters: the tensors to update.
+        parameters: the tensors to update, or a mapping from names to them.
         rate: :math:`\alpha`.
 
     Source: [M18 Eq. (23)]
     """
 
-    def __init__(self, parameters: Iterable[Tensor], rate: float):
+    def __init__(self, parameters: Parameters, rate: float):
         self._flat = _Flat(parameters)
         self.rate = rate
 
     def step(self, grads: Sequence[Tensor]) -> None:
-        """Update every parameter with its gradient, given in the parameters' order."""
+        """Update every parameter with its gradient, given in the parameters' order.
+
+        Raises:
+            NonFiniteError: a gradient, or what comes of it, is not finite; names the parameter.
+        """
         flat = self._flat
-        flat.assign(flat.values() - self.rate * flat.gradients(grads))
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+            flat.assign(flat.values() - self.rate * flat.gradients(grads))
 
 
 class Adam:
@@ -119,7 +143,7 @@ class Adam:
               \frac{m / (1-\beta_1^t)}{\sqrt{v / (1-\beta_2^t)} + \epsilon}
 
     Args:
-        parameters: the tensors to update.
+        parameters: the tensors to update, or a mapping from names to them.
         rate: :math:`\alpha`.
         beta1, beta2: decay of the first and second moment.
         eps: keeps the quotient finite.
@@ -128,7 +152,7 @@ class Adam:
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], rate: float, beta1: float = 0.5,
+        self, parameters: Parameters, rate: float, beta1: float = 0.5,
         beta2: float = 0.999, eps: float = 1e-8,
     ):  # fmt: skip
         self._flat = _Flat(parameters)
@@ -139,13 +163,19 @@ class Adam:
         self.v = namespace(values).zeros_like(values)
 
     def step(self, grads: Sequence[Tensor]) -> None:
-        """Update every parameter with its gradient, given in the parameters' order."""
+        """Update every parameter with its gradient, given in the parameters' order.
+
+        Raises:
+            NonFiniteError: a gradient, or what comes of it, is not finite; names the parameter.
+        """
         g = self._flat.gradients(grads)
         self.steps += 1
         root = sqrt(1 - self.beta2**self.steps)
-        theta = kernels.of(g).adam(
-            self._flat.values(), g, self.m, self.v,
-            self.rate * root / (1 - self.beta1**self.steps), self.beta1, self.beta2,
-            self.eps * root,
-        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+            theta = kernels.of(g).adam(
+                self._flat.values(), g, self.m, self.v,
+                self.rate * root / (1 - self.beta1**self.steps), self.beta1, self.beta2,
+                self.eps * root,
+            )  # fmt: skip
+        self._flat.check("the gradient, or its square,", self.v)
         self._flat.assign(theta)

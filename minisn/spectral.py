@@ -26,11 +26,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import kernels
+from . import kernels, ops
 from .backend import Array, namespace, svdvals, to_numpy
 from .conv import Pair, output_size, pair
 from .errors import ConfigError, DTypeError, MinisnError, NonFiniteError, ShapeError
-from .ops import bilinear, inverse, permute, sqrt
+from .ops import bilinear, inverse, permute
 from .tensor import Tensor, axes_of, grad, is_floating, no_grad, reshape, sum
 
 Map = Callable[[Array], Array]
@@ -129,6 +129,7 @@ def _double(a: Array) -> Array:
 def _unit(a: Array) -> Array:
     """Scale to length 1; zero stays zero."""
     xp = namespace(a)
+    a = a / ops.tame(a)
     length = xp.sqrt(xp.sum(a * a))
     return a / xp.where(length > 0, length, xp.ones_like(length))
 
@@ -140,6 +141,23 @@ def _peak(name: str, W: Array) -> float:
     if not math.isfinite(peak):
         raise NonFiniteError(f"{name}: the weight {_shape(W)} holds a NaN or an infinity")
     return peak
+
+
+def decompose(name: str, matrix: Array) -> tuple[Array, Array, Array]:
+    r"""Return the singular value decomposition of a matrix, without the zeros.
+
+    .. math:: W = USV^T
+
+    Args:
+        name: of who asks, for the error.
+        matrix: [m, n].
+    Returns:
+        (U, s, V^T): [m, k], [k] and [k, n], with k the smaller of m and n.
+    Raises:
+        NonFiniteError: the matrix holds a NaN or an infinity.
+    """
+    _peak(name, matrix)
+    return namespace(matrix).linalg.svd(matrix, full_matrices=False)
 
 
 # -- the power method -------------------------------------------------------------------
@@ -762,7 +780,7 @@ def _slopes(f: Callable[[Tensor], Tensor], points: Array) -> tuple[Array, Array]
         raise ShapeError(f"lipschitz_lower_bound: for {x.shape[0]} points, f must return shape "
                          f"[{x.shape[0]}] or [{x.shape[0]}, 1], got {_shape(y)}")  # fmt: skip
     g = grad(sum(y), x, create_graph=True)
-    slope = sqrt(sum(g * g, axis=tuple(range(1, x.ndim))))
+    slope = ops.norm(g, axis=tuple(range(1, x.ndim)))
     if not slope.requires_grad:  # f is linear: its slope does not depend on x
         return slope._array, namespace(points).zeros_like(points)
     direction = grad(sum(slope), x)._array

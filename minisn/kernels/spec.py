@@ -99,7 +99,7 @@ def _dot(factors) -> float:
 
 
 def _normalize(a: Array) -> None:
-    norm = math.sqrt(_dot((a[i], a[i]) for i in range(a.shape[0])))
+    norm = math.hypot(*(float(a[i]) for i in range(a.shape[0])))
     for i in range(a.shape[0]):
         a[i] = float(a[i]) / norm if norm != 0 else 0.0
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from ..errors import ShapeError
-from .results import Sample, Score, check_pair, score
+from .results import LARGEST, Sample, Score, check_numbers, check_pair, score
 
 
 def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: np.ndarray) -> float:
@@ -26,9 +26,14 @@ def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: n
         C_1, C_2: covariances, symmetric and positive semidefinite, [d, d].
     Returns:
         The squared distance, at least 0.
+    Raises:
+        NonFiniteError: a number is a NaN, an infinity or above
+            :data:`~minisn.metrics.results.LARGEST` (of a covariance: four
+            times its square).
 
     Source: [M18 Eq. (24)]
     """
+    check_numbers("gaussian_frechet", mu_1, mu_2, *(C / (4 * LARGEST) for C in (C_1, C_2)))
     product = _root(C_1) @ _root(C_2)
     trace = np.linalg.svd(product, compute_uv=False).sum()
     distance = np.sum((mu_1 - mu_2) ** 2) + np.trace(C_1) + np.trace(C_2) - 2 * trace

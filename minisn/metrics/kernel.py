@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..errors import ConfigError
-from .results import Sample, Score, check_pair, score
+from ..errors import ConfigError, ShapeError
+from .results import Sample, Score, check_numbers, check_pair, score
 
 
 def cubic_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -34,9 +34,16 @@ def mmd2(x: np.ndarray, y: np.ndarray) -> float:
 
     Args:
         x, y: features, [n, d] and [m, d], two rows or more.
+    Raises:
+        ShapeError: fewer rows.
+        NonFiniteError: a feature is a NaN, an infinity or above
+            :data:`~minisn.metrics.results.LARGEST`.
 
     Source: Gretton et al. (2012), Eq. (3)
     """
+    check_numbers("mmd2", x, y)
+    if min(len(x), len(y)) < 2:
+        raise ShapeError(f"mmd2: {len(x)} and {len(y)} rows; expected two or more of each")
     within = 0.0
     for rows in (x, y):
         k, n = cubic_kernel(rows, rows), len(rows)

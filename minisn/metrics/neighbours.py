@@ -65,6 +65,8 @@ def precision_recall(images: Sample, reference: Sample, k: int = 3) -> tuple[Sco
             f"precision_recall: k = {k}; expected from 1 to {min(len(x), len(y)) - 1}, for there "
             f"are {len(x)} and {len(y)} images"
         )
+    _, power = np.frexp(max(np.max(np.abs(x)), np.max(np.abs(y))))
+    x, y = np.ldexp(x, -power), np.ldexp(y, -power)  # the squares of small distances would vanish
     precision, recall = covered(x, y, radii(x, k), radii(y, k))
     return (score(f"precision, k = {k}", [precision], images, reference),
             score(f"recall, k = {k}", [recall], images, reference))  # fmt: skip

@@ -11,6 +11,22 @@ LARGEST = 1e50
 """Of the size of a number that is measured: the kernel distance takes cubes of products."""
 
 
+def check_numbers(source: str, *arrays: np.ndarray) -> None:
+    """Refuse arrays with a NaN, an infinity or a number above :data:`LARGEST`.
+
+    Args:
+        source: what they are, for people.
+        arrays: real numbers, none of them empty.
+    Raises:
+        NonFiniteError: one holds such a number.
+    """
+    if not all(float(np.max(np.abs(array))) <= LARGEST for array in arrays):
+        raise NonFiniteError(
+            f"{source}: a value is a NaN or an infinity, or above {LARGEST:g}, where cubes of "
+            "products overflow; look whether the images or the network that measured them are sound"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """Numbers that were measured on images: features, class probabilities, or the pixels.
@@ -43,12 +59,7 @@ class Sample:
                 f"{self.source}: expected one row for each of at least one image, [N, ...], got "
                 f"shape {list(values.shape)}"
             )
-        if not float(np.max(np.abs(values))) <= LARGEST:
-            raise NonFiniteError(
-                f"{self.source}: a value is a NaN or an infinity, or above {LARGEST:g}, where "
-                "cubes of products overflow; look whether the images or the network that measured "
-                "them are sound"
-            )
+        check_numbers(self.source, values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -137,8 +148,14 @@ def repeated(scores: Sequence[Score]) -> Score:
         check_alike(first, other)
     values = np.array([each.value for each in scores])
     measure = f"{first.provenance.measure}, mean of {len(scores)} repeats"
-    return Score(float(values.mean()), float(values.std(ddof=1)), first.of,
+    return Score(float(values.mean()), _deviation(values, 1), first.of,
                  replace(first.provenance, measure=measure))  # fmt: skip
+
+
+def _deviation(values: Sequence[float] | np.ndarray, ddof: int) -> float:
+    """Return the standard deviation; measures may be so large that squares of them overflow."""
+    _, power = np.frexp(np.max(np.abs(values)))
+    return float(np.ldexp(np.std(np.ldexp(values, -power), ddof=ddof), power))
 
 
 def score(
@@ -154,7 +171,7 @@ def score(
         images: what was judged.
         reference: what it was compared with.
     """
-    spread = float(np.std(values)) if len(values) > 1 else None
+    spread = _deviation(values, 0) if len(values) > 1 else None
     provenance = Provenance(measure, len(images), images.extractor, images.digest)
     if reference is not None:
         provenance = replace(provenance, reference=reference.source, references=len(reference))

@@ -53,6 +53,7 @@ def ms_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         Similarities, 0 to 1 (of equal images), [N].
     Raises:
         ShapeError: unlike shapes, or images below 11 pixels.
+        DTypeError: a pixel is not from 0 to 255.
 
     Source: [M18 §4.2]; Wang, Simoncelli and Bovik (2003)
     """
@@ -61,6 +62,9 @@ def ms_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             f"ms_ssim: expected two arrays [N, C, H, W] of one shape, got {list(x.shape)} and "
             f"{list(y.shape)}"
         )
+    if not all(0 <= a.min() <= a.max() <= _RANGE for a in (x, y)):
+        raise DTypeError("ms_ssim: a pixel is not a number from 0 to 255; see "
+                         "minisn.data.unscale_images for images in (-1, 1)")  # fmt: skip
     scales = scales_for(*x.shape[2:])
     alpha = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
     x, y, result = x.astype(np.float64), y.astype(np.float64), np.ones(x.shape[:2])

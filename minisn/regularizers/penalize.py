@@ -1,12 +1,14 @@
 """Penalties: terms that are added to the loss of D."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import ops, spectral
-from ..backend import namespace
+from ..backend import is_finite, namespace
+from ..errors import NonFiniteError
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
 
@@ -18,6 +20,24 @@ Penalty = Callable[[Module, Critic, Tensor, Tensor, np.random.Generator], Tensor
 without axes."""
 
 
+def _finite(penalty):
+    """Refuse a penalty that is no number, in place of NumPy's warning."""
+
+    @functools.wraps(penalty)
+    def checked(*args, **settings):
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = penalty(*args, **settings)
+        if not is_finite(value.array):
+            raise NonFiniteError(
+                f"{penalty.__qualname__} is {value.item()}: a norm is not finite, or too large "
+                f"for {value.dtype} to hold its powers; training has diverged: lower the step size"
+            )
+        return value
+
+    return checked
+
+
+@_finite
 def gradient_penalty(
     critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
 ) -> Tensor:  # fmt: skip
@@ -35,6 +55,8 @@ def gradient_penalty(
         rng: draws one epsilon for each image.
     Returns:
         The penalty, a tensor without axes, differentiable in the critic's parameters.
+    Raises:
+        NonFiniteError: a gradient is not finite, or its square is too large.
 
     Source: [M18 Eq. (29)], [M18 Eq. (30)], [M18 Eq. (31)]
     """
@@ -45,10 +67,11 @@ def gradient_penalty(
         mixed = epsilon * real + (1.0 - epsilon) * fake
     x_hat = Tensor(mixed, requires_grad=True)
     slope = grad(ops.sum(critic(x_hat)), x_hat, create_graph=True)
-    norm = ops.sqrt(ops.sum(slope * slope, axis=tuple(range(1, slope.ndim))))
+    norm = ops.norm(slope, axis=tuple(range(1, slope.ndim)))
     return ops.mean((norm - 1.0) ** 2)
 
 
+@_finite
 def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
     r"""Penalize a weight whose columns are not orthonormal.
 
@@ -62,6 +85,8 @@ def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
         axis: the output axis of W.
     Returns:
         The penalty, a tensor without axes.
+    Raises:
+        NonFiniteError: the weight is not finite, or its fourth powers are too large.
 
     Source: [M18 Eq. (14)]
     """
@@ -134,6 +159,7 @@ class SpectralPenalty:
 
     weight: float = 0.1
 
+    @_finite
     def __call__(
         self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
     ) -> Tensor:

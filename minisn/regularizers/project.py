@@ -61,10 +61,8 @@ class SingularValueClipping:
 
     def __call__(self, W: Array, axis: int) -> Array:
         """Return the weight with its singular values clipped."""
-        xp = namespace(W)
-        matrix = spectral.as_matrix(W, axis)
-        U, s, Vt = xp.linalg.svd(matrix, full_matrices=False)
-        clipped = (U * xp.clip(s, None, self.bound)) @ Vt
+        U, s, Vt = spectral.decompose("SingularValueClipping", spectral.as_matrix(W, axis))
+        clipped = (U * namespace(W).clip(s, None, self.bound)) @ Vt
         return spectral.from_matrix(clipped, W.shape, axis)
 
 

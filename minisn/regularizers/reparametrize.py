@@ -154,7 +154,7 @@ class WeightNorm(Normalization):
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
         """Return the length of every row."""
         others = tuple(i for i in range(W.ndim) if i != axis)
-        return ops.sqrt(ops.sum(W * W, axis=others, keepdims=True))
+        return ops.norm(W, axis=others, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class FrobeniusNorm(Normalization):
 
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
         """Return the root of the sum of all squares."""
-        return ops.sqrt(ops.sum(W * W))
+        return ops.norm(W)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class BidirectionalSpectralNorm(Normalization):
         """Return the mean of the estimates."""
         sides = self._sides(W, axis)
         found = [spectral.sigma(W, state[f"u{s}"], state[f"v{s}"], side) for s, side in sides]
-        return found[0] if len(found) == 1 else (found[0] + found[1]) * 0.5
+        return found[0] if len(found) == 1 else found[0] * 0.5 + found[1] * 0.5
 
     @staticmethod
     def _sides(W: Tensor, axis: int) -> list[tuple[str, int]]:
@@ -328,8 +328,7 @@ class SingularValues(Reparametrization):
         self, W: Tensor, axis: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], State]:
         """Decompose the first weight."""
-        matrix = spectral.as_matrix(W.array, axis)
-        U, s, Vt = namespace(matrix).linalg.svd(matrix, full_matrices=False)
+        U, s, Vt = spectral.decompose("SingularValues", spectral.as_matrix(W.array, axis))
         others = tuple(n for i, n in enumerate(W.shape) if i != axis)
         learned = {"U": U, "s": s, "V": namespace(Vt).reshape(Vt, (-1, *others))}
         if self.gain:
@@ -351,5 +350,5 @@ class SingularValues(Reparametrization):
         for factor in (learned["U"], learned["V"]):
             xp = namespace(factor.array)
             matrix = xp.reshape(factor.array, (len(factor), -1))
-            P, _, Qt = xp.linalg.svd(matrix, full_matrices=False)
+            P, _, Qt = spectral.decompose("SingularValues", matrix)
             factor.assign(xp.reshape(P @ Qt, factor.shape))

@@ -83,7 +83,7 @@ def _power_step_sigma(W: Tensor, u, axis: int) -> Tensor:
     matrix = spectral.as_matrix(W, axis)
 
     def unit(x: Tensor) -> Tensor:
-        return spectral.divide(x, ops.sqrt(ops.sum(x * x)))
+        return spectral.divide(x, ops.norm(x))
 
     v = unit(reshape(Tensor.wrap(u) @ matrix, (-1,)))
     return ops.sum(unit(matrix @ v) * (matrix @ v))
