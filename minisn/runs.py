@@ -216,8 +216,9 @@ def train(
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the update was finished and a checkpoint
             saved. A second one does not wait: the last checkpoint is where to resume.
-        NonFiniteError: training has diverged; the step is named. The last checkpoint, from
-            before, is kept.
+        NonFiniteError: training has diverged: a weight, gradient or loss is not finite. The step
+            is named, what it was, and the layer with the largest weight. NumPy does not warn of it
+            too. The last checkpoint, from before, is kept.
         CheckpointError, DataError: a checkpoint or the log cannot be written. The older ones
             are untouched.
         ConfigError: another process is training this run.
@@ -225,13 +226,14 @@ def train(
     config = trainer.config
     start = time.perf_counter() - seconds
     until = seconds + 60 * minutes if minutes is not None else math.inf
-    with alone(folder), _PatientInterrupt() as interrupt:
+    with alone(folder), _PatientInterrupt() as interrupt, np.errstate(all="ignore"):
         recorder = _Recorder(trainer, folder / LOG, on_log, on_sample)
         try:
             if trainer.step == 0:
                 recorder.record(None, seconds)
             while trainer.step < config.steps:
-                losses = _update(trainer)
+                with _told(trainer, trainer.step + 1):
+                    losses = trainer.update()
                 seconds = time.perf_counter() - start
                 recorder.record(losses, seconds)
                 interrupted, done = interrupt.asked, trainer.step == config.steps
@@ -302,11 +304,20 @@ def sample_vectors(config: Config) -> np.ndarray:
     return np.random.default_rng(own).standard_normal((SAMPLES, config.latent), np.float32)
 
 
-def _update(trainer: Trainer) -> Losses:
+@contextmanager
+def _told(trainer: Trainer, step: int) -> Iterator[None]:
+    """Say at which step something was not finite, and which layer has grown most."""
     try:
-        return trainer.update()
+        yield
     except NonFiniteError as error:
-        raise NonFiniteError(f"at step {trainer.step + 1}: {error}") from error
+        networks = {"D": trainer.D.named_parameters(), "G": trainer.G.named_parameters()}
+        sizes = {f"{who}/{name}": float(abs(to_numpy(p.array)).max())
+                 for who, named in networks.items() for name, p in named.items()}  # fmt: skip
+        name = max(sizes, key=lambda name: (math.isnan(sizes[name]), sizes[name]))
+        raise NonFiniteError(
+            f"at step {step}: {error} (the largest weight is {sizes[name]:.3g}, in {name}; the "
+            "last checkpoint is kept as it was)"
+        ) from error
 
 
 class _Recorder:
@@ -334,7 +345,8 @@ class _Recorder:
     def sample(self) -> None:
         step = self.trainer.step
         if self.on_sample and self._sampled != step:
-            self.on_sample(step, self.trainer.sample(sample_vectors(self.trainer.config)))
+            with _told(self.trainer, step):
+                self.on_sample(step, self.trainer.sample(sample_vectors(self.trainer.config)))
         self._sampled = step
 
 

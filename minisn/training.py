@@ -103,8 +103,8 @@ class Trainer:
         penalty = GradientPenalty(config.gradient_penalty) if config.gradient_penalty else None
         self.penalties = [p for p in (self.method.penalty, penalty) if p]
         betas = (config.beta1, config.beta2)
-        self.adam_d = Adam(self.D.parameters(), config.rate_d, *betas)
-        self.adam_g = Adam(self.G.parameters(), config.rate_g, *betas)
+        self.adam_d = Adam(_named("D", self.D), config.rate_d, *betas)
+        self.adam_g = Adam(_named("G", self.G), config.rate_g, *betas)
         self.average = self.G.state_dict() if config.average else {}
         self.images = images
         self.data = BatchStream(images, config.batch_size, seed=config.seed)
@@ -211,6 +211,10 @@ class Trainer:
         inputs = [z] if labels is None else [z, labels]
         with no_grad():
             return to_numpy(G.eval()(*map(self._on_device, inputs)).array)
+
+
+def _named(who: str, network: Module) -> dict[str, Tensor]:
+    return {f"{who}/{name}": p for name, p in network.named_parameters().items()}
 
 
 def _labels(config: Config, labels: np.ndarray | None, count: int) -> np.ndarray | None:

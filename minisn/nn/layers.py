@@ -220,10 +220,10 @@ def power_step(network: Module) -> None:
     Source: [M18 Alg. 1]
     """
     for name, layer in weighted_layers(network).items():
-        layer.power_step()
+        with np.errstate(invalid="ignore"):  # what is not finite is refused by name
+            layer.power_step()
         if not all(is_finite(value) for value in layer.state.values()):
             raise NonFiniteError(
                 f"layer {name or type(layer).__name__}: its weight holds a NaN or an "
-                "infinity; training has diverged: lower the step size, or go back to an "
-                "earlier checkpoint"
+                "infinity: training has diverged; lower the step size"
             )
