@@ -2,15 +2,27 @@
 
 A second pool inside BLAS would spin against the first, so BLAS is held to one thread
 while kernels run, and given back what it had after.
+
+Several threads may call kernels: they take turns, and each gets the bits it would get alone. Dense
+products of theirs go on meanwhile, on one thread of BLAS in place of all, which may change last
+digits: for equal bits hold :func:`one_pool` around them too, as a training step does.
+
+Threads do not live on in a forked process. Numba's portable layer makes new ones there, and results
+are the same bits; GNU's OpenMP cannot, and ends the process (Numba sees to that: else it would wait
+for ever), so there the kernels refuse with an error. A process that was spawned, or forked before
+any kernel ran, has threads of its own.
 """
 
 import functools
+import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numba
 import numpy as np
 from threadpoolctl import ThreadpoolController
+
+from ...errors import MinisnError
 
 _blas = ThreadpoolController().select(user_api="blas")
 SMALL = 1 << 15
@@ -19,6 +31,7 @@ neighbours can delay a thread for milliseconds."""
 
 _one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
 _held = False  # whether its holder has limited BLAS already: asking BLAS costs some 10 us
+_lost = False  # whether this is a forked process whose layer cannot make new threads
 
 
 @contextmanager
@@ -37,11 +50,30 @@ def one_pool():
                 _held = False
 
 
+def _begin_anew() -> None:
+    """Free a forked process of the lock of a thread that it does not have."""
+    global _one_caller, _held, _lost
+    _one_caller, _held = threading.RLock(), False
+    with suppress(ValueError):  # no kernel has run yet
+        _lost = numba.threading_layer() == "omp"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 def in_one_pool(kernel):
-    """Make a kernel run in :func:`one_pool`."""
+    """Make a kernel run in :func:`one_pool`, and refuse in a forked process without threads."""
 
     @functools.wraps(kernel)
     def wrapper(*args):
+        if _lost:
+            raise MinisnError(
+                "this process was forked from one that has run compiled kernels, and their threads "
+                "(OpenMP's) do not live on: start it by 'spawn' or 'forkserver', as in "
+                "multiprocessing.get_context('spawn'); or begin it with "
+                "minisn.use_kernels('array_api'), which needs no threads but differs in last digits"
+            )
         with one_pool():
             return kernel(*args)
 
