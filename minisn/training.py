@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import kernels, ops
-from .backend import Array, device_namespace, to_numpy
+from .backend import Array, device_namespace, is_finite, to_numpy
 from .config import Config
 from .data import BatchStream, scale_images
-from .errors import ConfigError
+from .errors import ConfigError, NonFiniteError
 from .losses import OBJECTIVES, cross_entropy
 from .models import MODELS
 from .nn import BatchNorm, Module, power_step
@@ -158,8 +158,13 @@ class Trainer:
     def _judge(self, images: Tensor, labels: Labels) -> tuple[Tensor, Tensor | None]:
         """Return D's scores, and what an auxiliary classifier makes of the images."""
         if self.config.conditional == "auxiliary":
-            return self.D(images)
-        return self.D(images, *labels), None
+            score, guess = self.D(images)
+        else:
+            score, guess = self.D(images, *labels), None
+        if not is_finite(score.array):
+            raise NonFiniteError("a logit is a NaN or an infinity, so there is no loss: training "
+                                 "has diverged; lower the step sizes")  # fmt: skip
+        return score, guess
 
     def next_batch(self) -> tuple[Tensor, Labels]:
         """Take the next real images, float32 in [-1, 1], with their labels, on the device."""

@@ -29,7 +29,6 @@ from minisn.regularizers import (
     METHODS,
     SEMANTICS,
     GradientPenalty,
-    Orthonormal,
     SingularValueClipping,
     SpectralPenalty,
     TaughtSpectralNorm,
@@ -148,17 +147,14 @@ def test_cross_entropy_is_the_formula_s(dtype):
         assert_near(grad(loss, l), (np.exp(log_p) - here) / len(x), dtype, size=1)
 
 
-@pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("dtype", EXTREMES)
-def test_there_is_no_loss_of_what_is_no_number(dtype, bad):
-    fine, spoilt = Tensor(np.ones(3, dtype)), Tensor(np.array([1, bad, 1], dtype))
-    calls = [lambda o=o, x=x: o.d(*x) for o in OBJECTIVES.values()
+def test_there_is_no_loss_of_what_is_no_number(dtype):
+    fine, spoilt = Tensor(np.ones(3, dtype)), Tensor(np.array([1, np.nan, 1], dtype))
+    found = [o.d(*x) for o in OBJECTIVES.values()
              for x in ((fine, spoilt), (spoilt, fine), (spoilt, spoilt))]  # fmt: skip
-    calls += [lambda o=o: o.g(spoilt) for o in OBJECTIVES.values()]
-    calls.append(lambda: cross_entropy(spoilt.reshape(1, 3), Tensor(np.array([0]))))
-    for call in calls:
-        with pytest.raises(NonFiniteError, match="a logit is a NaN or an infinity"):
-            call()
+    found += [o.g(spoilt) for o in OBJECTIVES.values()]
+    found.append(cross_entropy(spoilt.reshape(1, 3), Tensor(np.array([0]))))
+    assert np.isnan([loss.item() for loss in found]).all()
     for pair in ((fine, spoilt), (spoilt, fine)):
         with pytest.raises(NonFiniteError, match="a density is"):
             optimal_logit(*pair)
@@ -436,8 +432,8 @@ def test_the_gradient_penalty_is_the_formula_s_for_any_slope(dtype):
         w = leaf(base * size, dtype)
         length = np.sqrt((wide(w.array) ** 2).sum())
         if (length - 1) ** 2 > top:
-            with pytest.raises(NonFiniteError, match=r"gradient_penalty is inf: .* too large"):
-                gradient_penalty(critic_of(w), *pair, rng())
+            with np.errstate(over="ignore"):
+                assert gradient_penalty(critic_of(w), *pair, rng()).item() == np.inf
             continue
         penalty = gradient_penalty(critic_of(w), *pair, rng())
         assert_near(penalty, (length - 1) ** 2, dtype, 32, size=max(1, length**2))
@@ -451,7 +447,7 @@ def test_the_gradient_penalty_is_the_formula_s_for_any_slope(dtype):
 
 
 @pytest.mark.parametrize("dtype", EXTREMES)
-def test_the_orthonormal_penalty_is_the_formula_s_or_an_error(dtype):
+def test_the_orthonormal_penalty_is_the_formula_s_or_infinite(dtype):
     top = float(np.finfo(dtype).max)
     for shape in ((4, 6), (6, 4), (1, 1), (3, 2, 2, 2)):
         base = rng().normal(size=shape)
@@ -461,17 +457,13 @@ def test_the_orthonormal_penalty_is_the_formula_s_or_an_error(dtype):
             gap = matrix.T @ matrix - np.eye(matrix.shape[1])
             exact = (gap**2).sum()
             if exact > top:
-                with pytest.raises(NonFiniteError, match=r"orthonormal_penalty is .* too large"):
-                    orthonormal_penalty(W)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    assert not np.isfinite(orthonormal_penalty(W).item())
             else:
                 assert_near(orthonormal_penalty(W), exact, dtype, 64)
-    same = Linear(3, 3, rng())
-    same.weight.assign(np.full((3, 3), 1e30, np.float32))
-    with pytest.raises(NonFiniteError, match="orthonormal_penalty"):
-        Orthonormal()(Sequential(same), None, None, None, rng())
 
 
-def test_the_penalty_of_spectral_norms_is_the_formula_s_or_an_error():
+def test_the_penalty_of_spectral_norms_is_the_formula_s_or_infinite():
     layer = Linear(5, 4, rng(), reparametrize=Watched())
     network, plain, lead = Sequential(layer), layer.weight.numpy(), 2.0
     sigma = float(spectral.sigma(layer.weight, *layer.state.values()))
@@ -481,18 +473,18 @@ def test_the_penalty_of_spectral_norms_is_the_formula_s_or_an_error():
         assert_near(penalty, wide(sigma * np.float32(size)) ** 2, np.float32, 32)
     for size in (1e25, np.inf, np.nan):
         layer.weight.assign(plain * np.float32(size))
-        with pytest.raises(NonFiniteError, match=r"SpectralPenalty\.__call__ is (inf|nan)"):
-            SpectralPenalty(lead)(network, None, None, None, rng())
+        with np.errstate(over="ignore", invalid="ignore"):
+            penalty = SpectralPenalty(lead)(network, None, None, None, rng())
+        assert not np.isfinite(penalty.item())
 
 
 @pytest.mark.parametrize("bad", BAD)
 def test_there_is_no_penalty_of_what_is_no_number(bad):
     w = leaf([1.0, bad], np.float64)
     pair = Tensor(np.ones((2, 2))), Tensor(np.zeros((2, 2)))
-    with pytest.raises(NonFiniteError, match=r"gradient_penalty is (nan|inf)"):
-        gradient_penalty(critic_of(w), *pair, rng())
-    with pytest.raises(NonFiniteError, match=r"orthonormal_penalty is (nan|inf)"):
-        orthonormal_penalty(w.reshape(1, 2))
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(gradient_penalty(critic_of(w), *pair, rng()).item())
+        assert not np.isfinite(orthonormal_penalty(w.reshape(1, 2)).item())
 
 
 # -- optimizers ------------------------------------------------------------------------------------

@@ -1,14 +1,12 @@
 """Penalties: terms that are added to the loss of D."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import ops, spectral
-from ..backend import is_finite, namespace
-from ..errors import NonFiniteError
+from ..backend import namespace
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
 
@@ -20,24 +18,6 @@ Penalty = Callable[[Module, Critic, Tensor, Tensor, np.random.Generator], Tensor
 without axes."""
 
 
-def _finite(penalty):
-    """Refuse a penalty that is no number, in place of NumPy's warning."""
-
-    @functools.wraps(penalty)
-    def checked(*args, **settings):
-        with np.errstate(over="ignore", invalid="ignore"):
-            value = penalty(*args, **settings)
-        if not is_finite(value.array):
-            raise NonFiniteError(
-                f"{penalty.__qualname__} is {value.item()}: a norm is not finite, or too large "
-                f"for {value.dtype} to hold its powers; training has diverged: lower the step size"
-            )
-        return value
-
-    return checked
-
-
-@_finite
 def gradient_penalty(
     critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
 ) -> Tensor:  # fmt: skip
@@ -55,8 +35,6 @@ def gradient_penalty(
         rng: draws one epsilon for each image.
     Returns:
         The penalty, a tensor without axes, differentiable in the critic's parameters.
-    Raises:
-        NonFiniteError: a gradient is not finite, or its square is too large.
 
     Source: [M18 Eq. (29)], [M18 Eq. (30)], [M18 Eq. (31)]
     """
@@ -71,7 +49,6 @@ def gradient_penalty(
     return ops.mean((norm - 1.0) ** 2)
 
 
-@_finite
 def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
     r"""Penalize a weight whose columns are not orthonormal.
 
@@ -85,8 +62,6 @@ def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
         axis: the output axis of W.
     Returns:
         The penalty, a tensor without axes.
-    Raises:
-        NonFiniteError: the weight is not finite, or its fourth powers are too large.
 
     Source: [M18 Eq. (14)]
     """
@@ -159,7 +134,6 @@ class SpectralPenalty:
 
     weight: float = 0.1
 
-    @_finite
     def __call__(
         self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
     ) -> Tensor:
