@@ -60,6 +60,15 @@ def _by_setting(column: str) -> Draw:
     return form
 
 
+def _label_a_few(axes: Axes) -> None:
+    """Write 1, 2 and 5 of each power of ten below the axis: more would overlap."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _lines(group: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw:
     """A curve for each value of a column."""
 
@@ -70,6 +79,7 @@ def _lines(group: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw
                       label=value, markersize=3)  # fmt: skip
         if "x" in log:
             axes.set_xscale("log")
+            _label_a_few(axes)
         if "y" in log:
             axes.set_yscale("log")
 

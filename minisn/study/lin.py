@@ -81,8 +81,9 @@ def _layer_verdict(rows: Sequence[Row]) -> str:
         spread[method] = max(g) / min(g)
     return (
         f"Across the layers of a trained D the gradient's norm varies by a factor of "
-        f"{spread['none']:.3g} without normalization and {spread['sn']:.3g} under SN. The *bound* "
-        f"on their total is least where all layers' norms are equal, which SN makes them."
+        f"{spread['none']:.3g} without normalization and {spread['sn']:.3g} under SN, which makes "
+        f"all norms equal. That this shares it more evenly "
+        f"{borne_out(spread['sn'] < spread['none'])} here."
     )
 
 
