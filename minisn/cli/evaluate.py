@@ -104,13 +104,12 @@ def _measure_run(
 ) -> dict[str, list[Score]]:
     """Measure a run's samples and real data in the same way, as often as asked."""
     import numpy as np
-    from tqdm import tqdm
 
     from ..data import load, unscale_images
     from ..errors import ConfigError
     from ..metrics import digits_extractor, measure_digits, repeated
     from .networks import draw, read_checkpoint
-    from .progress import compile_notice
+    from .progress import compile_notice, steady_bar
 
     checkpoint = read_checkpoint(run)
     _check_digits(run, checkpoint)
@@ -127,7 +126,7 @@ def _measure_run(
     with compile_notice():
         fake = unscale_images(draw(checkpoint, samples * repeats, seed))
         rows = []
-        for k in tqdm(range(repeats), unit="repeat", leave=False, disable=None):
+        for k in steady_bar(iterable=range(repeats), unit="repeat", leave=False):
             rng = np.random.default_rng((seed, k))
             order = rng.permutation(total)
             reference, _ = extractor(data.images[order[:count]], source)

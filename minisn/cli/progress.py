@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -10,6 +11,14 @@ import click
 from tqdm import tqdm
 
 _FORMAT = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+
+
+def steady_bar(**settings: Any) -> tqdm:
+    """Make a progress bar whose clock does not go back, as that of tqdm may: it is the system's."""
+    bar = tqdm(dynamic_ncols=True, disable=None, **settings)
+    bar._time = time.monotonic
+    bar.reset()  # begins anew, at a time of that clock
+    return bar
 
 
 class Progress:
@@ -26,7 +35,7 @@ class Progress:
         self._first, self._steps = step, steps
         self._start, self._minutes = seconds, minutes
         self._norm = ""
-        self._bar = tqdm(total=1.0, bar_format=_FORMAT, dynamic_ncols=True, disable=None)
+        self._bar = steady_bar(total=1.0, bar_format=_FORMAT)
 
     def __call__(self, entry: dict[str, Any]) -> None:
         """Show a line of the log."""

@@ -110,10 +110,10 @@ class _View:
     """A bar with the cells done, running and left, and the time left."""
 
     def __init__(self, cells: int):
-        from tqdm import tqdm
+        from .progress import steady_bar
 
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        self._bar = tqdm(total=cells, bar_format=form, dynamic_ncols=True, disable=None)
+        self._bar = steady_bar(total=cells, bar_format=form)
 
     def __call__(self, standing: Standing) -> None:
         """Show where the study stands."""

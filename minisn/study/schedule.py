@@ -6,6 +6,7 @@ checkpoint: Dask gives the cell to another, which goes on from there.
 """
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,8 +149,9 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
             "distributed.scheduler.allowed-failures": 10,
             "distributed.worker.memory.terminate": False,
         }),
+        # what goes wrong in a cell is told once, as its error, not by every process
         LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
-                     dashboard_address=":0") as cluster,
+                     dashboard_address=":0", silence_logs=logging.CRITICAL) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip
         yield client
