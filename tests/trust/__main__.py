@@ -1,7 +1,7 @@
 """Print what was tried, and what survived: ``python tests/trust``.
 
-The figures are those of the last time that each was run: ``fuzz.py`` and ``kills.py`` write them
-into ``results/``.
+The figures are those of the last time that each was run: ``fuzz.py``, ``kills.py``, ``mutants.py``
+and ``long_run.py`` write them into ``results/``.
 """
 
 import json
@@ -15,6 +15,13 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
     if name == "fuzz":
         return [(f"inputs made up for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
                 for reader, r in found.items()]  # fmt: skip
+    if name == "mutants":
+        return [(f"changes of {unit}", f"{r['mutants']:,}",
+                 f"{r['killed'] / r['mutants']:.1%} noticed, {len(r['survivors'])} not")
+                for unit, r in found.items()]  # fmt: skip
+    if name == "long_run":
+        outcome = f"memory x {found['growth']:.3f} from its first half to its second"
+        return [("training in one go", f"{found['lines'][-1]['step']:,}", outcome)]
     return [(f"kills of {work}", f"{r['kills']:,}", f"{r['ends']} ends, all alike")
             for work, r in found.items()]  # fmt: skip
 

@@ -6,7 +6,7 @@
 
 A number is moved by one, an operator or a comparison exchanged, a condition turned, a decorator or
 a loop's body left out. Every unit runs in a copy of the last commit. What survives is written to
-``results/mutants.json`` with the changed line; ``survivors.toml`` says why it may.
+``results/mutants.json`` with the changed line.
 """
 
 import argparse
