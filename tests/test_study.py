@@ -115,6 +115,19 @@ def test_a_cell_that_diverges_is_a_result(tmp_path):
     assert run_cell(tmp_path, wild) == result
 
 
+@pytest.mark.parametrize("name", [MEASURES, RESULT])
+def test_a_file_that_cannot_be_written_is_named_and_the_cell_goes_on(tmp_path, name):
+    folder = tmp_path / "cells" / cell().name
+    runs.create_run(folder, cell().config)
+    (folder / f"{name}.part").mkdir()
+    with pytest.raises(DataError, match=rf"cannot write {folder / name}: Is a directory; see to"):
+        run_cell(tmp_path / "cells", cell())
+    assert read_result(folder) is None
+    (folder / f"{name}.part").rmdir()
+    again = run_cell(tmp_path / "cells", cell())
+    assert plain(again) == plain(run_cell(tmp_path / "whole", cell()))
+
+
 def test_a_damaged_result_is_named(tmp_path):
     folder = tmp_path / cell().name
     folder.mkdir()

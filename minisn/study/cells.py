@@ -84,6 +84,8 @@ def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
         data_dir: where the files of complete data sets lie.
     Returns:
         The result, which is also in the cell's folder; at once if it was there already.
+    Raises:
+        DataError: the cell's folder cannot be written; what is in it stays.
     """
     folder = root / cell.name
     if (done := read_result(folder)) is not None:
@@ -101,7 +103,7 @@ def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
         for probe in cell.probes:
             found |= PROBES[probe](trainer, split)
         measures[step] = found
-        replace_file(folder / MEASURES, _lines(measures))
+        _write(folder / MEASURES, _lines(measures))
 
     diverged = None
     try:
@@ -113,8 +115,16 @@ def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
         "seconds": seconds, "diverged": diverged,
         "measures": [measures[step] for step in sorted(measures)],
     }  # fmt: skip
-    replace_file(folder / RESULT, json.dumps(result).encode())
+    _write(folder / RESULT, json.dumps(result).encode())
     return result
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; see to the folder, then go on "
+                        "from the last checkpoint") from error  # fmt: skip
 
 
 def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:
