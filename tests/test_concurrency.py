@@ -3,7 +3,11 @@
 What could wait for ever runs in a process of its own, under a limit of time.
 """
 
+import contextlib
+import importlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -285,15 +289,18 @@ SPAWNED = WORK + textwrap.dedent("""
 
 def run(script, tmp_path, **environment):
     """Run a script in a process of its own, and read the JSON that it prints."""
-    import json
-
     path = tmp_path / "script.py"
     path.write_text(script)
     found = {**os.environ, "PYTHONPATH": str(Path(minisn.__file__).parents[1]), **environment}
-    done = subprocess.run([sys.executable, path], env=found, capture_output=True, text=True,
-                          timeout=LIMIT)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    process = subprocess.Popen([sys.executable, path], env=found, text=True, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        said, wrong = process.communicate(timeout=LIMIT)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # what it has forked, and may hang
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, wrong
+    return json.loads(said)
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -302,8 +309,6 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 @needs_fork
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_a_forked_process_gives_the_same_bits_or_one_error(compiled, tmp_path, layer):
-    import importlib
-
     try:
         importlib.import_module(f"numba.np.ufunc.{layer}pool" if layer == "omp" else
                                 f"numba.np.ufunc.{layer}")  # fmt: skip

@@ -148,6 +148,18 @@ def test_cross_entropy_is_the_formula_s(dtype):
 
 
 @pytest.mark.parametrize("dtype", EXTREMES)
+def test_the_gradient_of_a_log_of_a_sum_keeps_its_digits_at_any_size(dtype):
+    for size in (*EXTREMES[dtype], 0.0, 1e4, 1e9):
+        for axis, rows in ((None, [size] * 4), (1, [[size] * 4, [-size] * 4])):
+            x = leaf(rows, dtype)
+            y = ops.logsumexp(x, axis=axis)
+            slope = grad(y, x, np.ones(y.shape, dtype), create_graph=True)
+            assert_near(slope, np.full(x.shape, 0.25), dtype)
+            bend = grad(slope[..., 0].sum(), x).array.reshape(-1, 4)
+            assert_near(bend, [[3 / 16, -1 / 16, -1 / 16, -1 / 16]] * len(bend), dtype)
+
+
+@pytest.mark.parametrize("dtype", EXTREMES)
 def test_there_is_no_loss_of_what_is_no_number(dtype):
     fine, spoilt = Tensor(np.ones(3, dtype)), Tensor(np.array([1, np.nan, 1], dtype))
     found = [o.d(*x) for o in OBJECTIVES.values()

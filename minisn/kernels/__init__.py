@@ -9,6 +9,9 @@
 
 ``of(array)`` picks the module for an array: ``cpu`` for NumPy's where Numba is
 installed, ``array_api`` for the rest. :func:`use_kernels` overrides the choice.
+
+Threads may call kernels at the same time, and so may processes; one that was forked after kernels
+had run gets the same bits, or one error that says what to do (see ``cpu/pool.py``).
 """
 
 import functools
