@@ -50,7 +50,7 @@ def is_numpy(array: Array) -> bool:
     return isinstance(array, np.ndarray)
 
 
-def is_finite(array: Array) -> bool:
+def seems_finite(array: Array) -> bool:
     """Whether no entry is a NaN or an infinity; taken for granted on a GPU.
 
     Every step asks, and would wait for the GPU each time; a run looks at each line of its log.

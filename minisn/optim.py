@@ -8,7 +8,7 @@ from math import prod, sqrt
 import numpy as np
 
 from . import kernels
-from .backend import Array, is_finite, namespace
+from .backend import Array, namespace, seems_finite
 from .errors import NonFiniteError, ShapeError
 from .tensor import Tensor
 
@@ -75,10 +75,10 @@ class _Flat:
 
     def check(self, what: str, vector: Array) -> None:
         """Refuse a vector with a NaN or an infinity, and name the parameter that it belongs to."""
-        if not is_finite(vector):
+        if not seems_finite(vector):
             ends = accumulate(prod(p.shape) for p in self.parameters)
             named = zip(self.names, ends, strict=True)
-            name = next(name for name, end in named if not is_finite(vector[:end]))
+            name = next(name for name, end in named if not seems_finite(vector[:end]))
             raise NonFiniteError(
                 f"step: {what} of parameter {name} is not finite or too large for {vector.dtype}; "
                 "no parameter was changed: training has diverged; lower the step size"

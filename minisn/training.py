@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import kernels, ops
-from .backend import Array, device_namespace, is_finite, to_numpy
+from .backend import Array, device_namespace, seems_finite, to_numpy
 from .config import Config
 from .data import BatchStream, scale_images
 from .errors import ConfigError, NonFiniteError
@@ -161,7 +161,7 @@ class Trainer:
             score, guess = self.D(images)
         else:
             score, guess = self.D(images, *labels), None
-        if not is_finite(score.array):
+        if not seems_finite(score.array):
             raise NonFiniteError("a logit is a NaN or an infinity, so there is no loss: training "
                                  "has diverged; lower the step sizes")  # fmt: skip
         return score, guess

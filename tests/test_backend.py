@@ -133,10 +133,10 @@ def test_back_to_numpy(dtype):
 
 @pytest.mark.parametrize("library", [np, xp])
 def test_is_finite(library):
-    assert backend.is_finite(library.asarray([1.0, -2.0]))
-    assert backend.is_finite(library.zeros((0,)))
+    assert backend.seems_finite(library.asarray([1.0, -2.0]))
+    assert backend.seems_finite(library.zeros((0,)))
     for bad in (float("nan"), float("inf"), -float("inf")):
-        assert not backend.is_finite(library.asarray([1.0, bad]))
+        assert not backend.seems_finite(library.asarray([1.0, bad]))
 
 
 class _CupyArray:

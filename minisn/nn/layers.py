@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from .. import conv
-from ..backend import is_finite, namespace
+from ..backend import namespace, seems_finite
 from ..errors import DTypeError, NonFiniteError, ShapeError
 from ..init import Initializer, normal
 from ..tensor import Tensor
@@ -222,7 +222,7 @@ def power_step(network: Module) -> None:
     for name, layer in weighted_layers(network).items():
         with np.errstate(invalid="ignore"):  # what is not finite is refused by name
             layer.power_step()
-        if not all(is_finite(value) for value in layer.state.values()):
+        if not all(seems_finite(value) for value in layer.state.values()):
             raise NonFiniteError(
                 f"layer {name or type(layer).__name__}: its weight holds a NaN or an "
                 "infinity: training has diverged; lower the step size"
