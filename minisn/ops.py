@@ -374,7 +374,7 @@ def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
 
     .. math:: y_i = z_i - \log\sum_j e^{z_j}, \qquad z_i = x_i - \max_j x_j
     """
-    z = x - Tensor.wrap(namespace(x._array).max(x._array, axis=axis, keepdims=True))
+    z = x - max(x, axis=axis, keepdims=True).detach()
     return z - logsumexp(z, axis=axis, keepdims=True)
 
 

@@ -7,10 +7,14 @@ own floor as long as no circle forms. Imports inside functions and by name count
 import ast
 import importlib.util
 import io
+import re
 import tokenize
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import minisn
 
@@ -288,3 +292,17 @@ def test_code_lines():
     text = '"""Doc."""\n\n# no\nx = 1  # yes\n"""About x."""\ny = """a\nb"""\n\n\n'
     text += 'def f():\n    """Doc.\n\n    More."""\n    return (\n        1\n    )\n'
     assert code_lines(text) == 7
+
+
+# -- versions ------------------------------------------------------------------------------------
+
+
+def test_the_locked_versions_are_what_the_project_asks_for():
+    text = (TESTS.parent / "requirements-dev.txt").read_text()
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items()
+              if name != "gpu"}  # fmt: skip
+    for line in [*project["dependencies"], *(need for needs in extras.values() for need in needs)]:
+        need = Requirement(line)
+        assert locked[canonicalize_name(need.name)] in need.specifier, line

@@ -1,6 +1,6 @@
 """Fuzz every reader, guided by what code it reaches.
 
-    pip install -e '.[test]' 'atheris>=3'
+    pip install -e '.[test,trust]'
     python tests/trust/fuzz.py --seconds 360          # each, an hour and more in all
     python tests/trust/fuzz.py checkpoint --seconds 60
 
