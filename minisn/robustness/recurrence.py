@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops
+from ..errors import NonFiniteError
 from ..init import lecun
 from ..nn import Linear, Recurrent, power_step
 from ..optim import Adam
@@ -91,7 +92,7 @@ class RecurrentTraining:
     Attributes:
         loss: mean squared error at each step.
         gradient: :math:`\|\nabla_\theta\ell\|_2` at each step.
-        finite: whether every number was; a run ends with the first that is not.
+        finite: whether every number was, and squares of gradients too; a run ends where one is not.
     """
 
     loss: tuple[float, ...]
@@ -120,8 +121,9 @@ def learn_adding(
     adam = Adam(parameters, rate, beta1=0.9)
     losses: list[float] = []
     norms: list[float] = []
+    finite = True
     with np.errstate(over="ignore", invalid="ignore"):  # it is what this looks for
-        while len(losses) < steps and all(map(math.isfinite, losses[-1:] + norms[-1:])):
+        while finite and len(losses) < steps:
             x, y = adding_problem(length, batch, rng)
             power_step(layer)
             error = out(layer.states(Tensor(x))[-1]).reshape(-1) - Tensor(y)
@@ -130,8 +132,9 @@ def learn_adding(
             losses.append(loss.item())
             squares = (float((g.array.astype(np.float64) ** 2).sum()) for g in gradients)
             norms.append(math.sqrt(sum(squares)))
-            adam.step(gradients)
+            try:
+                adam.step(gradients)
+            except NonFiniteError:
+                finite = False
             project(layer)
-    return RecurrentTraining(
-        tuple(losses), tuple(norms), all(map(math.isfinite, losses[-1:] + norms[-1:]))
-    )
+    return RecurrentTraining(tuple(losses), tuple(norms), finite)
