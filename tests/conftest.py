@@ -73,3 +73,35 @@ def torch():
 def interrupts_are_heard():
     """Hear Ctrl-C even where the suite was started in the background, which ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Terminal:
+    """A screen that keeps what is written on it."""
+
+    encoding = "utf-8"
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        """Nothing is held back."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def open_screen(monkeypatch):
+    """Call it in the test for a terminal in place of the error stream, which keeps its text."""
+    from tqdm import tqdm
+
+    def opened():
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr(tqdm, "monitor_interval", 0)
+        return terminal
+
+    return opened

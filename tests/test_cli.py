@@ -823,33 +823,13 @@ def test_the_tab_key_completes(words, expected):
 # -- what is seen while it trains ----------------------------------------------------------------
 
 
-class Terminal:
-    """A screen that keeps what is written on it."""
-
-    encoding = "utf-8"
-
-    def __init__(self):
-        self.text = ""
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        """Nothing is held back."""
-
-    def isatty(self):
-        return True
-
-
 def entry(step, seconds=0.0, norm=None):
     line = {"step": step, "seconds": seconds, "loss_d": 1.25, "loss_g": -0.5, "sigma": {}}
     return line if norm is None else line | {"norm": {"a": 1.0, "b": norm}}
 
 
-def shown(monkeypatch, entries, **settings):
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(progress.tqdm, "monitor_interval", 0)
+def shown(open_screen, entries, **settings):
+    screen = open_screen()
     with progress.Progress(
         **{"step": 0, "steps": 10, "seconds": 0.0, "minutes": None} | settings
     ) as bar:
@@ -859,9 +839,9 @@ def shown(monkeypatch, entries, **settings):
     return screen.text
 
 
-def test_the_bar_shows_time_left_losses_and_the_largest_norm(monkeypatch):
+def test_the_bar_shows_time_left_losses_and_the_largest_norm(open_screen):
     start = {"step": 0, "seconds": 0.0, "loss_d": None, "loss_g": None, "norm": {"a": 1.01}}
-    text = shown(monkeypatch, [start, entry(5), entry(10, norm=1.0234)])
+    text = shown(open_screen, [start, entry(5), entry(10, norm=1.0234)])
     assert "step 5 of 10, loss of D 1.250, of G -0.500, norms up to 1.010" in text
     assert " 50%|" in text
     assert "100%|" in text
@@ -869,18 +849,18 @@ def test_the_bar_shows_time_left_losses_and_the_largest_norm(monkeypatch):
     assert re.search(r"\| \d\d:\d\d<\d\d:\d\d, step", text)
 
 
-def test_the_bar_of_a_resumed_run_begins_at_nothing(monkeypatch):
-    text = shown(monkeypatch, [entry(105)], step=100, steps=200)
+def test_the_bar_of_a_resumed_run_begins_at_nothing(open_screen):
+    text = shown(open_screen, [entry(105)], step=100, steps=200)
     assert "  5%|" in text
 
 
-def test_the_bar_follows_the_clock_where_that_ends_first(monkeypatch):
-    text = shown(monkeypatch, [entry(1, seconds=130.0)], seconds=100.0, minutes=2.0)
+def test_the_bar_follows_the_clock_where_that_ends_first(open_screen):
+    text = shown(open_screen, [entry(1, seconds=130.0)], seconds=100.0, minutes=2.0)
     assert " 25%|" in text
 
 
-def test_the_bar_never_passes_its_end(monkeypatch):
-    text = shown(monkeypatch, [entry(1, seconds=900.0)], minutes=1.0)
+def test_the_bar_never_passes_its_end(open_screen):
+    text = shown(open_screen, [entry(1, seconds=900.0)], minutes=1.0)
     assert "100%|" in text
 
 

@@ -347,24 +347,6 @@ def clock(monkeypatch):
     return offset
 
 
-class Terminal:
-    """What tqdm takes for a terminal, keeping what is drawn."""
-
-    encoding = "utf-8"
-
-    def __init__(self):
-        self.text = ""
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        """Nothing is held back."""
-
-    def isatty(self):
-        return True
-
-
 def test_a_run_does_not_notice_that_the_clock_is_set_back(tmp_path, clock, plain_kernels):
     def jump(entry):
         if entry["step"] in (5, 7):
@@ -391,10 +373,8 @@ def test_a_run_does_not_notice_that_the_clock_is_set_back(tmp_path, clock, plain
     assert trainer.step == 13
 
 
-def test_the_bar_s_time_left_does_not_notice_either(clock, monkeypatch):
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(progress.tqdm, "monitor_interval", 0)
+def test_the_bar_s_time_left_does_not_notice_either(clock, open_screen):
+    screen = open_screen()
     line = {"seconds": 0.0, "loss_d": 1.0, "loss_g": 1.0, "sigma": {}}
     with progress.Progress(0, 10, 0.0, None) as bar:
         for step in range(1, 11):

@@ -308,7 +308,8 @@ def test_the_verdict_of_figure_1_counts_settings_and_says_whether_sn_held():
 def test_a_table_is_read_as_it_was_written(tmp_path):
     rows = [run("SN", "A", 1 / 3), run("weight norm, g", "B", "", seed=1, diverged=40)]
     (tmp_path / "table.csv").write_text(table_csv(rows))
-    assert read_table(tmp_path / "table.csv") == rows
+    read = read_table(tmp_path / "table.csv")
+    assert repr(read) == repr(rows)  # whole numbers are whole numbers again
 
 
 def test_the_verdict_of_figure_15_needs_a_critic_that_overfits():
