@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minisn import Tensor, grad, ops
-from minisn.errors import ShapeError
+from minisn.errors import NonFiniteError, ShapeError
 from minisn.gradcheck import gradcheck
 from minisn.losses import (
     OBJECTIVES,
@@ -143,3 +143,11 @@ def test_its_slope_is_the_paper_s_and_has_no_bound():
     np.testing.assert_allclose(slope, dq / q.array - dp / p.array, rtol=1e-12)
     # for these two, f* is a parabola: its slope at x is -(1 - 1/4) x
     np.testing.assert_allclose(slope, -0.75 * x.array, rtol=1e-9)
+
+
+@pytest.mark.parametrize("density", [0.0, -0.5])
+def test_there_is_no_best_discriminator_where_a_density_is_not_positive(density):
+    fine, spoilt = Tensor([0.5, 0.5]), Tensor([0.5, density])
+    for pair in ((fine, spoilt), (spoilt, fine)):
+        with pytest.raises(NonFiniteError, match="a density is not above 0"):
+            optimal_logit(*pair)
