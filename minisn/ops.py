@@ -30,7 +30,7 @@ from .tensor import (
 
 __all__ = [
     "abs", "add", "astype", "avg_pool2d", "bilinear", "broadcast_to", "clip", "concat", "divide",
-    "exp", "getitem", "global_sum_pool2d", "inverse", "leaky_relu", "log", "log_softmax",
+    "exp", "getitem", "global_sum_pool2d", "inner", "inverse", "leaky_relu", "log", "log_softmax",
     "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative",
     "norm", "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid", "softplus", "sqrt",
     "stack", "standardize", "standardize_pull", "subtract", "sum", "tanh", "transpose",
@@ -50,13 +50,34 @@ def subtract(a, b):
     return a - b
 
 
-@primitive(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+@primitive(lambda g, y, a, b: _times(g, b, a), lambda g, y, a, b: _times(g, a, b))
 def multiply(a, b):
     r"""Multiply entry by entry, with broadcasting.
 
     .. math:: y = ab, \qquad \bar a = \bar y\,b, \quad \bar b = \bar y\,a
     """
     return a * b
+
+
+def _times(g, other, x):
+    """Return what x gets: summed at once if x is one number, and so without the products."""
+    return inner(g, other) if x.ndim == 0 and g.shape == other.shape else g * other
+
+
+@primitive(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+def inner(a, b):
+    r"""Sum the products of all entries of two tensors of one shape.
+
+    .. math:: y = \sum_i a_i b_i, \qquad \bar a = \bar y\,b, \quad \bar b = \bar y\,a
+    """
+    if a.shape != b.shape:
+        raise ShapeError(f"inner: shapes differ: {a.shape} and {b.shape}")
+    xp = namespace(a)
+    if a.ndim < 2:
+        return xp.sum(a * b)
+    # row by row: one sum over millions of float32 would lose digits
+    rows, n = a.shape[0], math.prod(a.shape[1:])
+    return xp.sum(xp.matmul(xp.reshape(a, (rows, 1, n)), xp.reshape(b, (rows, n, 1))))
 
 
 @primitive(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)

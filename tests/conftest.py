@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from minisn import use_kernels
 from minisn.errors import ConfigError
@@ -19,6 +19,10 @@ settings.register_profile(
     database=None,
     # the kernels fixture is the same for every example of a test
     suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+# for who only asks whether a test fails, and not for its smallest example
+settings.register_profile(
+    "brief", settings.get_profile("minisn"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("minisn")
 

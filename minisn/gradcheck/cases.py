@@ -118,6 +118,7 @@ CASES: dict[str, list[Case]] = {
                  case((2, 3, 2), u=_rng.normal(size=3), v=_rng.normal(size=4), axis=1)],
     "rank_one": [case((), u=_rng.normal(size=3), v=_rng.normal(size=2), shape=(3, 2)),
                  case((), u=_rng.normal(size=3), v=_rng.normal(size=4), shape=(2, 3, 2), axis=1)],
+    "inner": [case(s, s) for s in _entries],
     "inverse": [case(s) for s in _entries],
 }  # fmt: skip
 """Cases by the primitive's name. A primitive of your own needs an entry here, too."""

@@ -16,7 +16,7 @@ TIMED = {"none": {"regularizer": "none"}, **{
 }}  # fmt: skip
 """The methods of Figure 10."""
 
-TURNS, STEPS = 15, 1
+TURNS, STEPS = 45, 1
 
 
 def _no_cells(full: bool) -> list[Cell]:
@@ -90,7 +90,7 @@ def _seconds_verdict(rows: Sequence[Row]) -> str:
 
 SHAPE_STUDIES = [
     Study("fig10", "Seconds per 100 updates of G, by method", "SN costs little more than nothing, "
-          "the gradient penalty much", "[M18 Fig. 10]", 4, _no_cells, _seconds_table,
+          "the gradient penalty much", "[M18 Fig. 10]", 8, _no_cells, _seconds_table,
           _seconds_verdict),
     Study("fig14", "Singular values that weight normalization and SN admit",
           "under SN the singular values are free below the largest",

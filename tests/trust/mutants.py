@@ -63,13 +63,14 @@ def survey(unit: str, sessions: Path) -> dict:
         archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE)
         subprocess.run(["tar", "x"], cwd=folder, input=archive.stdout, check=True)
         files = [str(f.relative_to(folder)) for t in tests for f in sorted(folder.glob(t))]
-        test = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files]
+        test = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider",
+                "--hypothesis-profile=brief", "--tb=no", *files]  # fmt: skip
         run(*test, folder=folder, check=True)  # compiles the kernels; an unchanged unit must pass
         start = time.perf_counter()
         run(*test, folder=folder, check=True)
         settings = {
             "module-path": path, "test-command": " ".join(test), "excluded-modules": [],
-            "timeout": 30 + 5 * (time.perf_counter() - start),
+            "timeout": 20 + 4 * (time.perf_counter() - start),
             "distributor": {"name": "local"},
             "filters": {"operators-filter": {"exclude-operators": [f"core/(?!({ONE_OF_EACH})$)"]}},
         }  # fmt: skip
