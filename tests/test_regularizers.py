@@ -1,6 +1,6 @@
 """The schemes that a layer's weight goes through: what they promise, and their derivatives."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minisn import Tensor, grad, nn, spectral
+from minisn.conv import conv2d, conv2d_transpose
 from minisn.errors import ConfigError, ShapeError
 from minisn.gradcheck import gradcheck
 from minisn.nn import Reparametrization
@@ -15,6 +16,7 @@ from minisn.regularizers import (
     BidirectionalSpectralNorm,
     ConvSpectralNorm,
     FrobeniusNorm,
+    Normalization,
     SingularValues,
     SpectralNorm,
     Watched,
@@ -367,6 +369,44 @@ def test_convolution_norm_refuses_other_layers_and_kernels_that_do_not_fit():
         CONV.start(Tensor(np.ones((3, 4)), requires_grad=True), 0, rng())
     with pytest.raises(ShapeError, match="larger than the padded input"):
         ConvSpectralNorm(size=1).start(W, 0, rng())
+
+
+def test_convolution_norm_makes_one_round_in_a_step():
+    W = Tensor(rng().normal(size=(4, 3, 2, 2)), requires_grad=True)
+    learned, state = CONV.start(W, 0, rng(5))
+    state = {"u": rng(6).normal(size=state["u"].shape), "v": state["v"]}
+    after = CONV.step(learned, 0, state)
+    v = conv2d_transpose(Tensor(state["u"]), W, 2, 1, output_padding=1).array
+    v = v / np.linalg.norm(v)
+    u = conv2d(Tensor(v), W, stride=2, padding=1).array
+    np.testing.assert_allclose(after["v"], v, rtol=1e-12)
+    np.testing.assert_allclose(after["u"], u / np.linalg.norm(u), rtol=1e-12)
+
+
+def test_convolution_norm_is_of_stride_one_without_padding_unless_told():
+    W = Tensor(rng().normal(size=(4, 3, 2, 2)), requires_grad=True)
+    _, state = ConvSpectralNorm(size=5).start(W, 0, rng())
+    assert state["u"].shape == (1, 4, 4, 4) and state["v"].shape == (1, 3, 5, 5)
+
+
+# --- as values --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["watched", *DIVIDING])
+def test_a_scheme_never_changes_and_equals_its_like(name):
+    """Layers share one, and a configuration compares them."""
+    scheme = SCHEMES[name]
+    with pytest.raises(FrozenInstanceError):
+        scheme.scale = 2.0
+    assert scheme == type(scheme)() and hash(scheme) == hash(type(scheme)())
+
+
+def test_a_normalization_must_say_what_it_divides_by():
+    class Nameless(Normalization):
+        pass
+
+    with pytest.raises(TypeError, match="norm"):
+        Nameless()
 
 
 # --- in a layer -------------------------------------------------------------------------------

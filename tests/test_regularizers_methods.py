@@ -1,6 +1,6 @@
 """Every method by name: it builds a D, trains, and what it promises is seen after an update."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, is_dataclass, replace
 
 import numpy as np
 import pytest
@@ -211,6 +211,16 @@ def test_batch_normalization_would_mix_real_images_and_samples_in_one_batch():
 
 
 # --- names, scales and gains ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_and_its_parts_never_change(name):
+    """All runs of a process share them."""
+    one = METHODS[name]
+    parts = (one, one.reparametrize, one.projection, one.penalty)
+    for part in filter(is_dataclass, parts):
+        with pytest.raises(FrozenInstanceError):
+            part.title = "another"
 
 
 def test_an_unknown_name_is_refused():

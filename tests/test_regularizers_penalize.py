@@ -19,8 +19,8 @@ from minisn.regularizers import (
 )
 
 
-def images(seed, n=3, dtype=np.float64):
-    return Tensor(np.random.default_rng(seed).normal(size=(n, 1, 8, 8)).astype(dtype))
+def images(seed, n=3, dtype=np.float64, shape=(1, 8, 8)):
+    return Tensor(np.random.default_rng(seed).normal(size=(n, *shape)).astype(dtype))
 
 
 pytestmark = pytest.mark.usefixtures("plain_kernels")
@@ -46,11 +46,12 @@ def test_penalty_of_a_linear_critic_is_known():
     np.testing.assert_allclose(grad(penalty, linear).array, 2 * (norm - 1) * w / norm, rtol=1e-12)
 
 
-def test_penalty_takes_the_norm_over_each_image_not_over_the_batch():
+@pytest.mark.parametrize("shape", [(1, 8, 8), (4, 4, 4), (64,)])
+def test_penalty_takes_the_norm_over_each_image_not_over_the_batch(shape):
     def critic(x):
         return (x * x).reshape(len(x), 64).sum(axis=1)
 
-    real = images(1)
+    real = images(1, shape=shape)
     penalty = gradient_penalty(critic, real, real, np.random.default_rng(0))
     norms = 2 * np.linalg.norm(real.array.reshape(3, -1), axis=1)
     assert penalty.item() == pytest.approx(((norms - 1) ** 2).mean(), rel=1e-12)

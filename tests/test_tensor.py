@@ -257,15 +257,28 @@ def test_broadcasting_is_undone(a, b):
         np.testing.assert_allclose(g.array, expected, rtol=0, atol=64 * U)  # 24 terms of order 1
 
 
-def test_a_rule_of_a_wrong_shape_is_named(bad_rules):
-    @primitive(lambda g, y, x: ops.concat([g, g]))
-    def twice_as_long(x):
+@pytest.mark.parametrize(
+    ("rule", "shape"),
+    [(lambda g: ops.concat([g, g]), r"\(4,\)"), (lambda g: g.sum(), r"\(\)")],
+    ids=["longer", "fewer axes"],
+)  # fmt: skip
+def test_a_rule_of_a_wrong_shape_is_named(bad_rules, rule, shape):
+    @primitive(lambda g, y, x: rule(g))
+    def askew(x):
         return x + 0
 
     x = leaf(1.0, 2.0)
-    with pytest.raises(ShapeError, match=r"twice_as_long: the rule of input 0 gave shape \(4,\), "
-                                         r"the input has shape \(2,\)"):  # fmt: skip
-        grad(twice_as_long(x).sum(), x)
+    with pytest.raises(ShapeError, match=rf"askew: the rule of input 0 gave shape {shape}, the "
+                       rf"input has shape \(2,\): cannot sum shape {shape} to \(2,\)"):  # fmt: skip
+        grad(askew(x).sum(), x)
+
+
+def test_the_methods_sum_and_average_over_the_axes_that_are_named():
+    x = leaf([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
+    for f, total in ((x.sum, 15.0), (x.mean, 2.5)):
+        assert (f().shape, f().item()) == ((), total)
+        assert (f(0).shape, f(1).shape, f((0, 1)).shape) == ((3,), (2,), ())
+        assert (f(0, keepdims=True).shape, f(keepdims=True).shape) == ((1, 3), (1, 1))
 
 
 def test_two_primitives_cannot_share_a_name(bad_rules):
