@@ -258,11 +258,13 @@ def softplus(x):
     return _softplus(x)
 
 
-@primitive(lambda g, y, x, slope: leaky_relu_pull(g, x, slope=slope))
+@primitive(lambda g, y, x, slope: leaky_relu_pull(g, y if slope >= 0 else x, slope=slope))
 def leaky_relu(x, slope=0.1):
     r"""Leaky ReLU; the derivative at 0 is the slope.
 
     .. math:: y = \max(x, 0) + a \min(x, 0), \qquad \bar x = \bar y\,([x > 0] + a\,[x \le 0])
+
+    For :math:`a \ge 0` y is positive where x is, so y is all that the gradient needs.
 
     Args:
         x: any shape.
@@ -710,7 +712,10 @@ def avg_pool2d(x: Tensor, size: int = 2) -> Tensor:
     n, c, h, w = _image_shape("avg_pool2d", x, size)
     if h % size or w % size:
         raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not squares of {size}; pad or crop first")
-    return mean(reshape(x, (n, c, h // size, size, w // size, size)), axis=(3, 5))
+    squares = reshape(x, (n, c, h // size, size, w // size, size))
+    y = mean(squares, axis=(3, 5))
+    squares.forget()
+    return y
 
 
 def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:

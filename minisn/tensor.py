@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -185,6 +186,16 @@ class Tensor:
         """Give a leaf an array of another library or dtype, as :meth:`assign` gives values."""
         self._array = array
         self._version += 1
+
+    def forget(self) -> None:
+        """Let go of the values of a result, and of their memory; they read as NaN from now on.
+
+        For who knows that nobody will look at them: neither the caller, nor a rule of an operation
+        that gave this tensor or took it.
+        """
+        if self.op is not None:
+            xp = namespace(self._array)
+            self._array = xp.broadcast_to(xp.full((), math.nan, dtype=self.dtype), self.shape)
 
     # -- gradients as attributes --------------------------------------------
 

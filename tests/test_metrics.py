@@ -1,6 +1,7 @@
 """Measures against SciPy, scikit-learn, torch-fidelity, closed forms and loops written here."""
 
 import dataclasses
+import inspect
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
+from minisn import Tensor, nn
 from minisn.data import load
 from minisn.errors import (
     ComparisonError,
@@ -40,8 +42,10 @@ from minisn.metrics import (
     precision_recall,
     repeated,
     scales_for,
+    similarity,
     train_features,
 )
+from minisn.optim import Adam
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -114,10 +118,19 @@ def test_covariances_are_unbiased():
 @pytest.mark.filterwarnings("default")
 def test_few_images_warn_and_one_is_refused():
     many = features(50, 8)
-    with pytest.warns(UserWarning, match=r"few: 8 images leave the covariance of 8 features"):
+    with pytest.warns(UserWarning, match=r"few: 8 images leave the covariance of 8") as warned:
         frechet_distance(features(8, 8, source="few"), many)
+    assert warned[0].filename == __file__  # the caller's line, who can take more
     with pytest.raises(ShapeError, match="one is 1 image, a covariance takes at least 2"):
         frechet_distance(many, features(1, 8, source="one"))
+
+
+def test_frechet_is_never_below_zero():
+    rng = rng_of(1)
+    for d in range(1, 30):  # rounding alone would make some of them so
+        a = rng.normal(size=(40, d)) * 1e3
+        assert gaussian_frechet(a.mean(0), np.atleast_2d(np.cov(a.T)), a.mean(0),
+                                np.atleast_2d(np.cov(a.T))) >= 0  # fmt: skip
 
 
 # -- kernel distance ---------------------------------------------------------------------------
@@ -161,6 +174,15 @@ def test_kernel_distance_of_whole_sets_is_the_mmd():
     parts = kernel_distance(a, b, rng_of(), subsets=20, size=10)
     assert parts.spread > 0.01
     assert parts == kernel_distance(a, b, rng_of(), subsets=20, size=10)
+
+
+def test_the_least_that_can_be_measured():
+    a, b = features(2, 3), features(2, 3, 1)
+    assert kernel_distance(a, b, rng_of(), subsets=1, size=2).value == mmd2(
+        *(s.values[rng.choice(2, 2, replace=False)] for rng in [rng_of()] for s in (a, b))
+    )
+    with pytest.raises(ShapeError, match="mmd2: 2 and 1 rows; expected two or more"):
+        mmd2(a.values, b.values[:1])
 
 
 @pytest.mark.parametrize(("subsets", "size"), [(0, 10), (5, 1), (5, 21)])
@@ -243,10 +265,14 @@ def test_score_at_its_ends():
     assert inception_score(sure, 3).spread == pytest.approx(0, abs=1e-12)
     assert inception_score(one_class, 1).value == pytest.approx(1, abs=1e-12)
     assert inception_score(one_class, 1).spread is None
+    assert inception_score(one_class, 1).provenance.measure == "inception-style score, 1 split"
+    assert inception_score(one_class, 2).provenance.measure == "inception-style score, 2 splits"
+    assert inception_score(one_class, 2).spread == 0
 
 
 def test_what_is_no_probability_is_refused():
-    for values in (np.eye(3) - 0.1, np.full((4, 3), 0.5), np.full((2, 1, 1), 1.0)):
+    below = np.array([[1.5, -0.5]])
+    for values in (below, np.eye(3) - 0.1, np.full((4, 3), 0.5), np.full((2, 1, 1), 1.0)):
         with pytest.raises(ShapeError, match="apply a softmax"):
             inception_score(Sample(values, "logits"), 1)
     for splits in (0, 4):
@@ -333,6 +359,19 @@ def test_ms_ssim_of_equal_opposite_and_coloured_images():
     np.testing.assert_allclose(ms_ssim(x, y), ms_ssim(y, x), rtol=1e-12)
 
 
+def test_settings_are_the_publications():
+    defaults = {
+        inception_score: {"splits": 10},
+        kernel_distance: {"subsets": 100, "size": 1000},
+        precision_recall: {"k": 3},
+    }
+    for measure, expected in defaults.items():
+        parameters = inspect.signature(measure).parameters
+        assert {name: parameters[name].default for name in expected} == expected
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. (2003), of five scales
+    assert weights == similarity.WEIGHTS
+
+
 def test_scales_and_shapes_that_do_not_fit():
     assert [scales_for(n, n) for n in (11, 21, 22, 28, 32, 43, 44, 48, 87, 88, 176, 999)] == [
         1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5, 5]  # fmt: skip
@@ -379,6 +418,9 @@ def test_images_without_pairs_or_as_floats_are_refused():
     images, _ = images_of(2, 1, noise=5)
     with pytest.raises(ConfigError, match="no class of made has two images"):
         intra_class_similarity(images, np.arange(2), 2, rng_of())
+    for beyond in (-0.5, 255.5):
+        with pytest.raises(DTypeError, match="not a number from 0 to 255"):
+            ms_ssim(np.full((1, 1, 16, 16), beyond), np.zeros((1, 1, 16, 16)))
     with pytest.raises(DTypeError, match="expected uint8"):
         intra_class_similarity(Sample(images.values / 1.0, "x"), np.zeros(2, int), 2, rng_of())
 
@@ -393,6 +435,8 @@ def test_scores_of_like_provenance_compare():
     assert far > near
     assert near <= far
     assert not far <= near
+    assert near <= near
+    assert not near < near
     assert min(far, near) is near
     assert near.provenance == far.provenance
     assert (near.provenance.samples, near.provenance.references) == (90, 90)
@@ -441,6 +485,7 @@ def test_samples_that_are_no_numbers_are_refused():
     for bad in (np.nan, np.inf):
         with pytest.raises(NonFiniteError, match="odd: a value is a NaN or an infinity, or above"):
             Sample(np.array([[1.0, bad]]), "odd")
+    assert Sample(np.array([[1e50, -1e50]]), "at the end").values.max() == 1e50
     for values in (np.zeros(3), np.zeros((0, 3)), np.zeros((3, 0))):
         with pytest.raises(ShapeError, match="one row for each"):
             Sample(values, "odd")
@@ -451,9 +496,21 @@ def test_samples_that_are_no_numbers_are_refused():
 
 def test_results_cannot_be_changed():
     result = frechet_distance(features(9, 2), features(9, 2))
-    for thing, name in ((result, "value"), (result.provenance, "samples")):
+    sample = features(9, 2)
+    things = ((result, "value"), (result.provenance, "samples"), (sample, "values"))
+    for thing, name in things:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(thing, name, 0)
+
+
+def test_what_is_compared_with_nothing_says_so():
+    provenance = inception_score(Sample(np.eye(3), "p"), 1).provenance
+    assert (provenance.reference, provenance.references) == ("none", 0)
+
+
+def test_samples_are_told_apart_by_being_others():
+    a, b = features(3, 2), features(3, 2)  # arrays have no one truth to be compared by
+    assert a == a and a != b and hash(a) != hash(b)
 
 
 def test_repeats_are_joined_to_mean_and_deviation():
@@ -539,6 +596,23 @@ def test_training_learns_and_levels_the_features(mnist):
     assert (features.values**2).mean() == pytest.approx(1, abs=0.15)
 
 
+def test_levelling_scales_the_features_and_leaves_the_logits(mnist):
+    network = digits.digits_network(rng_of())
+    x = mnist.images[:20].astype(np.float32) / 255
+    before, body = network(Tensor(x)).array, nn.Sequential(*network.layers[:-1])
+    train_features._level(network, x)
+    np.testing.assert_allclose(network(Tensor(x)).array, before, rtol=1e-4, atol=1e-6)
+    assert (body(Tensor(x)).array ** 2).mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_training_takes_no_step_in_the_end(mnist, monkeypatch):
+    rates = []
+    step = Adam.step
+    monkeypatch.setattr(Adam, "step", lambda self, g: (rates.append(self.rate), step(self, g)))
+    train_features.train(mnist.images[:200], mnist.labels[:200], epochs=1)
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+
+
 def test_training_moves_images_a_little(mnist):
     image, rng = mnist.images[0, 0], rng_of()
     moved = np.stack([train_features._move(image, rng) for _ in range(300)])
@@ -552,6 +626,20 @@ def test_training_moves_images_a_little(mnist):
     shifts = np.array([centre(m) - centre(image) for m in moved])
     assert 1.5 < np.abs(shifts).max() < 2.6
     assert np.abs(shifts.mean(0)).max() < 0.3
+    assert (moved.reshape(300, -1).astype(float) @ grid).std(0).min() > 0
+
+    def tilt(pixels):
+        """The direction in which a digit is longest, degrees from the rows."""
+        rows, columns = (grid - centre(pixels)).T
+        weights = pixels.reshape(-1)
+        mixed, square = (weights * rows * columns).sum(), (weights * (columns**2 - rows**2)).sum()
+        return np.rad2deg(np.arctan2(2 * mixed, square) / 2)
+
+    turns = np.array([tilt(m) - tilt(image) for m in moved])
+    turns = (turns + 90) % 180 - 90
+    assert abs(turns.mean()) < 2
+    assert 9 < turns.max() < 15
+    assert -15 < turns.min() < -9
 
 
 def test_the_command_writes_a_file_that_loads(mnist, tmp_path, monkeypatch, capsys):
@@ -563,6 +651,8 @@ def test_the_command_writes_a_file_that_loads(mnist, tmp_path, monkeypatch, caps
     monkeypatch.setattr(digits, "DIGEST", digest)
     _, p = digits_extractor(path)(mnist.images[:300], "x")
     assert f"300 digits held out: {accuracy(p.values, mnist.labels[:300]):.1%}" in said
+    train_features.main(path, epochs=1)  # into a folder that exists
+    assert digest in capsys.readouterr().out
 
 
 def test_everything_at_once_sees_good_and_bad_digits(mnist):

@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -630,3 +631,15 @@ def test_gradients_of_one_graph_in_several_threads(create_graph):
 def test_every_error_is_ours():
     for error in (DTypeError, GraphError, ShapeError):
         assert issubclass(error, MinisnError)
+
+
+def test_what_is_forgotten_reads_as_nan_and_takes_no_memory():
+    x = leaf([1.0, 2.0], [3.0, 4.0])
+    h = x * 2.0
+    y, before = h + 1.0, weakref.ref(h.array.base)
+    h.forget()
+    assert np.isnan(h.array).all() and h.shape == (2, 2) and h.dtype == np.float64
+    assert h.array.strides == (0, 0) and before() is None
+    np.testing.assert_array_equal(grad(y.sum(), x).array, np.full((2, 2), 2.0))
+    x.forget()  # a leaf's values are not a result's: somebody holds them
+    np.testing.assert_array_equal(x.array, [[1.0, 2.0], [3.0, 4.0]])

@@ -35,10 +35,12 @@ class Chain(Sequential, Labelled):
                 f"expected {len(x)} labels, one for each item of the batch, got shape "
                 f"{labels[0].shape}"
             )
-        for layer in self.layers:
+
+        def call(layer: Module, x: Tensor) -> Any:
             takes = isinstance(layer, Labelled | ConditionalBatchNorm)
-            x = layer(x, *labels) if takes else layer(x)
-        return x
+            return layer(x, *labels) if takes else layer(x)
+
+        return self.apply(x, call)
 
 
 class Join(Labelled):

@@ -111,6 +111,8 @@ class Conv2d(Weighted):
     Source: [M18 §2.1]
     """
 
+    spare = True
+
     def __init__(
         self, d_in: int, d_out: int, kernel: int, rng: np.random.Generator, stride: int = 1,
         padding: int = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
@@ -141,7 +143,7 @@ class ConvTranspose2d(Weighted):
     Source: [M18 Table 3]
     """
 
-    axis = 1
+    axis, spare = 1, True
 
     def __init__(
         self, d_in: int, d_out: int, kernel: int, rng: np.random.Generator, stride: int = 1,

@@ -5,7 +5,7 @@ v of spectral normalization, running moments of batch normalization). Both are s
 only parameters are ever given to an optimizer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from ..backend import Array, namespace, to_device
@@ -18,7 +18,14 @@ class Module:
 
     Attributes that are Tensors with ``requires_grad`` are parameters; attributes that are
     Modules, or lists of them, are parts; ``state`` holds named arrays.
+
+    Two marks tell :class:`Sequential` which results need not be kept for the gradient. ``spare``:
+    no rule needs the values that this module returns. ``ends``: no rule of this module needs the
+    values that it is given.
     """
+
+    spare = False
+    ends = False
 
     def __init__(self) -> None:
         self.training = True
@@ -136,8 +143,16 @@ class Sequential(Module):
         super().__init__()
         self.layers = list(layers)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """Apply all."""
+        return self.apply(x, lambda layer, x: layer(x))
+
+    def apply(self, x: Tensor, call: Callable[[Module, Tensor], Any]) -> Any:
+        """Call all in turn, and let go of what only an activation took."""
+        spare = False
         for layer in self.layers:
-            x = layer(x)
+            y = call(layer, x)
+            if spare and layer.ends:
+                x.forget()
+            x, spare = y, layer.spare
         return x

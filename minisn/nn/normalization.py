@@ -12,6 +12,8 @@ from .module import Module
 class _Normalization(Module):
     """Learned shift, and gain unless left out, of every channel after it was standardized."""
 
+    spare = True
+
     def __init__(self, channels: int, gain: bool, eps: float):
         super().__init__()
         ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
@@ -21,8 +23,17 @@ class _Normalization(Module):
 
     def _shift(self, y: Tensor) -> Tensor:
         shape = _along_channels(y)
-        y = y if self.gamma is None else y * self.gamma.reshape(shape)
-        return y + self.beta.reshape(shape)
+        gamma = None if self.gamma is None else self.gamma.reshape(shape)
+        return _affine(y, gamma, self.beta.reshape(shape))
+
+
+def _affine(y: Tensor, gamma: Tensor | None, beta: Tensor) -> Tensor:
+    if gamma is None:
+        return y + beta
+    scaled = y * gamma
+    shifted = scaled + beta
+    scaled.forget()
+    return shifted
 
 
 def _along_channels(x: Tensor) -> tuple[int, ...]:
@@ -108,7 +119,7 @@ class ConditionalBatchNorm(BatchNorm):
             look_up(rows, labels, "ConditionalBatchNorm").reshape(shape)
             for rows in (self.gamma, self.beta)
         )
-        return self.standardize(x) * gamma + beta
+        return _affine(self.standardize(x), gamma, beta)
 
 
 class LayerNorm(_Normalization):

@@ -17,7 +17,7 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
                 for reader, r in found.items()]  # fmt: skip
     if name == "mutants":
         return [(f"changes of {unit}", f"{r['mutants']:,}",
-                 f"{r['killed'] / r['mutants']:.1%} noticed, {len(r['survivors'])} not")
+                 f"{r['killed'] / r['mutants']:.1%} noticed, {len(r['survivors'])} explained")
                 for unit, r in found.items()]  # fmt: skip
     if name == "long_run":
         outcome = f"memory x {found['growth']:.3f} from its first half to its second"

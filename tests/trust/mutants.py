@@ -6,7 +6,7 @@
 
 A number is moved by one, an operator or a comparison exchanged, a condition turned, a decorator or
 a loop's body left out. Every unit runs in a copy of the last commit. What survives is written to
-``results/mutants.json`` with the changed line.
+``results/mutants.json`` with the changed line; ``survivors.toml`` says why each may.
 """
 
 import argparse
@@ -101,10 +101,12 @@ def count(session: Path) -> dict:
 
 def change(diff: str) -> str:
     """Tell a change by its line, before and after."""
-    lines = [
-        line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")
-    ]
-    return "  ->  ".join(line[1:].strip() for line in lines)
+    lines = [line for line in diff.splitlines() if line[:3] not in ("+++", "---")]
+    before, after = (
+        " ".join(line[1:].strip() for line in lines if line[:1] == sign and line[1:].strip())
+        for sign in "-+"
+    )
+    return f"{before}  ->  {after or '(left out)'}"
 
 
 def main() -> None:
