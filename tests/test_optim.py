@@ -1,10 +1,12 @@
 """Optimizers against PyTorch's, against their formulas, and what they refuse."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 
 from minisn import Tensor, use_kernels
-from minisn.errors import GraphError, ShapeError
+from minisn.errors import GraphError, NonFiniteError, ShapeError
 from minisn.optim import SGD, TABLE_1, Adam
 from minisn.tensor import grad, sum
 
@@ -44,6 +46,16 @@ def test_adam_equals_pytorch_over_many_steps(kernels):
             oracle.step()
     for p, q in zip(ps, theirs, strict=True):
         np.testing.assert_allclose(p.array, q.detach().numpy(), rtol=1e-12)
+
+
+def test_adams_defaults_are_setting_c_of_table_1_and_an_eps_of_1e_8():
+    ps, same = parameters(), parameters()
+    plain, told = Adam(ps, rate=0.1), Adam(same, 0.1, TABLE_1["C"].beta1, TABLE_1["C"].beta2, 1e-8)
+    for step in range(3):
+        plain.step(gradients(step))
+        told.step(gradients(step))
+    for p, q in zip(ps, same, strict=True):
+        np.testing.assert_array_equal(p.array, q.array)
 
 
 def test_adams_first_step_has_the_length_of_the_rate():
@@ -108,3 +120,43 @@ def test_table_1_is_the_papers():
         "A": (1e-4, 0.5, 0.9, 5), "B": (1e-4, 0.5, 0.999, 1), "C": (2e-4, 0.5, 0.999, 1),
         "D": (1e-3, 0.5, 0.9, 5), "E": (1e-3, 0.5, 0.999, 5), "F": (1e-3, 0.9, 0.999, 5),
     }  # fmt: skip
+    with pytest.raises(FrozenInstanceError):
+        TABLE_1["A"].rate = 1.0
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_a_gradient_that_is_not_finite_is_named_by_its_parameter(kind, place):
+    ps = dict(zip(("first", "second", "third"), parameters(), strict=True))
+    before = {name: p.numpy() for name, p in ps.items()}
+    optimizer, grads = kind(ps, rate=1e-3), gradients(0)
+    broken = grads[place].numpy()
+    broken.reshape(-1)[-1] = np.inf
+    grads[place] = Tensor(broken)
+    with pytest.raises(NonFiniteError, match=f"of parameter {list(ps)[place]} is not finite"):
+        optimizer.step(grads)
+    for name, p in ps.items():
+        np.testing.assert_array_equal(p.array, before[name])
+
+
+def test_steps_copy_neither_parameters_nor_make_new_room_for_gradients():
+    ps = parameters()
+    optimizer = SGD(ps, rate=0.1)
+    optimizer.step(gradients(0))
+    flat = optimizer._flat
+    assert flat.values() is flat.values() and all(
+        np.shares_memory(p.array, flat.values()) for p in ps
+    )
+    room = flat.gradients(gradients(1))
+    assert flat.gradients(gradients(2)) is room
+    other = flat.gradients(gradients(3, np.float32))
+    assert other is not room and other.dtype == np.float32
+    np.testing.assert_array_equal(other[:6], gradients(3, np.float32)[0].array.reshape(-1))
+
+
+def test_room_is_made_anew_for_arrays_of_another_library():
+    strict = pytest.importorskip("array_api_strict", reason="needs array-api-strict")
+    flat = SGD(parameters(), rate=0.1)._flat
+    flat.gradients(gradients(0))
+    theirs = [Tensor.wrap(strict.asarray(g.numpy())) for g in gradients(1)]
+    assert isinstance(flat.gradients(theirs), type(strict.ones(1)))

@@ -643,3 +643,33 @@ def test_what_is_forgotten_reads_as_nan_and_takes_no_memory():
     np.testing.assert_array_equal(grad(y.sum(), x).array, np.full((2, 2), 2.0))
     x.forget()  # a leaf's values are not a result's: somebody holds them
     np.testing.assert_array_equal(x.array, [[1.0, 2.0], [3.0, 4.0]])
+
+
+def test_reductions_give_arrays_not_numpys_scalars():
+    x = leaf([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
+    results = (x.sum(), ops.max(x), ops.inner(x, x), x[1, 2], ops.max(x) * 2.0, ops.exp(ops.max(x)))
+    for y in (*results, grad(ops.max(x) * 2.0, x).sum()):
+        assert type(y._array) is np.ndarray, y.op
+        with pytest.raises(ValueError, match="read-only"):
+            y.array[...] = 0.0
+
+
+def test_a_version_counts_what_a_leaf_was_given():
+    x = leaf(1.0)
+    assert x.version == 0
+    x.assign(np.array([2.0]))
+    x.assign(np.array([3.0]))
+    assert x.version == 2
+
+
+def test_a_gradient_is_no_graph_unless_asked_for():
+    x = leaf(1.0, 2.0)
+    assert not grad((x * x).sum(), x).requires_grad
+    assert not grad((x * x).sum(), [x])[0].requires_grad
+    assert grad((x * x).sum(), x, create_graph=True).requires_grad
+
+
+def test_tensors_have_the_length_of_their_first_axis():
+    x = leaf([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
+    assert len(x) == 2
+    assert [row.shape for row in x] == [(3,), (3,)]
