@@ -592,3 +592,23 @@ def zeros(*shape, dtype=np.float64):
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_leaky_relu_needs_only_its_result_for_the_gradient(slope):
+    x = Tensor(np.array([-2.0, 0.0, 3.0]), requires_grad=True)
+    h = x * 1.0
+    y = ops.leaky_relu(h, slope=slope)
+    h.forget()
+    np.testing.assert_array_equal(grad(y.sum(), x).array, [slope, slope, 1.0])
+
+
+def test_leaky_relu_of_a_negative_slope_looks_at_what_it_was_given():
+    x = Tensor(np.array([-2.0, 3.0]), requires_grad=True)
+    np.testing.assert_array_equal(grad(ops.leaky_relu(x, slope=-0.5).sum(), x).array, [-0.5, 1.0])
+
+
+def test_tensors_are_stacked_along_a_new_first_axis_unless_told():
+    a = zeros(2, 3)
+    assert ops.stack([a] * 5).shape == (5, 2, 3)
+    assert ops.concat([a] * 5).shape == (10, 3)

@@ -892,3 +892,32 @@ def test_divide_by_a_norm_whose_inverse_overflows_gives_zeros(dtype):
         found = spectral.divide(Tensor(W), Tensor(np.asarray(value, dtype)))
         np.testing.assert_allclose(found.array, expected * W, rtol=1e-6)
         assert found.dtype == dtype
+
+
+def test_a_climb_takes_twenty_steps_of_a_tenth_unless_told_along_the_whole_image():
+    x = np.random.default_rng(2).normal(size=(1, 2, 3, 3))
+    found = spectral.lipschitz_lower_bound(lambda t: ((t * t) ** 2).reshape(1, 18).sum(axis=1), x)
+    assert len(found.history) == 21
+    one = spectral.lipschitz_lower_bound(
+        lambda t: ((t * t) ** 2).reshape(1, 18).sum(axis=1), x, steps=1
+    )
+    assert np.linalg.norm(one.point - x[0]) == pytest.approx(0.1, rel=1e-12)
+    with pytest.raises(ShapeError, match=r"for 5 points, f must return shape \[5\] or \[5, 1\]"):
+        spectral.lipschitz_lower_bound(lambda t: t, np.ones((5, 3)))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_an_operator_of_any_size_has_unit_vectors(size):
+    W = size * np.random.default_rng(0).normal(size=(4, 6))
+    u, v, sigma = spectral.power_iteration_operator(
+        lambda v: W @ v, lambda u: W.T @ u, np.random.default_rng(1).normal(size=4), 200
+    )
+    assert np.linalg.norm(u) == pytest.approx(1) and np.linalg.norm(v) == pytest.approx(1)
+    assert sigma / size == pytest.approx(np.linalg.norm(W / size, 2))
+
+
+def test_a_decomposition_leaves_out_the_zeros():
+    shapes = [
+        a.shape for a in spectral.decompose("it", np.random.default_rng(0).normal(size=(4, 6)))
+    ]
+    assert shapes == [(4, 4), (4,), (4, 6)]
