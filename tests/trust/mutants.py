@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 ROOT, FOUND = HERE.parent.parent, HERE / "results" / "mutants.json"
 RULES = "tests/test_rules.py"
 UNITS = {
-    "ops": ["minisn/ops.py", "tests/test_ops.py", RULES],
+    "ops": ["minisn/ops.py", "tests/test_ops.py"],
     "spectral": ["minisn/spectral.py", "tests/test_spectral.py"],
     "tensor": ["minisn/tensor.py", "tests/test_tensor.py", "tests/test_ops.py"],
     "regularizers": ["minisn/regularizers", "tests/test_regularizers*.py"],
