@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minisn import Tensor, grad, ops
-from minisn.backend import namespace
+from minisn.backend import namespace, to_numpy
 from minisn.errors import DTypeError, MinisnError, ShapeError
 from minisn.tensor import RULES, _graph
 
@@ -612,3 +612,54 @@ def test_tensors_are_stacked_along_a_new_first_axis_unless_told():
     a = zeros(2, 3)
     assert ops.stack([a] * 5).shape == (5, 2, 3)
     assert ops.concat([a] * 5).shape == (10, 3)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [np.array([2, 0, 2]), np.array([[1, 0], [2, 2]]), (slice(None), np.array([1, 0])),
+     (slice(None), np.array([[1], [0]])), (1, ...), (None, slice(0, 2)), (slice(None), 1)],
+    ids=["rows", "a matrix of rows", "columns", "a matrix of columns", "one row", "a new axis",
+         "one column"],
+)  # fmt: skip
+def test_what_is_selected_is_the_same_in_an_array_library_that_allows_no_more_than_the_standard(
+    index,
+):
+    strict = pytest.importorskip("array_api_strict", reason="needs array-api-strict")
+    x = np.arange(24.0).reshape(3, 2, 4)
+
+    def theirs(part):
+        return strict.asarray(part) if isinstance(part, np.ndarray) else part
+
+    at = tuple(map(theirs, index)) if isinstance(index, tuple) else theirs(index)
+    t = Tensor.wrap(strict.asarray(x), requires_grad=True)
+    y = t[at]
+    np.testing.assert_array_equal(to_numpy(y.array), x[index])
+    g = np.zeros_like(x)
+    np.add.at(g, index, 2 * x[index])
+    np.testing.assert_array_equal(to_numpy(grad((y * y).sum(), t).array), g)
+
+
+def test_lengths_of_rows_are_each_in_their_own_unit():
+    x = np.array([[3e-200, 4e-200], [3e200, 4e200], [3.0, 4.0]])
+    np.testing.assert_allclose(ops.norm(Tensor(x), axis=1).array, [5e-200, 5e200, 5.0], rtol=1e-14)
+    np.testing.assert_allclose(
+        ops.norm(Tensor(x.T), axis=0, keepdims=True).array, [[5e-200, 5e200, 5.0]], rtol=1e-14
+    )
+    np.testing.assert_array_equal(ops.tame(x, axis=1), [[4e-200], [4e200], [1.0]])
+
+
+def test_images_grow_and_shrink_by_two_unless_told():
+    x = zeros(1, 1, 4, 4)
+    assert ops.upsample_nearest2d(x).shape == (1, 1, 8, 8)
+    assert ops.avg_pool2d(x).shape == (1, 1, 2, 2)
+
+
+def test_moments_that_are_known_give_the_gradient_of_those_that_are_not():
+    x = Tensor(np.random.default_rng(0).normal(size=(6, 3)) * 1e-3, requires_grad=True)
+    moments = (x.array.mean(0, keepdims=True), x.array.var(0, keepdims=True))
+    c = np.random.default_rng(1).normal(size=(6, 3))
+    plain, known = (
+        grad((ops.standardize(x, axis=0, eps=1e-5, moments=m) * c).sum(), x).array
+        for m in (None, moments)
+    )
+    np.testing.assert_allclose(known, plain, rtol=1e-12)

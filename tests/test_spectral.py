@@ -3,6 +3,7 @@
 import itertools
 import math
 import tracemalloc
+from dataclasses import FrozenInstanceError
 
 import array_api_strict as strict
 import numpy as np
@@ -921,3 +922,23 @@ def test_a_decomposition_leaves_out_the_zeros():
         a.shape for a in spectral.decompose("it", np.random.default_rng(0).normal(size=(4, 6)))
     ]
     assert shapes == [(4, 4), (4,), (4, 6)]
+
+
+def test_rows_are_counted_along_the_first_axis_unless_told():
+    W = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(spectral.as_matrix(W), W.reshape(2, 12))
+    np.testing.assert_array_equal(spectral.from_matrix(W.reshape(2, 12), W.shape), W)
+
+
+def test_what_is_found_cannot_be_changed():
+    W = np.diag([3.0, 1.0])
+    found = (spectral.lipschitz_bound([("a", 2.0, 1.0)]), spectral.certificate(W, W[0], W[0]),
+             spectral.lipschitz_lower_bound(lambda x: x.sum(axis=1), W, steps=1))  # fmt: skip
+    for result in found:
+        with pytest.raises(FrozenInstanceError):
+            result.value = 0.0
+
+
+def test_a_layer_or_an_activation_that_maps_all_to_zero_has_the_bound_zero():
+    assert spectral.lipschitz_bound([("a", 0.0, 1.0), ("b", 2.0, 1.0)]).value == 0
+    assert spectral.lipschitz_bound([("a", 2.0, 0.0)]).value == 0
