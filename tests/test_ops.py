@@ -663,3 +663,52 @@ def test_moments_that_are_known_give_the_gradient_of_those_that_are_not():
         for m in (None, moments)
     )
     np.testing.assert_allclose(known, plain, rtol=1e-12)
+
+
+def test_reductions_leave_their_axes_out_unless_told():
+    x = zeros(2, 3)
+    for f in (ops.max, ops.min, ops.sum, ops.mean, ops.var, ops.norm, ops.logsumexp):
+        assert f(x, axis=1).shape == (2,), f
+        assert f(x, axis=1, keepdims=True).shape == (2, 1), f
+
+
+def test_large_logits_do_not_overflow():
+    x = Tensor(np.array([1000.0, 0.0]))
+    assert ops.logsumexp(x).item() == 1000.0
+    np.testing.assert_array_equal(ops.log_softmax(x, axis=0).array, [0.0, -1000.0])
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((2, 3, 4), (4,)), ((4,), (2, 4, 3)), ((3, 1), (1,)), ((5, 2, 1), (1,)),
+                 ((1,), (1, 3)), ((2, 3, 1), (1, 4))]
+)  # fmt: skip
+def test_products_of_vectors_with_stacks_of_matrices(a, b):
+    rng = np.random.default_rng(0)
+    x, y = (Tensor(rng.normal(size=s), requires_grad=True) for s in (a, b))
+    z = x @ y
+    expected = x.array @ y.array
+    assert z.shape == expected.shape
+    np.testing.assert_allclose(z.array, expected, rtol=1e-14)
+    c = rng.normal(size=z.shape)
+    for g, t in zip(grad((z * c).sum(), [x, y]), (x, y), strict=True):
+        step = rng.normal(size=t.shape)
+        moved = (x.array + step, y.array) if t is x else (x.array, y.array + step)
+        slope = ((moved[0] @ moved[1] - expected) * c).sum()  # the product is linear in each
+        assert (g.array * step).sum() == pytest.approx(slope, rel=1e-10)
+
+
+def test_a_number_is_no_factor_of_a_matrix_product():
+    for a, b in ((zeros(), zeros(3)), (zeros(3), zeros())):
+        with pytest.raises(ShapeError, match="matmul: expected vectors or matrices"):
+            ops.matmul(a, b)
+
+
+def test_the_pull_of_a_standardization_refuses_each_shape_that_does_not_fit():
+    for y, spread in ((zeros(2, 3), zeros(1, 2)), (zeros(3, 2), zeros(1, 3))):
+        with pytest.raises(ShapeError, match=r"standardize_pull: for g of shape \(2, 3\)"):
+            ops.standardize_pull(zeros(2, 3), y, spread, axis=0)
+
+
+def test_rows_of_a_bilinear_form_are_the_first_axis_unless_told():
+    W, u, v = np.arange(6.0).reshape(2, 3), np.array([1.0, 2.0]), np.array([1.0, 0.0, 3.0])
+    assert ops.bilinear(Tensor(W), u=u, v=v).item() == u @ W @ v
