@@ -93,7 +93,7 @@ def divide(a, b):
 def inverse(x):
     r"""Divide 1 by every entry; where that has no finite value, give 0, and gradient 0.
 
-    .. math:: y = 1/x, \quad y = 0 \text{ where } |x| \text{ is below the smallest normal number};
+    .. math:: y = 1/x, \quad y = 0 \text{ where } |x| \text{ is at most the smallest normal number};
               \qquad \bar x = -\bar y\,y^2
     """
     xp = namespace(x)

@@ -712,3 +712,19 @@ def test_the_pull_of_a_standardization_refuses_each_shape_that_does_not_fit():
 def test_rows_of_a_bilinear_form_are_the_first_axis_unless_told():
     W, u, v = np.arange(6.0).reshape(2, 3), np.array([1.0, 2.0]), np.array([1.0, 0.0, 3.0])
     assert ops.bilinear(Tensor(W), u=u, v=v).item() == u @ W @ v
+    np.testing.assert_array_equal(ops.rank_one(Tensor(2.0), u=u, v=v, shape=(2, 3)).array,
+                                  2 * np.outer(u, v))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_number_has_an_inverse_from_just_above_the_smallest_normal_one(dtype):
+    least = np.finfo(dtype).smallest_normal
+    x = Tensor(np.array([least, np.nextafter(least, dtype(1)), -least], dtype))
+    y = ops.inverse(x).array
+    assert y[0] == y[2] == 0 and 0 < y[1] < np.finfo(dtype).max
+
+
+@pytest.mark.parametrize("widths", [((0, -1),), ((-1, 0),), ((0, 0), (0, 0))])
+def test_padding_never_takes_away(widths):
+    with pytest.raises(ShapeError, match="pad: expected 1 pairs of widths, none negative"):
+        ops.pad(zeros(3), widths=widths)
