@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -644,7 +646,7 @@ def test_training_moves_images_a_little(mnist):
 
 def test_the_command_writes_a_file_that_loads(mnist, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_features, "held_out", lambda data: (np.arange(200), np.arange(300)))
-    path = tmp_path / "new" / "network.safetensors"
+    path = tmp_path / "new" / "and deeper" / "network.safetensors"
     train_features.main(path, epochs=1)
     said = capsys.readouterr().out
     digest = said.split("SHA-256 ")[1].split()[0]
@@ -653,6 +655,12 @@ def test_the_command_writes_a_file_that_loads(mnist, tmp_path, monkeypatch, caps
     assert f"300 digits held out: {accuracy(p.values, mnist.labels[:300]):.1%}" in said
     train_features.main(path, epochs=1)  # into a folder that exists
     assert digest in capsys.readouterr().out
+
+
+def test_the_command_without_a_file_tells_its_usage():
+    command = [sys.executable, "-m", "minisn.metrics.train_features"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("usage: ")
 
 
 def test_everything_at_once_sees_good_and_bad_digits(mnist):
