@@ -728,3 +728,10 @@ def test_a_number_has_an_inverse_from_just_above_the_smallest_normal_one(dtype):
 def test_padding_never_takes_away(widths):
     with pytest.raises(ShapeError, match="pad: expected 1 pairs of widths, none negative"):
         ops.pad(zeros(3), widths=widths)
+
+
+def test_what_is_meant_where_nothing_is_said():
+    x = Tensor(np.array([[-1.0, 0.0], [0.0, 2.0]]))
+    np.testing.assert_array_equal(ops.leaky_relu(x).array, [[-0.1, 0.0], [0.0, 2.0]])
+    np.testing.assert_allclose(np.exp(ops.log_softmax(x).array).sum(1), [1.0, 1.0], rtol=1e-15)
+    np.testing.assert_array_equal(ops.clip(x, 1.0, 1.0).array, np.ones((2, 2)))
