@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from minisn import Tensor, conv, grad, no_grad, ops
+from minisn import Tensor, conv, grad, no_grad, ops, tensor
 from minisn.errors import DTypeError, GraphError, MinisnError, ShapeError
 from minisn.tensor import RULES, Primitive, is_recording, primitive
 
@@ -633,8 +633,12 @@ def test_every_error_is_ours():
         assert issubclass(error, MinisnError)
 
 
-def test_what_is_forgotten_reads_as_nan_and_takes_no_memory():
+def test_what_is_forgotten_reads_as_nan_and_takes_no_memory(monkeypatch):
     x = leaf([1.0, 2.0], [3.0, 4.0])
+    small = x * 2.0
+    small.forget()
+    np.testing.assert_array_equal(small.array, [[2.0, 4.0], [6.0, 8.0]])
+    monkeypatch.setattr(tensor, "LARGE", 4)
     h = x * 2.0
     y, before = h + 1.0, weakref.ref(h.array.base)
     h.forget()
