@@ -90,7 +90,7 @@ def _seconds_verdict(rows: Sequence[Row]) -> str:
 
 SHAPE_STUDIES = [
     Study("fig10", "Seconds per 100 updates of G, by method", "SN costs little more than nothing, "
-          "the gradient penalty much", "[M18 Fig. 10]", 8, _no_cells, _seconds_table,
+          "the gradient penalty much", "[M18 Fig. 10]", 6, _no_cells, _seconds_table,
           _seconds_verdict),
     Study("fig14", "Singular values that weight normalization and SN admit",
           "under SN the singular values are free below the largest",
