@@ -32,9 +32,9 @@ __all__ = [
     "abs", "add", "astype", "avg_pool2d", "bilinear", "broadcast_to", "clip", "concat", "divide",
     "exp", "getitem", "global_sum_pool2d", "inner", "inverse", "leaky_relu", "log", "log_softmax",
     "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative",
-    "norm", "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid", "softplus", "sqrt",
-    "stack", "standardize", "standardize_pull", "subtract", "sum", "tanh", "transpose",
-    "upsample_nearest2d", "var", "where",
+    "norm", "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid", "softplus",
+    "spectral_divide", "spectral_pull", "sqrt", "stack", "standardize", "standardize_pull",
+    "subtract", "sum", "tanh", "transpose", "upsample_nearest2d", "var", "where",
 ]  # fmt: skip
 
 
@@ -615,11 +615,15 @@ def bilinear(W, u, v, axis=0):
         u: [W.shape[axis]]. v: [the rest].
         axis: of the rows.
     """
-    first = axis % W.ndim
     # Wherever the rows stand, these products meet W in its own memory order.
-    stacked = namespace(W).reshape(W, (math.prod(W.shape[:first]), W.shape[first], -1))
-    uW = namespace(W).matmul(u, stacked)
+    uW = namespace(W).matmul(u, _stacked(W, axis))
     return namespace(W).matmul(namespace(W).reshape(uW, (-1,)), v)
+
+
+def _stacked(W, axis):
+    """Lay out a weight as matrices [before the axis, along it, after it]."""
+    first = axis % W.ndim
+    return namespace(W).reshape(W, (math.prod(W.shape[:first]), W.shape[first], -1))
 
 
 @primitive(lambda g, y, s, u, v, shape, axis: bilinear(g, u=u, v=v, axis=axis))
@@ -636,6 +640,68 @@ def rank_one(s, u, v, shape, axis=0):
     xp, first = namespace(s), axis % len(shape)
     rows = xp.reshape(s * u, (1, -1, 1))
     return xp.reshape(rows * xp.reshape(v, (math.prod(shape[:first]), 1, -1)), shape)
+
+
+@primitive(lambda g, y, W, u, v, axis, scale, sigma: (
+    _spectral_rule(g, y, W, u, v, axis, scale, sigma)))  # fmt: skip
+def spectral_divide(W, u, v, axis=0, scale=1.0, sigma=None):
+    r"""Divide a weight by its bilinear form with constant vectors; by 0 gives 0, and gradient 0.
+
+    .. math:: Y = \frac{cW}{\sigma}, \quad \sigma = u^TWv, \qquad
+              \bar W = \frac1\sigma\big(c\,\bar Y - \langle\bar Y, Y\rangle\,uv^T\big)
+
+    The rules of :func:`bilinear`, of the inverse and of the product give the same; this one goes
+    over memory half as often.
+
+    Args:
+        W, u, v, axis: as in :func:`bilinear`.
+        scale: :math:`c`, a number.
+        sigma: :math:`u^TWv`, if it is known already.
+
+    Source: [M18 Eq. (8)], [M18 Eq. (12)]
+    """
+    sigma = bilinear.forward(W, u, v, axis) if sigma is None else sigma
+    return W * (scale * inverse.forward(sigma))
+
+
+def _spectral_rule(g, y, W, u, v, axis, scale, sigma):
+    if sigma is None or is_recording():
+        norm = bilinear(W, u=u, v=v, axis=axis)
+    else:
+        norm = Tensor.wrap(sigma)
+    return spectral_pull(g, y, inverse(norm), u=u, v=v, axis=axis, scale=scale)
+
+
+@primitive(
+    lambda h, o, g, y, r, u, v, axis, scale: (
+        (scale * h - bilinear(h, u=u, v=v, axis=axis) * y) * r),
+    lambda h, o, g, y, r, u, v, axis, scale: -bilinear(h, u=u, v=v, axis=axis) * r * g,
+    lambda h, o, g, y, r, u, v, axis, scale: (
+        scale * inner(h, g) - bilinear(h, u=u, v=v, axis=axis) * inner(g, y)),
+)  # fmt: skip
+def spectral_pull(g, y, r, u, v, axis=0, scale=1.0):
+    r"""Pull a gradient back through :func:`spectral_divide`.
+
+    .. math:: o = r\,\big(c\,g - \langle g, y\rangle\,uv^T\big), \qquad
+              \bar g = r\,\big(c\,\bar o - (u^T\bar ov)\,y\big), \quad
+              \bar y = -r\,(u^T\bar ov)\,g, \quad
+              \bar r = \langle\bar o, o/r\rangle
+
+    Args:
+        g: gradient of the normalized weight.
+        y: the normalized weight.
+        r: :math:`1 / \sigma`, one number.
+        u, v, axis, scale: as in :func:`spectral_divide`.
+
+    Source: [M18 Eq. (12)]
+    """
+    if y.shape != g.shape or r.ndim:
+        raise ShapeError(f"spectral_pull: for g of shape {g.shape}, y must have that shape and r "
+                         f"none; got {y.shape} and {r.shape}")  # fmt: skip
+    stacked = _stacked(g, axis)
+    v = namespace(g).reshape(v, (stacked.shape[0], -1))
+    o = kernels.of(g).spectral_pull(stacked, _stacked(y, axis), r, u, v, scale)
+    return namespace(g).reshape(o, g.shape)
 
 
 # -- normalization and images ---------------------------------------------------------------------

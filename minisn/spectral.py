@@ -445,8 +445,8 @@ def spectral_normalize(
               \frac{\partial V}{\partial W} = \frac1\sigma\Big(c\,\nabla_{\bar W}V
               - \mathrm{tr}\big((\nabla_{\bar W}V)^T\bar W\big)\,uv^T\Big)
 
-    No gradient is written here: :math:`\sigma = u^TWv` with u, v constant, and the rules of
-    the product and the quotient, give the paper's.
+    The gradient is the rule of :func:`minisn.ops.spectral_divide`; where the scale is learned, the
+    rules of :math:`u^TWv`, of the inverse and of the product make it. They agree.
 
     Args:
         W: weight, at least 2 axes.
@@ -463,7 +463,11 @@ def spectral_normalize(
     Deviation: W = 0 gives 0, where (8) has no value; so does a sigma below the smallest normal
     number, whose inverse would overflow.
     """
-    return divide(W, sigma(W, u, v, axis), scale)
+    if isinstance(scale, Tensor):
+        return divide(W, sigma(W, u, v, axis), scale)
+    with no_grad():
+        known = sigma(W, u, v, axis)
+    return ops.spectral_divide(W, u=u, v=v, axis=axis, scale=scale, sigma=known)
 
 
 def divide(W: Tensor, norm: Tensor, scale: float | Tensor = 1.0) -> Tensor:

@@ -190,6 +190,20 @@ def iteration_bound(W, u, n):
     return [2 * error_u, 2 * error_v, 2 * size * (error_u + error_v + 2 * k)]
 
 
+@st.composite
+def normalized(draw):
+    lead, rows, columns = (draw(st.integers(1, 5)) for _ in range(3))
+    rng = np.random.default_rng(draw(SEEDS))
+    g, y = rng.normal(size=(2, lead, rows, columns))
+    r, scale = float(rng.normal()), draw(st.sampled_from([1.0, 0.7]))
+    return g, y, r, rng.normal(size=rows), rng.normal(size=(lead, columns)), scale
+
+
+def spectral_bound(g, y, r, u, v, scale):
+    g, y, r, u, v = map(abs, (g, y, r, u, v))
+    return [2 * (g.size + 6) * r * (scale * g + np.sum(g * y) * np.einsum("i,aj->aij", u, v))]
+
+
 KERNELS = {
     **{
         name: (convolutions(name), lambda *args, name=name: convolution_bound(name, *args))
@@ -215,6 +229,7 @@ KERNELS = {
     "scatter_add": (scattered(), scatter_bound),
     "adam": (adam_steps(), adam_bound),
     "power_iteration": (iterations(), iteration_bound),
+    "spectral_pull": (normalized(), spectral_bound),
 }  # fmt: skip
 
 

@@ -140,6 +140,37 @@ def torch_bilinear(torch, W, axis):
     return u @ matrix @ v
 
 
+def our_quotient(W, axis, scale):
+    rows = W.shape[axis]
+    settings = {"u": ramp(W, rows), "v": ramp(W, W.size // rows), "axis": axis}
+    return ops.spectral_divide(W, **settings, scale=scale)
+
+
+def torch_quotient(torch, W, axis, scale):
+    return scale * W / torch_bilinear(torch, W, axis)
+
+
+@st.composite
+def pulled_through(draw):
+    shape = draw(shapes(2))
+    axis, scale = draw(st.integers(-len(shape), len(shape) - 1)), draw(st.sampled_from([1.0, 0.7]))
+    return (shape, shape, ()), {"axis": axis, "scale": scale}
+
+
+def our_spectral_pull(g, y, r, axis, scale):
+    rows = g.shape[axis]
+    settings = {"u": ramp(g, rows), "v": ramp(g, g.size // rows), "axis": axis}
+    return ops.spectral_pull(g, y, r, **settings, scale=scale)
+
+
+def torch_spectral_pull(torch, g, y, r, axis, scale):
+    def form(W):
+        return torch_bilinear(torch, W, axis)
+
+    uv = torch.func.grad(form)(torch.zeros_like(g))
+    return r * (scale * g - (g * y).sum() * uv)
+
+
 @st.composite
 def padded(draw):
     shape = draw(shapes())
@@ -299,6 +330,9 @@ CASES = [
     Case("astype", lambda x: ops.astype(x, x.dtype) * x, lambda torch, x: x * x, one()),
     Case("matmul", lambda a, b: a @ b, lambda torch, a, b: a @ b, multiplied()),
     Case("bilinear", our_bilinear, torch_bilinear, sandwiched()),
+    Case("spectral_divide", our_quotient, torch_quotient,
+         pulled_through().map(lambda t: (t[0][:1], t[1])), 0.5, 2, kernels=True),
+    Case("spectral_pull", our_spectral_pull, torch_spectral_pull, pulled_through(), kernels=True),
     Case("standardize", ops.standardize, torch_standardize, averaged(), kernels=True),
     Case("standardize_pull", lambda g, y, s, axis: ops.standardize_pull(g * 1.0, y, s, axis=axis),
          torch_standardize_pull, pulled_back(), 0.5, 2, kernels=True),
@@ -664,6 +698,39 @@ def test_moments_that_are_known_give_the_gradient_of_those_that_are_not():
         for m in (None, moments)
     )
     np.testing.assert_allclose(known, plain, rtol=1e-12)
+
+
+def test_a_norm_that_is_known_gives_the_gradients_of_one_that_is_not():
+    rng = np.random.default_rng(0)
+    W = Tensor(rng.normal(size=(3, 4, 2)), requires_grad=True)
+    c, u, v = (rng.normal(size=n) for n in ((3, 4, 2), 4, 6))
+    known = ops.bilinear(W, u=u, v=v, axis=1).array
+    found = []
+    for sigma in (None, known):
+        y = ops.spectral_divide(W, u=u, v=v, axis=1, scale=0.7, sigma=sigma)
+        value = (ops.tanh(y) * c).sum()
+        g = grad(value, W, create_graph=True)
+        found.append([y.array, grad(value, W).array, g.array, grad((g * g).sum(), W).array])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found[0][1], found[0][2], rtol=1e-12, atol=1e-14)
+
+
+def test_a_norm_that_is_known_is_not_computed_again():
+    """Half of the norm gives twice the quotient, which tells that it was taken as it is."""
+    W = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    u, v = np.ones(2), np.ones(3)
+    y = ops.spectral_divide(W, u=u, v=v, sigma=np.asarray(7.5))
+    np.testing.assert_allclose(y.array, W.array / 7.5, rtol=1e-15)
+    g = grad(y.sum(), W)
+    np.testing.assert_allclose(g.array, (1 - 2.0) / 7.5, rtol=1e-14)
+
+
+def test_the_pull_of_a_normalization_refuses_each_shape_that_does_not_fit():
+    u, v = np.ones(2), np.ones(3)
+    for y, r in ((zeros(3, 2), zeros()), (zeros(2, 3), zeros(1))):
+        with pytest.raises(ShapeError, match=r"spectral_pull: for g of shape \(2, 3\)"):
+            ops.spectral_pull(zeros(2, 3), y, r, u=u, v=v)
 
 
 def test_reductions_leave_their_axes_out_unless_told():

@@ -135,8 +135,8 @@ def test_the_cases_see_a_small_error_in_any_rule(monkeypatch, name, position):
 
 
 CURVED = ["divide", "exp", "log", "logsumexp", "multiply", "power", "sigmoid", "softplus", "sqrt",
-          "standardize", "standardize_pull", "tanh", "var", "matmul", "conv2d", "conv2d_weight",
-          "conv2d_transpose"]  # fmt: skip
+          "spectral_divide", "spectral_pull", "standardize", "standardize_pull", "tanh", "var",
+          "matmul", "conv2d", "conv2d_weight", "conv2d_transpose"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CURVED)

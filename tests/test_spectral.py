@@ -483,6 +483,24 @@ def test_gradient_is_equation_37_with_the_scale(axis, asarray):
     np.testing.assert_allclose(to_numpy(found.array), expected, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("scale", [1.0, 0.7, 0.0])
+def test_the_rule_is_that_of_the_bilinear_form_the_inverse_and_the_product(axis, scale, asarray):
+    """[M18 Eq. (9)-(12)], to the second order; u and v of no step, on purpose."""
+    W = Tensor(asarray(gaussian(*KERNEL_SHAPE)), requires_grad=True)
+    c, u, v = (asarray(gaussian(*s, seed=1)) for s in (
+        KERNEL_SHAPE, (KERNEL_SHAPE[axis],), (W.size // KERNEL_SHAPE[axis],)))  # fmt: skip
+    found = []
+    for W_bar in (spectral.spectral_normalize(W, u, v, axis, scale),
+                  spectral.divide(W, spectral.sigma(W, u, v, axis), scale)):  # fmt: skip
+        value = ops.sum(ops.tanh(W_bar) * Tensor(c))
+        g = grad(value, W, create_graph=True)
+        arrays = W_bar.array, grad(value, W).array, g.array, grad(ops.sum(g * g), W).array
+        found.append([to_numpy(a) for a in arrays])
+    for rule, rules in zip(*found, strict=True):
+        np.testing.assert_allclose(rule, rules, rtol=1e-10, atol=1e-12)
+
+
 def test_weight_is_stationary_where_its_gradient_is_the_leading_pair():
     """[M18 Eq. (12)]: zero when the mean of delta h^T is k u v^T."""
     w = gaussian(3, 4)

@@ -118,6 +118,13 @@ CASES: dict[str, list[Case]] = {
                  case((2, 3, 2), u=_rng.normal(size=3), v=_rng.normal(size=4), axis=1)],
     "rank_one": [case((), u=_rng.normal(size=3), v=_rng.normal(size=2), shape=(3, 2)),
                  case((), u=_rng.normal(size=3), v=_rng.normal(size=4), shape=(2, 3, 2), axis=1)],
+    "spectral_divide": [
+        case(_positive(3, 2), u=np.ones(3), v=np.ones(2)),
+        case(_positive(2, 3, 2), u=np.ones(3), v=np.ones(4), axis=1, scale=0.7)],
+    "spectral_pull": [
+        case((3, 2), (3, 2), (), u=_rng.normal(size=3), v=_rng.normal(size=2)),
+        case((2, 3, 2), (2, 3, 2), (), u=_rng.normal(size=3), v=_rng.normal(size=4), axis=1,
+             scale=0.7)],
     "inner": [case(s, s) for s in _entries],
     "inverse": [case(s) for s in _entries],
 }  # fmt: skip

@@ -138,6 +138,13 @@ def standardize_pull(g: Array, y: Array, spread: Array, axes: tuple[int, ...]) -
     return (g - mean - y * xp.mean(g * y, axis=axes, keepdims=True)) / spread
 
 
+def spectral_pull(g: Array, y: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
+    """Pull a gradient back through the division of a weight by its spectral norm."""
+    xp = namespace(g)
+    uv = xp.reshape(u, (1, -1, 1)) * xp.reshape(v, (v.shape[0], 1, -1))
+    return r * (scale * g - xp.sum(g * y) * uv)
+
+
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place, as products with a matrix of hits."""
     xp = namespace(values)

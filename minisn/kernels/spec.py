@@ -176,6 +176,16 @@ def standardize_pull(g: Array, y: Array, spread: Array, axes: tuple[int, ...]) -
     )  # fmt: skip
 
 
+def spectral_pull(g: Array, y: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
+    r"""Compute :math:`r\,(c\,g_{aij} - \langle g, y\rangle\,u_iv_{aj})`."""
+    o = namespace(g).zeros(g.shape, dtype=g.dtype)
+    places = list(itertools.product(*map(range, g.shape)))
+    along = _dot((g[place], y[place]) for place in places)
+    for a, i, j in places:
+        o[a, i, j] = float(r) * (scale * float(g[a, i, j]) - along * _dot([(u[i], v[a, j])]))
+    return o
+
+
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     r"""Compute :math:`y_j = \sum_{i:\,s(i)=j} g_i` over flat places s."""
     y = namespace(values).zeros((size,), dtype=values.dtype)

@@ -97,8 +97,11 @@ class Normalization(Reparametrization, ABC):
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
         """Return the normalized weight, differentiable in all that is learned."""
         W = learned["weight"]
-        scale = learned["gamma"] * self.scale if self.gain else self.scale
-        return spectral.divide(W, self.norm(W, axis, state), scale)
+        return spectral.divide(W, self.norm(W, axis, state), self.factor(learned))
+
+    def factor(self, learned: Learned) -> float | Tensor:
+        """Return the scale, times gamma where that is learned."""
+        return learned["gamma"] * self.scale if self.gain else self.scale
 
     def estimate(self, learned: Learned, axis: int, state: State) -> Tensor | None:
         """Return the norm, where it is one number and an estimate of a spectral norm."""
@@ -133,6 +136,11 @@ class SpectralNorm(Normalization):
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
         """Return the estimate of the spectral norm."""
         return spectral.sigma(W, state["u"], state["v"], axis)
+
+    def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
+        """Return the normalized weight, differentiable in all that is learned."""
+        W, u, v = learned["weight"], state["u"], state["v"]
+        return spectral.spectral_normalize(W, u, v, axis, self.factor(learned))
 
 
 @dataclass(frozen=True)
@@ -286,6 +294,11 @@ class ConvSpectralNorm(SpectralNorm):
             return super().norm(W, axis, state)
         u, v = Tensor.wrap(state["u"]), Tensor.wrap(state["v"])
         return ops.sum(u * conv2d(v, W, stride=self.stride, padding=self.padding))
+
+    def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
+        """Return the normalized weight, differentiable in all that is learned."""
+        kind = SpectralNorm if self.size is None else Normalization
+        return kind.apply(self, learned, axis, state)
 
     def _iterate(self, W: Tensor, u: Array, n: int) -> tuple[Array, Array, Array]:
         kernel, stride, padding = Tensor.wrap(W.array), self.stride, self.padding

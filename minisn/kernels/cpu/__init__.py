@@ -9,7 +9,7 @@ from .convolution import conv2d, conv2d_transpose, conv2d_weight
 from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add
 from .normalization import moments, standardize, standardize_pull, sum
 from .pool import one_pool, threads
-from .power import power_iteration
+from .power import power_iteration, spectral_pull
 
 __all__ = [
     "adam",
@@ -22,6 +22,7 @@ __all__ = [
     "one_pool",
     "power_iteration",
     "scatter_add",
+    "spectral_pull",
     "standardize",
     "standardize_pull",
     "sum",

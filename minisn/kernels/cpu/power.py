@@ -1,6 +1,7 @@
-"""Power iteration, compiled.
+"""Power iteration and what spectral normalization does to a gradient, compiled.
 
-A round reads the weight twice, so it is bound by memory: each thread takes some of the rows.
+A round reads the weight twice, so it is bound by memory: each thread takes some of the rows. So is
+the gradient, which is read twice and written once.
 """
 
 import numpy as np
@@ -75,3 +76,30 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     W, u = (read_only(np.ascontiguousarray(a)) for a in (W, u))
     u, v, sigma = _power_iteration(W, u, n, threads() if W.size >= SMALL else 1)
     return u, v, np.asarray(sigma, W.dtype)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _spectral_pull(g, y, r, u, v, scale, o, n_threads):
+    rows = len(g)
+    parts = np.zeros(n_threads)
+    for t in prange(n_threads):
+        for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
+            parts[t] += _dot(g[i], y[i])
+    along = g.dtype.type(parts.sum())
+    for t in prange(n_threads):
+        for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
+            share, columns = along * u[i % len(u)], v[i // len(u)]
+            for j in range(columns.size):
+                o[i, j] = r * (scale * g[i, j] - share * columns[j])
+
+
+@in_one_pool
+def spectral_pull(g: Array, y: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
+    """Pull a gradient back through the division of a weight by its spectral norm."""
+    number, o = g.dtype.type, np.empty(g.shape, g.dtype)
+    flat = (-1, g.shape[-1])
+    g, y, u, v = (read_only(np.ascontiguousarray(a)) for a in (g, y, u, v))
+    n_threads = threads() if g.size >= SMALL else 1
+    _spectral_pull(g.reshape(flat), y.reshape(flat), number(r), u, v, number(scale),
+                   o.reshape(flat), n_threads)  # fmt: skip
+    return o
