@@ -55,7 +55,7 @@ def seems_finite(array: Array) -> bool:
 
     Every step asks, and would wait for a GPU each time; there a run looks at each line of its log.
     """
-    return not is_numpy(array) or bool(np.all(np.isfinite(array)))
+    return not is_numpy(array) or bool(np.isfinite(array).all())
 
 
 def svdvals(matrix: Array) -> Array:

@@ -31,6 +31,10 @@ from .errors import ConfigError, MinisnError
 LEAST = 0.1
 """Seconds that a turn lasts at least: what is shorter is run again."""
 
+REST = 0.1
+"""Seconds between two turns: threads that have nothing to do spin before they go to sleep, and
+would take a core from whoever is next."""
+
 PATIENCE = 5.0
 """Seconds that a process may take to end."""
 
@@ -115,6 +119,7 @@ def race(contestants: Sequence[Contestant], turns: int, steps: int) -> dict[str,
             least = {"steps": steps, "seconds": LEAST} if turn else {"steps": 2, "seconds": 0}
             for job in jobs:
                 for process, times in zip(processes, seconds[job], strict=True):
+                    time.sleep(REST)
                     answer = _ask(process, {"job": job, "least": least})
                     times += [answer["seconds"]] if turn else []  # the first turn warms up
         peaks = [_ask(process, {})["peak_mb"] for process in processes]

@@ -29,12 +29,13 @@ from .tensor import (
 )
 
 __all__ = [
-    "abs", "add", "astype", "avg_pool2d", "bilinear", "broadcast_to", "clip", "concat", "divide",
-    "exp", "getitem", "global_sum_pool2d", "inner", "inverse", "leaky_relu", "log", "log_softmax",
-    "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative",
-    "norm", "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid", "softplus",
-    "spectral_divide", "spectral_pull", "sqrt", "stack", "standardize", "standardize_pull",
-    "subtract", "sum", "tanh", "transpose", "upsample_nearest2d", "var", "where",
+    "abs", "add", "affine", "astype", "avg_pool2d", "bilinear", "broadcast_to", "clip", "concat",
+    "divide", "exp", "getitem", "global_sum_pool2d", "inner", "inverse", "leaky_relu", "log",
+    "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply",
+    "negative", "norm", "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid",
+    "softplus", "spectral_divide", "spectral_pull", "sqrt", "stack", "standardize",
+    "standardize_pull", "subtract", "sum", "sum_products", "tanh", "transpose",
+    "upsample_nearest2d", "var", "where",
 ]  # fmt: skip
 
 
@@ -658,7 +659,7 @@ def spectral_divide(W, u, v, axis=0, scale=1.0, sigma=None):
         scale: :math:`c`, a number.
         sigma: :math:`u^TWv`, if it is known already.
 
-    Source: [M18 Eq. (8)], [M18 Eq. (12)]
+    Source: [M18 Eq. (8)], [M18 Eq. (12)], [M18 Eq. (37)]
     """
     sigma = bilinear.forward(W, u, v, axis) if sigma is None else sigma
     return W * (scale * inverse.forward(sigma))
@@ -693,7 +694,7 @@ def spectral_pull(g, y, r, u, v, axis=0, scale=1.0):
         r: :math:`1 / \sigma`, one number.
         u, v, axis, scale: as in :func:`spectral_divide`.
 
-    Source: [M18 Eq. (12)]
+    Source: [M18 Eq. (12)], [M18 Eq. (37)]
     """
     if y.shape != g.shape or r.ndim:
         raise ShapeError(f"spectral_pull: for g of shape {g.shape}, y must have that shape and r "
@@ -705,6 +706,39 @@ def spectral_pull(g, y, r, u, v, axis=0, scale=1.0):
 
 
 # -- normalization and images ---------------------------------------------------------------------
+
+
+@primitive(
+    lambda g, y, x, gain, shift: affine(g, gain, 0.0),
+    lambda g, y, x, gain, shift: sum_products(g, x, axis=_repeated(gain, x)),
+    lambda g, y, x, gain, shift: g,
+)  # fmt: skip
+def affine(x, gain, shift):
+    r"""Multiply by a gain and add a shift, each broadcast to the shape of x.
+
+    .. math:: y = \gamma x + \beta, \qquad \bar x = \gamma\bar y, \quad
+              \bar\gamma = \sum \bar y\,x, \quad \bar\beta = \sum \bar y
+
+    with sums over the axes along which gain and shift are repeated.
+    """
+    return kernels.of(x).affine(x, gain, shift)
+
+
+def _repeated(gain, x):
+    """Return the axes of x along which a gain is repeated, those that it lacks included."""
+    lacking = x.ndim - gain.ndim
+    return tuple(a for a in range(x.ndim) if a < lacking or gain.shape[a - lacking] == 1)
+
+
+@primitive(lambda g, s, x, y, axis: g * y, lambda g, s, x, y, axis: g * x)
+def sum_products(x, y, axis):
+    r"""Sum the products of two tensors of one shape over some axes, which are kept with size 1.
+
+    .. math:: s = \sum_i x_iy_i, \qquad \bar x_i = \bar s\,y_i, \quad \bar y_i = \bar s\,x_i
+    """
+    if x.shape != y.shape:
+        raise ShapeError(f"sum_products: shapes differ: {x.shape} and {y.shape}")
+    return kernels.of(x).sum_products(x, y, axes_of(axis, x.ndim, "sum_products"))
 
 
 @primitive(lambda g, y, x, axis, eps, moments: _standardize_rule(g, y, x, axis, eps, moments))

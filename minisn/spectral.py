@@ -192,9 +192,7 @@ def power_iteration(
     _check_rounds("power_iteration", n)
     _check_vectors("power_iteration", W, axis, u)
     matrix = as_matrix(_values(W), axis)
-    xp = namespace(matrix)
-    u_next, v, sigma = kernels.of(matrix).power_iteration(matrix, u, n)
-    return xp.where(xp.any(u_next != 0), u_next, u), v, sigma
+    return kernels.of(matrix).power_iteration(matrix, u, n)
 
 
 def power_iteration_operator(

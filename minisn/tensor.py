@@ -485,8 +485,8 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> 
     """Normalize an axis argument to a tuple of non-negative axes."""
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
-    if any(not -ndim <= a < ndim for a in axes):
+    axes = (operator.index(axis),) if hasattr(axis, "__index__") else tuple(axis)
+    if min(axes, default=0) < -ndim or max(axes, default=-1) >= ndim:
         raise ShapeError(f"{name}: axis {axis} does not exist in a tensor with {ndim} axes")
     axes = tuple(a % ndim for a in axes)
     if len(set(axes)) < len(axes):

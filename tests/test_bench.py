@@ -178,7 +178,7 @@ def test_the_share_of_normalization_is_timed_over_what_a_step_does_with_it(monke
 
     def counted(run):
         counts = Counter()
-        for name in ("step", "norm"):
+        for name in ("step", "apply"):
             method = getattr(SpectralNorm, name)
             monkeypatch.setattr(SpectralNorm, name, noted(counts, name, method))
         run()
@@ -194,7 +194,7 @@ def test_the_share_of_normalization_is_timed_over_what_a_step_does_with_it(monke
 
     in_a_step = counted(Trainer(TABLE_3, bench_jobs.noise(TABLE_3)).update)
     alone = counted(bench_jobs.jobs("minisn", "sigma", TABLE_3)[""])
-    assert alone == in_a_step == {"step": 8, "norm": 16}
+    assert alone == in_a_step == {"step": 8, "apply": 16}
 
 
 # --- equal work -------------------------------------------------------------------------------

@@ -219,6 +219,13 @@ KERNELS = {
     ),
     "sum": (averages(), lambda x, axes: [2 * x.size * abs(x).sum(axis=axes, keepdims=True)]),
     "moments": (averages(), moments_bound),
+    "sum_products": (
+        averages().map(lambda t: (t[0], np.cos(t[0]), t[1])),
+        lambda x, y, axes: [2 * (x.size + 1) * abs(x * y).sum(axis=axes, keepdims=True)]),
+    "affine": (
+        averages().map(lambda t: (t[0], *positive(*t), -t[0].max(axis=t[1], keepdims=True))),
+        lambda x, gain, shift: [4 * (abs(gain * x) + abs(shift))],
+    ),
     "standardize": (
         averages().map(lambda t: (t[0], t[0].mean(axis=t[1], keepdims=True), *positive(*t))),
         lambda x, mean, spread: [4 * (abs(x) + abs(mean)) / spread],
@@ -288,11 +295,11 @@ def test_agrees_with_the_specification(module, name, dtype, data):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_power_iteration_of_a_zero_matrix(module, dtype):
-    W, u = np.zeros((3, 2), dtype), np.ones(3, dtype)
-    u, v, sigma = module.power_iteration(W, u, 2)
+def test_power_iteration_of_a_zero_matrix_keeps_u(module, dtype):
+    W, start = np.zeros((3, 2), dtype), np.array([1, 2, 3], dtype)
+    u, v, sigma = module.power_iteration(W, start, 2)
     assert (u.shape, v.shape, sigma.shape) == ((3,), (2,), ())
-    assert not u.any()
+    np.testing.assert_array_equal(u, start)
     assert not v.any()
     assert sigma == 0
 

@@ -172,6 +172,21 @@ def torch_spectral_pull(torch, g, y, r, axis, scale):
 
 
 @st.composite
+def repeated(draw):
+    shape = draw(shapes())
+    kept = tuple(n if draw(st.booleans()) else 1 for n in shape)
+    kept = kept[draw(st.integers(0, len(kept))) :] if draw(st.booleans()) else kept
+    return (shape, kept, kept), {}
+
+
+@st.composite
+def paired(draw):
+    shape = draw(shapes(1))
+    axes = draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
+    return (shape, shape), {"axis": tuple(axes)}
+
+
+@st.composite
 def padded(draw):
     shape = draw(shapes())
     width = st.tuples(st.integers(0, 2), st.integers(0, 2))
@@ -333,6 +348,10 @@ CASES = [
     Case("spectral_divide", our_quotient, torch_quotient,
          pulled_through().map(lambda t: (t[0][:1], t[1])), 0.5, 2, kernels=True),
     Case("spectral_pull", our_spectral_pull, torch_spectral_pull, pulled_through(), kernels=True),
+    Case("affine", ops.affine, lambda torch, x, gain, shift: x * gain + shift, repeated(),
+         kernels=True),
+    Case("sum_products", ops.sum_products,
+         lambda torch, x, y, axis: (x * y).sum(axis, keepdim=True), paired(), kernels=True),
     Case("standardize", ops.standardize, torch_standardize, averaged(), kernels=True),
     Case("standardize_pull", lambda g, y, s, axis: ops.standardize_pull(g * 1.0, y, s, axis=axis),
          torch_standardize_pull, pulled_back(), 0.5, 2, kernels=True),
@@ -724,6 +743,31 @@ def test_a_norm_that_is_known_is_not_computed_again():
     np.testing.assert_allclose(y.array, W.array / 7.5, rtol=1e-15)
     g = grad(y.sum(), W)
     np.testing.assert_allclose(g.array, (1 - 2.0) / 7.5, rtol=1e-14)
+
+
+@pytest.mark.parametrize("layout", ["channels first", "channels last"])
+def test_gain_and_shift_of_many_channels(layout):
+    """More entries than NumPy is left with, in both orders of memory."""
+    rng = np.random.default_rng(0)
+    x, c = (rng.normal(size=(4, 16, 24, 24)).astype(np.float32) for _ in range(2))
+    if layout == "channels last":
+        x, c = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+                for a in (x, c))  # fmt: skip
+    gain, shift = (rng.normal(size=(1, 16, 1, 1)).astype(np.float32) for _ in range(2))
+    leaves = [Tensor(a, requires_grad=True) for a in (x, gain, shift)]
+    y = ops.affine(*leaves)
+    np.testing.assert_allclose(y.array, gain * x + shift, rtol=1e-5, atol=1e-6)
+    found = grad((y * c).sum(), leaves)
+    axes = {"axis": (0, 2, 3), "keepdims": True, "dtype": np.float64}
+    expected = (gain * c, (c.astype(np.float64) * x).sum(**axes), c.sum(**axes))
+    for g, e in zip(found, expected, strict=True):
+        assert g.dtype == np.float32
+        np.testing.assert_allclose(g.array, e, rtol=1e-5, atol=1e-4)
+
+
+def test_sums_of_products_refuse_unlike_shapes():
+    with pytest.raises(ShapeError, match=r"sum_products: shapes differ: \(2, 3\) and \(3,\)"):
+        ops.sum_products(zeros(2, 3), zeros(3), axis=0)
 
 
 def test_the_pull_of_a_normalization_refuses_each_shape_that_does_not_fit():

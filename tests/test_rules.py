@@ -134,9 +134,10 @@ def test_the_cases_see_a_small_error_in_any_rule(monkeypatch, name, position):
     assert any(r.diagnosis == "wrong gradient" for r in reports(name, order=1))
 
 
-CURVED = ["divide", "exp", "log", "logsumexp", "multiply", "power", "sigmoid", "softplus", "sqrt",
-          "spectral_divide", "spectral_pull", "standardize", "standardize_pull", "tanh", "var",
-          "matmul", "conv2d", "conv2d_weight", "conv2d_transpose"]  # fmt: skip
+CURVED = ["affine", "divide", "exp", "log", "logsumexp", "multiply", "power", "sigmoid",
+          "softplus", "spectral_divide", "spectral_pull", "sqrt", "standardize",
+          "standardize_pull", "sum_products", "tanh", "var", "matmul", "conv2d", "conv2d_weight",
+          "conv2d_transpose"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CURVED)

@@ -107,6 +107,8 @@ CASES: dict[str, list[Case]] = {
     "matmul": [case(a, b) for a, b in (
         ((2, 3), (3, 2)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((2, 2, 3), (3, 2)),
         ((2, 1, 2, 2), (3, 2, 1)), ((2,), (3, 2, 2)), ((3, 1), (1, 2)))],
+    "affine": [case((2, 3), (1, 3), (1, 3)), case((2, 2, 3), (3,), ()), case((2, 2), (2, 1), ())],
+    "sum_products": [case((2, 3), (2, 3), axis=0), case((2, 2, 3), (2, 2, 3), axis=(0, 2))],
     "standardize": [case((4, 2), axis=0, eps=1e-5), case((2, 2, 3), axis=(0, 2), eps=0.1)],
     "standardize_pull": [
         case((4, 2), (4, 2), _positive(1, 2), axis=0),

@@ -87,10 +87,11 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
 
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     """Run n rounds of (18) and return (u, v, sigma)."""
-    v = W.T @ u
+    xp, v = namespace(W), W.T @ u
     for _ in range(n):
         v = _normalized(W.T @ u)
-        u = _normalized(W @ v)
+        Wv = _normalized(W @ v)
+        u = xp.where(xp.any(Wv != 0), Wv, u)
     return u, v, u @ (W @ v)
 
 
@@ -124,6 +125,16 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     mean = xp.mean(x, axis=axes, keepdims=True)
     centred = x - mean
     return mean, xp.mean(centred * centred, axis=axes, keepdims=True)
+
+
+def sum_products(x: Array, y: Array, axes: tuple[int, ...]) -> Array:
+    """Sum products over some axes, which are kept with size 1."""
+    return sum(x * y, axes)
+
+
+def affine(x: Array, gain: Array, shift: Array) -> Array:
+    """Multiply by a gain and add a shift."""
+    return gain * x + shift
 
 
 def standardize(x: Array, mean: Array, spread: Array) -> Array:

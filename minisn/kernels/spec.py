@@ -76,7 +76,7 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     r"""Run n rounds of :math:`v \leftarrow W^Tu/\|W^Tu\|,\; u \leftarrow Wv/\|Wv\|`.
 
-    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19)]; a zero vector stays zero.
+    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19)]; where Wv is zero, u stays what it was.
     """
     xp = namespace(W)
     rows, columns = W.shape
@@ -86,9 +86,10 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
         for j in range(columns):
             v[j] = _dot((W[i, j], u[i]) for i in range(rows))
         _normalize(v)
-        for i in range(rows):
-            u[i] = _dot((W[i, j], v[j]) for j in range(columns))
-        _normalize(u)
+        Wv = [_dot((W[i, j], v[j]) for j in range(columns)) for i in range(rows)]
+        if any(Wv):
+            u = xp.asarray(Wv, dtype=W.dtype)
+            _normalize(u)
     sigma = _dot((u[i], W[i, j], v[j]) for i in range(rows) for j in range(columns))
     return u, v, xp.asarray(sigma, dtype=W.dtype)
 
@@ -154,6 +155,17 @@ def _reduce(f, x: Array, axes: tuple[int, ...]) -> Array:
         ]
         y[place] = f([float(x[i]) for i in itertools.product(*reach)])
     return y
+
+
+def sum_products(x: Array, y: Array, axes: tuple[int, ...]) -> Array:
+    r"""Compute :math:`\sum_i x_iy_i` over axes, which are kept with size 1."""
+    return _reduce(builtins.sum, _entrywise(lambda a, b: a * b, x, y), axes)
+
+
+def affine(x: Array, gain: Array, shift: Array) -> Array:
+    r"""Compute :math:`\gamma x + \beta`, gain and shift repeated to the shape of x."""
+    repeat = namespace(x).broadcast_to
+    return _entrywise(lambda t, a, b: a * t + b, x, repeat(gain, x.shape), repeat(shift, x.shape))
 
 
 def standardize(x: Array, mean: Array, spread: Array) -> Array:

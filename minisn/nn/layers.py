@@ -221,11 +221,11 @@ def power_step(network: Module) -> None:
 
     Source: [M18 Alg. 1]
     """
-    for name, layer in weighted_layers(network).items():
-        with np.errstate(invalid="ignore"):  # what is not finite is refused by name
+    with np.errstate(invalid="ignore"):  # what is not finite is refused by name
+        for name, layer in weighted_layers(network).items():
             layer.power_step()
-        if not all(seems_finite(value) for value in layer.state.values()):
-            raise NonFiniteError(
-                f"layer {name or type(layer).__name__}: its weight holds a NaN or an "
-                "infinity: training has diverged; lower the step size"
-            )
+            if not all(map(seems_finite, layer.state.values())):
+                raise NonFiniteError(
+                    f"layer {name or type(layer).__name__}: its weight holds a NaN or an "
+                    "infinity: training has diverged; lower the step size"
+                )

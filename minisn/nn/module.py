@@ -43,12 +43,14 @@ class Module:
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """Yield this module and all its parts, each with its dotted name."""
         yield prefix, self
+        path = f"{prefix}." if prefix else ""
         for name, value in vars(self).items():
-            parts = {name: value} if isinstance(value, Module) else {}
-            if isinstance(value, list):
-                parts = {f"{name}.{i}": v for i, v in enumerate(value) if isinstance(v, Module)}
-            for part, module in parts.items():
-                yield from module.named_modules(f"{prefix}.{part}" if prefix else part)
+            if isinstance(value, Module):
+                yield from value.named_modules(path + name)
+            elif isinstance(value, list):
+                for i, part in enumerate(value):
+                    if isinstance(part, Module):
+                        yield from part.named_modules(f"{path}{name}.{i}")
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Return every parameter under its dotted name, in a fixed order.

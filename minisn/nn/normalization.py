@@ -23,17 +23,8 @@ class _Normalization(Module):
 
     def _shift(self, y: Tensor) -> Tensor:
         shape = _along_channels(y)
-        gamma = None if self.gamma is None else self.gamma.reshape(shape)
-        return _affine(y, gamma, self.beta.reshape(shape))
-
-
-def _affine(y: Tensor, gamma: Tensor | None, beta: Tensor) -> Tensor:
-    if gamma is None:
-        return y + beta
-    scaled = y * gamma
-    shifted = scaled + beta
-    scaled.forget()
-    return shifted
+        beta = self.beta.reshape(shape)
+        return y + beta if self.gamma is None else ops.affine(y, self.gamma.reshape(shape), beta)
 
 
 def _along_channels(x: Tensor) -> tuple[int, ...]:
@@ -119,7 +110,7 @@ class ConditionalBatchNorm(BatchNorm):
             look_up(rows, labels, "ConditionalBatchNorm").reshape(shape)
             for rows in (self.gamma, self.beta)
         )
-        return _affine(self.standardize(x), gamma, beta)
+        return ops.affine(self.standardize(x), gamma, beta)
 
 
 class LayerNorm(_Normalization):

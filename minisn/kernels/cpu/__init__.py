@@ -7,12 +7,13 @@ few channels · ``winograd`` fewer products, where that pays · ``entrywise`` on
 
 from .convolution import conv2d, conv2d_transpose, conv2d_weight
 from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add
-from .normalization import moments, standardize, standardize_pull, sum
+from .normalization import affine, moments, standardize, standardize_pull, sum, sum_products
 from .pool import one_pool, threads
 from .power import power_iteration, spectral_pull
 
 __all__ = [
     "adam",
+    "affine",
     "conv2d",
     "conv2d_transpose",
     "conv2d_weight",
@@ -26,5 +27,6 @@ __all__ = [
     "standardize",
     "standardize_pull",
     "sum",
+    "sum_products",
     "threads",
 ]

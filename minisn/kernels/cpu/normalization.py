@@ -75,6 +75,13 @@ def _standardize_pull(g, y, mean, along, spread, out):
             out[i, c] = (g[i, c] - mean[c] - y[i, c] * along[c]) / spread[c]
 
 
+@njit(cache=True, nogil=True, parallel=True)
+def _affine(x, gain, shift, y):
+    for i in prange(x.shape[0]):
+        for c in range(x.shape[1]):
+            y[i, c] = gain[c] * x[i, c] + shift[c]
+
+
 @in_one_pool
 def sum(x: Array, axes: Axes) -> Array:
     """Sum over some axes, which are kept with size 1."""
@@ -83,6 +90,32 @@ def sum(x: Array, axes: Axes) -> Array:
         return array_api.sum(x, axes)
     total = _total(_rows(x, channel)).astype(x.dtype)
     return total.reshape(tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
+
+
+@in_one_pool
+def sum_products(x: Array, y: Array, axes: Axes) -> Array:
+    """Sum products over some axes, which are kept with size 1."""
+    channel = _channel(x, axes)
+    if channel is None:
+        return array_api.sum_products(x, y, axes)
+    total = _total_product(_rows(x, channel), _rows(y, channel), np.zeros(x.shape[channel]))
+    return total.astype(x.dtype).reshape(
+        tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    )
+
+
+@in_one_pool
+def affine(x: Array, gain: Array, shift: Array) -> Array:
+    """Multiply by a gain and add a shift."""
+    channel = _channel(x, tuple(a for a, n in enumerate(gain.shape) if n == 1))
+    if channel is None or gain.ndim < x.ndim:
+        return array_api.affine(x, gain, shift)
+    rows = _rows(x, channel)
+    y, each = np.empty_like(rows), (x.shape[channel],)
+    by_channel = (np.broadcast_to(a.reshape(-1), each) for a in (gain, shift))
+    gain, shift = (read_only(np.ascontiguousarray(a)) for a in by_channel)
+    _affine(read_only(rows), gain, shift, y)
+    return _back(y, x, channel)
 
 
 @in_one_pool

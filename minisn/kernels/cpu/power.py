@@ -64,9 +64,8 @@ def _power_iteration(W, u, n, n_threads):
         for t in prange(n_threads):
             for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
                 Wv[i] = _dot(W[i], v)
-        for i in range(rows):
-            u[i] = Wv[i]
-        _normalize(u)
+        if np.any(Wv != 0):
+            u = _normalize(Wv.copy())
     return u, v, _dot(u, Wv)
 
 
