@@ -99,7 +99,7 @@ def inverse(x):
     """
     xp = namespace(x)
     vanishes = xp.abs(x) <= xp.finfo(x.dtype).smallest_normal
-    return xp.where(vanishes, xp.zeros_like(x), 1 / xp.where(vanishes, xp.ones_like(x), x))
+    return 1 / xp.where(vanishes, xp.full_like(x, xp.inf), x)
 
 
 @primitive(lambda g, y, x: -g)
@@ -659,7 +659,7 @@ def spectral_divide(W, u, v, axis=0, scale=1.0, sigma=None):
         scale: :math:`c`, a number.
         sigma: :math:`u^TWv`, if it is known already.
 
-    Source: [M18 Eq. (8)], [M18 Eq. (12)], [M18 Eq. (37)]
+    Source: [M18 Eq. (8)], [M18 Eq. (37)]
     """
     sigma = bilinear.forward(W, u, v, axis) if sigma is None else sigma
     return W * (scale * inverse.forward(sigma))
@@ -694,7 +694,7 @@ def spectral_pull(g, y, r, u, v, axis=0, scale=1.0):
         r: :math:`1 / \sigma`, one number.
         u, v, axis, scale: as in :func:`spectral_divide`.
 
-    Source: [M18 Eq. (12)], [M18 Eq. (37)]
+    Source: [M18 Eq. (37)]
     """
     if y.shape != g.shape or r.ndim:
         raise ShapeError(f"spectral_pull: for g of shape {g.shape}, y must have that shape and r "
