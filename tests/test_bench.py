@@ -66,6 +66,14 @@ def test_pytorch_takes_the_same_step_in_a_process_of_its_own():
 
 
 @here("autograd")
+def test_threads_of_one_contestant_have_gone_to_sleep_when_the_next_begins(monkeypatch):
+    rests, sleep = [], bench.time.sleep
+    monkeypatch.setattr(bench.time, "sleep", lambda s: (rests.append(s), sleep(s)))
+    both = [Contestant(name, "numpy", CONFIG, "product", 1) for name in ("a", "b")]
+    compare(both, turns=2, steps=1)
+    assert rests.count(bench.REST) == 2 * (1 + 2)  # the first turn warms up
+
+
 def test_a_race_is_run_over_what_all_can_do():
     both = [Contestant(name, name, TABLE_3, "conv") for name in ("minisn", "autograd")]
     found = race(both, turns=2, steps=1)

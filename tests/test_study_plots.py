@@ -66,6 +66,23 @@ def test_every_study_makes_a_table_a_paragraph_and_a_plot(name):
     assert png(figure).startswith(b"\x89PNG")
 
 
+def test_the_methods_are_timed_in_several_processes_each_in_both_orders(monkeypatch):
+    orders = []
+
+    def compare(contestants, turns, steps):
+        orders.append([c.name for c in contestants])
+        slow = 1.5 if orders[-1][0] == "none" else 1.0  # whoever is timed first is slowed
+        return [Timing(c.name, [2.0 if c.name == "SN" else slow] * turns, 500.0)
+                for c in contestants]  # fmt: skip
+
+    monkeypatch.setattr(shapes, "compare", compare)
+    rows = {row["method"]: row for row in STUDIES["fig10"].table([])}
+    assert orders[1] == orders[0][::-1] and orders[::2] == orders[:1] * len(orders[::2])
+    assert rows["SN"]["turns"] == shapes.TURNS * len(orders)
+    assert rows["SN"]["processes"] == len(orders) == shapes.SETS
+    assert (rows["SN"]["least"], rows["SN"]["most"]) == (2 / 1.5, 2)
+
+
 def test_runs_that_diverged_leave_a_gap_and_no_error():
     wrecked = results("fig1")
     for result in wrecked[::2]:
