@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from . import kernels
+from .backend import keep_freed_memory
 from .config import Config
 from .errors import ConfigError, MinisnError
 
@@ -218,6 +219,8 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     try:
         contestant = Contestant(**asked | {"config": Config(**asked["config"])})
+        if contestant.library == "minisn":
+            keep_freed_memory()  # as in `minisn train`
         jobs = _jobs(contestant)
         for job in jobs.values():
             job()

@@ -61,10 +61,12 @@ def train(
         minisn train --resume runs/mnist-1 --steps 5000
     """
     from .. import runs
+    from ..backend import keep_freed_memory
     from ..config import parse_settings
     from ..training import Trainer
     from .progress import compile_notice
 
+    keep_freed_memory()
     changes = parse_settings(list(settings))
     given = {"steps": steps, "seed": seed, "data": data}
     changes |= {name: value for name, value in given.items() if value is not None}
