@@ -38,6 +38,7 @@ def here(library):
 @pytest.fixture(autouse=True)
 def short_turns(monkeypatch):
     monkeypatch.setattr(bench, "LEAST", 0.0)
+    monkeypatch.setattr(bench, "REST", 0.01)
 
 
 # --- processes --------------------------------------------------------------------------------
@@ -65,7 +66,6 @@ def test_pytorch_takes_the_same_step_in_a_process_of_its_own():
     assert theirs.median > 0
 
 
-@here("autograd")
 def test_threads_of_one_contestant_have_gone_to_sleep_when_the_next_begins(monkeypatch):
     rests, sleep = [], bench.time.sleep
     monkeypatch.setattr(bench.time, "sleep", lambda s: (rests.append(s), sleep(s)))
@@ -74,6 +74,7 @@ def test_threads_of_one_contestant_have_gone_to_sleep_when_the_next_begins(monke
     assert rests.count(bench.REST) == 2 * (1 + 2)  # the first turn warms up
 
 
+@here("autograd")
 def test_a_race_is_run_over_what_all_can_do():
     both = [Contestant(name, name, TABLE_3, "conv") for name in ("minisn", "autograd")]
     found = race(both, turns=2, steps=1)
