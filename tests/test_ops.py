@@ -765,6 +765,13 @@ def test_gain_and_shift_of_many_channels(layout):
         np.testing.assert_allclose(g.array, e, rtol=1e-5, atol=1e-4)
 
 
+def test_a_shift_of_each_image_beside_a_gain_of_each_channel():
+    rng = np.random.default_rng(0)
+    x, gain, shift = (rng.normal(size=s) for s in ((16, 16, 16, 16), (1, 16, 1, 1), (16, 1, 1, 1)))
+    y = ops.affine(Tensor(x), Tensor(gain), Tensor(shift))
+    np.testing.assert_allclose(y.array, gain * x + shift, rtol=1e-12, atol=1e-12)
+
+
 def test_sums_of_products_refuse_unlike_shapes():
     with pytest.raises(ShapeError, match=r"sum_products: shapes differ: \(2, 3\) and \(3,\)"):
         ops.sum_products(zeros(2, 3), zeros(3), axis=0)

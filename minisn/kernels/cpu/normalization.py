@@ -20,6 +20,11 @@ def _channel(x: Array, axes: Axes) -> int | None:
     return kept[0] if len(kept) == 1 and x.size >= SMALL else None
 
 
+def _kept(x: Array, axes: Axes) -> tuple[int, ...]:
+    """Return the shape of x after a sum over axes that are kept with size 1."""
+    return tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+
+
 def _rows(x: Array, channel: int) -> Array:
     return np.ascontiguousarray(np.moveaxis(x, channel, -1)).reshape(-1, x.shape[channel])
 
@@ -89,7 +94,7 @@ def sum(x: Array, axes: Axes) -> Array:
     if channel is None:
         return array_api.sum(x, axes)
     total = _total(_rows(x, channel)).astype(x.dtype)
-    return total.reshape(tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
+    return total.reshape(_kept(x, axes))
 
 
 @in_one_pool
@@ -99,16 +104,14 @@ def sum_products(x: Array, y: Array, axes: Axes) -> Array:
     if channel is None:
         return array_api.sum_products(x, y, axes)
     total = _total_product(_rows(x, channel), _rows(y, channel), np.zeros(x.shape[channel]))
-    return total.astype(x.dtype).reshape(
-        tuple(1 if a in axes else n for a, n in enumerate(x.shape))
-    )
+    return total.astype(x.dtype).reshape(_kept(x, axes))
 
 
 @in_one_pool
 def affine(x: Array, gain: Array, shift: Array) -> Array:
     """Multiply by a gain and add a shift."""
     channel = _channel(x, tuple(a for a, n in enumerate(gain.shape) if n == 1))
-    if channel is None or gain.ndim < x.ndim:
+    if channel is None or gain.ndim < x.ndim or shift.shape not in ((), gain.shape):
         return array_api.affine(x, gain, shift)
     rows = _rows(x, channel)
     y, each = np.empty_like(rows), (x.shape[channel],)
@@ -125,7 +128,7 @@ def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     if channel is None:
         return array_api.moments(x, axes)
     rows = _rows(x, channel)
-    shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    shape = _kept(x, axes)
     mean = _total(rows) / len(rows)
     variance = _total_product(rows, rows, mean) / len(rows)
     return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
