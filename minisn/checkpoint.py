@@ -22,7 +22,7 @@ from safetensors.numpy import save as to_bytes
 
 from . import __version__
 from .backend import Array, to_numpy
-from .config import Config
+from .config import LATER, Config
 from .errors import CheckpointError, ConfigError, NonFiniteError
 from .training import Trainer
 
@@ -154,7 +154,7 @@ def load(path: Path) -> Checkpoint:
     if not all(type(value) is int for value in values["data"].values()):
         raise CheckpointError(f"{path}: state of the data stream: expected whole numbers")
     try:
-        config = Config(**values.pop("config"))
+        config = Config(**LATER | values.pop("config"))
     except (TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}: its configuration is not one: {error}") from None
     return Checkpoint(path=path, config=config, arrays=arrays, **values)

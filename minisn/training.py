@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import kernels, ops
+from .augment import augment
 from .backend import Array, device_namespace, seems_finite, to_numpy
 from .config import Config
 from .data import BatchStream, scale_images
@@ -156,7 +157,8 @@ class Trainer:
         return loss if guess is None else loss + CLASS_LOSS_OF_G * cross_entropy(guess, labels[0])
 
     def _judge(self, images: Tensor, labels: Labels) -> tuple[Tensor, Tensor | None]:
-        """Return D's scores, and what an auxiliary classifier makes of the images."""
+        """Return D's scores of augmented images, and what an auxiliary classifier makes of them."""
+        images = augment(images, self.config.augment, self.rng)
         if self.config.conditional == "auxiliary":
             score, guess = self.D(images)
         else:
@@ -169,8 +171,11 @@ class Trainer:
     def next_batch(self) -> tuple[Tensor, Labels]:
         """Take the next real images, float32 in [-1, 1], with their labels, on the device."""
         rows = self.data.next_indices()
-        images = Tensor.wrap(self.xp.asarray(scale_images(self.images[rows])))
-        return images, [] if self.labels is None else [self._on_device(self.labels[rows])]
+        images = scale_images(self.images[rows])
+        if self.config.flip:
+            flipped = self.rng.random((len(images), 1, 1, 1)) < 0.5
+            images = np.where(flipped, images[..., ::-1], images)
+        return self._on_device(images), [] if self.labels is None else [self._on_device(self.labels[rows])]
 
     def latent(self) -> tuple[Tensor, Labels]:
         """Draw latent vectors for one batch, standard normal, and labels, all as likely."""
