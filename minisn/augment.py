@@ -73,7 +73,8 @@ def color(x: Tensor, rng: np.random.Generator) -> Tensor:
 def translation(x: Tensor, rng: np.random.Generator) -> Tensor:
     r"""Move each image by whole pixels; what comes in is 0, a middle grey.
 
-    .. math:: y_{cij} = x_{c,\,i - a,\,j - b}, \qquad Y_c = A X_c B^T, \quad A_{i,i-a} = B_{j,j-b} = 1
+    .. math:: y_{cij} = x_{c,\,i - a,\,j - b}, \qquad
+              Y_c = A X_c B^T, \quad A_{i,\,i - a} = B_{j,\,j - b} = 1, \text{ else } 0
 
     with :math:`a, b` from :math:`-M/8` to :math:`M/8`, rounded. As products with matrices of
     ones and zeros the moves are linear maps, whose gradient is the move back.

@@ -175,7 +175,9 @@ class Trainer:
         if self.config.flip:
             flipped = self.rng.random((len(images), 1, 1, 1)) < 0.5
             images = np.where(flipped, images[..., ::-1], images)
-        return self._on_device(images), [] if self.labels is None else [self._on_device(self.labels[rows])]
+        return self._on_device(images), [] if self.labels is None else [
+            self._on_device(self.labels[rows])
+        ]
 
     def latent(self) -> tuple[Tensor, Labels]:
         """Draw latent vectors for one batch, standard normal, and labels, all as likely."""
