@@ -289,8 +289,8 @@ def test_what_is_no_probability_is_refused():
 # -- torch-fidelity on the same features -------------------------------------------------------
 
 
+@pytest.mark.needs("torch_fidelity")
 def test_all_are_torch_fidelitys(torch):
-    pytest.importorskip("torch_fidelity", reason="the oracle torch-fidelity is not installed")
     from torch_fidelity import metric_fid, metric_isc, metric_kid, metric_prc
 
     a, b = features(400, 12, 1, shift=0.2), features(300, 12, 2)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -244,6 +243,8 @@ KILLED = textwrap.dedent("""
 
 
 def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path):
+    import psutil  # which Dask brings
+
     long = cell(steps=300, sample_every=100, checkpoint_every=10)
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
@@ -255,28 +256,17 @@ def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path):
     while not checkpoint.exists():
         assert process.poll() is None
         time.sleep(0.05)
-    worker = max(children(process.pid), key=memory)
-    assert memory(worker) > 100_000  # kilobytes: nothing else down there is as large
-    os.kill(worker, signal.SIGKILL)
+    worker = max(psutil.Process(process.pid).children(recursive=True), key=memory)
+    assert memory(worker) > 100e6  # nothing else down there is as large
+    worker.kill()
     assert process.wait(120) == 0
     killed = read_result(tmp_path / "cells" / long.name)
     assert plain(killed) == plain(run_cell(tmp_path / "whole", long))
 
 
-def children(pid):
-    """The processes below one, however deep."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-    parents = dict(map(int, line.split()) for line in listed.stdout.splitlines())
-    found = [pid]
-    for parent in found:
-        found += [child for child, its in parents.items() if its == parent]
-    return found[1:]
-
-
-def memory(pid):
-    """Resident kilobytes: the worker, with its kernels and data, has most."""
-    listed = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True)
-    return int(listed.stdout.strip() or 0)
+def memory(process):
+    """Resident bytes: the worker, with its kernels and data, has most."""
+    return process.memory_info().rss if process.is_running() else 0
 
 
 # -- the studies -----------------------------------------------------------------------------------
