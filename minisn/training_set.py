@@ -79,7 +79,7 @@ def keep_images(
 def _read(path: Path, name: str) -> Dataset:
     """Read what :func:`keep_images` has written."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             images, labels, classes = (arrays[key] for key in ("images", "labels", "classes"))
         if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
             raise ValueError(f"images {images.dtype} {list(images.shape)}, labels {labels.shape}")

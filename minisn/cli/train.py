@@ -179,7 +179,7 @@ def _train(
         click.echo(f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
                    f"--steps {2 * config.steps}")  # fmt: skip
     if whole:
-        click.echo(write_report(folder, trainer.D, trainer.step, seconds))
+        click.echo(write_report(folder, trainer.D, trainer.step, seconds, trainer.fingerprint))
     ctx.exit(status)
 
 

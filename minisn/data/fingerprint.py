@@ -26,9 +26,9 @@ class Fingerprint:
 
     def __str__(self) -> str:
         kind = "grey" if self.channels == 1 else "colour"
-        classes = f" of {self.classes} classes" if self.classes else ""
+        classes = f"{self.classes} classes, " if self.classes else ""
         plural = "" if self.count == 1 else "s"
-        return f"{self.count:,} {kind} image{plural}{classes} (SHA-256 {self.sha256[:12]})"
+        return f"{self.count:,} {kind} image{plural} ({classes}SHA-256 {self.sha256[:12]})"
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray | None = None) -> Fingerprint:

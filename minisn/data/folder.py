@@ -262,5 +262,5 @@ def _to_square(picture: Picture, size: int) -> Picture:
     width, height = picture.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    return picture.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=2.0)
+    centre = picture.crop((left, top, left + side, top + side))  # a filter would look beyond a box
+    return centre.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
