@@ -5,6 +5,7 @@ Source: [M18 Alg. 1]
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from . import kernels, ops
 from .augment import augment
 from .backend import Array, device_namespace, seems_finite, to_numpy
 from .config import Config
-from .data import BatchStream, scale_images
-from .errors import ConfigError, NonFiniteError
+from .data import BatchStream, Fingerprint, check_images, fingerprint, scale_images
+from .errors import ConfigError, DTypeError, NonFiniteError
 from .losses import OBJECTIVES, cross_entropy
 from .models import MODELS
 from .nn import BatchNorm, Module, power_step
@@ -79,11 +80,13 @@ class Trainer:
 
     Args:
         config: all settings.
-        images: uint8, [N, C, H, W].
+        images: uint8, [N, C, size, size], of 1 or 3 channels.
         device: ``"cpu"`` or ``"cuda"``.
         labels: integers from 0, [N]; a conditional model needs them.
     Raises:
-        ConfigError: a conditional model without labels, or settings that do not go together.
+        ConfigError: a conditional model without labels, images of another size or fewer than a
+            batch, or settings that do not go together.
+        DTypeError, ShapeError: images in another form; how to bring them into this one is said.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Trainer:
         self.config = config
         self.device = device
         self.xp = device_namespace(device)
+        check_images(images, config.size)
         self.labels = _labels(config, labels, len(images))
         self.classes = 0 if self.labels is None else int(self.labels.max()) + 1
         self.method = method(config.regularizer, config.scale, config.gain)
@@ -111,6 +115,11 @@ class Trainer:
         self.data = BatchStream(images, config.batch_size, seed=config.seed)
         self.rng = rng
         self.step = 0
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What tells these training images, and the labels in use, from others."""
+        return fingerprint(self.images, self.labels)
 
     def update(self) -> Losses:
         """Make one step: n_dis updates of D, each after one power step, then one of G."""
@@ -233,6 +242,8 @@ def _labels(config: Config, labels: np.ndarray | None, count: int) -> np.ndarray
     """Return the labels where the model uses them, after a look at them."""
     if config.conditional == "none":
         return None
+    if labels is not None and getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
+        raise DTypeError("labels: expected a NumPy array of integers, [N]; pass np.array(labels)")
     if labels is None or labels.min() < 0:
         raise ConfigError(
             f"conditional = {config.conditional!r} needs labelled images, but those of "

@@ -452,8 +452,9 @@ def test_what_cannot_be_resumed_is_left_as_it_was(tmp_path, finished, monkeypatc
     before = content(folder)
     with pytest.raises(CheckpointError, match="another architecture"):
         resume(folder, images(), config=TINY.replace(width=3))
-    with pytest.raises(CheckpointError, match="same data"):
-        resume(folder, images()[:15])
+    for others in (images()[:15], np.zeros_like(images()), images()[::-1].copy()):
+        with pytest.raises(CheckpointError, match="same data"):
+            resume(folder, others)
     with monkeypatch.context() as patch, pytest.raises(DataError, match="No space left"):
         patch.setattr(os, "fsync", no_space)
         resume(folder, images())

@@ -17,6 +17,7 @@ from .options import data_dir_option
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
+    from ..data import Dataset
     from ..metrics import Extractor, Sample, Score
 
 _SAMPLES, _REPEATS = 5000, 5
@@ -106,7 +107,7 @@ def _measure_run(
     """Measure a run's samples and real data in the same way, as often as asked."""
     import numpy as np
 
-    from ..data import load, unscale_images
+    from ..data import unscale_images
     from ..errors import ConfigError
     from ..metrics import measure_images, repeated
     from .networks import draw, read_checkpoint
@@ -114,7 +115,7 @@ def _measure_run(
 
     checkpoint = read_checkpoint(run)
     extractor = _extractor(run, checkpoint)
-    data = load(checkpoint.config.data, data_dir)
+    data = _real_images(run, checkpoint, data_dir)
     total = len(data.images)
     count = min(total // 2, _REFERENCES)
     if samples > total - count:
@@ -144,14 +145,29 @@ def _measure_run(
     }
 
 
-def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
-    """Return the network for a run's images, and note it if it knows others of their shape."""
-    from ..data.catalog import find_entry
-    from ..errors import ConfigError
-    from ..metrics import NETWORKS, extractor_for
+def _real_images(run: Path, checkpoint: Checkpoint, data_dir: Path | None) -> Dataset:
+    """Return what the run was trained on, or of the same data set; say so if they are others."""
+    from ..data import check_images, fingerprint
+    from ..training_set import training_set
 
     config = checkpoint.config
-    shape = (find_entry(config.data).shape[0], config.size, config.size)
+    data, _ = training_set(config, data_dir, run)
+    check_images(data.images, config.size)
+    found = fingerprint(data.images, None if config.conditional == "none" else data.labels)
+    if checkpoint.images not in (None, found):
+        warnings.warn(f"{run} was trained on {checkpoint.images}; its samples are compared with "
+                      f"the {found} of {data.source}", stacklevel=2)  # fmt: skip
+    return data
+
+
+def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
+    """Return the network for a run's images, and note it if it knows others of their shape."""
+    from ..errors import ConfigError
+    from ..metrics import NETWORKS, extractor_for
+    from .networks import channels_and_classes
+
+    config = checkpoint.config
+    shape = (channels_and_classes(checkpoint)[0], config.size, config.size)
     if shape not in NETWORKS:
         known = " and ".join(f"{n.subject} of {_times(n.shape)}" for n in NETWORKS.values())
         raise ConfigError(
