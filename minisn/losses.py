@@ -7,10 +7,12 @@ loss and gradients; of a NaN the loss is a NaN.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from . import ops
-from .backend import namespace
+from .backend import Array, namespace, to_numpy
 from .errors import NonFiniteError, ShapeError
-from .tensor import Tensor
+from .tensor import Tensor, grad
 
 
 def standard_d(real: Tensor, fake: Tensor) -> Tensor:
@@ -143,3 +145,27 @@ OBJECTIVES = {
     "wasserstein": Objective(wasserstein_d, hinge_g),
 }
 """The objectives by name."""
+
+
+def slopes(objective: Objective, real: Array, fake: Array) -> tuple[float, float]:
+    r"""Tell how much of D's loss still moves with its scores of data and of samples.
+
+    .. math:: \sum_i \Big|\frac{\partial \ell_D}{\partial f(x_i)}\Big|, \qquad
+              \sum_i \Big|\frac{\partial \ell_D}{\partial f(G(z_i))}\Big|
+
+    With the hinge it is the share of images within the margin, with the standard objective the mean
+    probability of the wrong answer, :math:`E[1 - D(x)]` and :math:`E[D(G(z))]`, and with the
+    Wasserstein objective, which has no end, 1. Where it is 0, D has nothing left to learn.
+
+    Args:
+        objective: of :data:`OBJECTIVES`.
+        real, fake: f at data and at samples, any shape.
+    Returns:
+        The two sums, 0 to 1.
+
+    Source: derivatives of [M18 Eq. (15)], [M18 Eq. (16)], [M18 Eq. (29)]
+    """
+    scores = [Tensor(array, requires_grad=True) for array in (real, fake)]
+    found = grad(objective.d(*scores), scores)
+    of_real, of_fake = (float(abs(to_numpy(g.array).astype(np.float64)).sum()) for g in found)
+    return of_real, of_fake

@@ -8,7 +8,7 @@ from math import prod, sqrt
 import numpy as np
 
 from . import kernels
-from .backend import Array, namespace, seems_finite
+from .backend import Array, namespace, seems_finite, to_numpy
 from .errors import NonFiniteError, ShapeError
 from .tensor import Tensor
 
@@ -55,7 +55,7 @@ class _Flat:
             raise ShapeError("an optimizer needs at least one parameter, got none")
         self._joined: Array | None = None
         self._versions: list[int] = []
-        self._gradients: Array | None = None
+        self.latest: Array | None = None  # the gradients of the last step
 
     def values(self) -> Array:
         """Join the parameters, unless they are still the parts of what was assigned last."""
@@ -70,8 +70,8 @@ class _Flat:
                 f"step: expected one gradient for each of {len(shapes)} parameters, in their "
                 f"order and shapes; got {len(grads)}"
             )
-        self._gradients = _join([g.array for g in grads], self._gradients)
-        return self._gradients
+        self.latest = _join([g.array for g in grads], self.latest)
+        return self.latest
 
     def check(self, what: str, vector: Array) -> None:
         """Refuse a vector with a NaN or an infinity, and name the parameter that it belongs to."""
@@ -179,3 +179,16 @@ class Adam:
             )  # fmt: skip
         self._flat.check("the gradient, or its square,", self.v)
         self._flat.assign(theta)
+
+    def gradient_norm(self) -> float:
+        r"""Return the length of the last step's gradient, over all parameters.
+
+        .. math:: \|g\|_2
+
+        It is computed where it is asked for, so a step does not pay for it.
+
+        Returns:
+            The norm; 0 before the first step.
+        """
+        g = self._flat.latest
+        return 0.0 if g is None else float(np.linalg.norm(to_numpy(g).astype(np.float64)))

@@ -15,6 +15,7 @@ from . import __version__, plots, runs
 from .backend import to_numpy
 from .config import Config
 from .data import Fingerprint
+from .health import RULES, Finding, Health
 from .nn import Module, weighted_layers
 from .regularizers import METHODS
 from .spectral import singular_values
@@ -60,6 +61,7 @@ def write_report(
     layers = _layers(discriminator)
     sections = [
         _summary(config, log, layers, step, seconds, images),
+        _health(config, log),
         _samples(sheets(folder), config),
         _plots(folder / "plots", config, log, layers),
         _section("Layers of D", _layer_table(layers)),
@@ -118,6 +120,25 @@ def _summary(
         f"of the discriminator D for each of the generator G."
     )
     return f"<p>{words}</p>\n<dl>{cards}</dl>"
+
+
+def _health(config: Config, log: Log) -> str:
+    """What the log shows of the ways to fail, and what to try."""
+    health = Health(config)
+    for line in log:
+        health.see(line)
+
+    def item(finding: Finding) -> str:
+        spans = ", ".join(f"{first:,} to {last:,}" for first, last in finding.spans)
+        title, seen, advice = map(html.escape, (finding.title, finding.seen, finding.advice))
+        return f"<li><b>{title}</b>, steps {spans}. {seen}<br>{advice}.</li>"
+
+    items = "".join(map(item, health.findings.values()))
+    absent = [
+        rule.title for key, rule in RULES.items() if key in health.looked - set(health.findings)
+    ]
+    words = f"<p>Looked for in the log and not found: {html.escape('; '.join(absent))}.</p>"
+    return _section("Health", (f"<ul>{items}</ul>\n" if items else "") + (words if absent else ""))
 
 
 def _samples(found: list[tuple[int, Path]], config: Config) -> str:

@@ -26,7 +26,10 @@ from . import spectral
 from .backend import to_numpy
 from .checkpoint import load, replace_file, restore, save
 from .config import Config, load_config
+from .data import scale_images
 from .errors import ConfigError, DataError, NonFiniteError
+from .health import Health, spread
+from .losses import OBJECTIVES, slopes
 from .nn import weighted_layers
 from .tensor import no_grad
 from .training import Losses, Trainer
@@ -40,7 +43,19 @@ SAMPLES = 64
 """Images on a sample sheet."""
 
 Entry = dict[str, Any]
-"""A line of the log: step, seconds, loss_d and loss_g (None at step 0), sigma, at times norm."""
+"""A line of the log.
+
+``step``, ``seconds``   where the run stands
+``loss_d``, ``loss_g``  None at step 0
+``slope``               :func:`minisn.losses.slopes` in the scores of ``real`` images and of samples
+                        (``fake``) at D's last update; not at step 0
+``gradient``            its norm at the last update of ``D`` and of ``G``; not at step 0
+``sigma``               estimate of each normalized weight's norm, by layer of D
+``norm``                exact norm of each weight that D computes with; with a sample sheet
+``spread``              :func:`minisn.health.spread` of the sheet's ``samples`` and of as many
+                        images of the ``data``; with a sample sheet
+``health``              what is found with this line for the first time: words, by their key
+"""
 
 OnLog = Callable[[Entry], None]
 OnSample = Callable[[int, np.ndarray], None]
@@ -328,6 +343,9 @@ class _Recorder:
     ):
         self.trainer, self.on_log, self.on_sample = trainer, on_log, on_sample
         self.log = _Log(log)
+        self.health = Health(trainer.config)
+        for entry, _ in read_lines(log):
+            self.health.see(entry)  # what was found before is not told again
         self._sampled: int | None = None
 
     def record(self, losses: Losses | None, seconds: float) -> None:
@@ -335,23 +353,35 @@ class _Recorder:
         fully = step % config.sample_every == 0 or step == config.steps
         if not fully and step % config.log_every:
             return
-        entry = _entry(self.trainer, losses, seconds, with_norms=fully)
+        images = self._draw() if fully else None
+        entry = _entry(self.trainer, losses, seconds, images)
+        if found := self.health.see(entry):
+            entry["health"] = {finding.key: finding.words for finding in found}
         self.log.write(entry)
         if self.on_log:
             self.on_log(entry)
-        if fully:
-            self.sample()
+        if images is not None:
+            self._show(images)
 
     def sample(self) -> None:
-        step = self.trainer.step
-        if self.on_sample and self._sampled != step:
-            with _told(self.trainer, step):
-                self.on_sample(step, self.trainer.sample(sample_vectors(self.trainer.config)))
-        self._sampled = step
+        """Draw a sheet where the run ends, unless that has been done."""
+        if self._sampled != self.trainer.step:
+            self._show(self._draw())
+
+    def _draw(self) -> np.ndarray:
+        return self.trainer.sample(sample_vectors(self.trainer.config))
+
+    def _show(self, images: np.ndarray) -> None:
+        self._sampled = self.trainer.step
+        if self.on_sample:
+            with _told(self.trainer, self.trainer.step):
+                self.on_sample(self.trainer.step, images)
 
 
-def _entry(trainer: Trainer, losses: Losses | None, seconds: float, with_norms: bool) -> Entry:
-    """Collect a line of the log.
+def _entry(
+    trainer: Trainer, losses: Losses | None, seconds: float, images: np.ndarray | None
+) -> Entry:
+    """Collect a line of the log, with norms and spread where images are drawn.
 
     Source: [M18 App. C.2, Figure 9]
     """
@@ -362,13 +392,22 @@ def _entry(trainer: Trainer, losses: Losses | None, seconds: float, with_norms: 
         "loss_d": losses and float(losses.d),
         "loss_g": losses and float(losses.g),
     }
+    if losses and trainer.scores:
+        of_real, of_fake = slopes(OBJECTIVES[trainer.config.objective], *trainer.scores)
+        entry["slope"] = {"real": of_real, "fake": of_fake}
+        optimizers = {"D": trainer.adam_d, "G": trainer.adam_g}
+        entry["gradient"] = {who: adam.gradient_norm() for who, adam in optimizers.items()}
+    if images is not None and len(trainer.images) > 1:
+        rows = np.linspace(0, len(trainer.images) - 1, min(SAMPLES, len(trainer.images)), dtype=int)
+        data = scale_images(trainer.images[rows])  # of every part, should they lie in an order
+        entry["spread"] = {"samples": spread(images[: len(rows)]), "data": spread(data)}
     with no_grad():
         estimates = {
             name: m.reparametrize.estimate(m.learned, m.axis, m.state) for name, m in layers.items()
         }
         entry["sigma"] = {name: float(e) for name, e in estimates.items() if e is not None}
         _check_finite(entry)
-        if with_norms:
+        if images is not None:
             entry["norm"] = {
                 name: float(to_numpy(spectral.singular_values(m.effective_weight(), m.axis))[0])
                 for name, m in layers.items()
@@ -378,7 +417,8 @@ def _entry(trainer: Trainer, losses: Losses | None, seconds: float, with_norms: 
 
 def _check_finite(entry: Entry) -> None:
     values = {key: entry[key] for key in ("loss_d", "loss_g") if entry[key] is not None}
-    values |= {f"sigma of {name}": value for name, value in entry["sigma"].items()}
+    for key in ("sigma", "slope", "gradient", "spread"):
+        values |= {f"{key} of {name}": value for name, value in entry.get(key, {}).items()}
     for name, value in values.items():
         if not math.isfinite(value):
             raise NonFiniteError(

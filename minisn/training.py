@@ -115,6 +115,7 @@ class Trainer:
         self.data = BatchStream(images, config.batch_size, seed=config.seed)
         self.rng = rng
         self.step = 0
+        self.scores: tuple[Array, Array] | None = None  # see loss_d
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -142,7 +143,10 @@ class Trainer:
         return Losses(loss_d.array, loss_g.array)
 
     def loss_d(self, real: Tensor, y_real: Labels, fake: Tensor, y_fake: Labels) -> Tensor:
-        """Compute the loss of D on real images and samples: the objective, and any penalty."""
+        """Compute the loss of D on real images and samples: the objective, and any penalty.
+
+        The scores of both are kept in ``scores`` until the next time, on the device, for the log.
+        """
         n, objective = len(real), OBJECTIVES[self.config.objective]
         if self._apart:
             (of_real, guess), (of_fake, _) = self._judge(real, y_real), self._judge(fake, y_fake)
@@ -150,6 +154,7 @@ class Trainer:
             labels = [ops.concat(pair) for pair in zip(y_real, y_fake, strict=True)]
             score, guess = self._judge(ops.concat([real, fake]), labels)
             of_real, of_fake = score[:n], score[n:]
+        self.scores = of_real.array, of_fake.array
         loss = objective.d(of_real, of_fake)
         if guess is not None:
             loss = loss + cross_entropy(guess[:n], y_real[0])

@@ -38,7 +38,9 @@ class Progress:
         self._bar = steady_bar(total=1.0, bar_format=_FORMAT)
 
     def __call__(self, entry: dict[str, Any]) -> None:
-        """Show a line of the log."""
+        """Show a line of the log, and above it what was found with it."""
+        for words in entry.get("health", {}).values():
+            self._bar.write(words)
         if entry.get("norm"):
             self._norm = f", norms up to {max(entry['norm'].values()):.3f}"
         if entry["loss_d"] is None:

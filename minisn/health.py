@@ -1,0 +1,226 @@
+"""Health: what the log of a run tells of the ways in which GANs fail, and what to try.
+
+Each way is a rule for one line of the log, and a finding once the rule has held for long enough.
+Nothing here stops a run or changes it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .config import Config
+
+Line = Mapping[str, Any]
+"""A line of the log, as :data:`minisn.runs.Entry` describes it."""
+
+STEPS = 50
+D_HAS_WON = 0.05
+VANISHED = 1e-4
+GROWN = 500
+ALIKE = 0.1
+LAGS = 1.2
+EXPLODED = 1e5
+
+
+@dataclass
+class Finding:
+    """A way to fail that a run shows.
+
+    Args:
+        key: what the log calls it.
+        title: the same in a few words.
+        seen: a sentence with the numbers and steps by which it was first noticed.
+        advice: what to try.
+        spans: the first and last step of each time that it held.
+    """
+
+    key: str
+    title: str
+    seen: str
+    advice: str
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def words(self) -> str:
+        """All in one line, as the log and the terminal have it."""
+        return f"{self.title}: {self.seen} {self.advice}."
+
+
+class Health:
+    """Reads the log of a run, line by line, for what goes wrong.
+
+    A line for which a rule holds counts one up, one for which it does not counts one down. A
+    finding is made when the count reaches the rule's number of lines, over no less than
+    :data:`STEPS` steps, and has passed when the count is back at 0. So neither a bad moment makes
+    a finding, nor does a good one end it.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._spells = {key: _Spell() for key in RULES}
+        self.findings: dict[str, Finding] = {}
+        self.looked: set[str] = set()  # keys of the rules that a line had the numbers for
+
+    def see(self, line: Line) -> list[Finding]:
+        """Take in the next line, and return what is found for the first time."""
+        new = []
+        for key, rule in RULES.items():
+            words = rule.look(line, self._config)
+            if words is None:
+                continue
+            self.looked.add(key)
+            spell = self._spells[key]
+            spell.count(line["step"], bool(words), rule.lines)
+            if not spell.made:
+                continue
+            if key not in self.findings:
+                seen = f"{words}, from step {spell.first:,} to {spell.last:,}."
+                new.append(Finding(key, rule.title, seen, rule.advice(self._config)))
+                self.findings[key] = new[-1]
+            spans = self.findings[key].spans
+            if spans and spans[-1][0] == spell.first:
+                spans.pop()
+            spans.append((spell.first, spell.last))
+        return new
+
+
+@dataclass
+class _Spell:
+    """How long a rule has held."""
+
+    lines: int = 0
+    first: int = 0
+    last: int = 0
+    made: bool = False
+
+    def count(self, step: int, holds: bool, most: int) -> None:
+        if holds:
+            self.first = step if not self.lines else self.first
+            self.last = step
+            self.lines = min(self.lines + 1, most)
+        else:
+            self.lines = max(self.lines - 1, 0)
+        long = self.lines == most and self.last - self.first >= STEPS
+        self.made = self.lines > 0 and (self.made or long)
+
+
+# -- the rules -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A way to fail.
+
+    Args:
+        title: in a few words.
+        lines: how many more lines must show it than do not.
+        look: returns None for a line without the numbers, "" for a healthy one, or what is wrong.
+        advice: what to try, by the settings.
+    """
+
+    title: str
+    lines: int
+    look: Callable[[Line, Config], str | None]
+    advice: Callable[[Config], str]
+
+
+def _d_wins(line: Line, config: Config) -> str | None:
+    if "slope" not in line:
+        return None
+    real, fake = line["slope"]["real"], line["slope"]["fake"]
+    if real + fake > D_HAS_WON:
+        return ""
+    measure = "within the hinge's margin" if config.objective == "hinge" else "of the loss's slope"
+    return (f"{real:.0%} of the images and {fake:.0%} of the samples were left {measure}, and D's "
+            f"loss was {line['loss_d']:.3f}")  # fmt: skip
+
+
+def _g_starves(line: Line, config: Config) -> str | None:
+    if "gradient" not in line:
+        return None
+    norm = line["gradient"]["G"]
+    return (
+        f"the norm of G's gradient was {norm:.1g}" if norm < _reach(line, config) * VANISHED else ""
+    )
+
+
+def _collapse(line: Line, config: Config) -> str | None:
+    if "spread" not in line or line["step"] < GROWN:
+        return None
+    ratio = line["spread"]["samples"] / (line["spread"]["data"] or np.inf)
+    return f"a sample was {ratio:.0%} as far from the next as a real image" if ratio < ALIKE else ""
+
+
+def _sigma_lags(line: Line, config: Config) -> str | None:
+    if "norm" not in line or config.regularizer != "sn" or config.gain:
+        return None
+    norm = max(line["norm"].values()) / config.scale
+    return f"a normalized weight had {norm:.2f} times the norm it should" if norm > LAGS else ""
+
+
+def _explodes(who: str) -> Callable[[Line, Config], str | None]:
+    def look(line: Line, config: Config) -> str | None:
+        if "gradient" not in line:
+            return None
+        norm = line["gradient"][who]
+        large = norm > _reach(line, config) * EXPLODED
+        return f"the norm of {who}'s gradient was {norm:.1g}" if large else ""
+
+    return look
+
+
+def _reach(line: Line, config: Config) -> float:
+    """By how much the layers' scale multiplies D's scores, and with them all gradients."""
+    return config.scale ** len(line["sigma"])
+
+
+def _anew(*rates: str, sn: bool = True) -> Callable[[Config], str]:
+    """Advise lower rates, and spectral normalization where there is none."""
+
+    def advice(config: Config) -> str:
+        changes = [f"{name}={min(getattr(config, name) / 2, CALM):g}" for name in rates]
+        changes += ["regularizer=sn"] * (sn and config.regularizer != "sn")
+        return "Start anew with " + " ".join(f"--set {change}" for change in changes)
+
+    return advice
+
+
+CALM = 2e-4
+"""The step size of setting C [M18 Table 1]."""
+
+RULES = {
+    "d-wins": _Rule("D wins", 8, _d_wins, _anew("rate_d")),
+    "g-starves": _Rule("G learns nothing", 8, _g_starves, _anew("rate_d", "rate_g")),
+    "collapse": _Rule("The samples are alike", 2, _collapse, _anew("rate_g")),
+    "sigma-lags": _Rule("Sigma lags behind", 2, _sigma_lags, _anew("rate_d")),
+    "d-explodes": _Rule("D's gradient explodes", 3, _explodes("D"), _anew("rate_d")),
+    "g-explodes": _Rule("G's gradient explodes", 3, _explodes("G"), _anew("rate_g")),
+}
+"""The ways to fail, by the keys that the log has under ``health``."""
+
+
+# -- the numbers of a line -------------------------------------------------------------------------
+
+
+def spread(images: np.ndarray) -> float:
+    r"""Compute how far images lie from their nearest neighbours among themselves.
+
+    .. math:: \frac1n \sum_i \min_{j \neq i} \|x_i - x_j\|_2 \,/\, \sqrt d
+
+    Few kinds of images, each drawn many times, have next to none, as images have that are all
+    alike.
+
+    Args:
+        images: x, at least two, float, [n, C, H, W]; d is C H W.
+    Returns:
+        The mean distance, per pixel and channel, in the images' units.
+    """
+    from .metrics.neighbours import radii
+
+    x = images.reshape(len(images), -1)
+    return float(radii(x, 1).mean() / np.sqrt(x.shape[1]))
