@@ -142,6 +142,15 @@ def _distance_bars(axes: Axes, rows: Sequence[Row]) -> None:
              color=[series_color(k) for k in range(len(rows))])  # fmt: skip
 
 
+def _spreads(axes: Axes, rows: Sequence[Row]) -> None:
+    """A curve for each seed, in the colour of what was changed."""
+    for k, name in enumerate(_values(rows, "method")):
+        for seed in _values(rows, "seed"):
+            mine = [r for r in rows if r["method"] == name and str(r["seed"]) == seed]
+            axes.plot([r["step"] for r in mine], [r["spread"] for r in mine], linewidth=1.2,
+                      color=series_color(k), label=None if seed != "0" else name)  # fmt: skip
+
+
 _SCORE, _DISTANCE = "inception-style score", "Fréchet distance (lower is better)"
 FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "fig1": (("setting of Table 1", _SCORE), _by_setting("inception")),
@@ -163,5 +172,7 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "l21-e": (("constant $c$", _DISTANCE), _lines("method", "scale", "frechet")),
     "l21-f": (("step (updates of G)", r"largest $\|\nabla_x D(x)\|_2$ of 256 images"),
               _gradients("inputs_max")),
+    "collapse": (("step (updates of G)", "distance between samples, images being 1"),
+                 _spreads),
 }  # fmt: skip
 """For each study the labels of its axes, and what draws it."""

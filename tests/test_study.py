@@ -16,6 +16,7 @@ from minisn.config import load_preset
 from minisn.data import load
 from minisn.errors import ConfigError, DataError
 from minisn.optim import TABLE_1
+from minisn.runs import sample_vectors
 from minisn.study import STUDIES, Cell, read_table, run_cell, run_cells
 from minisn.study.cells import MEASURES, RESULT, read_result
 from minisn.study.design import paragraph, table_csv
@@ -51,6 +52,36 @@ def test_a_cell_is_measured_at_the_steps_that_its_settings_name(tmp_path):
     low, mean, high = last["input_gradients"]
     assert 0 < low <= mean <= high
     assert json.loads((tmp_path / cell().name / RESULT).read_text()) == result
+
+
+def test_the_balance_is_that_of_the_sheet_and_of_the_last_scores(tmp_path):
+    from minisn.data import scale_images
+    from minisn.health import spread
+    from minisn.study.probes import PROBES, Split
+
+    images = load("cifar10-2k").images[:100]
+    config = TINY.replace(data="cifar10-2k", size=32)
+    trainer = Trainer(config, images)
+    probe, split = PROBES["balance"], Split(images, np.zeros(100, int), images[:8], tmp_path)
+    start = probe(trainer, split)
+    sheet = trainer.sample(sample_vectors(config))
+    assert start == {"spread": spread(sheet) / spread(scale_images(images[:64]))}
+    assert 0 < start["spread"] < 0.5  # a new G draws all in nearly one grey
+    trainer.update()
+    real, fake = trainer.scores
+    found = probe(trainer, split)
+    assert found["slope_real"] == pytest.approx((real < 1).mean())
+    assert found["slope_fake"] == pytest.approx((fake > -1).mean())
+
+
+def test_the_study_of_the_collapse_says_whose_samples_are_alike():
+    def rows(name, *spreads):
+        return [{"method": name, "seed": k, "step": step, "spread": s} for step in (0, 400)
+                for k, s in enumerate(spreads)]  # fmt: skip
+
+    said = STUDIES["collapse"].verdict(rows("nothing", 0.1, 0.6, 0.2) + rows("both", 0.4, 0.7, 0.9))
+    assert "after 400 updates" in said and "nothing: 0.10 0.60 0.20; both: 0.40" in said
+    assert said.endswith("At most 0.5, by the median: nothing.")
 
 
 def test_samples_are_scored_by_the_features_that_ship(tmp_path):

@@ -24,6 +24,8 @@ def measured(cell, step):
         "variances": {"variances": [[int(f), 0.4 / f] for f in (9, 128, 72, 256, 144, 512)]},
         "gradients": {"weight_gradients": list(RNG.uniform(0.1, 9, LAYERS)),
                       "input_gradients": sorted(RNG.uniform(0, 1, 3))},
+        "balance": dict(zip(("spread", "slope_real", "slope_fake"), RNG.uniform(0, 1, 3),
+                            strict=True)),
         "critic": {"critic_train": -RNG.uniform(3, 4), "critic_held_out": -RNG.uniform(1, 3)},
     }  # fmt: skip
     return {"step": step} | {k: v for probe in cell.probes for k, v in found[probe].items()}

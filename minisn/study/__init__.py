@@ -1,17 +1,21 @@
 """The papers' figures, each as one command: cells to run, a table, and what it says.
 
 ``cells`` one training run each · ``schedule`` many at once, on Dask · ``design`` what a study is ·
-``methods``, ``lin`` and ``shapes`` the studies of M18 and L21.
+``methods``, ``lin`` and ``shapes`` the studies of M18 and L21 · ``photographs`` one of our own.
 """
 
 from .cells import Cell, run_cell
 from .design import Study, read_table
 from .lin import LIN_STUDIES
 from .methods import METHOD_STUDIES
+from .photographs import PHOTOGRAPH_STUDIES
 from .schedule import Standing, run_cells
 from .shapes import SHAPE_STUDIES
 
-STUDIES = {study.name: study for study in [*METHOD_STUDIES, *SHAPE_STUDIES, *LIN_STUDIES]}
+STUDIES = {
+    study.name: study
+    for study in [*METHOD_STUDIES, *SHAPE_STUDIES, *LIN_STUDIES, *PHOTOGRAPH_STUDIES]
+}
 """Every study by name."""
 
 __all__ = ["STUDIES", "Cell", "Standing", "Study", "read_table", "run_cell", "run_cells"]

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import instruments
+from .. import instruments, runs
 from ..backend import to_numpy
 from ..data import scale_images
+from ..health import spread
+from ..losses import OBJECTIVES, slopes
 from ..nn import weighted_layers
 from ..spectral import singular_values
 from ..tensor import Tensor, no_grad
@@ -100,6 +102,21 @@ def _critic(trainer: Trainer, split: Split) -> dict[str, Any]:
     return {name: fake - float(score.mean()) for name, score in real.items()}
 
 
+def _balance(trainer: Trainer, split: Split) -> dict[str, Any]:
+    """Measure whether samples are alike, and what is left of D's loss.
+
+    ``spread`` is that of a sample sheet over that of as many images, ``slope_real`` and
+    ``slope_fake`` are :func:`minisn.losses.slopes`; none before the first update.
+    """
+    samples = trainer.sample(runs.sample_vectors(trainer.config))
+    found = {"spread": spread(samples) / spread(scale_images(split.images[: len(samples)]))}
+    if trainer.scores:
+        objective = OBJECTIVES[trainer.config.objective]
+        names = ("slope_real", "slope_fake")
+        found |= dict(zip(names, slopes(objective, *trainer.scores), strict=True))
+    return found
+
+
 def _batch(trainer: Trainer, images: np.ndarray) -> Tensor:
     return _on(trainer, scale_images(images[:BATCH]))
 
@@ -115,5 +132,6 @@ PROBES: dict[str, Probe] = {
     "variances": _variances,
     "gradients": _gradients,
     "critic": _critic,
+    "balance": _balance,
 }
 """The probes by name."""
