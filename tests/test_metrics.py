@@ -800,18 +800,28 @@ def test_everything_at_once_sees_good_and_bad_digits(mnist):
 
 def test_everything_at_once_sees_good_and_bad_photographs(cifar):
     found, order = extractor_for((3, 32, 32)), rng_of().permutation(2000)
-    images, labels = cifar.images[order], cifar.labels[order]
-    reference, _ = found(images[:1000], "cifar10-2k")
-    rest, rest_labels = images[1000:], labels[1000:]
+    rest, rest_labels = cifar.images[order[1000:]], cifar.labels[order[1000:]]
+    reference, _ = found(cifar.images[order[:1000]], "cifar10-2k")
     sets = {
         "real": rest[:500],
         "blurred": gaussian_filter(rest[:500], (0, 0, 1.5, 1.5)),
         "noise": rng_of().integers(0, 256, (500, 3, 32, 32), np.uint8),
-        "one class": np.concatenate([images[:1000][labels[:1000] == 3], rest[rest_labels == 3]]),
+        "two classes": rest[np.isin(rest_labels, (0, 3))],  # airplanes and cats
         "collapsed": np.repeat(rest[:10], 50, 0),
     }
     all_of = {name: measure_images(found, x, name, reference, rng_of()) for name, x in sets.items()}
     score, distance, kernel, precision, recall, similarity = (
         {name: scores[k].value for name, scores in all_of.items()} for k in range(6)
     )
-    print(score, distance, kernel, precision, recall, similarity, sep="\n")
+    by_score = ["real", "collapsed", "two classes", "blurred", "noise"]
+    assert sorted(score, key=score.__getitem__, reverse=True) == by_score
+    assert score["real"] > 6 and score["two classes"] < 4 and score["noise"] < 1.2
+    by_distance = ["real", "two classes", "collapsed", "blurred", "noise"]
+    for distances in (distance, kernel):
+        assert min(distances, key=distances.__getitem__) == "real"
+    assert sorted(distance, key=distance.__getitem__) == by_distance
+    assert distance["two classes"] > 10 * distance["real"]
+    assert precision["real"] > 0.7 > precision["blurred"] > 0.1 > precision["noise"]
+    assert recall["real"] > 0.7 > recall["two classes"] > 0.1 > recall["blurred"]
+    assert precision["collapsed"] > 0.7 and recall["collapsed"] < 0.1
+    assert similarity["collapsed"] > 0.5 > 0.15 > similarity["real"] > 0.05 > similarity["noise"]

@@ -100,7 +100,7 @@ NETWORKS = {
         ),
         FeatureNetwork(
             "cifar10-cnn-v1",
-            "",
+            "090bc3ab2a45976af2a74078e38a4564a13784dcddaffb1844c34eafd4dc40dc",
             (3, 32, 32), "cifar10", "CIFAR-10's photographs", 128, colour_network,
         ),
     )
