@@ -22,7 +22,7 @@ class Config:
     """All that decides a training run.
 
     Args:
-        data: name of a data set.
+        data: name of a data set, or path of a folder of images.
         size: images are this many pixels wide and high.
         model: ``cnn``, Table 3, or ``resnet``, Tables 4 to 6 by the size.
         width: channels of the first layer of D, or of its first block; 64 in the paper, but
@@ -102,6 +102,9 @@ class Config:
                     f"{name} = {value!r:.60}: expected one of {', '.join(known)}"
                     + _nearest(value, list(known))
                 )
+        if not self.data.isprintable():  # such as bytes of a path that are no UTF-8
+            raise ConfigError(f"data = {self.data!r:.60}: expected a name of printable characters; "
+                              "rename the folder")  # fmt: skip
         if self.decay_after >= self.steps:
             raise ConfigError(
                 f"decay_after = {self.decay_after}: expected less than steps = {self.steps}"
