@@ -23,7 +23,7 @@ class Config:
     """All that decides a training run.
 
     Args:
-        data: name of a data set.
+        data: name of a data set, or path of a folder of images.
         size: images are this many pixels wide and high.
         model: ``cnn``, Table 3, or ``resnet``, Tables 4 to 6 by the size.
         width: channels of the first layer of D, or of its first block; 64 in the paper, but
@@ -114,6 +114,9 @@ class Config:
                     f"augment = {self.augment!r:.60}: expected none, or of {', '.join(KINDS)} "
                     f"some with commas between, got {kind!r:.30}"
                 )
+        if not self.data.isprintable():  # such as bytes of a path that are no UTF-8
+            raise ConfigError(f"data = {self.data!r:.60}: expected a name of printable characters; "
+                              "rename the folder")  # fmt: skip
         if self.decay_after >= self.steps:
             raise ConfigError(
                 f"decay_after = {self.decay_after}: expected less than steps = {self.steps}"

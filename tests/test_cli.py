@@ -279,7 +279,7 @@ MISTAKES = [
     ("train --seed -1", "seed = -1: expected at least 0"),
     ("train --data mnist-10", "did you mean mnist-10k"),
     ("train --data cifar10-2k", "have 32 x 32 pixels, but size = 28; add --set size=32"),
-    ("train --set batch_size=20000", "there are only 10000 images"),
+    ("train --set batch_size=20000", "at most 10000, the number of images"),
     ("train --config none.toml", "cannot read none.toml"),
     ("train --resume none", "none is not the folder of a run"),
     ("train cifar10 --data-dir here", "run `minisn data fetch cifar10 --data-dir here`"),

@@ -105,6 +105,10 @@ def test_texts_are_checked():
         GOOD.replace(regularizer="sn-con")
     with pytest.raises(ConfigError, match="gain = 1: expected true or false, got int"):
         GOOD.replace(gain=1)
+    for name in ("pho\udcff", "two\nlines"):  # the first is a path of other bytes than UTF-8
+        with pytest.raises(ConfigError, match="expected a name of printable characters; rename"):
+            GOOD.replace(data=name)
+    assert GOOD.replace(data="./Füchse und 犬").data == "./Füchse und 犬"
 
 
 def test_a_whole_number_may_stand_for_a_number():

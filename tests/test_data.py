@@ -878,7 +878,9 @@ def test_state_of_another_stream_is_refused():
 def test_impossible_batches_are_refused():
     with pytest.raises(ConfigError, match="batch_size is 0; expected at least 1"):
         data.BatchStream(ROWS, 0)
-    with pytest.raises(ConfigError, match="batch_size is 12, but there are only 11 images"):
+    with pytest.raises(
+        ConfigError, match="batch_size is 12; expected at most 11, the number of images"
+    ):
         data.BatchStream(ROWS, 12)
     with pytest.raises(ConfigError, match="seed is -1; expected 0 or greater"):
         data.BatchStream(ROWS, 3, seed=-1)

@@ -291,7 +291,7 @@ def test_a_nan_weight_is_named_by_its_layer(digits):
 
 
 def test_fewer_images_than_a_batch_are_refused(digits):
-    with pytest.raises(ConfigError, match="batch_size is 8, but there are only 3"):
+    with pytest.raises(ConfigError, match="batch_size is 8; expected at most 3, the number of"):
         Trainer(TINY, digits[:3])
 
 
@@ -318,7 +318,7 @@ def test_fewer_images_than_a_batch_are_refused(digits):
         (lambda x: x[0, 0], ShapeError, "images have shape [28, 28]; expected [N, C, 28, 28]"),
         (lambda x: x[..., :20], ShapeError, "28 x 20 pixels; expected [N, C, 28, 28]"),
         (lambda x: x[..., :8, :8], ConfigError, "8 x 8 pixels, but size = 28; add --set size=8"),
-        (lambda x: x[:0], ConfigError, "there are only 0 images"),
+        (lambda x: x[:0], ConfigError, "at most 0, the number of images"),
     ],
 )  # fmt: skip
 def test_images_in_another_form_are_refused_with_what_to_do(digits, change, error, words):

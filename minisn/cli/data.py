@@ -127,7 +127,7 @@ def _verify_folder(name: str) -> None:
     wrong = [f"{path}: {why}" for path, why in found.left_out.items()]
     wrong += found.label_faults if found.labels else []
     for line in wrong:
-        click.echo(f"BAD  {line}")
+        click.echo(f"BAD  {' '.join(line.split())}")
     if wrong:
         raise DataError(f"{name}: {len(wrong):,} things to see to; files that are named are left "
                         "out of training")  # fmt: skip
