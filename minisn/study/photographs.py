@@ -11,7 +11,7 @@ from ..config import load_preset
 from .cells import Cell, Result
 from .design import Row, Study, outcome
 
-STEPS, SEEDS = 400, 3
+STEPS, SEEDS = 300, 3
 
 ALIKE = 0.5
 """Samples that lie at most this part as far from each other as images do are called alike."""
@@ -38,7 +38,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 def _cells(full: bool) -> list[Cell]:
     """Every change with three seeds; of full size there is none."""
     config = load_preset("cifar10-small").replace(
-        **FIRST, steps=STEPS, sample_every=STEPS // 8, checkpoint_every=STEPS, decay_after=0
+        **FIRST, steps=STEPS, sample_every=STEPS // 10, checkpoint_every=STEPS, decay_after=0
     )
     return [
         Cell({"method": name, "seed": seed}, config.replace(seed=seed, **changes), ("balance",))

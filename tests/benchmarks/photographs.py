@@ -2,10 +2,10 @@
 
     python tests/benchmarks/photographs.py --out runs/photographs
 
-Each seed is ``minisn train cifar10-small --seed N`` and ``minisn evaluate`` of what came of it; a run
-that was cut short goes on. ``tutorials/studies/photographs`` gets a table of all scores beside
-those of real images, the last sheet of each seed, and the averaged generator of the first seed, in
-half precision.
+Each seed is ``minisn train cifar10-small --seed N``, then ``minisn evaluate``; a run that was cut
+short goes on. ``tutorials/studies/photographs`` gets a table of all scores beside those of real
+images, the last sheet of each seed, and the averaged generator of the first seed, in half
+precision.
 """
 
 import argparse
