@@ -20,7 +20,8 @@ ORDER = (
     ("Layers and networks", ("nn", "init", "models")),
     ("Gradient checks", ("gradcheck",)),
     ("Data and measures", ("data", "metrics", "instruments", "robustness")),
-    ("Runs and studies", ("config", "checkpoint", "runs", "study", "bench", "bench_torch")),
+    ("Runs and studies",
+     ("config", "training_set", "checkpoint", "runs", "study", "bench", "bench_torch")),
     ("Fast kernels and foundations", ("kernels", "backend", "errors")),
     ("Pictures and commands", ("",)),
 )  # fmt: skip

@@ -3,18 +3,18 @@
 A file in the safetensors format. Its arrays are the parameters and state of G and D (u, v
 and the running moments of batch normalization included), the averaged generator and Adam's
 moments; its metadata holds, as one line of JSON, the configuration, the counters, the state
-of the random generator and of the stream of data, and a SHA-256 over everything, so that a
-changed bit is found. Loading never runs code from the file.
+of the random generator and of the stream of data, the fingerprint of the images, and a SHA-256
+over everything, so that a changed bit is found. Loading never runs code from the file.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -22,7 +22,8 @@ from safetensors.numpy import save as to_bytes
 
 from . import __version__
 from .backend import Array, to_numpy
-from .config import Config
+from .config import LATER, Config
+from .data import Fingerprint
 from .errors import CheckpointError, ConfigError, NonFiniteError
 from .training import Trainer
 
@@ -51,6 +52,8 @@ class Checkpoint:
         adam_d, adam_g: updates that each optimizer made.
         rng: state of the trainer's bit generator.
         data: state of the stream of data.
+        images: fingerprint of what it was trained on; None where an older minisn, which kept
+            none, wrote it.
         minisn: version of the library that wrote it.
         arrays: by name: ``G/``, ``D/`` and ``average/`` before a network's own names, and
             ``adam_d/m``, ``adam_d/v``, ``adam_g/m``, ``adam_g/v``.
@@ -64,6 +67,7 @@ class Checkpoint:
     adam_g: int
     rng: dict[str, Any]
     data: dict[str, int]
+    images: Fingerprint | None
     minisn: str
     arrays: dict[str, np.ndarray]
 
@@ -108,6 +112,7 @@ def save(path: Path, trainer: Trainer, seconds: float) -> None:
         "adam_g": trainer.adam_g.steps,
         "rng": trainer.rng.bit_generator.state,
         "data": trainer.data.state(),
+        "images": asdict(trainer.fingerprint),
     }
     facts["sha256"] = _digest(facts, arrays)
     try:
@@ -154,10 +159,11 @@ def load(path: Path) -> Checkpoint:
     if not all(type(value) is int for value in values["data"].values()):
         raise CheckpointError(f"{path}: state of the data stream: expected whole numbers")
     try:
-        config = Config(**values.pop("config"))
+        config = Config(**LATER | values.pop("config"))
     except (TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}: its configuration is not one: {error}") from None
-    return Checkpoint(path=path, config=config, arrays=arrays, **values)
+    images = _fingerprint(path, facts)
+    return Checkpoint(path=path, config=config, images=images, arrays=arrays, **values)
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
@@ -170,10 +176,16 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         trainer: over the same data, of the same architecture.
         checkpoint: what :func:`load` returned.
     Raises:
-        CheckpointError: an array is missing, unknown or of another shape or dtype; or the
-            checkpoint's random generator or data are of another kind. The trainer is as it was.
+        CheckpointError: an array is missing, unknown or of another shape or dtype; the images
+            are others; or the checkpoint's random generator or data are of another kind. The
+            trainer is as it was.
     """
     _check_arrays(trainer, checkpoint)
+    if checkpoint.images not in (None, trainer.fingerprint):
+        raise CheckpointError(
+            f"{checkpoint.path} was trained on {checkpoint.images}, but here {trainer.config.data} "
+            f"has {trainer.fingerprint}; go on with the same data"
+        )
     bits = trainer.rng.bit_generator
     try:
         type(bits)().state = checkpoint.rng
@@ -207,10 +219,21 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: the content cannot be written; the old file is untouched.
     """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open what takes the place of a file in one step, as :func:`replace_file` does, at the end.
+
+    Raises:
+        OSError: it cannot be written; the old file is untouched, as after any other error.
+    """
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -280,6 +303,18 @@ def _fact(path: Path, facts: Mapping[str, Any], key: str, kind: type) -> Any:
         found = f"{facts[key]!r:.60}" if key in facts else "nothing"
         raise CheckpointError(f"{path}: {key}: expected {kind.__name__}, found {found}")
     return facts[key]
+
+
+def _fingerprint(path: Path, facts: Mapping[str, Any]) -> Fingerprint | None:
+    """Read what a checkpoint knows of its images; nothing is what older ones know."""
+    if "images" not in facts:
+        return None
+    found = _fact(path, facts, "images", dict)
+    expected = {"count": int, "channels": int, "classes": int, "sha256": str}
+    values = {key: _fact(path, found, key, kind) for key, kind in expected.items()}
+    if values["channels"] not in (1, 3) or min(values["count"], values["classes"]) < 0:
+        raise CheckpointError(f"{path}: images: its numbers are out of range: {found!r:.80}")
+    return Fingerprint(**values)
 
 
 def _check_arrays(trainer: Trainer, checkpoint: Checkpoint) -> None:

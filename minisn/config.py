@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
+from .augment import KINDS, kinds_of
 from .errors import ConfigError
 from .init import INITIALIZERS
 from .losses import OBJECTIVES
@@ -43,6 +44,9 @@ class Config:
         decay_after: step from which the step sizes fall to 0 in a straight line; 0 for never.
         n_dis: updates of D for one of G.
         batch_size: images per batch.
+        flip: show D half of the real images left and right exchanged, as drawn anew each time.
+        augment: what is done at random to all that D sees, of
+            :data:`minisn.augment.KINDS`, with commas between; or ``none``.
         average: decay of the running average of G's weights that samples are drawn with;
             0 draws with G itself.
         steps: updates of G.
@@ -73,6 +77,8 @@ class Config:
     decay_after: int
     n_dis: int
     batch_size: int
+    flip: bool
+    augment: str
     average: float
     steps: int
     seed: int
@@ -102,6 +108,12 @@ class Config:
                     f"{name} = {value!r:.60}: expected one of {', '.join(known)}"
                     + _nearest(value, list(known))
                 )
+        for kind in kinds_of(self.augment):
+            if kind not in KINDS:
+                raise ConfigError(
+                    f"augment = {self.augment!r:.60}: expected none, or of {', '.join(KINDS)} "
+                    f"some with commas between, got {kind!r:.30}"
+                )
         if self.decay_after >= self.steps:
             raise ConfigError(
                 f"decay_after = {self.decay_after}: expected less than steps = {self.steps}"
@@ -122,6 +134,9 @@ class Config:
         """Return the values by name."""
         return dataclasses.asdict(self)
 
+
+LATER: dict[str, Any] = {"flip": False, "augment": "none"}
+"""Settings that runs and files of earlier versions lack, with the values that change nothing."""
 
 NAMES = [field.name for field in dataclasses.fields(Config)]
 _RANGES: list[tuple[str, tuple[str, ...], Callable[[Any], bool]]] = [
@@ -190,7 +205,7 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
 
 def parse_config(text: str, source: str) -> Config:
     """Make a configuration of TOML text; ``source`` is named in errors."""
-    values = _parse_toml(text, source)
+    values = LATER | _parse_toml(text, source)
     for name in values:
         if name not in NAMES:
             raise ConfigError(f"{source}: unknown setting {name!r}{_nearest(name, NAMES)}")

@@ -14,6 +14,7 @@ import numpy as np
 from . import __version__, plots, runs
 from .backend import to_numpy
 from .config import Config
+from .data import Fingerprint
 from .health import RULES, Finding, Health
 from .nn import Module, weighted_layers
 from .regularizers import METHODS
@@ -39,7 +40,10 @@ class _Layer:
         return float((self.values**2).sum() / self.values[0] ** 2) if self.values[0] else 0.0
 
 
-def write_report(folder: Path, discriminator: Module, step: int, seconds: float) -> Path:
+def write_report(
+    folder: Path, discriminator: Module, step: int, seconds: float,
+    images: Fingerprint | None = None,
+) -> Path:  # fmt: skip
     """Draw the plots of a run and write its report.
 
     Args:
@@ -47,6 +51,7 @@ def write_report(folder: Path, discriminator: Module, step: int, seconds: float)
         discriminator: as the run left it.
         step: where that is.
         seconds: of training until then.
+        images: fingerprint of what it was trained on, where it is known.
     Returns:
         The report's path.
     Raises:
@@ -55,7 +60,7 @@ def write_report(folder: Path, discriminator: Module, step: int, seconds: float)
     config, log = runs.read_config(folder), runs.read_log(folder)
     layers = _layers(discriminator)
     sections = [
-        _summary(config, log, layers, step, seconds),
+        _summary(config, log, layers, step, seconds, images),
         _health(config, log),
         _samples(sheets(folder), config),
         _plots(folder / "plots", config, log, layers),
@@ -95,7 +100,10 @@ def _layers(network: Module) -> list[_Layer]:
 # -- sections ------------------------------------------------------------------------------------
 
 
-def _summary(config: Config, log: Log, layers: list[_Layer], step: int, seconds: float) -> str:
+def _summary(
+    config: Config, log: Log, layers: list[_Layer], step: int, seconds: float,
+    images: Fingerprint | None,
+) -> str:  # fmt: skip
     """What was trained, and how it went, in a few large numbers."""
     norms = [layer.norm for layer in layers]
     facts = {"steps": f"{step:,} of {config.steps:,}", "time": duration(seconds)}
@@ -106,7 +114,7 @@ def _summary(config: Config, log: Log, layers: list[_Layer], step: int, seconds:
                     for k, v in facts.items())  # fmt: skip
     words = (
         f"A GAN with {html.escape(METHODS[config.regularizer].title)}, trained on "
-        f"<b>{html.escape(config.data)}</b>: images of "
+        f"<b>{html.escape(config.data)}</b>: {images or 'images'} of "
         f"{config.size} × {config.size} pixels, networks {config.width} channels wide, "
         f"{html.escape(config.objective)} loss, {config.n_dis} update{'s' * (config.n_dis > 1)} "
         f"of the discriminator D for each of the generator G."

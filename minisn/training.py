@@ -5,14 +5,16 @@ Source: [M18 Alg. 1]
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from . import kernels, ops
+from .augment import augment
 from .backend import Array, device_namespace, seems_finite, to_numpy
 from .config import Config
-from .data import BatchStream, scale_images
-from .errors import ConfigError, NonFiniteError
+from .data import BatchStream, Fingerprint, check_images, fingerprint, scale_images
+from .errors import ConfigError, DTypeError, NonFiniteError
 from .losses import OBJECTIVES, cross_entropy
 from .models import MODELS
 from .nn import BatchNorm, Module, power_step
@@ -78,11 +80,13 @@ class Trainer:
 
     Args:
         config: all settings.
-        images: uint8, [N, C, H, W].
+        images: uint8, [N, C, size, size], of 1 or 3 channels.
         device: ``"cpu"`` or ``"cuda"``.
         labels: integers from 0, [N]; a conditional model needs them.
     Raises:
-        ConfigError: a conditional model without labels, or settings that do not go together.
+        ConfigError: a conditional model without labels, images of another size or fewer than a
+            batch, or settings that do not go together.
+        DTypeError, ShapeError: images in another form; how to bring them into this one is said.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Trainer:
         self.config = config
         self.device = device
         self.xp = device_namespace(device)
+        check_images(images, config.size)
         self.labels = _labels(config, labels, len(images))
         self.classes = 0 if self.labels is None else int(self.labels.max()) + 1
         self.method = method(config.regularizer, config.scale, config.gain)
@@ -111,6 +116,11 @@ class Trainer:
         self.rng = rng
         self.step = 0
         self.scores: tuple[Array, Array] | None = None  # see loss_d
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What tells these training images, and the labels in use, from others."""
+        return fingerprint(self.images, self.labels)
 
     def update(self) -> Losses:
         """Make one step: n_dis updates of D, each after one power step, then one of G."""
@@ -161,7 +171,8 @@ class Trainer:
         return loss if guess is None else loss + CLASS_LOSS_OF_G * cross_entropy(guess, labels[0])
 
     def _judge(self, images: Tensor, labels: Labels) -> tuple[Tensor, Tensor | None]:
-        """Return D's scores, and what an auxiliary classifier makes of the images."""
+        """Return D's scores of augmented images, and what an auxiliary classifier makes of them."""
+        images = augment(images, self.config.augment, self.rng)
         if self.config.conditional == "auxiliary":
             score, guess = self.D(images)
         else:
@@ -174,8 +185,13 @@ class Trainer:
     def next_batch(self) -> tuple[Tensor, Labels]:
         """Take the next real images, float32 in [-1, 1], with their labels, on the device."""
         rows = self.data.next_indices()
-        images = Tensor.wrap(self.xp.asarray(scale_images(self.images[rows])))
-        return images, [] if self.labels is None else [self._on_device(self.labels[rows])]
+        images = scale_images(self.images[rows])
+        if self.config.flip:
+            flipped = self.rng.random((len(images), 1, 1, 1)) < 0.5
+            images = np.where(flipped, images[..., ::-1], images)
+        return self._on_device(images), [] if self.labels is None else [
+            self._on_device(self.labels[rows])
+        ]
 
     def latent(self) -> tuple[Tensor, Labels]:
         """Draw latent vectors for one batch, standard normal, and labels, all as likely."""
@@ -231,6 +247,8 @@ def _labels(config: Config, labels: np.ndarray | None, count: int) -> np.ndarray
     """Return the labels where the model uses them, after a look at them."""
     if config.conditional == "none":
         return None
+    if labels is not None and getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
+        raise DTypeError("labels: expected a NumPy array of integers, [N]; pass np.array(labels)")
     if labels is None or labels.min() < 0:
         raise ConfigError(
             f"conditional = {config.conditional!r} needs labelled images, but those of "

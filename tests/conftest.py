@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import signal
 import sys
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -25,6 +26,23 @@ settings.register_profile(
     "brief", settings.get_profile("minisn"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("minisn")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the marks are asked for
+def pytest_collection_modifyitems(items):
+    """Mark what uses PyTorch's fixture as what needs PyTorch."""
+    for item in items:
+        if "torch" in item.fixturenames:
+            item.add_marker(pytest.mark.needs("torch"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures
+def pytest_runtest_setup(item):
+    """Skip a test that needs packages which are not here."""
+    packages = {name for mark in item.iter_markers("needs") for name in mark.args}
+    missing = sorted(name for name in packages if find_spec(name) is None)
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture
@@ -67,8 +85,8 @@ def kernel_name(request, every_size):
 
 @pytest.fixture(scope="session")
 def torch():
-    """PyTorch on one thread, as an independent oracle."""
-    torch = pytest.importorskip("torch", reason="the oracle PyTorch is not installed")
+    """PyTorch on one thread, as an independent oracle; who asks for it is marked by that."""
+    torch = importlib.import_module("torch")
     torch.set_num_threads(1)
     return torch
 

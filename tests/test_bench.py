@@ -5,8 +5,8 @@ That they do equal work is checked in one process: equal weights, losses, gradie
 
 import copy
 import dataclasses
-import importlib.util
 import math
+import os
 import sys
 from collections import Counter
 
@@ -27,12 +27,6 @@ CONFIG = dataclasses.replace(load_preset("mnist-tiny"), width=2, batch_size=4)
 TABLE_3 = load_preset("cifar10").replace(width=2, batch_size=4)
 RESNET = load_preset("cifar10-resnet").replace(width=2, batch_size=4, n_dis=1)
 WGAN_GP = TABLE_3.replace(regularizer="none", objective="wasserstein", gradient_penalty=10.0)
-
-
-def here(library):
-    return pytest.mark.skipif(
-        not importlib.util.find_spec(library), reason=f"{library} is not installed"
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +52,7 @@ def test_the_peak_of_memory_is_that_of_the_contestant_alone():
     assert 3 * 4 * bench_jobs.SIDE**2 / 1e6 < timing.peak_mb < ballast.nbytes / 1e6
 
 
-@here("torch")
+@pytest.mark.needs("torch")
 def test_pytorch_takes_the_same_step_in_a_process_of_its_own():
     both = [Contestant(name, name, CONFIG) for name in ("minisn", "torch-fused")]
     mine, theirs = compare(both, turns=1, steps=1)
@@ -74,7 +68,7 @@ def test_threads_of_one_contestant_have_gone_to_sleep_when_the_next_begins(monke
     assert rests.count(bench.REST) == 2 * (1 + 2)  # the first turn warms up
 
 
-@here("autograd")
+@pytest.mark.needs("autograd")
 def test_a_race_is_run_over_what_all_can_do():
     both = [Contestant(name, name, TABLE_3, "conv") for name in ("minisn", "autograd")]
     found = race(both, turns=2, steps=1)
@@ -89,9 +83,10 @@ def test_a_race_is_run_over_what_all_can_do():
     [
         ("minisn", "step", {"data": "nothing-like-it"}, r"bench: .*nothing-like-it"),
         ("dezero", "adam", {}, r"bench: dezero takes no part in 'adam'; choose one of torch, "),
-        ("torch", "step", {"size": 7}, r"bench: torch: \w+: \S+"),
+        pytest.param("torch", "step", {"size": 7}, r"bench: torch: \w+: \S+",
+                     marks=pytest.mark.needs("torch")),
     ],
-)
+)  # fmt: skip
 def test_a_contestant_that_cannot_run_is_one_clear_line(library, work, changes, words):
     config = dataclasses.replace(CONFIG, **changes)
     with pytest.raises(ConfigError, match=words) as caught:
@@ -99,13 +94,17 @@ def test_a_contestant_that_cannot_run_is_one_clear_line(library, work, changes, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_library_that_is_missing_is_said_with_the_command_that_installs_it(monkeypatch):
-    assert bench.missing("numpy") == ""
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+def test_a_library_that_is_missing_is_said_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    """In the contestant's own process, which cannot import it either."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     words = "torch is not installed; run: pip install torch"
+    with pytest.raises(ConfigError, match=f"^bench: {words}$"):
+        compare([Contestant("it", "torch-fused", CONFIG)], turns=1, steps=1)
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert bench.missing("torch-compile") == words
-    with pytest.raises(ConfigError, match=words):
-        bench._jobs(Contestant("it", "torch-fused", CONFIG))
+    assert bench.missing("numpy") == ""
 
 
 def test_ratios_are_taken_turn_by_turn():
@@ -219,8 +218,7 @@ def same_name(name):
 class Fed:
     """Both trainers with equal weights, u and v, and equal batches."""
 
-    def __init__(self, config, library="torch"):
-        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    def __init__(self, torch, config, library="torch"):
         from minisn.bench_torch import TorchTrainer
 
         images = bench_jobs.noise(config)
@@ -288,9 +286,9 @@ class Same:
 @pytest.mark.parametrize("library", ["torch", "torch-channels-last", "torch-fused"])
 @pytest.mark.parametrize("config", [CONFIG, TABLE_3, RESNET, WGAN_GP],
                          ids=["mnist", "table 3", "resnet", "wgan-gp"])  # fmt: skip
-def test_a_step_from_equal_weights_gives_equal_losses_and_gradients(config, library):
+def test_a_step_from_equal_weights_gives_equal_losses_and_gradients(torch, config, library):
     # D hardly moves, for Adam's first step would enlarge the rounding of tiny gradients
-    both = Fed(config.replace(rate_d=1e-12), library)
+    both = Fed(torch, config.replace(rate_d=1e-12), library)
     ours, theirs = both.ours.update(), both.theirs.update()
     assert float(ours.d) == pytest.approx(float(theirs[0]), rel=1e-5, abs=1e-6)
     assert float(ours.g) == pytest.approx(float(theirs[1]), rel=1e-5, abs=1e-6)
@@ -303,21 +301,19 @@ def test_a_step_from_equal_weights_gives_equal_losses_and_gradients(config, libr
         assert np.linalg.norm(m - expected) <= allowed, (letter, name)
 
 
-def test_the_average_of_g_is_kept_as_here():
-    both = Fed(CONFIG)
-    torch = pytest.importorskip("torch")
+def test_the_average_of_g_is_kept_as_here(torch):
+    both = Fed(torch, CONFIG)
     before = [value.clone() for value in both.theirs.average]
     both.theirs.update()
     for start, now, value in zip(before, both.theirs.moving, both.theirs.average, strict=True):
         torch.testing.assert_close(value, 0.1 * start + 0.9 * now)
     names = [name for name, value in both.ours.average.items() if value.dtype == np.float32]
     assert len(both.theirs.average) == len(names)
-    assert Fed(CONFIG.replace(average=0.0)).theirs.average == []
+    assert Fed(torch, CONFIG.replace(average=0.0)).theirs.average == []
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # from its own import
-def test_compiled_networks_are_what_a_step_runs():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+def test_compiled_networks_are_what_a_step_runs(torch):
     from minisn.bench_torch import TorchTrainer
 
     trainer = TorchTrainer(CONFIG, scale_images(bench_jobs.noise(CONFIG)), 1, "torch-compile")
@@ -341,11 +337,12 @@ def value(parameter):
     return getattr(parameter, "detach", lambda: parameter)().numpy().copy().ravel()
 
 
-@pytest.mark.parametrize("library", ["torch", "torch-channels-last", "dezero", "autograd"])
+@pytest.mark.parametrize("library", [
+    pytest.param(library, marks=pytest.mark.needs(library.split("-")[0]))
+    for library in ("torch", "torch-channels-last", "dezero", "autograd")
+])  # fmt: skip
 @pytest.mark.parametrize("config", [CONFIG, TABLE_3], ids=["28", "32"])
 def test_every_library_computes_the_same_convolutions(library, config, monkeypatch):
-    if not importlib.util.find_spec(library.split("-")[0]):
-        pytest.skip(f"{library} is not installed")
     ours = bench_jobs.jobs("minisn", "conv", config)
     if library.startswith("torch"):
         from minisn import bench_torch
@@ -370,8 +367,7 @@ def test_every_library_computes_the_same_convolutions(library, config, monkeypat
             np.testing.assert_array_equal(a, c)
 
 
-def test_one_power_step_is_one_round_in_both_libraries():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+def test_one_power_step_is_one_round_in_both_libraries(torch):
     from minisn import bench_torch
 
     D = bench_jobs._networks(TABLE_3)[1]
@@ -394,9 +390,9 @@ def test_one_power_step_is_one_round_in_both_libraries():
         assert len(start) == 1 or not np.array_equal(layer.state["u"], start)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("library", ["torch", "torch-fused"])
 def test_adam_updates_as_many_numbers_by_as_much(library):
-    pytest.importorskip("torch", reason="PyTorch is not installed")
     from minisn import bench_torch
 
     ours = bench_jobs.jobs("minisn", "adam", TABLE_3)[""]

@@ -18,12 +18,14 @@ from minisn import checkpoint as module
 from minisn import use_kernels
 from minisn.checkpoint import load, replace_file, restore, save
 from minisn.config import Config
+from minisn.data import fingerprint
 from minisn.errors import CheckpointError, NonFiniteError
 from minisn.training import Trainer
 
 TINY = Config(
     data="mnist-10k", size=8, width=2, latent=6, objective="hinge", scale=1.0,
     model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
+    flip=False, augment="none",
     decay_after=0, init="default", features=0,
     rate_d=1e-3, rate_g=1e-3, beta1=0.5, beta2=0.999, n_dis=2, batch_size=6, average=0.9,
     steps=10, seed=3, log_every=1, sample_every=5, checkpoint_every=5,
@@ -358,8 +360,52 @@ def test_arrays_and_states_that_do_not_fit_are_refused(saved, tmp_path, changes,
 
 
 def test_other_data_are_refused(saved):
-    not_restored(Trainer(TINY, images(count=30)), saved, "size 20", "30", "same data")
+    not_restored(Trainer(TINY, images(count=30)), saved, "was trained on 20 grey images (SHA-256 ",
+                 "but here mnist-10k has 30 grey images", "same data")  # fmt: skip
+    other = images()
+    other[19, 0, 7, 7] ^= 1
+    not_restored(Trainer(TINY, other), saved, "was trained on 20 grey images (SHA-256 "
+                 f"{fingerprint(images()).sha256[:12]}), but here", "same data")  # fmt: skip
     not_restored(Trainer(TINY.replace(batch_size=5), images()), saved, "batch_size 6", "5")
+
+
+def test_other_labels_are_refused_where_they_are_used(tmp_path):
+    config, labels = TINY.replace(conditional="projection"), np.arange(20) % 4
+    save(tmp_path / "c", Trainer(config, images(), labels=labels), 0.0)
+    assert load(tmp_path / "c").images == fingerprint(images(), labels)
+    not_restored(Trainer(config, images(), labels=labels[::-1].copy()), tmp_path / "c",
+                 "20 grey images (4 classes, SHA-256 ")  # fmt: skip
+
+
+def test_a_checkpoint_of_before_images_were_known_is_restored(saved, tmp_path):
+    assert load(saved).images == fingerprint(images())
+    forge(tmp_path / "c", saved, drop=["images"])
+    assert load(tmp_path / "c").images is None
+    trainer = trained(1)
+    restore(trainer, load(tmp_path / "c"))
+    assert everything(trainer) == everything(trained(2))
+    not_restored(Trainer(TINY, images(count=30)), tmp_path / "c", "size 20", "30", "same data")
+
+
+IMAGES = {"count": 20, "channels": 1, "classes": 0, "sha256": "ab"}
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([1], "images: expected dict"),
+        (None, "images: expected dict"),
+        ({}, "count: expected int, found nothing"),
+        ({**IMAGES, "sha256": 1}, "sha256: expected str, found 1"),
+        ({**IMAGES, "channels": 2}, "images: its numbers are out of range"),
+        ({**IMAGES, "channels": True}, "channels: expected int, found True"),
+        ({**IMAGES, "classes": -1}, "images: its numbers are out of range"),
+        ({**IMAGES, "count": -1}, "images: its numbers are out of range"),
+    ],
+)
+def test_what_is_said_of_images_must_be_of_its_kind(saved, tmp_path, images, words):
+    forge(tmp_path / "c", saved, {"images": images})
+    refused(tmp_path / "c", words)
 
 
 # --- writing ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -13,12 +14,12 @@ from test_cli import TINY, error_of, minisn, spoken
 from minisn import checkpoint, runs
 from minisn.cli import evaluate, networks
 from minisn.data import load, unscale_images
-from minisn.errors import ComparisonError
+from minisn.errors import ComparisonError, ConfigError
 from minisn.metrics import (
     Provenance,
     Sample,
     Score,
-    digits_extractor,
+    extractor_for,
     frechet_distance,
     measure_features,
 )
@@ -94,7 +95,7 @@ def test_all_measures_stand_beside_those_of_real_data(run, evaluated):
 
 def test_provenance_is_printed(evaluated):
     text = " ".join(evaluated[0].stdout.split())
-    extractor = digits_extractor()
+    extractor = extractor_for((1, 28, 28))
     assert f"Features: {extractor.name}, SHA-256 {extractor.digest[:16]}" in text
     assert ("Reference: mnist-10k train, drawn anew in each repeat with seed 4, 400 images"
             in text)  # fmt: skip
@@ -106,7 +107,7 @@ def test_provenance_is_printed(evaluated):
 def test_numbers_are_those_of_the_library(run, evaluated):
     columns = scores(evaluated[1])
     assert list(columns) == ["samples", "real data"]
-    data, extractor, fake = load("mnist-10k"), digits_extractor(), drawn(run, 200, seed=4)
+    data, extractor, fake = load("mnist-10k"), extractor_for((1, 28, 28)), drawn(run, 200, seed=4)
     expected = []
     for k in range(2):
         order = np.random.default_rng((4, k)).permutation(10_000)
@@ -152,19 +153,63 @@ def test_few_samples_are_noted_in_one_line(run):
     assert notes[0].startswith(f"Note: {run}: 30 images leave the covariance of 64 features")
 
 
-def test_other_images_are_refused_and_told_how_to_be_scored(tmp_path):
-    minisn("train", "cifar10-small", "--steps", 1, *TINY, "--out", tmp_path / "r")
-    said = error_of(minisn("evaluate", tmp_path / "r", code=1))
-    assert "draws images of 3 x 32 x 32" in said
-    assert f"`minisn sample {tmp_path / 'r'} --n 50000 --format png-folder`" in said
+@pytest.fixture(scope="module")
+def colour_run(tmp_path_factory):
+    """A run of one step on colour images."""
+    folder = tmp_path_factory.mktemp("runs") / "colour"
+    minisn("train", "cifar10-small", "--steps", 1, *TINY, "--out", folder)
+    return folder
+
+
+@pytest.mark.parametrize("conditional", ["none", "projection"])
+def test_colour_is_measured_by_features_of_its_own(conditional, tmp_path):
+    folder, out = tmp_path / "r", tmp_path / "scores.json"
+    minisn("train", "cifar10-small", "--steps", 1, *TINY, "--set", f"conditional={conditional}",
+           "--out", folder)  # fmt: skip
+    result = minisn("evaluate", folder, "--samples", 200, "--repeats", 1, "--json", out)
+    assert result.stderr == ""
+    rows = table(result)
+    assert list(rows) == ROWS
+    values = {name: [float(cell) for cell in cells[:2]] for name, cells in rows.items()}
+    assert values["inception-style score"][0] < 4 < 7 < values["inception-style score"][1]
+    assert values["Fréchet distance"][0] > 3 * values["Fréchet distance"][1]
+    assert values["precision"][0] < 0.2 < 0.6 < values["precision"][1]
+    assert values["recall"][0] < 0.2 < 0.6 < values["recall"][1]
+    assert 0 < values["MS-SSIM in a class"][1] < 0.3 < values["MS-SSIM in a class"][0]
+    extractor = extractor_for((3, 32, 32))
+    assert {s.provenance.digest for s in scores(out)["samples"]} == {extractor.digest}
+    text = " ".join(result.stdout.split())
+    assert f"Features: {extractor.name}, SHA-256 {extractor.digest[:16]}" in text
+    assert "2 scales, 100 pairs a class" in text
+
+
+def altered(run, **changes):
+    """The checkpoint of a run, as if its settings had been others."""
+    saved = checkpoint.load(run / runs.CHECKPOINT)
+    object.__setattr__(saved, "config", saved.config.replace(**changes))
+    return saved
+
+
+def test_other_images_are_refused_and_told_how_to_be_scored(colour_run):
+    with pytest.raises(ConfigError, match="draws images of 3 x 48 x 48, but the feature") as error:
+        evaluate._extractor(colour_run, altered(colour_run, data="stl10", size=48))
+    said = str(error.value)
+    assert "know digits of 1 x 28 x 28 and CIFAR-10's photographs of 3 x 32 x 32 only" in said
+    assert f"`minisn sample {colour_run} --n 50000 --format png-folder`" in said
     assert "--features and --reference" in said
 
 
-def test_garments_are_measured_with_a_warning(run):
-    saved = checkpoint.load(run / runs.CHECKPOINT)
-    object.__setattr__(saved, "config", saved.config.replace(data="fashion-mnist"))
+def test_images_that_the_network_does_not_know_are_measured_with_a_note(run, colour_run):
     with pytest.warns(UserWarning, match="knows digits, not the images of fashion-mnist"):
-        evaluate._check_digits(run, saved)
+        found = evaluate._extractor(run, altered(run, data="fashion-mnist"))
+    assert found.kind.shape == (1, 28, 28)
+    with pytest.warns(UserWarning, match="knows CIFAR-10's photographs, not the images of stl10"):
+        found = evaluate._extractor(colour_run, altered(colour_run, data="stl10", size=32))
+    assert found.kind.shape == (3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate._extractor(colour_run, altered(colour_run, data="cifar10"))
+        evaluate._extractor(run, altered(run, data="mnist"))
 
 
 def test_more_samples_than_real_images_are_refused(run, monkeypatch):
@@ -271,8 +316,8 @@ def test_samples_are_exported_as_an_array(run, tmp_path):
     assert (images[..., 0] == drawn(run, 5, 0)[:, 0]).all()
 
 
-def test_colour_keeps_its_order(tmp_path):
-    minisn("train", "cifar10-small", "--steps", 1, *TINY, "--out", tmp_path / "r")
+def test_colour_keeps_its_order(colour_run, tmp_path):
+    shutil.copytree(colour_run, tmp_path / "r")
     for form in ("png-folder", "npz"):
         minisn("sample", tmp_path / "r", "--n", 2, "--format", form)
     images = drawn(tmp_path / "r", 2, 0).transpose(0, 2, 3, 1)

@@ -48,6 +48,40 @@ def test_a_study_writes_its_files_and_is_quick_the_second_time(tmp_path, monkeyp
     assert read(tmp_path / "l21-b" / "table.csv") == table
 
 
+def test_a_study_takes_other_data_and_scores_them_by_their_own_features(tmp_path, monkeypatch):
+    def tiny(full, setting, **changes):
+        return load_preset("mnist-tiny").replace(
+            **{"width": 2, "latent": 6, "batch_size": 8, "steps": 2, "sample_every": 2} | changes
+        )
+
+    monkeypatch.setattr(lin, "base", tiny)
+    out = minisn("study", "l21-d", "--data", "cifar10-2k", "--out", tmp_path, "--workers", 1)
+    assert "on two cores with the shipped digits" in out.stdout.splitlines()[0]
+    table = read(tmp_path / "l21-d-cifar10-2k" / "table.csv")
+    assert [row["method"] for row in table] == ["sn", "sn-conv"]
+    for row in table:
+        assert float(row["inception"]) < 3 < 8 < float(row["inception_real"])
+        assert float(row["frechet"]) > 30
+    verdict = (tmp_path / "l21-d-cifar10-2k" / "verdict.txt").read_text("utf-8")
+    assert "Fréchet distance" in verdict and "official tools" not in verdict
+    assert not (tmp_path / "l21-d").exists()
+
+
+@pytest.mark.parametrize("name", ["fig10", "fig14"])
+def test_a_study_without_training_takes_no_data(tmp_path, name):
+    result = minisn("study", name, "--data", "cifar10", "--out", tmp_path, code=1)
+    assert result.stderr == (
+        f"minisn: error: {name} has no training runs to choose data for; leave out --data\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_data_are_one_line_with_the_nearest(tmp_path):
+    result = minisn("study", "fig9", "--data", "cifar11", "--out", tmp_path, code=1)
+    assert result.stderr.startswith("minisn: error: no data set is called 'cifar11'; did you mean")
+    assert result.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_study_is_one_line_with_the_nearest(tmp_path):
     result = minisn("study", "fig-1", code=1)
     assert result.stderr == "minisn: error: unknown study 'fig-1'; did you mean 'fig1'?\n"

@@ -19,6 +19,7 @@ from minisn.errors import ConfigError
 GOOD = Config(
     data="mnist-10k", size=28, width=16, latent=128, objective="hinge", scale=1.0,
     model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
+    flip=False, augment="none",
     decay_after=0, init="default", features=0,
     rate_d=4e-4, rate_g=2e-4, beta1=0.5, beta2=0.999, n_dis=1, batch_size=64, average=0.999,
     steps=100, seed=0, log_every=10, sample_every=50, checkpoint_every=50,

@@ -1,7 +1,6 @@
 """nbgrader and Otter-Grader themselves, on a solved, an unsolved and a wrong notebook."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -58,9 +57,8 @@ def run(*command, cwd):
     return done.stdout
 
 
+@pytest.mark.needs("nbgrader")
 def test_nbgrader_releases_our_student_version_and_grades_it(short, tmp_path):
-    if importlib.util.find_spec("nbgrader") is None:
-        pytest.skip("nbgrader is not installed")
     course, built = tmp_path / "course", tmp_path / "built"
     build(built, short)
     source = course / "source" / "objectives"
@@ -84,9 +82,8 @@ def test_nbgrader_releases_our_student_version_and_grades_it(short, tmp_path):
     assert {float(row["max_score"]) for row in grades.values()} == {1.0}
 
 
+@pytest.mark.needs("otter")
 def test_otter_grades_our_notebooks(short, tmp_path):
-    if importlib.util.find_spec("otter") is None:
-        pytest.skip("otter-grader is not installed")
     built = tmp_path / "built"
     build(built, short, "otter")
     tests = built / "tests" / STEM

@@ -10,6 +10,7 @@ import io
 import re
 import tokenize
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,17 @@ import minisn
 
 ROOT = Path(minisn.__file__).parent
 TESTS = Path(__file__).parent
+PROJECT = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
 
 FLOORS = {
     "errors": 0, "backend": 0,
     "kernels": 1, "tensor": 1,
     "ops": 2, "conv": 2, "gradcheck": 2,
     "__init__": 3,  # the face of the package: nothing needs it but __version__
-    "spectral": 3, "init": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
+    "spectral": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
-    "training": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5, "bench": 5,
-    "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
+    "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
+    "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
     "plots": 6, "study_plots": 6, "report": 6, "paper": 6, "cli": 6,
 }  # fmt: skip
 
@@ -50,7 +52,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 2050, 11550
+BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 2050, 11680
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
@@ -60,8 +62,11 @@ is eight hundred: the same networks, updates and layers in other libraries, and 
 Two more forms of a convolution, of half the products and for few channels, are four hundred, and
 halve the time of a layer. The gradient of a normalized weight, and the gains of many channels, each
 in one pass over memory, are a hundred: spectral normalization costs a step next to nothing.
-A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
-that a forked process does not wait for ever."""
+A hundred lines see to it that finite numbers give finite numbers or an error that says where, and that
+a forked process does not wait for ever."""
+
+DOOR = "conftest.py"
+"""Skips what is marked `needs` where that is missing; no other test looks for packages."""
 
 APART = ("gradcheck/", "kernels/cpu/")
 """A tool of its own that people come for, and the fast forms of what kernels/spec.py says: the
@@ -198,6 +203,24 @@ def code_lines(text):
     return len(lines)
 
 
+def unmarked(files):
+    """Skips for want of what the test extra does not bring, which `pytest -m needs` cannot find."""
+    extra = PROJECT["optional-dependencies"]["test"]
+    brought = {canonicalize_name(Requirement(x).name) for x in PROJECT["dependencies"] + extra}
+    owners, complaints = packages_distributions(), []
+    for path, tree in files.items():
+        for node in ast.walk(tree):
+            function = getattr(node, "func", None)
+            called = getattr(function, "attr", getattr(function, "id", None))
+            if called not in ("importorskip", "find_spec"):
+                continue
+            package = ast.unparse(node.args[0]).strip("'").split(".")[0]
+            known = {canonicalize_name(owner) for owner in owners.get(package, [package])}
+            if not known & {"minisn", *brought}:
+                complaints += [f"{path}:{node.lineno} {called} {package}: use the mark `needs`"]
+    return complaints
+
+
 # -- this house ----------------------------------------------------------------------------------
 
 FILES = sources(ROOT)
@@ -234,6 +257,12 @@ def test_the_budget(capsys):
     assert total <= BUDGET, longest
 
 
+def test_what_needs_more_than_the_test_extra_is_marked():
+    files = sources(TESTS)
+    assert unmarked({DOOR: files.pop(DOOR)})  # which skips what is marked
+    assert unmarked(files) == []
+
+
 # -- the rules see what they should ----------------------------------------------------------
 
 
@@ -262,6 +291,9 @@ def house(**files):
         (undocumented, {"nn": "'''x'''\ndef f(): pass"}, "nn.py:2 f: no docstring"),
         (undocumented, {"nn": "'''x'''\nclass A: pass"}, "nn.py:2 A: no docstring"),
         (undocumented, {"nn": "x = 1"}, "nn.py: no docstring"),
+        (unmarked, {"test_nn": "t = pytest.importorskip('torch.nn')"}, "test_nn.py:1 importorskip"),
+        (unmarked, {"test_nn": "if find_spec('expecttest'): pass"}, "find_spec expecttest: use"),
+        (unmarked, {"trust__x": "importlib.util.find_spec(name)"}, "trust/x.py:1 find_spec name"),
     ],
 )
 def test_the_rules_see_what_they_should(rule, files, complaint):
@@ -278,9 +310,9 @@ def test_the_rules_let_good_files_pass():
         backend="'''x'''\nimport cupy",
         nn="'''numba, cupy'''\nfrom .optim import Adam\nfrom .ops import exp\n# numba",
         optim="'''x'''\nimport numpy\ndef _f(): np.load(f, allow_pickle=False)",
-        ops="'''x'''",
+        ops="'''x'''\nimportorskip('sklearn.metrics')\nimportorskip('minisn.kernels.cpu')",
     )
-    for rule in (unplaced, upward, circles, trespassers, pickles, undocumented):
+    for rule in (unplaced, upward, circles, trespassers, pickles, undocumented, unmarked):
         assert rule(files) == []
 
 
@@ -302,9 +334,8 @@ def test_code_lines():
 def test_the_locked_versions_are_what_the_project_asks_for():
     text = (TESTS.parent / "requirements-dev.txt").read_text()
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
-    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
-    extras = {name: needs for name, needs in project["optional-dependencies"].items()
+    extras = {name: needs for name, needs in PROJECT["optional-dependencies"].items()
               if name != "gpu"}  # fmt: skip
-    for line in [*project["dependencies"], *(need for needs in extras.values() for need in needs)]:
+    for line in [*PROJECT["dependencies"], *(need for needs in extras.values() for need in needs)]:
         need = Requirement(line)
         assert locked[canonicalize_name(need.name)] in need.specifier, line

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
@@ -25,22 +27,24 @@ from minisn.errors import (
     ShapeError,
 )
 from minisn.metrics import (
+    NETWORKS,
+    Extractor,
     Sample,
     accuracy,
     check_alike,
     cubic_kernel,
-    digits,
-    digits_extractor,
+    extractor,
+    extractor_for,
     frechet_distance,
     gaussian_frechet,
-    held_out,
     inception_score,
     intra_class_similarity,
     kernel_distance,
-    measure_digits,
+    measure_images,
     mmd2,
     ms_ssim,
     neighbours,
+    networks,
     precision_recall,
     repeated,
     scales_for,
@@ -285,8 +289,8 @@ def test_what_is_no_probability_is_refused():
 # -- torch-fidelity on the same features -------------------------------------------------------
 
 
+@pytest.mark.needs("torch_fidelity")
 def test_all_are_torch_fidelitys(torch):
-    pytest.importorskip("torch_fidelity", reason="the oracle torch-fidelity is not installed")
     from torch_fidelity import metric_fid, metric_isc, metric_kid, metric_prc
 
     a, b = features(400, 12, 1, shift=0.2), features(300, 12, 2)
@@ -530,7 +534,10 @@ def test_repeats_are_joined_to_mean_and_deviation():
         repeated([one, frechet_distance(features(40, 2), real)])
 
 
-# -- the feature network -----------------------------------------------------------------------
+# -- the feature networks ----------------------------------------------------------------------
+
+DIGITS, COLOUR = NETWORKS[1, 28, 28], NETWORKS[3, 32, 32]
+RECIPES = train_features.RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -538,38 +545,68 @@ def mnist():
     return load("mnist-10k")
 
 
+@pytest.fixture(scope="module")
+def cifar():
+    return load("cifar10-2k")
+
+
+@pytest.fixture(params=["mnist-10k", "cifar10"])
+def recipe(request):
+    """Each recipe, and images for it that ship."""
+    return RECIPES[request.param], load({"cifar10": "cifar10-2k"}.get(request.param, "mnist-10k"))
+
+
 def test_shipped_network_knows_digits_it_never_saw(mnist):
-    seen, unseen = held_out(mnist)
+    seen, unseen = train_features.held_out(mnist)
     assert len(unseen) == 1000
     assert sorted([*seen, *unseen]) == list(range(10_000))
-    _, p = digits_extractor()(mnist.images[unseen], "held out")
+    _, p = extractor_for((1, 28, 28))(mnist.images[unseen], "held out")
     assert accuracy(p.values, mnist.labels[unseen]) >= 0.98
 
 
-def test_shipped_network_is_small_named_and_checked(tmp_path):
-    assert digits.PATH.stat().st_size < 1_000_000
-    assert digits.PATH.name == "mnist-digits-cnn-v1.safetensors"
-    raw = bytearray(digits.PATH.read_bytes())
-    raw[-1] ^= 1
-    bad = tmp_path / "bad.safetensors"
-    bad.write_bytes(raw)
-    with pytest.raises(DataError, match=f"altered, its SHA-256 is .*expected {digits.DIGEST}"):
-        digits_extractor(bad)
-    with pytest.raises(DataError, match="cannot be read: No such file"):
-        digits_extractor(tmp_path / "none")
+def test_shipped_network_knows_photographs_it_never_saw():
+    try:
+        test = load("cifar10", os.environ.get("MINISN_DATA"), "test")
+    except DataError:
+        pytest.skip("the complete CIFAR-10, whose test images nothing was trained on, is not here")
+    _, p = extractor_for((3, 32, 32))(test.images, "test")
+    assert accuracy(p.values, test.labels) >= 0.8
 
 
-def test_features_are_what_the_last_layer_turns_into_probabilities(mnist):
-    extractor, images = digits_extractor(), mnist.images[:510]  # more than one part
-    features, p = extractor(images, "first digits")
-    assert features.values.shape == (510, digits.FEATURES)
+def test_shipped_networks_are_small_named_and_checked(tmp_path, monkeypatch):
+    files = set(DIGITS.path.parent.iterdir())
+    assert files == {network.path for network in NETWORKS.values()}
+    assert DIGITS.path.name == "mnist-digits-cnn-v1.safetensors"
+    assert COLOUR.path.name == "cifar10-cnn-v1.safetensors"
+    assert DIGITS.path.stat().st_size < 1_000_000
+    assert COLOUR.path.stat().st_size < 2_000_000
+    for shape, kind in NETWORKS.items():
+        assert kind.shape == shape
+        assert extractor.read_extractor(kind).digest == kind.digest
+        bad = tmp_path / "bad.safetensors"
+        bad.write_bytes(kind.path.read_bytes()[:-1] + b"x")
+        with monkeypatch.context() as patch:
+            patch.setattr(networks.FeatureNetwork, "path", bad)
+            with pytest.raises(DataError, match=f"altered, its SHA-256 is .*ted {kind.digest}"):
+                extractor.read_extractor(kind)
+            bad.unlink()
+            with pytest.raises(DataError, match="cannot be read: No such file"):
+                extractor.read_extractor(kind)
+
+
+def test_features_are_what_the_last_layer_turns_into_probabilities(recipe):
+    recipe, data = recipe
+    found, images = extractor_for(recipe.network.shape), data.images[:510]  # more than one part
+    features, p = found(images, "first images")
+    assert features.values.shape == (510, recipe.network.features)
     assert features.values.dtype == p.values.dtype == np.float64
-    head = extractor.network.layers[-1]
+    head = found.network.layers[-1]
     logits = features.values @ head.weight.array.T + head.bias.array
     np.testing.assert_allclose(p.values, softmax(logits, axis=1), atol=1e-5)
-    one, _ = extractor(images[505:506], "one digit")
+    one, _ = found(images[505:506], "one image")
     np.testing.assert_allclose(one.values[0], features.values[505], rtol=1e-4, atol=1e-5)
-    assert (features.extractor, features.digest) == (digits.NAME, digits.DIGEST)
+    name, digest = recipe.network.name, recipe.network.digest
+    assert (features.extractor, features.digest) == (name, digest)
     # in the units of a cubic kernel
     assert (features.values**2).mean() == pytest.approx(1, abs=0.1)
 
@@ -577,47 +614,100 @@ def test_features_are_what_the_last_layer_turns_into_probabilities(mnist):
 def test_images_the_network_does_not_know_are_refused(mnist):
     for images in (np.zeros((2, 3, 32, 32), np.uint8), mnist.images[0]):
         with pytest.raises(ShapeError, match=r"expected images \[N, 1, 28, 28\]"):
-            digits_extractor()(images, "x")
+            extractor_for((1, 28, 28))(images, "x")
     with pytest.raises(DTypeError, match="expected uint8"):
-        digits_extractor()(mnist.images[:2] / 1.0, "x")
+        extractor_for((1, 28, 28))(mnist.images[:2] / 1.0, "x")
+    with pytest.raises(ShapeError, match="for images of 3 x 48 x 48, only for 1 x 28 x 28 and 3"):
+        extractor_for((3, 48, 48))
 
 
-def test_training_is_reproducible(mnist):
-    images, labels = mnist.images[:100], mnist.labels[:100]
-    one, two, other = (train_features.train(images, labels, 1, seed) for seed in (0, 0, 1))
+def test_training_is_reproducible(recipe):
+    recipe, data = recipe
+    images, labels = data.images[:100], data.labels[:100]
+    one, two, other = (train_features.train(recipe, images, labels, 1, s) for s in (0, 0, 1))
     for name, array in one.state_dict().items():
         assert array.tobytes() == two.state_dict()[name].tobytes(), name
         assert (array == array.astype(np.float16)).all(), name
     assert (other.state_dict()["layers.0.weight"] != one.state_dict()["layers.0.weight"]).any()
+    kept = recipe.network.build(rng_of()).state_dict()
+    assert {name: a.shape for name, a in kept.items()} == {
+        name: a.shape for name, a in one.state_dict().items()
+    }
 
 
 def test_training_learns_and_levels_the_features(mnist):
-    network = train_features.train(mnist.images[:600], mnist.labels[:600], epochs=3)
-    features, p = digits.Extractor(network, "")(mnist.images[1000:1500], "unseen")
+    recipe = RECIPES["mnist-10k"]
+    network = train_features.train(recipe, mnist.images[:600], mnist.labels[:600], epochs=3)
+    features, p = Extractor(DIGITS, network, "")(mnist.images[1000:1500], "unseen")
     assert accuracy(p.values, mnist.labels[1000:1500]) > 0.7
     assert (features.values**2).mean() == pytest.approx(1, abs=0.15)
 
 
-def test_levelling_scales_the_features_and_leaves_the_logits(mnist):
-    network = digits.digits_network(rng_of())
-    x = mnist.images[:20].astype(np.float32) / 255
+def test_training_learns_colour_too(cifar, capsys):
+    recipe = RECIPES["cifar10"]
+    network = train_features.train(recipe, cifar.images[:1000], cifar.labels[:1000], epochs=2)
+    features, p = Extractor(COLOUR, network, "")(cifar.images[1000:], "unseen")
+    assert accuracy(p.values, cifar.labels[1000:]) > 0.2
+    assert (features.values**2).mean() == pytest.approx(1, abs=0.15)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in told] == ["epoch 1", "epoch 2"]
+
+
+def test_levelling_scales_the_features_and_leaves_the_logits(recipe):
+    recipe, data = recipe
+    network = recipe.network.build(rng_of())
+    x = data.images[:20].astype(np.float32) / 255
     before, body = network(Tensor(x)).array, nn.Sequential(*network.layers[:-1])
     train_features._level(network, x)
     np.testing.assert_allclose(network(Tensor(x)).array, before, rtol=1e-4, atol=1e-6)
     assert (body(Tensor(x)).array ** 2).mean() == pytest.approx(1, rel=1e-5)
 
 
+def test_folding_leaves_what_the_network_computes():
+    network, rng = networks.colour_network(rng_of(), normalized=True), rng_of(1)
+    for layer in network.layers:
+        if isinstance(layer, nn.BatchNorm):
+            shape = layer.beta.shape
+            layer.gamma.assign(rng.uniform(0.5, 2, shape).astype(np.float32))
+            layer.beta.assign(rng.normal(size=shape).astype(np.float32))
+            mean, var = rng.normal(size=shape), rng.uniform(1e-5, 2, shape)
+            layer.state = {"running_mean": mean.astype(np.float32),
+                           "running_var": var.astype(np.float32)}  # fmt: skip
+    x = Tensor(rng.normal(size=(3, 3, 32, 32)).astype(np.float32))
+    before = network.eval()(x).array
+    folded = train_features.fold(network)
+    assert not any(isinstance(layer, nn.BatchNorm) for layer in folded.layers)
+    np.testing.assert_allclose(folded(x).array, before, rtol=1e-4, atol=1e-5 * abs(before).max())
+
+
 def test_training_takes_no_step_in_the_end(mnist, monkeypatch):
     rates = []
     step = Adam.step
     monkeypatch.setattr(Adam, "step", lambda self, g: (rates.append(self.rate), step(self, g)))
-    train_features.train(mnist.images[:200], mnist.labels[:200], epochs=1)
+    train_features.train(RECIPES["mnist-10k"], mnist.images[:200], mnist.labels[:200], epochs=1)
     assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+
+
+def test_training_mirrors_and_shifts_photographs():
+    rng, size, margin = rng_of(), 12, train_features.MARGIN
+    image = rng.integers(0, 256, (3, size, size), np.uint8)
+    moved = train_features.flip_and_shift(np.repeat(image[None], 2000, 0), rng)
+    assert moved.dtype == np.uint8 and moved.shape == (2000, 3, size, size)
+    rows = np.pad(np.arange(size), margin, mode="reflect")  # of the image, row by row of a shifted
+    counts = {}
+    for r in range(2 * margin + 1):
+        for c in range(2 * margin + 1):
+            shifted = image[:, rows[r : r + size]][:, :, rows[c : c + size]]
+            for way in (1, -1):
+                counts[r, c, way] = (moved == shifted[:, :, ::way]).all((1, 2, 3)).sum()
+    assert sum(counts.values()) == 2000  # each is one of these, and each of these occurs
+    assert min(counts.values()) > 0
+    assert 900 < sum(n for (*_, way), n in counts.items() if way < 0) < 1100
 
 
 def test_training_moves_images_a_little(mnist):
     image, rng = mnist.images[0, 0], rng_of()
-    moved = np.stack([train_features._move(image, rng) for _ in range(300)])
+    moved = train_features.turn_and_shift(np.repeat(mnist.images[:1], 300, 0), rng)[:, 0]
     assert moved.dtype == np.uint8
     assert len(np.unique(moved, axis=0)) == 300
     grid = np.stack(np.indices(image.shape), -1).reshape(-1, 2)
@@ -644,32 +734,56 @@ def test_training_moves_images_a_little(mnist):
     assert -15 < turns.min() < -9
 
 
-def test_the_command_writes_a_file_that_loads(mnist, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_features, "held_out", lambda data: (np.arange(200), np.arange(300)))
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_command_writes_a_file_that_loads(name, tmp_path, monkeypatch, capsys):
+    kind, data = RECIPES[name].network, load({"cifar10": "cifar10-2k"}.get(name, name))
+    monkeypatch.setattr(train_features, "_read", lambda *_: [
+        (data.images[rows], data.labels[rows]) for rows in (slice(200), slice(300))
+    ])  # fmt: skip
     path = tmp_path / "new" / "and deeper" / "network.safetensors"
-    train_features.main(path, epochs=1)
+    train_features.write(name, path, epochs=1)
     said = capsys.readouterr().out
     digest = said.split("SHA-256 ")[1].split()[0]
-    monkeypatch.setattr(digits, "DIGEST", digest)
-    _, p = digits_extractor(path)(mnist.images[:300], "x")
-    assert f"300 digits held out: {accuracy(p.values, mnist.labels[:300]):.1%}" in said
-    train_features.main(path, epochs=1)  # into a folder that exists
+    monkeypatch.setattr(networks.FeatureNetwork, "path", path)
+    _, p = extractor.read_extractor(dataclasses.replace(kind, digest=digest))(
+        data.images[:300], "x"
+    )
+    assert f"300 images held out: {accuracy(p.values, data.labels[:300]):.2%}" in said
+    train_features.write(name, path, epochs=1)  # into a folder that exists
     assert digest in capsys.readouterr().out
 
 
-def test_the_command_without_a_file_tells_its_usage():
-    command = [sys.executable, "-m", "minisn.metrics.train_features"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("usage: ")
+def test_the_command_trains_on_what_it_does_not_test_with(monkeypatch, tmp_path):
+    [(_, labels), (_, unseen)] = train_features._read("mnist-10k", None)
+    assert (len(labels), len(unseen)) == (9000, 1000)
+    asked = []
+    monkeypatch.setattr(train_features, "load", lambda *a: asked.append(a) or load("cifar10-2k"))
+    train_features._read("cifar10", tmp_path)
+    assert asked == [("cifar10", tmp_path), ("cifar10", tmp_path, "test")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ([], 2, "usage: python -m minisn.metrics.train_features"),
+        (["cifar11", "f"], 2, "invalid choice: 'cifar11'"),
+        (["cifar10", "f", "--data-dir", "."], 1, "error: cifar10: no cifar-10-binary.tar.gz"),
+    ],
+)
+def test_the_command_tells_what_is_wrong(arguments, status, words, tmp_path):
+    command = [sys.executable, "-m", "minisn.metrics.train_features", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == status and words in done.stderr
+    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_everything_at_once_sees_good_and_bad_digits(mnist):
-    extractor = digits_extractor()
-    reference, _ = extractor(mnist.images[:1000], "mnist")
+    found = extractor_for((1, 28, 28))
+    reference, _ = found(mnist.images[:1000], "mnist")
     noise = rng_of().integers(0, 256, (300, 1, 28, 28), np.uint8)
     collapsed = np.repeat(mnist.images[:10], 30, 0)
     good, bad, few = (
-        measure_digits(extractor, x, "x", reference, rng_of())
+        measure_images(found, x, "x", reference, rng_of())
         for x in (mnist.images[1000:1300], noise, collapsed)
     )
     names = [score.provenance.measure.split(",")[0] for score in good]
@@ -681,4 +795,23 @@ def test_everything_at_once_sees_good_and_bad_digits(mnist):
     assert few[3].value > 0.9
     assert few[4].value < 0.1 < good[4].value
     assert few[5].value > good[5].value + 0.2
-    assert {score.provenance.digest for score in good} == {digits.DIGEST}
+    assert {score.provenance.digest for score in good} == {DIGITS.digest}
+
+
+def test_everything_at_once_sees_good_and_bad_photographs(cifar):
+    found, order = extractor_for((3, 32, 32)), rng_of().permutation(2000)
+    images, labels = cifar.images[order], cifar.labels[order]
+    reference, _ = found(images[:1000], "cifar10-2k")
+    rest, rest_labels = images[1000:], labels[1000:]
+    sets = {
+        "real": rest[:500],
+        "blurred": gaussian_filter(rest[:500], (0, 0, 1.5, 1.5)),
+        "noise": rng_of().integers(0, 256, (500, 3, 32, 32), np.uint8),
+        "one class": np.concatenate([images[:1000][labels[:1000] == 3], rest[rest_labels == 3]]),
+        "collapsed": np.repeat(rest[:10], 50, 0),
+    }
+    all_of = {name: measure_images(found, x, name, reference, rng_of()) for name, x in sets.items()}
+    score, distance, kernel, precision, recall, similarity = (
+        {name: scores[k].value for name, scores in all_of.items()} for k in range(6)
+    )
+    print(score, distance, kernel, precision, recall, similarity, sep="\n")

@@ -249,9 +249,8 @@ def set_at_random(network, seed):
     return network
 
 
-def agree(network, x, labels, oracle):
+def agree(torch, network, x, labels, oracle):
     """Compare values and all gradients with those of a function of named torch tensors."""
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
     mine = Tensor(x, requires_grad=True)
     y = network(mine, *labels)
     named = network.named_parameters()
@@ -267,8 +266,7 @@ def agree(network, x, labels, oracle):
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_a_block_of_g_is_pytorchs(classes):
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+def test_a_block_of_g_is_pytorchs(torch, classes):
     block = set_at_random(UpBlock(3, 2, rng(), classes), 1)
     labels = np.array([2, 0, 2, 1])
 
@@ -288,7 +286,7 @@ def test_a_block_of_g_is_pytorchs(classes):
         return h + conv(F.interpolate(x, scale_factor=2), "c0", 0)
 
     x = rng(2).normal(size=(4, 3, 4, 5))
-    agree(block, x, [Tensor(labels)] if classes else [], oracle)
+    agree(torch, block, x, [Tensor(labels)] if classes else [], oracle)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +294,7 @@ def test_a_block_of_g_is_pytorchs(classes):
     [(2, 3, True, True), (2, 3, True, False), (3, 3, True, False), (2, 3, False, False),
      (3, 3, False, False)],
 )  # fmt: skip
-def test_a_block_of_d_is_pytorchs(d_in, d_out, down, first):
+def test_a_block_of_d_is_pytorchs(torch, d_in, d_out, down, first):
     block = set_at_random(DownBlock(d_in, d_out, 6, rng(), BARE, down, first), 3)
     shortcut = {"shortcut.layers.0.weight", "shortcut.layers.0.bias"} <= set(
         block.named_parameters()
@@ -315,7 +313,7 @@ def test_a_block_of_d_is_pytorchs(d_in, d_out, down, first):
         s = conv(x, "shortcut.layers.0", 0) if shortcut else x
         return h + (F.avg_pool2d(s, 2) if down else s)
 
-    agree(block, rng(4).normal(size=(2, d_in, 6, 6)), [], oracle)
+    agree(torch, block, rng(4).normal(size=(2, d_in, 6, 6)), [], oracle)
 
 
 def test_d_ends_in_relu_sum_and_a_dense_layer():

@@ -79,8 +79,7 @@ def test_a_power_step_names_the_layer_whose_weight_is_not_finite(bad):
         nn.power_step(network)
 
 
-def test_layers_equal_pytorchs():
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+def test_layers_equal_pytorchs(torch):
     F = torch.nn.functional
     for kind, f in (
         ("dense", F.linear),
@@ -95,8 +94,7 @@ def test_layers_equal_pytorchs():
         np.testing.assert_allclose(layer(Tensor(x)).array, expected.numpy(), atol=1e-6)
 
 
-def test_batch_norm_equals_pytorchs_in_training_and_evaluation():
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+def test_batch_norm_equals_pytorchs_in_training_and_evaluation(torch):
     x = rng().normal(2, 3, size=(6, 4, 3, 3)).astype(np.float32)
     mine, theirs = nn.BatchNorm(4), torch.nn.BatchNorm2d(4)
     for _ in range(3):

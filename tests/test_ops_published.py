@@ -153,7 +153,6 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def published(torch):
-    pytest.importorskip("expecttest", reason="PyTorch's samples need it")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name = "torch.testing._internal.common_methods_invocations"
@@ -207,6 +206,7 @@ def close(ours, theirs):
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-9, atol=1e-11 * size)
 
 
+@pytest.mark.needs("expecttest")
 @pytest.mark.parametrize("name", FORMS)
 def test_published_samples(torch, published, name):
     used = found = 0

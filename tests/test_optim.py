@@ -32,8 +32,7 @@ def test_sgd_is_equation_23():
 
 
 @pytest.mark.parametrize("kernels", ["spec", "array_api", "cpu"])
-def test_adam_equals_pytorch_over_many_steps(kernels):
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+def test_adam_equals_pytorch_over_many_steps(kernels, torch):
     ps = parameters()
     theirs = [torch.tensor(p.numpy(), requires_grad=True) for p in ps]
     oracle = torch.optim.Adam(theirs, lr=2e-2, betas=(0.5, 0.9))

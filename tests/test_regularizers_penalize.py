@@ -73,8 +73,7 @@ def test_penalty_between_looks_only_between_the_images():
     assert len(np.unique(per_image[:, 0].round(6))) == 3
 
 
-def test_penalty_through_convolutions_has_the_gradient_of_pytorch():
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+def test_penalty_through_convolutions_has_the_gradient_of_pytorch(torch):
     D = cnn_discriminator(8, 1, np.random.default_rng(0), width=2, regularizer=METHODS["none"])
     for layer in D.layers[::2][:7]:
         layer.weight.assign(layer.weight.array * np.float32(15))

@@ -29,6 +29,7 @@ from minisn.training import Trainer
 TINY = Config(
     data="mnist-10k", size=8, width=2, latent=6, objective="hinge", scale=1.0,
     model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
+    flip=False, augment="none",
     decay_after=0, init="default", features=0,
     rate_d=1e-3, rate_g=1e-3, beta1=0.5, beta2=0.999, n_dis=1, batch_size=6, average=0.9,
     steps=7, seed=3, log_every=2, sample_every=3, checkpoint_every=4,
@@ -451,8 +452,9 @@ def test_what_cannot_be_resumed_is_left_as_it_was(tmp_path, finished, monkeypatc
     before = content(folder)
     with pytest.raises(CheckpointError, match="another architecture"):
         resume(folder, images(), config=TINY.replace(width=3))
-    with pytest.raises(CheckpointError, match="same data"):
-        resume(folder, images()[:15])
+    for others in (images()[:15], np.zeros_like(images()), images()[::-1].copy()):
+        with pytest.raises(CheckpointError, match="same data"):
+            resume(folder, others)
     with monkeypatch.context() as patch, pytest.raises(DataError, match="No space left"):
         patch.setattr(os, "fsync", no_space)
         resume(folder, images())

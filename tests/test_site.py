@@ -1,7 +1,6 @@
 """The annotated spec as a site: it builds from the checkout, holds together and fetches nothing."""
 
 import ast
-import importlib.util
 import json
 import os
 import re
@@ -17,10 +16,7 @@ from minisn.paper import M18, Index
 
 ROOT = Path(__file__).parent.parent
 NEEDED = ("sphinx", "myst_nb", "furo", "math_core", "ziamath", "fontTools")
-MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (pip install -e '.[site]')"
-)
+pytestmark = pytest.mark.needs(*NEEDED)  # pip install -e '.[site]'
 
 CORE = [
     "kernels/spec.py", "tensor.py", "ops.py", "conv.py", "spectral.py", "losses.py", "optim.py",

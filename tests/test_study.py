@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -14,13 +13,15 @@ import pytest
 
 from minisn import runs
 from minisn.config import load_preset
+from minisn.data import load
 from minisn.errors import ConfigError, DataError
 from minisn.optim import TABLE_1
 from minisn.study import STUDIES, Cell, read_table, run_cell, run_cells
 from minisn.study.cells import MEASURES, RESULT, read_result
 from minisn.study.design import paragraph, table_csv
 from minisn.study.methods import LAPTOP, base
-from minisn.study.scores import SAMPLES_FILE
+from minisn.study.scores import SAMPLES_FILE, scores
+from minisn.training import Trainer
 
 TINY = load_preset("mnist-tiny").replace(
     width=2, latent=6, batch_size=8, steps=6, sample_every=3, checkpoint_every=2, log_every=1
@@ -59,14 +60,33 @@ def test_samples_are_scored_by_the_features_that_ship(tmp_path):
     assert start["frechet"] > 30 and end["frechet"] > 30
 
 
+def test_colour_is_scored_by_features_of_its_own(tmp_path):
+    scored = Cell({"method": "SN"}, TINY.replace(sample_every=6)).on("cifar10-2k")
+    assert (scored.config.data, scored.config.size) == ("cifar10-2k", 32)
+    start, end = run_cell(tmp_path, scored)["measures"]
+    assert 1 <= start["inception"] < 3 < 8 < start["inception_real"] < 10
+    assert start["frechet"] > 30 and end["frechet"] > 30
+    assert not (tmp_path / scored.name / SAMPLES_FILE).exists()
+
+
 def test_images_without_features_leave_samples_to_score_elsewhere(tmp_path):
-    color = TINY.replace(data="cifar10-2k", size=32, steps=1, sample_every=1)
-    scored = Cell({"method": "SN", "setting": "A"}, color)
-    result = run_cell(tmp_path, scored)
-    samples = np.load(tmp_path / scored.name / SAMPLES_FILE)
-    assert samples.shape == (2000, 3, 32, 32) and samples.dtype == np.uint8
+    images = load("mnist-10k").images[:50, :, 6:22, 6:22]
+    found = scores(Trainer(TINY.replace(size=16), images), images, tmp_path)
+    samples = np.load(tmp_path / SAMPLES_FILE)
+    assert samples.shape == (2000, 1, 16, 16) and samples.dtype == np.uint8
+    result = {"label": {"method": "SN", "setting": "A"}, "step": 0, "diverged": None,
+              "measures": [{"step": 0, **found}]}  # fmt: skip
     rows = STUDIES["fig1"].table([result])
     assert "official tools" in paragraph(STUDIES["fig1"], rows)
+
+
+def test_other_data_make_other_cells():
+    other = cell().on("cifar10")
+    assert other.name != cell().name
+    assert other.config == cell().config.replace(data="cifar10", size=32)
+    assert (other.label, other.probes) == (cell().label, cell().probes)
+    with pytest.raises(ConfigError, match="no data set is called 'cifar11'; did you mean"):
+        cell().on("cifar11")
 
 
 def test_a_finished_cell_is_not_run_again(tmp_path, monkeypatch):
@@ -223,6 +243,8 @@ KILLED = textwrap.dedent("""
 
 
 def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path):
+    import psutil  # which Dask brings
+
     long = cell(steps=300, sample_every=100, checkpoint_every=10)
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
@@ -234,28 +256,17 @@ def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path):
     while not checkpoint.exists():
         assert process.poll() is None
         time.sleep(0.05)
-    worker = max(children(process.pid), key=memory)
-    assert memory(worker) > 100_000  # kilobytes: nothing else down there is as large
-    os.kill(worker, signal.SIGKILL)
+    worker = max(psutil.Process(process.pid).children(recursive=True), key=memory)
+    assert memory(worker) > 100e6  # nothing else down there is as large
+    worker.kill()
     assert process.wait(120) == 0
     killed = read_result(tmp_path / "cells" / long.name)
     assert plain(killed) == plain(run_cell(tmp_path / "whole", long))
 
 
-def children(pid):
-    """The processes below one, however deep."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-    parents = dict(map(int, line.split()) for line in listed.stdout.splitlines())
-    found = [pid]
-    for parent in found:
-        found += [child for child, its in parents.items() if its == parent]
-    return found[1:]
-
-
-def memory(pid):
-    """Resident kilobytes: the worker, with its kernels and data, has most."""
-    listed = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True)
-    return int(listed.stdout.strip() or 0)
+def memory(process):
+    """Resident bytes: the worker, with its kernels and data, has most."""
+    return process.memory_info().rss if process.is_running() else 0
 
 
 # -- the studies -----------------------------------------------------------------------------------

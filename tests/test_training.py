@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from minisn.config import Config, load_preset
-from minisn.data import load
-from minisn.errors import ConfigError, NonFiniteError
+from minisn.data import fingerprint, load, unscale_images
+from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from minisn.nn import Weighted, power_step
 from minisn.regularizers import SpectralNorm
 from minisn.tensor import RULES, Primitive, Tensor, no_grad
@@ -19,6 +19,7 @@ from minisn.training import Trainer
 TINY = Config(
     data="mnist-10k", size=28, width=2, latent=8, objective="hinge", scale=1.0,
     model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
+    flip=False, augment="none",
     decay_after=0, init="default", features=0,
     rate_d=1e-3, rate_g=5e-4, beta1=0.5, beta2=0.999, n_dis=2, batch_size=8, average=0.9,
     steps=10, seed=3, log_every=1, sample_every=5, checkpoint_every=5,
@@ -292,6 +293,70 @@ def test_a_nan_weight_is_named_by_its_layer(digits):
 def test_fewer_images_than_a_batch_are_refused(digits):
     with pytest.raises(ConfigError, match="batch_size is 8, but there are only 3"):
         Trainer(TINY, digits[:3])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda x: x.tolist(), DTypeError, "images are a list; expected a NumPy array, uint8, [N"),
+        (lambda x: x / 127.5 - 1, DTypeError,
+         "float64 from -1 to 1; expected uint8, pixels 0 to 255; pass minisn.data.unscale_images("),
+        (lambda x: np.float32(x / 255), DTypeError, "from 0 to 1; expected uint8, pixels 0 to 255; "
+         "pass np.rint(255 * images).astype(np.uint8)"),
+        (lambda x: x.astype(float), DTypeError, "pass np.rint(images).astype(np.uint8)"),
+        (lambda x: x.astype(np.int64), DTypeError, "int64 from 0 to 255; expected uint8"),
+        (lambda x: x * 2.0 - 100, DTypeError, "from -100 to 410; expected uint8, pixels 0 to 255; "
+         "pass pixels in that range"),
+        (lambda x: x > 99, DTypeError, "images are bool; expected uint8"),
+        (lambda x: x[:0].astype(float), DTypeError, "images are float64; expected uint8"),
+        (lambda x: x[:, 0], ShapeError, "[20, 28, 28]; expected [N, C, 28, 28], C = 1 (grey) or 3 "
+         "(red, green, blue); pass images[:, None]"),
+        (lambda x: x.transpose(0, 2, 3, 1), ShapeError, "pass images.transpose(0, 3, 1, 2)"),
+        (lambda x: x.repeat(3, 1).transpose(0, 2, 3, 1), ShapeError,
+         "shape [20, 28, 28, 3]; expected [N, C, 28, 28]"),
+        (lambda x: x.repeat(4, 1), ShapeError, "shape [20, 4, 28, 28]; expected [N, C, 28, 28]"),
+        (lambda x: x[0, 0], ShapeError, "images have shape [28, 28]; expected [N, C, 28, 28]"),
+        (lambda x: x[..., :20], ShapeError, "28 x 20 pixels; expected [N, C, 28, 28]"),
+        (lambda x: x[..., :8, :8], ConfigError, "8 x 8 pixels, but size = 28; add --set size=8"),
+        (lambda x: x[:0], ConfigError, "there are only 0 images"),
+    ],
+)  # fmt: skip
+def test_images_in_another_form_are_refused_with_what_to_do(digits, change, error, words):
+    x = digits[:20].copy()
+    x[0, 0, 0, :2] = 0, 255  # the whole range
+    with pytest.raises(error) as caught:
+        Trainer(TINY, change(x))
+    assert words in str(caught.value)
+
+
+def test_what_to_do_makes_it_trainable(digits):
+    x = digits[:20]
+    unscaled = np.rint(255 * (x / 255)).astype(np.uint8), unscale_images(x / 127.5 - 1)
+    for images in (*unscaled, x[:, 0][:, None], x.transpose(0, 2, 3, 1).transpose(0, 3, 1, 2)):
+        assert np.array_equal(images, x)
+        Trainer(TINY, images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "words"),
+    [
+        ([0, 1] * 10, DTypeError, "labels: expected a NumPy array of integers, [N]"),
+        (np.zeros(20), DTypeError, "labels: expected a NumPy array of integers, [N]"),
+        (np.zeros(19, int), ConfigError, "expected 20 labels, one for each image, got [19]"),
+    ],
+)
+def test_labels_in_another_form_are_refused(digits, labels, error, words):
+    with pytest.raises(error) as caught:
+        Trainer(TINY.replace(conditional="concat"), digits[:20], labels=labels)
+    assert words in str(caught.value)
+
+
+def test_a_trainer_knows_what_it_is_trained_on(digits):
+    labels = np.arange(20) % 3
+    assert Trainer(TINY, digits[:20]).fingerprint == fingerprint(digits[:20])
+    assert Trainer(TINY, digits[:20], labels=labels).fingerprint == fingerprint(digits[:20])
+    conditional = Trainer(TINY.replace(conditional="concat"), digits[:20], labels=labels)
+    assert conditional.fingerprint == fingerprint(digits[:20], labels)
 
 
 def test_an_unknown_device_is_refused(digits):

@@ -25,7 +25,7 @@ class Recorded(Trainer):
 
     def __init__(self, config, images, dtype, labels=None, eps=1e-8):
         super().__init__(config, images, labels=labels)
-        self.dtype, self.real, self.noise = dtype, [], []
+        self.dtype, self.real, self.noise, self.states = dtype, [], [], []
         self.G.to(dtype=dtype)
         self.D.to(dtype=dtype)
         self.average = self.G.state_dict() if self.average else {}
@@ -39,6 +39,10 @@ class Recorded(Trainer):
 
     def latent(self):
         return self._kept(self.noise, *super().latent())
+
+    def _judge(self, images, labels):
+        self.states.append(self.rng.bit_generator.state)
+        return super()._judge(images, labels)
 
     def _kept(self, fed, batch, labels):
         batch = Tensor.wrap(batch.numpy().astype(self.dtype))
@@ -185,7 +189,8 @@ class Reference:
         for name, known in KNOWN.items():
             assert getattr(config, name) in known, f"{name}: teach it tests/torch_reference.py"
         assert config.model == "cnn" or config.size == 32, "a ResNet: only Table 4 is written here"
-        self.real, self.noise, self.step = trainer.real, trainer.noise, 0
+        self.real, self.noise, self.states = trainer.real, trainer.noise, trainer.states
+        self.step = 0
         colours, adam = trainer.images.shape[1], torch.optim.Adam
         self.G = Generator(trainer.G, config, colours)
         self.D = Discriminator(trainer.D, config, colours)
@@ -202,10 +207,11 @@ class Reference:
             with torch.no_grad():
                 fake = G(z, *c)
             D.power_step()
+            x, fake = self.seen(torch.cat([x, fake])).split(len(x))
             loss_d = F.relu(1 - D(x, *y)).mean() + F.relu(1 + D(fake, *c)).mean()
             self.descend(self.adam_d, loss_d, config.rate_d)
         z, *c = self.noise.pop(0)
-        loss_g = -D(G(z, *c), *c).mean()
+        loss_g = -D(self.seen(G(z, *c)), *c).mean()
         self.descend(self.adam_g, loss_g, config.rate_g)
         decay = min(config.average, (1 + self.step) / (10 + self.step))
         now = G.arrays()
@@ -213,6 +219,36 @@ class Reference:
             value.lerp_(now[name], 1 - decay)
         self.step += 1
         return loss_d.item(), loss_g.item()
+
+    def seen(self, x):
+        """Change images as Zhao et al. (2020) do, by what the trainer drew for it."""
+        rng = np.random.default_rng()
+        rng.bit_generator.state = self.states.pop(0)
+        n, size = len(x), x.shape[2]
+        for kind in self.config.augment.replace("none", "").split(","):
+            if kind == "color":
+                ranges = ((-0.5, 0.5), (0, 2), (0.5, 1.5))
+                b, s, c = (torch.tensor(rng.uniform(*r, (n, 1, 1, 1))) for r in ranges)
+                x = x + b
+                x = torch.lerp(x.mean(1, keepdim=True), x, s)
+                x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, c)
+            elif kind == "translation":
+                down, right = (rng.integers(-size // 8, size // 8 + 1, n) for _ in "yx")
+                wide = F.pad(x, [size // 8] * 4)
+                top, left = size // 8 - down, size // 8 - right
+                x = torch.stack(
+                    [
+                        wide[k, :, i : i + size, j : j + size]
+                        for k, (i, j) in enumerate(zip(top, left, strict=True))
+                    ]
+                )
+            elif kind == "cutout":
+                top, left = (rng.integers(0, size + 1, n) - size // 4 for _ in "yx")
+                mask = torch.ones(n, 1, size, size)
+                for k, (i, j) in enumerate(zip(top, left, strict=True)):
+                    mask[k, :, max(i, 0) : i + size // 2, max(j, 0) : j + size // 2] = 0
+                x = x * mask
+        return x
 
     def descend(self, adam, loss, rate):
         """Take one of Adam's steps, of a size that falls to 0 in a straight line at the end."""

@@ -17,7 +17,8 @@ from .options import data_dir_option
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
-    from ..metrics import Sample, Score
+    from ..data import Dataset
+    from ..metrics import Extractor, Sample, Score
 
 _SAMPLES, _REPEATS = 5000, 5
 _REFERENCES = 10_000  # real images compared with, if there are so many [M18 App. B.1]
@@ -45,10 +46,11 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Measure how good and how varied the samples of RUN are.
 
-    For runs on digits: a small network that ships with minisn computes features and classes of
-    the images. In each repeat the real data are cut into two random halves. Samples are
-    compared with one; the other, compared in the same way, tells what perfect samples would
-    get. Numbers after ± are standard deviations over the repeats.
+    A small network that ships with minisn computes features and classes of the images: one for
+    digits of 28 x 28 pixels, one for colour images of 32 x 32. In each repeat the real data are
+    cut into two random halves. Samples are compared with one; the other, compared in the same
+    way, tells what perfect samples would get. Numbers after ± are standard deviations over the
+    repeats.
 
     \b
     Measures:
@@ -105,15 +107,15 @@ def _measure_run(
     """Measure a run's samples and real data in the same way, as often as asked."""
     import numpy as np
 
-    from ..data import load, unscale_images
+    from ..data import unscale_images
     from ..errors import ConfigError
-    from ..metrics import digits_extractor, measure_digits, repeated
+    from ..metrics import measure_images, repeated
     from .networks import draw, read_checkpoint
     from .progress import compile_notice, steady_bar
 
     checkpoint = read_checkpoint(run)
-    _check_digits(run, checkpoint)
-    data, extractor = load(checkpoint.config.data, data_dir), digits_extractor()
+    extractor = _extractor(run, checkpoint)
+    data = _real_images(run, checkpoint, data_dir)
     total = len(data.images)
     count = min(total // 2, _REFERENCES)
     if samples > total - count:
@@ -131,7 +133,7 @@ def _measure_run(
             order = rng.permutation(total)
             reference, _ = extractor(data.images[order[:count]], source)
             rows += [
-                measure_digits(extractor, images, of, reference, rng)
+                measure_images(extractor, images, of, reference, rng)
                 for images, of in (
                     (fake[k * samples : (k + 1) * samples], str(run)),
                     (data.images[order[count : count + samples]], f"{data.name} {data.split}"),
@@ -143,22 +145,46 @@ def _measure_run(
     }
 
 
-def _check_digits(run: Path, checkpoint: Checkpoint) -> None:
-    from ..data.catalog import find_entry
-    from ..errors import ConfigError
+def _real_images(run: Path, checkpoint: Checkpoint, data_dir: Path | None) -> Dataset:
+    """Return what the run was trained on, or of the same data set; say so if they are others."""
+    from ..data import check_images, fingerprint
+    from ..training_set import training_set
 
     config = checkpoint.config
-    shape = (find_entry(config.data).shape[0], config.size, config.size)
-    if shape != (1, 28, 28):
+    data, _ = training_set(config, data_dir, run)
+    check_images(data.images, config.size)
+    found = fingerprint(data.images, None if config.conditional == "none" else data.labels)
+    if checkpoint.images not in (None, found):
+        warnings.warn(f"{run} was trained on {checkpoint.images}; its samples are compared with "
+                      f"the {found} of {data.source}", stacklevel=2)  # fmt: skip
+    return data
+
+
+def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
+    """Return the network for a run's images, and note it if it knows others of their shape."""
+    from ..errors import ConfigError
+    from ..metrics import NETWORKS, extractor_for
+    from .networks import channels_and_classes
+
+    config = checkpoint.config
+    shape = (channels_and_classes(checkpoint)[0], config.size, config.size)
+    if shape not in NETWORKS:
+        known = " and ".join(f"{n.subject} of {_times(n.shape)}" for n in NETWORKS.values())
         raise ConfigError(
-            f"{run} draws images of {' x '.join(map(str, shape))}, but the feature network that "
-            "ships with minisn knows digits of 1 x 28 x 28 only. Export samples with `minisn "
-            f"sample {run} --n 50000 --format png-folder` and score them with the official tools "
-            "(see README, Official scores), or give --features and --reference"
+            f"{run} draws images of {_times(shape)}, but the feature networks that ship with "
+            f"minisn know {known} only. Export samples with `minisn sample {run} --n 50000 "
+            "--format png-folder` and score them with the official tools (see README, Official "
+            "scores), or give --features and --reference"
         )
-    if not config.data.startswith("mnist"):
-        warnings.warn(f"the feature network knows digits, not the images of {config.data}; compare "
-                      "with the real data beside, and trust little", stacklevel=2)  # fmt: skip
+    if not config.data.startswith(NETWORKS[shape].data):
+        warnings.warn(f"the feature network knows {NETWORKS[shape].subject}, not the images of "
+                      f"{config.data}; compare with the real data beside, and trust little",
+                      stacklevel=2)  # fmt: skip
+    return extractor_for(shape)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _measure_files(features: Path, reference: Path, seed: int) -> list[Score]:

@@ -97,7 +97,7 @@ def report(run: Path) -> None:
 
     checkpoint = read_checkpoint(run)
     D = discriminator(checkpoint)
-    click.echo(write_report(run, D, checkpoint.step, checkpoint.seconds))
+    click.echo(write_report(run, D, checkpoint.step, checkpoint.seconds, checkpoint.images))
 
 
 @click.command()

@@ -26,12 +26,19 @@ def read_checkpoint(run: Path) -> Checkpoint:
     return load(run / runs.CHECKPOINT)
 
 
+def channels_and_classes(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Tell the channels of a run's images, and how many labels its networks know."""
+    config, images = checkpoint.config, checkpoint.images
+    if images:
+        return images.channels, images.classes
+    entry = find_entry(config.data)  # of an older minisn, which trained on these alone
+    return entry.shape[0], len(entry.classes) if config.conditional != "none" else 0
+
+
 def _build(checkpoint: Checkpoint) -> tuple[Module, Module, int]:
     """Build G and D of a run; also tell how many classes they know."""
-    config = checkpoint.config
-    entry = find_entry(config.data)
-    classes = len(entry.classes) if config.conditional != "none" else 0
-    return *networks(config, entry.shape[0], classes, np.random.default_rng(0)), classes
+    channels, classes = channels_and_classes(checkpoint)
+    return *networks(checkpoint.config, channels, classes, np.random.default_rng(0)), classes
 
 
 def draw(checkpoint: Checkpoint, count: int, seed: int) -> np.ndarray:
@@ -100,7 +107,8 @@ class Row:
 def measure(checkpoint: Checkpoint) -> list[Row]:
     """Measure every layer of D; a run over one image tells the size that each convolution sees."""
     D, config = discriminator(checkpoint).eval(), checkpoint.config
-    image = np.zeros((1, find_entry(config.data).shape[0], config.size, config.size), np.float32)
+    channels, _ = channels_and_classes(checkpoint)
+    image = np.zeros((1, channels, config.size, config.size), np.float32)
     labels = [Tensor.wrap(np.zeros(1, int))] * (config.conditional in ("concat", "projection"))
     norms = layer_norms(D, Tensor.wrap(image), *labels)
     with no_grad():

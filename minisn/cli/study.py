@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import data_dir_option
+from .options import complete_dataset, data_dir_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..study import Standing, Study
+    from ..study import Cell, Standing, Study
     from ..study.design import Row
 
 CELLS = "cells"
@@ -28,6 +28,8 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_study)
 @click.option("--full", is_flag=True, help="The paper's size, in place of a laptop's: days.")
+@click.option("--data", metavar="NAME", shell_complete=complete_dataset,
+              help="Data to train on [default: shipped digits; cifar10 with --full].")  # fmt: skip
 @click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), default=Path("studies"),
               show_default=True, help="Where tables, plots and runs go.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS",
@@ -36,8 +38,8 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
               help="Processes on this machine [default: one per core].")  # fmt: skip
 @data_dir_option
 def study(
-    name: str | None, full: bool, out: Path, scheduler: str | None, workers: int | None,
-    data_dir: Path | None,
+    name: str | None, full: bool, data: str | None, out: Path, scheduler: str | None,
+    workers: int | None, data_dir: Path | None,
 ) -> None:  # fmt: skip
     """Regenerate a figure of the papers, or list them all.
 
@@ -49,7 +51,7 @@ def study(
     Examples:
         minisn study
         minisn study fig14
-        minisn study fig1 --workers 2
+        minisn study fig1 --data cifar10 --workers 2
         minisn study fig1 --full --scheduler tcp://10.0.0.5:8786
     """
     from ..study import STUDIES
@@ -59,8 +61,10 @@ def study(
             click.echo(f"{each.name:7}{each.title}; about {_minutes(each)}")
         return
     chosen = _find(name)
-    cells = chosen.cells(full)
+    cells = _cells(chosen, full, data)
     size = "the paper's size: days" if full else f"about {_minutes(chosen)} on two cores"
+    if data and not full:
+        size += " with the shipped digits"
     click.echo(f"{chosen.name}: {chosen.title} ({len(cells)} runs, {size})")
     from ..study import run_cells
 
@@ -69,8 +73,20 @@ def study(
         with _View(len(cells)) as view:
             results = run_cells(cells, out / CELLS, scheduler, workers, data_dir, view)
     rows = chosen.table(results)
-    folder = out / (f"{chosen.name}-full" if full else chosen.name)
+    folder = out / "-".join([chosen.name, *(["full"] if full else []), *([data] if data else [])])
     _write(folder, chosen, rows)
+
+
+def _cells(study: Study, full: bool, data: str | None) -> list[Cell]:
+    """Return the runs that a study needs, on the data that are asked for."""
+    from ..errors import ConfigError
+
+    cells = study.cells(full)
+    if data is None:
+        return cells
+    if not cells:
+        raise ConfigError(f"{study.name} has no training runs to choose data for; leave out --data")
+    return [cell.on(data) for cell in cells]
 
 
 def _minutes(study: Study) -> str:

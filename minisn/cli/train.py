@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..config import Config
+    from ..data import Dataset
     from ..training import Trainer
 
 _FIXED = ("preset", "config_file", "seed", "data", "out")
@@ -35,8 +36,9 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
               help="Folder of the run [default: runs/PRESET-1, -2, ...].")  # fmt: skip
 @click.option("--resume", metavar="RUN", type=click.Path(path_type=Path),
               help="Go on with the run in this folder.")  # fmt: skip
-@click.option("--data", metavar="NAME", shell_complete=complete_dataset,
-              help="The setting data: see `minisn data list`.")  # fmt: skip
+@click.option("--data", metavar="NAME|FOLDER", shell_complete=complete_dataset,
+              help="The setting data: a data set of `minisn data list`, or a folder of your own "
+              "images, whose subfolders are labels.")  # fmt: skip
 @data_dir_option
 @device_option
 @click.pass_context
@@ -58,11 +60,13 @@ def train(
         minisn train mnist-tiny --seed 1 --out first-try
         minisn train --set width=32 --set rate_g=1e-4 --minutes 10
         minisn train cifar10-small --data cifar10 --data-dir ~/datasets
+        minisn train cifar10-small --data ./photographs
         minisn train --resume runs/mnist-1 --steps 5000
     """
     from .. import runs
     from ..backend import keep_freed_memory
     from ..config import parse_settings
+    from ..data import refuse_ambiguous
     from ..training import Trainer
     from .progress import compile_notice
 
@@ -73,16 +77,19 @@ def train(
     with compile_notice():
         if resume:
             _refuse_with_resume(ctx)
-            config, folder = runs.read_config(resume).replace(**changes), resume
-            _check_steps(resume, config)
-            images, labels = _images(config, data_dir)
-            trainer, seconds = runs.resume(folder, images, device, config, labels)
+            before, folder = runs.read_config(resume), resume
+            config = before.replace(**changes)
+            _check_resumed(resume, before, config)
+            dataset = _training_set(config, data_dir, folder)
+            trainer, seconds = runs.resume(folder, dataset.images, device, config, dataset.labels)
         else:
             config, name = _config(preset, config_file)
             config, folder, seconds = config.replace(**changes), out or _fresh_folder(name), 0.0
-            images, labels = _images(config, data_dir)
-            trainer = Trainer(config, images, device, labels)
+            refuse_ambiguous(data or "")
+            dataset = _training_set(config, data_dir)
+            trainer = Trainer(config, dataset.images, device, dataset.labels)
             runs.create_run(folder, config)
+        _keep_own_images(folder, config, dataset)
         _train(ctx, trainer, folder, seconds, minutes)
 
 
@@ -96,13 +103,17 @@ def _refuse_with_resume(ctx: click.Context) -> None:
             )
 
 
-def _check_steps(folder: Path, config: Config) -> None:
+def _check_resumed(folder: Path, before: Config, config: Config) -> None:
+    """Refuse fewer steps than were made, and other data than those of the start."""
     from ..errors import ConfigError
 
     made, _ = _saved(folder)
     if config.steps < made:
         raise ConfigError(f"{folder} has made {made} steps; expected --steps {made} or more, "
                           f"got {config.steps}")  # fmt: skip
+    if config.data != before.data:
+        raise ConfigError(f"{folder} was started on {before.data}, not on {config.data}; leave out "
+                          "--set data, or start another run")  # fmt: skip
 
 
 def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
@@ -116,20 +127,26 @@ def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
     return load_preset(preset or "mnist"), preset or "mnist"
 
 
-def _images(config: Config, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images, of the right size, and their labels."""
-    from ..data import load
-    from ..errors import ConfigError
+def _training_set(config: Config, data_dir: Path | None, run: Path | None = None) -> Dataset:
+    """Return the images and their labels; of a folder of images, say what was found in it."""
+    from ..training_set import training_set
+    from .progress import steady_bar
 
-    dataset = load(config.data, data_dir)
-    images = dataset.images
-    height, width = images.shape[2:]
-    if (height, width) != (config.size, config.size):
-        raise ConfigError(
-            f"the images of {config.data} have {height} x {width} pixels, but size = "
-            f"{config.size}; add --set size={height}, or choose other data"
-        )
-    return images, dataset.labels
+    dataset, found = training_set(
+        config, data_dir, run,
+        watch=lambda files: steady_bar(iterable=files, unit="image", leave=False),
+    )  # fmt: skip
+    if found:
+        click.echo(" ".join(str(found).split()))
+    return dataset
+
+
+def _keep_own_images(folder: Path, config: Config, dataset: Dataset) -> None:
+    """Keep images that came from a folder of the user's: the run needs it no more then."""
+    from ..training_set import IMAGES, is_folder, keep_images
+
+    if is_folder(config) and not (folder / IMAGES).exists():
+        keep_images(folder, dataset.images, dataset.labels, dataset.classes)
 
 
 def _fresh_folder(name: str) -> Path:
@@ -162,7 +179,7 @@ def _train(
         click.echo(f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
                    f"--steps {2 * config.steps}")  # fmt: skip
     if whole:
-        click.echo(write_report(folder, trainer.D, trainer.step, seconds))
+        click.echo(write_report(folder, trainer.D, trainer.step, seconds, trainer.fingerprint))
     ctx.exit(status)
 
 

@@ -2,7 +2,65 @@
 
 import numpy as np
 
-from minisn.errors import DTypeError, NonFiniteError
+from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
+
+
+def check_images(images: np.ndarray, size: int) -> None:
+    """Refuse what is not an array of images to train on, and say how to make it one.
+
+    Args:
+        images: to be uint8, [N, C, size, size]; C is 1 (grey) or 3 (red, green, blue).
+        size: pixels.
+    Raises:
+        DTypeError: no NumPy array, or one of other numbers than uint8.
+        ShapeError: another layout, or images that are not square.
+        ConfigError: images of another size.
+    """
+    if not isinstance(images, np.ndarray):
+        raise DTypeError(
+            f"images are a {type(images).__name__}; expected a NumPy array, uint8, "
+            f"[N, C, {size}, {size}]; pass np.array(images, np.uint8)"
+        )
+    if images.dtype != np.uint8:
+        raise DTypeError(
+            f"images are {images.dtype}{_range(images)}; expected uint8, pixels 0 to 255; "
+            f"pass {_to_pixels(images)}"
+        )
+    expected = f"expected [N, C, {size}, {size}], C = 1 (grey) or 3 (red, green, blue)"
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        last = images.ndim == 4 and images.shape[3] in (1, 3)
+        advice = {3: "; pass images[:, None]", 4: "; pass images.transpose(0, 3, 1, 2)" * last}
+        raise ShapeError(
+            f"images have shape {list(images.shape)}; {expected}{advice.get(images.ndim, '')}"
+        )
+    height, width = images.shape[2:]
+    if height != width:
+        raise ShapeError(f"images have {height} x {width} pixels; {expected}; cut out squares")
+    if height != size:
+        raise ConfigError(
+            f"the images have {height} x {width} pixels, but size = {size}; add --set "
+            f"size={height} (in Python size={height}), or choose other data"
+        )
+
+
+def _range(images: np.ndarray) -> str:
+    """Tell the least and greatest of some numbers, if they are numbers."""
+    if not images.size or images.dtype.kind not in "iuf":
+        return ""
+    return f" from {images.min():.4g} to {images.max():.4g}"
+
+
+def _to_pixels(images: np.ndarray) -> str:
+    """Guess from the range of the numbers how they become pixels."""
+    if images.size and images.dtype.kind in "iuf":
+        low, high = float(images.min()), float(images.max())
+        if -1 <= low < 0 and high <= 1:
+            return "minisn.data.unscale_images(images)"
+        if 0 <= low <= high <= 1 and images.dtype.kind == "f":
+            return "np.rint(255 * images).astype(np.uint8)"
+        if 0 <= low <= high <= 255:
+            return "np.rint(images).astype(np.uint8)"
+    return "pixels in that range"
 
 
 def scale_images(images: np.ndarray) -> np.ndarray:

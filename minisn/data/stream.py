@@ -27,8 +27,8 @@ class BatchStream(Iterator[np.ndarray]):
             raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
         if len(images) < batch_size:
             raise ConfigError(
-                f"batch_size is {batch_size}, but there are only {len(images)} images; "
-                "take a smaller batch or more data"
+                f"batch_size is {batch_size}, but there are only {len(images)} images: take a "
+                "smaller batch, with --set batch_size=N, or more data"
             )
         if seed < 0:
             raise ConfigError(f"seed is {seed}; expected 0 or greater")

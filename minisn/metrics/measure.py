@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .digits import CLASSES, Extractor
+from .extractor import Extractor
 from .frechet import frechet_distance
 from .inception import inception_score
 from .kernel import kernel_distance
@@ -32,17 +32,17 @@ def measure_features(images: Sample, reference: Sample, rng: np.random.Generator
     ]
 
 
-def measure_digits(
+def measure_images(
     extractor: Extractor, images: np.ndarray, source: str, reference: Sample,
     rng: np.random.Generator,
 ) -> list[Score]:  # fmt: skip
-    """Compute every measure of images of digits; the extractor also tells their classes.
+    """Compute every measure of images; the extractor also tells their classes.
 
     Args:
         extractor: the network that ships.
-        images: pixels 0 to 255, uint8, [N, 1, 28, 28].
+        images: pixels 0 to 255, uint8, [N, C, H, W].
         source: what they are, for people.
-        reference: features of real digits, of the same extractor.
+        reference: features of real images, of the same extractor.
         rng: draws subsets and pairs.
     Returns:
         Inception-style score, what :func:`measure_features` gives, MS-SSIM within a class.
@@ -54,5 +54,5 @@ def measure_digits(
     return [
         inception_score(p, splits=1),
         *measure_features(features, reference, rng),
-        intra_class_similarity(pixels, p.values.argmax(1), CLASSES, rng),
+        intra_class_similarity(pixels, p.values.argmax(1), p.values.shape[1], rng),
     ]

@@ -45,7 +45,8 @@ def ms_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     that is negative; the result is averaged over the channels.
 
     Deviation: of the five scales only those that fit are used (:func:`scales_for`), their
-    exponents divided by their sum.
+    exponents divided by their sum. The measure's authors judge grey images; of colour images
+    each channel is judged alone.
 
     Args:
         x, y: pixels 0 to 255, [N, C, H, W].

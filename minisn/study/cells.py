@@ -7,7 +7,7 @@ was cut short goes on from its last checkpoint.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .. import runs
 from ..checkpoint import replace_file
 from ..config import Config
 from ..data import load
+from ..data.catalog import find_entry
 from ..errors import ConfigError, DataError, NonFiniteError
 from ..training import Trainer
 from .probes import PROBES, Split
@@ -49,6 +50,17 @@ class Cell:
         facts = json.dumps([self.config.to_dict(), sorted(self.probes)], sort_keys=True)
         digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
         return "-".join([*map(str, self.label.values()), digest])
+
+    def on(self, data: str) -> "Cell":
+        """Return the same run on other data, at the size of their images.
+
+        Args:
+            data: a data set's name.
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        size = find_entry(data).shape[1]
+        return replace(self, config=self.config.replace(data=data, size=size))
 
 
 def read_result(folder: Path) -> Result | None:

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..data import unscale_images
-from ..metrics import digits_extractor, frechet_distance, inception_score
-from ..metrics.digits import SHAPE
+from ..metrics import NETWORKS, extractor_for, frechet_distance, inception_score
 from ..training import Trainer
 
 SAMPLES, REFERENCE = 2000, 5000
@@ -17,7 +16,7 @@ SAMPLES_FILE = "samples.npy"
 
 
 def scores(trainer: Trainer, images: np.ndarray, folder: Path) -> dict[str, Any]:
-    """Score samples by the shipped feature network, or keep them where it does not apply.
+    """Score samples by the feature network for their shape, or keep them where none ships.
 
     Args:
         trainer: as it stands; samples are drawn as always, from latent vectors of their own.
@@ -32,11 +31,11 @@ def scores(trainer: Trainer, images: np.ndarray, folder: Path) -> dict[str, Any]
     z = np.random.default_rng(1).standard_normal((SAMPLES, trainer.config.latent), np.float32)
     parts = [trainer.sample(z[k : k + 250]) for k in range(0, SAMPLES, 250)]
     samples = unscale_images(np.concatenate(parts))
-    if images.shape[1:] != SHAPE:
+    if images.shape[1:] not in NETWORKS:
         np.save(part := folder / f"{SAMPLES_FILE}.part.npy", samples)
         part.replace(folder / SAMPLES_FILE)
         return {}
-    extractor = digits_extractor()
+    extractor = extractor_for(images.shape[1:])
     features, p = extractor(samples, "samples")
     real, p_real = extractor(images[:REFERENCE], "training images")
     return {

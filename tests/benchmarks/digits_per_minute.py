@@ -26,7 +26,7 @@ def contend(name: str, seconds: float) -> None:
     from minisn import kernels
     from minisn.config import load_preset
     from minisn.data import load, scale_images, unscale_images
-    from minisn.metrics import digits_extractor, frechet_distance, inception_score
+    from minisn.metrics import extractor_for, frechet_distance, inception_score
     from minisn.training import Trainer
 
     config, data = load_preset("mnist"), load("mnist-10k").images
@@ -55,7 +55,7 @@ def contend(name: str, seconds: float) -> None:
         trainer.update()
         steps += 1
     images = np.concatenate([draw(z[k : k + 250]) for k in range(0, SAMPLES, 250)])
-    extractor = digits_extractor()
+    extractor = extractor_for((1, 28, 28))
     features, p = extractor(unscale_images(images), name)
     real, p_real = extractor(reference, "real digits")
     print(json.dumps({

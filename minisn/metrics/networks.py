@@ -1,0 +1,108 @@
+"""The feature networks that ship, each for images of one shape.
+
+They take the place of Inception where images are small. Numbers that come of one say nothing
+beside numbers that come of Inception or of another: its name and its digest travel with every
+result.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..init import kaiming
+from ..models.resnet import SumPool
+from ..nn import BatchNorm, Conv2d, LeakyReLU, Linear, Module, Reshape, Sequential
+
+Shape = tuple[int, ...]
+"""Of one image, (C, H, W)."""
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A network whose weights are part of the package.
+
+    Args:
+        name: of the network and its file.
+        digest: SHA-256 of that file, which :mod:`minisn.metrics.train_features` wrote.
+        shape: of an image, (C, H, W).
+        data: first letters of the data sets whose images it knows.
+        subject: these images, for people.
+        features: how many numbers it makes of an image.
+        build: from a random generator to the network, images to logits.
+    """
+
+    name: str
+    digest: str
+    shape: Shape
+    data: str
+    subject: str
+    features: int
+    build: Callable[[np.random.Generator], Sequential]
+
+    @property
+    def path(self) -> Path:
+        """Of the file that ships."""
+        return Path(__file__).parent / "files" / f"{self.name}.safetensors"
+
+
+def digits_network(rng: np.random.Generator) -> Sequential:
+    """Build the digits' network: images [N, 1, 28, 28] to the logits of ten digits.
+
+    Three convolutions to 16, 32 and 64 channels, two dense layers to 64 and 10 numbers, leaky
+    ReLU between. The features are the 64 numbers before the last layer, after their leaky ReLU.
+
+    Args:
+        rng: draws the weights.
+    """
+    init = kaiming(0.1)
+    return Sequential(
+        Conv2d(1, 16, 3, rng, padding=1, init=init), LeakyReLU(),
+        Conv2d(16, 32, 4, rng, stride=2, padding=1, init=init), LeakyReLU(),
+        Conv2d(32, 64, 4, rng, stride=2, padding=1, init=init), LeakyReLU(),
+        Reshape(-1), Linear(64 * 7 * 7, 64, rng, init=init), LeakyReLU(),
+        Linear(64, 10, rng, init=init),
+    )  # fmt: skip
+
+
+def colour_network(rng: np.random.Generator, normalized: bool = False) -> Sequential:
+    """Build the network for colour: images [N, 3, 32, 32] to the logits of CIFAR-10's classes.
+
+    Seven convolutions to 24, 48, 48, 96, 96, 128 and 128 channels, each followed by leaky ReLU;
+    the second, fourth and sixth are 4x4 of stride 2, the others 3x3. Then a sum over the image
+    and a dense layer. The features are the 128 sums.
+
+    Args:
+        rng: draws the weights.
+        normalized: with batch normalization in place of biases, as the network is trained.
+    """
+    layers: list[Module] = []
+    widths = (3, 24, 48, 48, 96, 96, 128, 128)
+    for k, (d_in, d_out) in enumerate(pairwise(widths)):
+        layers += [
+            Conv2d(d_in, d_out, 3 + k % 2, rng, stride=1 + k % 2, padding=1, bias=not normalized,
+                   init=kaiming(0.1)),
+            *([BatchNorm(d_out)] if normalized else []),
+            LeakyReLU(),
+        ]  # fmt: skip
+    return Sequential(*layers, SumPool(), Linear(widths[-1], 10, rng))
+
+
+NETWORKS = {
+    network.shape: network
+    for network in (
+        FeatureNetwork(
+            "mnist-digits-cnn-v1",
+            "a502a311e321be603ff6d961e44ffcdd1bbbefff068fed00c3a6a00a41e14d04",
+            (1, 28, 28), "mnist", "digits", 64, digits_network,
+        ),
+        FeatureNetwork(
+            "cifar10-cnn-v1",
+            "",
+            (3, 32, 32), "cifar10", "CIFAR-10's photographs", 128, colour_network,
+        ),
+    )
+}  # fmt: skip
+"""The networks by the shape of their images."""

@@ -1,0 +1,94 @@
+"""What a run is trained on: a data set by its name, or images of one's own.
+
+Images of one's own are kept in the folder of the run, as ``images.npz``, once they are decoded: the
+run then needs the place they came from no more.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .checkpoint import replacing
+from .config import Config
+from .data import Dataset, FolderReport, load, read_folder
+from .data.catalog import CATALOG
+from .data.folder import Watch
+from .errors import ConfigError, DataError
+
+IMAGES = "images.npz"
+
+
+def training_set(
+    config: Config, data_dir: Path | None = None, run: Path | None = None, watch: Watch = iter
+) -> tuple[Dataset, FolderReport | None]:
+    """Read the images that a configuration names, or those that a run keeps.
+
+    Args:
+        config: its ``data`` is the name of a data set, or else the path of a folder of images.
+        data_dir: where the files of complete data sets lie.
+        run: its folder, of a run that has begun.
+        watch: as for :func:`minisn.data.read_folder`.
+    Returns:
+        The images, and what was found where a folder of images was read now.
+    Raises:
+        ConfigError: no data set or folder has the name.
+        DataError: the images cannot be read.
+    """
+    if run and (run / IMAGES).exists():
+        return _read(run / IMAGES, config.data), None
+    if is_folder(config):
+        return read_folder(config.data, config.size, config.conditional != "none", watch)
+    try:
+        return load(config.data, data_dir), None
+    except ConfigError as error:
+        kept = f", and {run} keeps no {IMAGES}" if run else ""
+        raise ConfigError(f"{error}; nor is there a folder of that name{kept}") from None
+
+
+def is_folder(config: Config) -> bool:
+    """Whether a configuration names a folder of images, and no data set."""
+    return config.data not in CATALOG and os.path.isdir(config.data)
+
+
+def keep_images(
+    run: Path, images: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = ()
+) -> None:
+    """Keep the training images of a run in its folder, for who goes on with it or evaluates it.
+
+    Args:
+        run: its folder.
+        images: uint8, [N, C, size, size].
+        labels: integers, [N]; -1 for an image without one.
+        classes: name of each label.
+    Raises:
+        DataError: they cannot be written; nothing else has changed.
+    """
+    labels = np.full(len(images), -1) if labels is None else labels
+    try:
+        with replacing(run / IMAGES) as file:
+            np.savez(file, images=images, labels=labels, classes=np.array(classes, np.str_))
+    except OSError as error:
+        raise DataError(
+            f"cannot write {run / IMAGES}: {error.strerror}; see to the folder, then go on with "
+            f"--resume {run}"
+        ) from error
+
+
+def _read(path: Path, name: str) -> Dataset:
+    """Read what :func:`keep_images` has written."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            images, labels, classes = (arrays[key] for key in ("images", "labels", "classes"))
+        if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
+            raise ValueError(f"images {images.dtype} {list(images.shape)}, labels {labels.shape}")
+        if labels.dtype.kind not in "iu" or classes.dtype.kind != "U" or classes.ndim != 1:
+            raise ValueError(f"labels {labels.dtype}, classes {classes.dtype}")
+    except Exception as error:  # of a damaged file NumPy says whatever Python's parsers do
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: the images of the run cannot be read ({why}); put a copy back, "
+                        f"or remove it to read {name} anew") from error  # fmt: skip
+    labels = labels.astype(np.int64)
+    images.flags.writeable = labels.flags.writeable = False
+    return Dataset(name, images, labels, tuple(map(str, classes)), "train", str(path))
