@@ -162,7 +162,8 @@ def _collapse(line: Line, config: Config) -> str | None:
     if "spread" not in line or line["step"] < GROWN:
         return None
     ratio = line["spread"]["samples"] / (line["spread"]["data"] or np.inf)
-    return f"a sample was {ratio:.0%} as far from the next as a real image" if ratio < ALIKE else ""
+    words = f"a sample lay {ratio:.0%} as far from the one next to it as a real image does"
+    return words if ratio < ALIKE else ""
 
 
 def _sigma_lags(line: Line, config: Config) -> str | None:
@@ -188,14 +189,22 @@ def _reach(line: Line, config: Config) -> float:
     return config.scale ** len(line["sigma"])
 
 
-def _anew(*rates: str, sn: bool = True) -> Callable[[Config], str]:
+def _anew(*rates: str) -> Callable[[Config], str]:
     """Advise lower rates, and spectral normalization where there is none."""
 
     def advice(config: Config) -> str:
         changes = [f"{name}={min(getattr(config, name) / 2, CALM):g}" for name in rates]
-        changes += ["regularizer=sn"] * (sn and config.regularizer != "sn")
+        changes += ["regularizer=sn"] * (config.regularizer != "sn")
         return "Start anew with " + " ".join(f"--set {change}" for change in changes)
 
+    return advice
+
+
+def _slower_d(config: Config) -> str:
+    """Advise what keeps D from winning."""
+    advice = _anew("rate_d")(config) + " --set n_dis=1" * (config.n_dis > 1)
+    if config.augment == "none":
+        advice += ", for photographs also with --set augment=color,translation,cutout"
     return advice
 
 
@@ -203,7 +212,7 @@ CALM = 2e-4
 """The step size of setting C [M18 Table 1]."""
 
 RULES = {
-    "d-wins": _Rule("D wins", 8, _d_wins, _anew("rate_d")),
+    "d-wins": _Rule("D wins", 8, _d_wins, _slower_d),
     "d-starves": _Rule("D learns nothing", 8, _starves("D"), _anew("rate_d")),
     "g-starves": _Rule("G learns nothing", 8, _starves("G"), _anew("rate_d", "rate_g")),
     "collapse": _Rule("The samples are alike", 2, _collapse, _anew("rate_g")),

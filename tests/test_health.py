@@ -1,8 +1,5 @@
 """Health: what is found in the logs of real runs, those that fail and those that do not."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -68,6 +65,13 @@ def test_a_rate_of_one_leaves_nothing_to_learn(tmp_path, regularizer):
     found = told(trained(tmp_path / "run", rate_d=1.0, rate_g=1.0, regularizer=regularizer))
     assert found.keys() == {"g-starves", "d-starves" if regularizer == "sn" else "d-wins"}
     assert "--set rate_d=0.0002 --set rate_g=0.0002" in found["g-starves"]
+
+
+@pytest.mark.parametrize("changes", [{"regularizer": "none"}, {"rate_d": 5e-3, "beta1": 0.5}])
+def test_a_d_without_a_bound_or_with_a_high_rate_wins(tmp_path, changes):
+    lines = trained(tmp_path / "run", steps=140, **changes)
+    assert told(lines).keys() == {"d-wins"}
+    assert np.median([line["loss_d"] for line in lines[-8:]]) < 0.01
 
 
 def test_without_a_bound_on_d_the_gradients_of_wasserstein_explode(tmp_path):
@@ -148,14 +152,13 @@ def test_sigma_lags_where_normalized_weights_are_too_large():
 @pytest.mark.parametrize("who", ["D", "G"])
 def test_gradients_are_measured_by_the_scale_of_the_layers(who):
     def of(norm, scale=1.0):
-        gradient = {"D": 1.0, "G": 1.0, who: norm}
+        gradient = {"D": 10.0, "G": 10.0, who: norm}
         sigma = dict.fromkeys("abcdefgh", 1.0)
         return found_in(FAST.replace(scale=scale), gradient=gradient, sigma=sigma)
 
     assert of(0.004) == [f"{who.lower()}-starves"] and of(0.006) == []
     assert of(1.1e5) == [f"{who.lower()}-explodes"] and of(0.9e5) == []
-    other = {"D": "G", "G": "D"}[who].lower()
-    assert of(0.004 * 2**8, 2.0) == [f"{who.lower()}-starves", f"{other}-starves"][:: 1 if who == "D" else -1]
+    assert of(0.9e5 * 2**8, 2.0) == []
 
 
 def test_a_log_from_before_there_were_such_numbers_has_nothing_to_say():

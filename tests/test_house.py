@@ -31,7 +31,7 @@ FLOORS = {
     "spectral": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
-    "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
+    "health": 5, "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
     "plots": 6, "study_plots": 6, "report": 6, "paper": 6, "cli": 6,
 }  # fmt: skip
 
@@ -62,8 +62,8 @@ is eight hundred: the same networks, updates and layers in other libraries, and 
 Two more forms of a convolution, of half the products and for few channels, are four hundred, and
 halve the time of a layer. The gradient of a normalized weight, and the gains of many channels, each
 in one pass over memory, are a hundred: spectral normalization costs a step next to nothing.
-A hundred lines see to it that finite numbers give finite numbers or an error that says where, and that
-a forked process does not wait for ever."""
+A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
+that a forked process does not wait for ever."""
 
 DOOR = "conftest.py"
 """Skips what is marked `needs` where that is missing; no other test looks for packages."""
