@@ -15,13 +15,20 @@ from .config import Config
 Line = Mapping[str, Any]
 """A line of the log, as :data:`minisn.runs.Entry` describes it."""
 
-STEPS = 50
+STEPS = 25
+"""A finding takes so many steps, however often a run logs."""
+
 D_HAS_WON = 0.05
-VANISHED = 1e-4
-GROWN = 500
-ALIKE = 0.1
+"""Slope of D's loss, of 2 in all: what is left of it when D has nothing more to learn."""
+
+VANISHED, EXPLODED = 5e-3, 1e5
+"""Norms of a gradient, in networks whose layers have scale 1."""
+
+ALIKE, GROWN = 0.1, 500
+"""Spread of the samples in that of the data, from the step on at which it must have grown."""
+
 LAGS = 1.2
-EXPLODED = 1e5
+"""Norm of a normalized weight, in units of the norm it should have."""
 
 
 @dataclass
@@ -140,20 +147,23 @@ def _d_wins(line: Line, config: Config) -> str | None:
             f"loss was {line['loss_d']:.3f}")  # fmt: skip
 
 
-def _g_starves(line: Line, config: Config) -> str | None:
-    if "gradient" not in line:
-        return None
-    norm = line["gradient"]["G"]
-    return (
-        f"the norm of G's gradient was {norm:.1g}" if norm < _reach(line, config) * VANISHED else ""
-    )
+def _starves(who: str) -> Callable[[Line, Config], str | None]:
+    def look(line: Line, config: Config) -> str | None:
+        if "gradient" not in line or (who == "D" and _d_wins(line, config)):
+            return None
+        norm = line["gradient"][who]
+        small = norm < _reach(line, config) * VANISHED
+        return f"the norm of {who}'s gradient was {norm:.1g}" if small else ""
+
+    return look
 
 
 def _collapse(line: Line, config: Config) -> str | None:
     if "spread" not in line or line["step"] < GROWN:
         return None
     ratio = line["spread"]["samples"] / (line["spread"]["data"] or np.inf)
-    return f"a sample was {ratio:.0%} as far from the next as a real image" if ratio < ALIKE else ""
+    words = f"a sample lay {ratio:.0%} as far from the one next to it as a real image does"
+    return words if ratio < ALIKE else ""
 
 
 def _sigma_lags(line: Line, config: Config) -> str | None:
@@ -179,14 +189,22 @@ def _reach(line: Line, config: Config) -> float:
     return config.scale ** len(line["sigma"])
 
 
-def _anew(*rates: str, sn: bool = True) -> Callable[[Config], str]:
+def _anew(*rates: str) -> Callable[[Config], str]:
     """Advise lower rates, and spectral normalization where there is none."""
 
     def advice(config: Config) -> str:
         changes = [f"{name}={min(getattr(config, name) / 2, CALM):g}" for name in rates]
-        changes += ["regularizer=sn"] * (sn and config.regularizer != "sn")
+        changes += ["regularizer=sn"] * (config.regularizer != "sn")
         return "Start anew with " + " ".join(f"--set {change}" for change in changes)
 
+    return advice
+
+
+def _slower_d(config: Config) -> str:
+    """Advise what keeps D from winning."""
+    advice = _anew("rate_d")(config) + " --set n_dis=1" * (config.n_dis > 1)
+    if config.augment == "none":
+        advice += ", for photographs also with --set augment=color,translation,cutout"
     return advice
 
 
@@ -194,10 +212,11 @@ CALM = 2e-4
 """The step size of setting C [M18 Table 1]."""
 
 RULES = {
-    "d-wins": _Rule("D wins", 8, _d_wins, _anew("rate_d")),
-    "g-starves": _Rule("G learns nothing", 8, _g_starves, _anew("rate_d", "rate_g")),
+    "d-wins": _Rule("D wins", 8, _d_wins, _slower_d),
+    "d-starves": _Rule("D learns nothing", 8, _starves("D"), _anew("rate_d")),
+    "g-starves": _Rule("G learns nothing", 8, _starves("G"), _anew("rate_d", "rate_g")),
     "collapse": _Rule("The samples are alike", 2, _collapse, _anew("rate_g")),
-    "sigma-lags": _Rule("Sigma lags behind", 2, _sigma_lags, _anew("rate_d")),
+    "sigma-lags": _Rule("Sigma lags behind", 3, _sigma_lags, _anew("rate_d")),
     "d-explodes": _Rule("D's gradient explodes", 3, _explodes("D"), _anew("rate_d")),
     "g-explodes": _Rule("G's gradient explodes", 3, _explodes("G"), _anew("rate_g")),
 }
@@ -220,7 +239,7 @@ def spread(images: np.ndarray) -> float:
     Returns:
         The mean distance, per pixel and channel, in the images' units.
     """
-    from .metrics.neighbours import radii
-
-    x = images.reshape(len(images), -1)
-    return float(radii(x, 1).mean() / np.sqrt(x.shape[1]))
+    x = images.reshape(len(images), -1).astype(np.float64)
+    squares = np.array([((x - one) ** 2).mean(1) for one in x])
+    np.fill_diagonal(squares, np.inf)
+    return float(np.sqrt(squares.min(1)).mean())

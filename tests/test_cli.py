@@ -849,6 +849,16 @@ def test_the_bar_shows_time_left_losses_and_the_largest_norm(open_screen):
     assert re.search(r"\| \d\d:\d\d<\d\d:\d\d, step", text)
 
 
+def test_what_is_found_stands_above_the_bar_or_alone(open_screen, capsys):
+    found = entry(5) | {"health": {"d-wins": "D wins: too much."}}
+    assert "step 10 of 10" in shown(open_screen, [found, entry(10)])
+    assert capsys.readouterr().out == "D wins: too much.\n"
+    with progress.Progress(0, 10, 0.0, None) as bar:
+        bar._bar.disable = True
+        bar(found)
+    assert capsys.readouterr().out == "D wins: too much.\n"
+
+
 def test_the_bar_of_a_resumed_run_begins_at_nothing(open_screen):
     text = shown(open_screen, [entry(105)], step=100, steps=200)
     assert "  5%|" in text

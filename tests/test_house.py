@@ -31,7 +31,7 @@ FLOORS = {
     "spectral": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
-    "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
+    "health": 5, "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
     "plots": 6, "study_plots": 6, "report": 6, "paper": 6, "cli": 6,
 }  # fmt: skip
 

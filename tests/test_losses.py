@@ -15,6 +15,7 @@ from minisn.losses import (
     hinge_d,
     hinge_g,
     optimal_logit,
+    slopes,
     standard_d,
     standard_g,
     wasserstein_d,
@@ -47,6 +48,17 @@ def test_hinge_ignores_images_beyond_the_margin():
     g_real, g_fake = grad(hinge_d(real, fake), [real, fake])
     np.testing.assert_array_equal(g_real.array, [-0.5, 0])
     np.testing.assert_array_equal(g_fake.array, [0.5, 0])
+
+
+def test_slopes_are_what_is_left_of_d_s_loss():
+    real, fake = slopes(OBJECTIVES["hinge"], REAL, FAKE)
+    assert 0 < real == pytest.approx((REAL < 1).mean(), rel=1e-12) < 1
+    assert 0 < fake == pytest.approx((FAKE > -1).mean(), rel=1e-12) < real
+    real, fake = slopes(OBJECTIVES["standard"], REAL, FAKE)
+    assert real == pytest.approx((1 - sigmoid(REAL)).mean(), rel=1e-12)
+    assert fake == pytest.approx(sigmoid(FAKE).mean(), rel=1e-12)
+    assert slopes(OBJECTIVES["wasserstein"], REAL, FAKE) == pytest.approx((1, 1), rel=1e-12)
+    assert slopes(OBJECTIVES["hinge"], REAL + 1e4, FAKE - 1e4) == (0, 0)
 
 
 def test_wasserstein_loss_is_the_difference_of_means():

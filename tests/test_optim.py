@@ -113,6 +113,21 @@ def test_gradients_are_not_kept_from_one_step_to_the_next():
         np.testing.assert_allclose(p.array, old - 0.1 * g.array - 0.1 * h.array, rtol=1e-13)
 
 
+def test_the_gradient_s_norm_is_that_of_the_last_step():
+    ps = parameters()
+    optimizer = Adam(ps)
+    assert optimizer.gradient_norm() == 0
+    for seed in (0, 1):
+        optimizer.step(gradients(seed))
+        whole = np.concatenate([g.array.reshape(-1) for g in gradients(seed)])
+        assert optimizer.gradient_norm() == pytest.approx(np.sqrt((whole**2).sum()), rel=1e-14)
+    large = [Tensor(np.full(p.shape, 1e19, np.float32)) for p in ps]  # its square is in no float32
+    single = Adam([Tensor(p.numpy().astype(np.float32)) for p in ps])
+    single._flat.gradients(large)
+    count = sum(p.array.size for p in ps)
+    assert single.gradient_norm() == pytest.approx(1e19 * np.sqrt(count), rel=1e-6)
+
+
 def test_table_1_is_the_papers():
     rows = {k: (s.rate, s.beta1, s.beta2, s.n_dis) for k, s in TABLE_1.items()}
     assert rows == {

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -98,6 +99,7 @@ def write(run, seconds=3725.0):
 def test_report_has_every_section(page):
     assert page.headings == [
         "tiny-1: a GAN on mnist-10k",
+        "Health",
         "Samples",
         "Settings",
         "Samples over time",
@@ -173,6 +175,38 @@ def test_report_sums_up(page, trained):
     assert f"{min(norms):.3f} – {max(norms):.3f}" in page.text
 
 
+def test_report_of_a_healthy_run_says_what_was_looked_for(page):
+    assert (
+        "Looked for in the log and not found: D wins; D learns nothing; G learns nothing; Sigma "
+        "lags behind; D's gradient explodes; G's gradient explodes." in page.text
+    )
+
+
+def test_report_says_what_is_wrong_from_when_to_when_and_what_to_try(run):
+    folder, _ = run
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    lines = []
+    for step in range(0, 2000, 20):  # this D won, lost again, and won
+        won = 100 <= step < 500 or step >= 1500
+        slope = {"real": 0.0, "fake": 0.0} if won else {"real": 0.5, "fake": 0.5}
+        lines.append(json.dumps(entries[-1] | {"step": step, "slope": slope}) + "\n")
+    (folder / "log.jsonl").write_text("".join(lines))
+    text = write(run).text
+    assert "D wins, steps 100 to 480, 1,500 to 1,980. 0% of the images and 0% of the" in text
+    assert "Start anew with --set rate_d=0.0002" in text
+    assert "not found: D learns nothing" in text
+
+
+def test_report_of_an_older_log_says_nothing_of_health(run):
+    folder, _ = run
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    new = ("slope", "gradient", "spread", "norm", "health")
+    old = [{k: v for k, v in entry.items() if k not in new} for entry in entries]
+    (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in old))
+    headings = write(run).headings
+    assert "Health" not in headings and "Losses" in headings
+
+
 def test_report_says_how_to_go_on(page, trained):
     folder, _ = trained
     for command in ("train --resume", "sample", "spectrum"):
@@ -185,8 +219,8 @@ def test_report_of_a_run_that_hardly_began(run):
     lines = (folder / "log.jsonl").read_text().splitlines(keepends=True)
     (folder / "log.jsonl").write_text(lines[0])
     assert write(run).headings[1:] == [
-        "Settings", "Norm of each normalized weight", "Norm of each weight", "Singular values",
-        "Layers of D", "Go on from here",
+        "Health", "Settings", "Norm of each normalized weight", "Norm of each weight",
+        "Singular values", "Layers of D", "Go on from here",
     ]  # fmt: skip
     (folder / "log.jsonl").unlink()
     assert "Losses" not in write(run).headings

@@ -22,6 +22,7 @@ from minisn import runs
 from minisn.checkpoint import load
 from minisn.config import Config
 from minisn.errors import CheckpointError, ConfigError, DataError, NonFiniteError
+from minisn.health import spread
 from minisn.nn import Weighted
 from minisn.runs import create_run, read_config, read_log, resume, train
 from minisn.training import Trainer
@@ -212,6 +213,39 @@ def test_sigma_and_norm_are_those_of_each_layer_of_d(tmp_path):
         assert last["sigma"][name] == pytest.approx(sigma, rel=1e-5)
         largest = np.linalg.svd(W, compute_uv=False)[0]
         assert last["norm"][name] == pytest.approx(1.5 * largest / sigma, rel=1e-5)
+
+
+def test_a_line_tells_slopes_gradients_and_spread(tmp_path, monkeypatch):
+    trainer, seen = new_run(tmp_path / "run"), []
+    update = trainer.update
+
+    def watched():
+        losses = update()
+        seen.append(
+            (
+                trainer.step,
+                *(a.copy() for a in trainer.scores),
+                *(adam._flat.latest.copy() for adam in (trainer.adam_d, trainer.adam_g)),
+            )
+        )
+        return losses  # fmt: skip
+
+    monkeypatch.setattr(trainer, "update", watched)
+    sheets = []
+    train(trainer, tmp_path / "run", on_sample=lambda step, x: sheets.append((step, x)))
+    log = {e["step"]: e for e in read_log(tmp_path / "run")}
+    assert not {"slope", "gradient"} & log[0].keys() and len(log) == 6
+    for step, real, fake, g_d, g_g in seen:
+        if step in log:
+            shares = {"real": np.mean(real < 1), "fake": np.mean(fake > -1)}
+            assert log[step]["slope"] == pytest.approx(shares)
+            norms = {"D": np.linalg.norm(g_d), "G": np.linalg.norm(g_g)}
+            assert log[step]["gradient"] == pytest.approx(norms, rel=1e-5)
+    data = spread(images()[np.arange(20)] / np.float32(127.5) - 1)
+    assert [step for step, _ in sheets] == [s for s, e in log.items() if "spread" in e]
+    for step, x in sheets:
+        expected = {"samples": spread(x[:20]), "data": data}  # as many as there are images
+        assert log[step]["spread"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_minutes_end_a_run_early_with_a_checkpoint_and_a_sheet(tmp_path, finished):

@@ -1,0 +1,185 @@
+"""Health: what is found in the logs of real runs, those that fail and those that do not."""
+
+import numpy as np
+import pytest
+
+from minisn import runs
+from minisn.config import load_preset
+from minisn.data import load
+from minisn.health import RULES, STEPS, Health, spread
+from minisn.training import Trainer
+
+TINY = load_preset("mnist-tiny").replace(
+    width=4, batch_size=16, steps=70, log_every=5, sample_every=35, checkpoint_every=70
+)
+FAST = load_preset("cifar10").replace(
+    data="cifar10-2k", width=16, rate_d=4e-4, rate_g=2e-4, average=0.999
+)
+"""Small photographs with a D twice as fast as G, which wins within a hundred steps."""
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def trained(folder, **changes):
+    """Train for a second or two; returns the lines, as they came."""
+    config, lines = TINY.replace(**changes), []
+    runs.create_run(folder, config)
+    runs.train(Trainer(config, load("mnist-10k").images), folder, on_log=lines.append)
+    return lines
+
+
+def told(lines):
+    """What was found: the words by key."""
+    return {key: words for line in lines for key, words in line.get("health", {}).items()}
+
+
+def read(config, lines):
+    """Take in a whole log."""
+    health = Health(config)
+    for line in lines:
+        health.see(line)
+    return health
+
+
+# --- runs that fail, and one that does not ----------------------------------------------------
+
+
+def test_a_healthy_run_is_told_nothing(tmp_path):
+    lines = trained(tmp_path / "run")
+    assert told(lines) == {}
+    assert read(TINY, lines).looked == RULES.keys() - {"collapse"}  # which is asked later
+
+
+@pytest.mark.parametrize("objective", ["hinge", "standard", "wasserstein"])
+def test_weight_clipping_kills_a_narrow_d(tmp_path, objective):
+    """No weight above 0.01, and few of them in eight layers: the scores are all the same."""
+    lines = trained(tmp_path / "run", regularizer="wc", objective=objective)
+    found = told(lines)
+    assert "g-starves" in found and found.keys() <= {"g-starves", "d-starves"}
+    assert all("--set regularizer=sn" in words for words in found.values())
+    assert lines[-1]["gradient"]["G"] < 1e-9  # of 1 and more in the healthy run
+
+
+@pytest.mark.parametrize("regularizer", ["sn", "none"])
+def test_a_rate_of_one_leaves_nothing_to_learn(tmp_path, regularizer):
+    found = told(trained(tmp_path / "run", rate_d=1.0, rate_g=1.0, regularizer=regularizer))
+    assert found.keys() == {"g-starves", "d-starves" if regularizer == "sn" else "d-wins"}
+    assert "--set rate_d=0.0002 --set rate_g=0.0002" in found["g-starves"]
+
+
+@pytest.mark.parametrize("changes", [{"regularizer": "none"}, {"rate_d": 5e-3, "beta1": 0.5}])
+def test_a_d_without_a_bound_or_with_a_high_rate_wins(tmp_path, changes):
+    lines = trained(tmp_path / "run", steps=140, **changes)
+    assert told(lines).keys() == {"d-wins"}
+    assert np.median([line["loss_d"] for line in lines[-8:]]) < 0.01
+
+
+def test_without_a_bound_on_d_the_gradients_of_wasserstein_explode(tmp_path):
+    found = told(trained(tmp_path / "run", regularizer="none", objective="wasserstein"))
+    assert found.keys() == {"d-explodes", "g-explodes"}
+    assert "--set rate_d=0.0002 --set regularizer=sn" in found["d-explodes"]
+
+
+def test_a_resumed_run_does_not_tell_again(tmp_path):
+    folder, lines = tmp_path / "run", []
+    before = told(trained(folder, regularizer="wc"))
+    longer = runs.read_config(folder).replace(steps=80)
+    trainer, seconds = runs.resume(folder, load("mnist-10k").images, config=longer)
+    runs.train(trainer, folder, seconds, on_log=lines.append)
+    assert [line["step"] for line in lines] == [75, 80]
+    assert before and told(lines) == {} and told(runs.read_log(folder)) == before
+
+
+# --- how long ---------------------------------------------------------------------------------
+
+
+def line(step, share=2.0, **more):
+    """A line of the log, in which D's loss has so much slope left."""
+    slope = {"real": share / 2, "fake": share / 2}
+    return {"step": step, "loss_d": share / 2, "slope": slope, "sigma": {}} | more
+
+
+def wins(steps, won):
+    return read(FAST, [line(s, 0.0 if won(s) else 2.0) for s in steps]).findings
+
+
+def test_a_finding_takes_several_lines_and_several_steps():
+    lines = RULES["d-wins"].lines
+    assert not wins(range(0, 50 * lines, 50), lambda s: 100 <= s < 50 * (lines + 1))
+    found = wins(range(0, 50 * lines + 200, 50), lambda s: 100 <= s < 50 * (lines + 2))
+    assert found["d-wins"].spans == [(100, 50 * (lines + 1))]
+    assert not wins(range(100), lambda s: 10 <= s < 10 + STEPS)
+    assert wins(range(100), lambda s: 10 <= s <= 10 + STEPS)["d-wins"].spans == [(10, 10 + STEPS)]
+
+
+def test_a_good_moment_does_not_end_it_but_a_good_while_does():
+    good = {600, 700, *range(1500, 3000)}
+    found = wins(range(0, 5000, 25), lambda s: s >= 300 and s not in good)
+    assert found["d-wins"].spans == [(300, 1475), (3000, 4975)]
+    assert "from step 300 to 475" in found["d-wins"].seen
+
+
+def test_each_is_told_once():
+    health = Health(FAST)
+    new = [f.key for s in range(0, 9000, 25) for f in health.see(line(s, 2.0 * (s % 1000 > 500)))]
+    assert new == ["d-wins"] and len(health.findings["d-wins"].spans) == 9
+
+
+# --- each rule --------------------------------------------------------------------------------
+
+
+def found_in(config, steps=tuple(range(500, 1500, 100)), **more):
+    return list(read(config, [line(s, **more) for s in steps]).findings)
+
+
+def test_samples_are_alike_by_the_measure_of_the_data():
+    assert found_in(FAST, spread={"samples": 0.019, "data": 0.2}) == ["collapse"]
+    assert found_in(FAST, spread={"samples": 0.021, "data": 0.2}) == []
+    assert found_in(FAST, spread={"samples": 0.0, "data": 0.0}) == ["collapse"]
+    early = tuple(range(0, 500, 20))  # no G has learned much by then
+    assert found_in(FAST, early, spread={"samples": 0.0, "data": 0.2}) == []
+
+
+def test_sigma_lags_where_normalized_weights_are_too_large():
+    norms = {"norm": {"a": 1.0, "b": 1.21}}
+    assert found_in(FAST, **norms) == ["sigma-lags"]
+    assert found_in(FAST, norm={"a": 1.0, "b": 1.19}) == []
+    assert found_in(FAST.replace(scale=2.0), **norms) == []
+    for changes in ({"regularizer": "none"}, {"regularizer": "bsn"}, {"gain": True}):
+        assert found_in(FAST.replace(**changes), **norms) == []  # which may have any norm
+
+
+@pytest.mark.parametrize("who", ["D", "G"])
+def test_gradients_are_measured_by_the_scale_of_the_layers(who):
+    def of(norm, scale=1.0):
+        gradient = {"D": 10.0, "G": 10.0, who: norm}
+        sigma = dict.fromkeys("abcdefgh", 1.0)
+        return found_in(FAST.replace(scale=scale), gradient=gradient, sigma=sigma)
+
+    assert of(0.004) == [f"{who.lower()}-starves"] and of(0.006) == []
+    assert of(1.1e5) == [f"{who.lower()}-explodes"] and of(0.9e5) == []
+    assert of(0.9e5 * 2**8, 2.0) == []
+
+
+def test_a_log_from_before_there_were_such_numbers_has_nothing_to_say():
+    old = [{"step": s, "loss_d": 0.0, "loss_g": 1.0, "sigma": {}} for s in range(0, 900, 25)]
+    health = read(FAST, old)
+    assert not health.looked and not health.findings
+
+
+# --- spread -----------------------------------------------------------------------------------
+
+
+def test_spread_is_the_distance_to_the_nearest_other():
+    x = np.zeros((3, 1, 2, 2), np.float32)
+    x[1], x[2] = 0.5, 2.0
+    assert spread(x) == pytest.approx((0.5 + 0.5 + 1.5) / 3)
+    assert spread(x.repeat(4, axis=2)) == pytest.approx(spread(x))  # whatever the size
+    x[1, 0, 0, 0] = -0.5
+    assert spread(x[:2]) == pytest.approx(0.5)
+
+
+def test_few_kinds_of_images_have_no_spread():
+    x = np.random.default_rng(0).normal(size=(8, 3, 4, 4))
+    assert spread(np.concatenate([x, x])) == 0
+    assert spread(x) > 1
