@@ -382,7 +382,7 @@ def test_the_bar_s_time_left_does_not_notice_either(clock, open_screen):
             time.sleep(0.02)  # tqdm draws ten times a second at most
             bar(line | {"step": step})
     drawn = [part for part in screen.text.split("\r") if "%|" in part]
-    assert any("step 5 of 10" in part or "step 6 of 10" in part for part in drawn), drawn
+    assert any(re.search("step [1-9] of 10", part) for part in drawn), drawn  # before the end
     times = [re.search(r"\| (\S+)<(\S+), step", part) for part in drawn if ", step" in part]
     assert len(times) > 1 and {t[1] for t in times} == {"00:00"}, drawn
     assert {t[2] for t in times} <= {"?", "00:00", "00:01", "00:02"}, drawn
