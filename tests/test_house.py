@@ -50,7 +50,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 2050, 11550
+BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 2050, 11930
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
@@ -61,7 +61,8 @@ Two more forms of a convolution, of half the products and for few channels, are 
 halve the time of a layer. The gradient of a normalized weight, and the gains of many channels, each
 in one pass over memory, are a hundred: spectral normalization costs a step next to nothing.
 A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
-that a forked process does not wait for ever."""
+that a forked process does not wait for ever. Images of one's own are four hundred: a folder read
+whatever lies in it, and a run that knows and keeps what it was trained on."""
 
 APART = ("gradcheck/", "kernels/cpu/")
 """A tool of its own that people come for, and the fast forms of what kernels/spec.py says: the
