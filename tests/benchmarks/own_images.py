@@ -2,8 +2,8 @@
 
     python tests/benchmarks/own_images.py
 
-writes such a folder (800 MB, removed at the end), reads it at 32 and at 48 pixels, each in a process
-of its own, and prints what each process took at its peak.
+writes such a folder (800 MB, removed at the end), reads it at 32 and at 48 pixels, each in a
+process of its own, and prints what each process took at its peak.
 """
 
 import io
