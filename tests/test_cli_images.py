@@ -38,21 +38,28 @@ def write_digits(folder, count):
         Image.fromarray(image[0]).save(folder / f"{k:04}.png")
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of photographs, which no test changes."""
+    folder = tmp_path_factory.mktemp("work") / "photos"
+    write_photos(folder)
+    return folder
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A working directory with the folder photos in it."""
+def here(photos, tmp_path, monkeypatch):
+    """A working directory with a copy of these photographs in it."""
     monkeypatch.chdir(tmp_path)
-    write_photos(tmp_path / "photos")
+    shutil.copytree(photos, tmp_path / "photos")
     return tmp_path
 
 
 @pytest.fixture(scope="module")
-def trained(plain_kernels, tmp_path_factory):
-    """A folder with a run of 2 steps on photographs in it, and what the command printed."""
-    folder = tmp_path_factory.mktemp("work")
+def trained(plain_kernels, photos):
+    """A folder with the photographs and a run of 2 steps on them, and what the command printed."""
+    folder = photos.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_photos(folder / "photos")
         return folder, minisn("train", *CIFAR, "--data", "./photos", "--steps", 2, "--out", "run")
 
 
@@ -270,7 +277,7 @@ def test_a_resumed_run_takes_no_other_data(run):
         ("loose", "--data photos --set conditional=concat", "images outside of the label folders"),
         ("none", "--data nowhere", "no data set is called 'nowhere'; There are: mnist-10k"),
         ("file", "--data file", "no data set is called 'file'; There are: mnist-10k"),
-        ("size", "--data photos --set size=4", "size"),
+        ("size", "--data photos --set size=4", "images of 4 pixels are too small for Table 3"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(here, spoil, arguments, words):
