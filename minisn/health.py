@@ -18,7 +18,7 @@ Line = Mapping[str, Any]
 STEPS = 25
 """A finding takes so many steps, however often a run logs."""
 
-D_HAS_WON = 0.05
+D_HAS_WON = 0.2
 """Slope of D's loss, of 2 in all: what is left of it when D has nothing more to learn."""
 
 VANISHED, EXPLODED = 5e-3, 1e5
@@ -86,7 +86,8 @@ class Health:
             if not spell.made:
                 continue
             if key not in self.findings:
-                seen = f"{words}, from step {spell.first:,} to {spell.last:,}."
+                seen = (f"At step {spell.last:,}, {words}; so say most lines of the log since step "
+                        f"{spell.first:,}.")  # fmt: skip
                 new.append(Finding(key, rule.title, seen, rule.advice(self._config)))
                 self.findings[key] = new[-1]
             spans = self.findings[key].spans
@@ -212,7 +213,7 @@ CALM = 2e-4
 """The step size of setting C [M18 Table 1]."""
 
 RULES = {
-    "d-wins": _Rule("D wins", 8, _d_wins, _slower_d),
+    "d-wins": _Rule("D wins", 6, _d_wins, _slower_d),
     "d-starves": _Rule("D learns nothing", 8, _starves("D"), _anew("rate_d")),
     "g-starves": _Rule("G learns nothing", 8, _starves("G"), _anew("rate_d", "rate_g")),
     "collapse": _Rule("The samples are alike", 2, _collapse, _anew("rate_g")),
