@@ -351,7 +351,7 @@ def test_verify_names_every_file_that_training_would_leave_out(here):
     assert lines[5:10] == [f"BAD  cat/{k}.txt: not a PNG, JPEG or WebP image" for k in names]
     assert re.fullmatch("BAD  the label folder fish has no images.*", lines[10])
     assert re.fullmatch("BAD  images outside of the label folders: 1; move.*", lines[11])
-    assert error_of(result).startswith("photos: 7 things to see to")
+    assert error_of(result).startswith("photos: BAD are 7; training leaves such files out")
     assert content(here) == before
 
 

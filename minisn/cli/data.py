@@ -129,8 +129,8 @@ def _verify_folder(name: str) -> None:
     for line in wrong:
         click.echo(f"BAD  {' '.join(line.split())}")
     if wrong:
-        raise DataError(f"{name}: {len(wrong):,} things to see to; files that are named are left "
-                        "out of training")  # fmt: skip
+        raise DataError(f"{name}: BAD are {len(wrong):,}; training leaves such files out, and a "
+                        "conditional model needs whole labels")  # fmt: skip
 
 
 def _span(values: Sequence[int]) -> str:
