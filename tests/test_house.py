@@ -52,7 +52,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 2050, 11680
+BUDGET_BELOW, BUDGET_APART, BUDGET = 2800, 2050, 12350
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
@@ -63,7 +63,8 @@ Two more forms of a convolution, of half the products and for few channels, are 
 halve the time of a layer. The gradient of a normalized weight, and the gains of many channels, each
 in one pass over memory, are a hundred: spectral normalization costs a step next to nothing.
 A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
-that a forked process does not wait for ever."""
+that a forked process does not wait for ever. Photographs are seven hundred: folders of one's own
+images, a feature network for colour, what goes wrong in a run and what to try, augmentation."""
 
 DOOR = "conftest.py"
 """Skips what is marked `needs` where that is missing; no other test looks for packages."""
