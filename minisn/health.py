@@ -24,7 +24,7 @@ D_HAS_WON = 0.2
 VANISHED, EXPLODED = 5e-3, 1e5
 """Norms of a gradient, in networks whose layers have scale 1."""
 
-ALIKE, GROWN = 0.1, 500
+ALIKE, GROWN = 0.15, 500
 """Spread of the samples in that of the data, from the step on at which it must have grown."""
 
 LAGS = 1.2
@@ -191,11 +191,13 @@ def _reach(line: Line, config: Config) -> float:
 
 
 def _anew(*rates: str) -> Callable[[Config], str]:
-    """Advise lower rates, and spectral normalization where there is none."""
+    """Advise spectral normalization; where there is, or where rates are high, lower rates."""
 
     def advice(config: Config) -> str:
-        changes = [f"{name}={min(getattr(config, name) / 2, CALM):g}" for name in rates]
-        changes += ["regularizer=sn"] * (config.regularizer != "sn")
+        bounded = config.regularizer == "sn"
+        changes = [] if bounded else ["regularizer=sn"]
+        changes += [f"{name}={min(rate / 2, CALM):g}" for name in rates
+                    if (rate := getattr(config, name)) > 10 * CALM or bounded]  # fmt: skip
         return "Start anew with " + " ".join(f"--set {change}" for change in changes)
 
     return advice

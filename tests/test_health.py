@@ -56,7 +56,7 @@ def test_weight_clipping_kills_a_narrow_d(tmp_path, objective):
     lines = trained(tmp_path / "run", regularizer="wc", objective=objective)
     found = told(lines)
     assert "g-starves" in found and found.keys() <= {"g-starves", "d-starves"}
-    assert all("--set regularizer=sn" in words for words in found.values())
+    assert all(words.endswith("with --set regularizer=sn.") for words in found.values())
     assert lines[-1]["gradient"]["G"] < 1e-9  # of 1 and more in the healthy run
 
 
@@ -77,7 +77,7 @@ def test_a_d_without_a_bound_or_with_a_high_rate_wins(tmp_path, changes):
 def test_without_a_bound_on_d_the_gradients_of_wasserstein_explode(tmp_path):
     found = told(trained(tmp_path / "run", regularizer="none", objective="wasserstein"))
     assert found.keys() == {"d-explodes", "g-explodes"}
-    assert "--set rate_d=0.0002 --set regularizer=sn" in found["d-explodes"]
+    assert found["d-explodes"].endswith("Start anew with --set regularizer=sn.")
 
 
 def test_a_resumed_run_does_not_tell_again(tmp_path):
@@ -136,8 +136,8 @@ def found_in(config, steps=tuple(range(500, 1500, 100)), **more):
 
 
 def test_samples_are_alike_by_the_measure_of_the_data():
-    assert found_in(FAST, spread={"samples": 0.019, "data": 0.2}) == ["collapse"]
-    assert found_in(FAST, spread={"samples": 0.021, "data": 0.2}) == []
+    assert found_in(FAST, spread={"samples": 0.029, "data": 0.2}) == ["collapse"]
+    assert found_in(FAST, spread={"samples": 0.031, "data": 0.2}) == []
     assert found_in(FAST, spread={"samples": 0.0, "data": 0.0}) == ["collapse"]
     early = tuple(range(0, 500, 20))  # no G has learned much by then
     assert found_in(FAST, early, spread={"samples": 0.0, "data": 0.2}) == []
