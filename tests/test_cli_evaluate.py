@@ -212,6 +212,14 @@ def test_images_that_the_network_does_not_know_are_measured_with_a_note(run, col
         evaluate._extractor(run, altered(run, data="mnist"))
 
 
+def test_few_real_images_are_cut_into_halves(colour_run, monkeypatch, tmp_path):
+    monkeypatch.setattr("minisn.cli.evaluate._REFERENCES", 10_000)  # as it ships
+    minisn("evaluate", colour_run, "--repeats", 1, "--json", tmp_path / "s.json")
+    for column in scores(tmp_path / "s.json").values():
+        assert {s.provenance.samples for s in column} == {1000}
+        assert {s.provenance.references for s in column} == {0, 1000}
+
+
 def test_more_samples_than_real_images_are_refused(run, monkeypatch):
     monkeypatch.setattr("minisn.cli.evaluate._REFERENCES", 10_000)  # as it ships
     said = error_of(minisn("evaluate", run, "--samples", 5001, code=1))

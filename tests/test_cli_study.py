@@ -1,6 +1,7 @@
 """``minisn study``: from a name to a table, a paragraph and a plot."""
 
 import csv
+import json
 
 import pytest
 from click.testing import CliRunner
@@ -60,8 +61,11 @@ def test_a_study_takes_other_data_and_scores_them_by_their_own_features(tmp_path
     table = read(tmp_path / "l21-d-cifar10-2k" / "table.csv")
     assert [row["method"] for row in table] == ["sn", "sn-conv"]
     for row in table:
-        assert float(row["inception"]) < 3 < 6 < float(row["inception_real"])
+        assert float(row["inception"]) < 3 < 6 < float(row["inception_real"]) < 9  # digits: 9.9
         assert float(row["frechet"]) > 30
+    for path in (tmp_path / "cells").glob("*/result.json"):
+        config = json.loads(path.read_text("utf-8"))["config"]
+        assert (config["data"], config["size"]) == ("cifar10-2k", 32)
     verdict = (tmp_path / "l21-d-cifar10-2k" / "verdict.txt").read_text("utf-8")
     assert "Fréchet distance" in verdict and "official tools" not in verdict
     assert not (tmp_path / "l21-d").exists()

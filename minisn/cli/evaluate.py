@@ -28,7 +28,7 @@ _REFERENCES = 10_000  # real images compared with, if there are so many [M18 App
 @click.argument("run", metavar="[RUN]", required=False,
                 type=click.Path(path_type=Path, file_okay=False))  # fmt: skip
 @click.option("--samples", type=click.IntRange(4),
-              help=f"Images drawn in each repeat [default: {_SAMPLES:,}].")  # fmt: skip
+              help=f"Images of each repeat [default: {_SAMPLES:,} or half the data].")  # fmt: skip
 @click.option("--repeats", type=click.IntRange(1),
               help=f"How often all is measured, on new images [default: {_REPEATS}].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
@@ -80,7 +80,7 @@ def evaluate(
             columns = {"samples": _measure_files(features, reference, seed)}
     elif run:
         with _notes():
-            columns = _measure_run(run, samples or _SAMPLES, repeats or _REPEATS, seed, data_dir)
+            columns = _measure_run(run, samples, repeats or _REPEATS, seed, data_dir)
     else:
         raise click.UsageError("Name a RUN, or give --features and --reference.")
     _show(columns)
@@ -102,7 +102,7 @@ def _notes() -> Iterator[None]:
 
 
 def _measure_run(
-    run: Path, samples: int, repeats: int, seed: int, data_dir: Path | None
+    run: Path, samples: int | None, repeats: int, seed: int, data_dir: Path | None
 ) -> dict[str, list[Score]]:
     """Measure a run's samples and real data in the same way, as often as asked."""
     import numpy as np
@@ -118,6 +118,7 @@ def _measure_run(
     data = _real_images(run, checkpoint, data_dir)
     total = len(data.images)
     count = min(total // 2, _REFERENCES)
+    samples = samples or min(_SAMPLES, total - count)
     if samples > total - count:
         raise ConfigError(
             f"--samples {samples}: expected at most {total - count}, so that as many real images "
