@@ -1,6 +1,6 @@
 """Train a feature network: ``python -m minisn.metrics.train_features DATA FILE``.
 
-DATA is ``mnist-10k`` or ``cifar10``: two minutes on one core, or half an hour. Equal seeds give
+DATA is ``mnist-10k`` or ``cifar10``: two minutes of one core, or twenty. Equal seeds give
 equal bits on one machine with one number of threads. The networks that ship were made by it, with
 seed 0; images that are held out tell how good one is.
 """
