@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minisn import runs
-from minisn.config import load_preset
+from minisn.config import load_preset, parse_settings
 from minisn.data import load
 from minisn.health import RULES, STEPS, Health, spread
 from minisn.training import Trainer
@@ -209,3 +209,24 @@ def test_few_kinds_of_images_have_no_spread():
     x = np.random.default_rng(0).normal(size=(8, 3, 4, 4))
     assert spread(np.concatenate([x, x])) == 0
     assert spread(x) > 1
+
+
+# --- what to try ------------------------------------------------------------------------------
+
+
+def test_advice_is_made_of_settings_that_the_run_does_not_have_yet():
+    def advised(key, **changes):
+        return RULES[key].advice(FAST.replace(**changes)).removeprefix("Start anew with ")
+
+    augmented = {"augment": "color,translation,cutout"}
+    assert advised("d-wins", **augmented) == "--set rate_d=0.0002"
+    assert advised("d-wins", n_dis=5, **augmented) == "--set rate_d=0.0002 --set n_dis=1"
+    assert advised("d-wins", rate_d=1e-4, **augmented) == "--set rate_d=5e-05"
+    assert advised("d-wins", regularizer="none", **augmented) == "--set regularizer=sn"
+    assert advised("collapse", rate_d=2e-4) == "--set rate_d=0.0001 --set rate_g=0.0001"
+    assert advised("g-explodes", regularizer="wn", rate_g=1.0) == (
+        "--set regularizer=sn --set rate_g=0.0002"
+    )
+    for key in RULES:
+        for text in advised(key).replace(", for photographs also with", "").split("--set ")[1:]:
+            FAST.replace(**parse_settings([text.strip()]))  # is a setting, and in range
