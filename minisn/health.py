@@ -117,7 +117,8 @@ class Health:
             if key not in self.findings:
                 seen = (f"At step {spell.last:,}, {words}; so say most lines of the log since step "
                         f"{spell.first:,}.")  # fmt: skip
-                new.append(Finding(key, rule.title, seen, rule.advice(self._config)))
+                title = rule.title[0].upper() + rule.title[1:]
+                new.append(Finding(key, title, seen, rule.advice(self._config)))
                 self.findings[key] = new[-1]
             spans = self.findings[key].spans
             if spans and spans[-1][0] == spell.first:
@@ -240,6 +241,12 @@ def _slower_d(config: Config) -> str:
     return advice
 
 
+def _vary(config: Config) -> str:
+    """Advise to slow down whoever is faster: samples are alike too where D has won."""
+    slower = _slower_d if config.rate_d > config.rate_g else _anew("rate_d", "rate_g")
+    return slower(config)
+
+
 CALM = 2e-4
 """The step size of setting C [M18 Table 1]."""
 
@@ -247,8 +254,8 @@ RULES = {
     "d-wins": _Rule("D wins", 6, _d_wins, _slower_d),
     "d-starves": _Rule("D learns nothing", 8, _starves("D"), _anew("rate_d")),
     "g-starves": _Rule("G learns nothing", 8, _starves("G"), _anew("rate_d", "rate_g")),
-    "collapse": _Rule("The samples are alike", 2, _collapse, _anew("rate_g")),
-    "sigma-lags": _Rule("Sigma lags behind", 3, _sigma_lags, _anew("rate_d")),
+    "collapse": _Rule("the samples are alike", 2, _collapse, _vary),
+    "sigma-lags": _Rule("sigma lags behind", 3, _sigma_lags, _anew("rate_d")),
     "d-explodes": _Rule("D's gradient explodes", 3, _explodes("D"), _anew("rate_d")),
     "g-explodes": _Rule("G's gradient explodes", 3, _explodes("G"), _anew("rate_g")),
 }

@@ -1,10 +1,13 @@
 """Health: what is found in the logs of real runs, those that fail and those that do not."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from minisn import runs
-from minisn.config import load_preset
+from minisn.config import load_preset, parse_settings
 from minisn.data import load
 from minisn.health import RULES, STEPS, Health, spread
 from minisn.training import Trainer
@@ -12,10 +15,13 @@ from minisn.training import Trainer
 TINY = load_preset("mnist-tiny").replace(
     width=4, batch_size=16, steps=70, log_every=5, sample_every=35, checkpoint_every=70
 )
-FAST = load_preset("cifar10").replace(
-    data="cifar10-2k", width=16, rate_d=4e-4, rate_g=2e-4, average=0.999
-)
-"""Small photographs with a D twice as fast as G, which wins within a hundred steps."""
+FAST = load_preset("cifar10").replace(width=16, rate_d=4e-4, rate_g=2e-4, average=0.999)
+"""A narrow network on photographs, whose D may win, or may not: small causes decide."""
+
+LOGS = Path(__file__).parent / "logs"
+"""Logs of two such runs, but for the words of what was found: NUMBA_NUM_THREADS=1 minisn train
+cifar10 --data NAME --steps 600 --set width=16 --set rate_d=4e-4 --set average=0.999
+--set log_every=25 --set sample_every=100, with the names cifar10 and cifar10-2k."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,6 +71,23 @@ def test_a_rate_of_one_leaves_nothing_to_learn(tmp_path, regularizer):
     found = told(trained(tmp_path / "run", rate_d=1.0, rate_g=1.0, regularizer=regularizer))
     assert found.keys() == {"g-starves", "d-starves" if regularizer == "sn" else "d-wins"}
     assert "--set rate_d=0.0002 --set rate_g=0.0002" in found["g-starves"]
+
+
+@pytest.mark.parametrize("name", ["50000-photographs", "2000-photographs"])
+def test_a_longer_run_with_a_fast_d(name):
+    """In one its loss is 0.000 from step 125 on, and all samples are the same green."""
+    lines = [json.loads(text) for text in (LOGS / f"{name}.jsonl").read_text().splitlines()]
+    health = Health(FAST)
+    new = {f.key: line["step"] for line in lines for f in health.see(line)}
+    if name == "2000-photographs":
+        assert new == {} and health.looked == RULES.keys()
+        return
+    assert new == {"d-wins": 225, "collapse": 600}
+    assert health.findings["d-wins"].spans == [(50, 600)]
+    assert health.findings["collapse"].spans == [(500, 600)]
+    assert "a sample lay 4% as far" in health.findings["collapse"].seen
+    for finding in health.findings.values():
+        assert "Start anew with --set rate_d=0.0002, for photographs" in finding.advice
 
 
 @pytest.mark.parametrize("changes", [{"regularizer": "none"}, {"rate_d": 5e-3, "beta1": 0.5}])
@@ -186,3 +209,24 @@ def test_few_kinds_of_images_have_no_spread():
     x = np.random.default_rng(0).normal(size=(8, 3, 4, 4))
     assert spread(np.concatenate([x, x])) == 0
     assert spread(x) > 1
+
+
+# --- what to try ------------------------------------------------------------------------------
+
+
+def test_advice_is_made_of_settings_that_the_run_does_not_have_yet():
+    def advised(key, **changes):
+        return RULES[key].advice(FAST.replace(**changes)).removeprefix("Start anew with ")
+
+    augmented = {"augment": "color,translation,cutout"}
+    assert advised("d-wins", **augmented) == "--set rate_d=0.0002"
+    assert advised("d-wins", n_dis=5, **augmented) == "--set rate_d=0.0002 --set n_dis=1"
+    assert advised("d-wins", rate_d=1e-4, **augmented) == "--set rate_d=5e-05"
+    assert advised("d-wins", regularizer="none", **augmented) == "--set regularizer=sn"
+    assert advised("collapse", rate_d=2e-4) == "--set rate_d=0.0001 --set rate_g=0.0001"
+    assert advised("g-explodes", regularizer="wn", rate_g=1.0) == (
+        "--set regularizer=sn --set rate_g=0.0002"
+    )
+    for key in RULES:
+        for text in advised(key).replace(", for photographs also with", "").split("--set ")[1:]:
+            FAST.replace(**parse_settings([text.strip()]))  # is a setting, and in range

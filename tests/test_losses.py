@@ -52,8 +52,9 @@ def test_hinge_ignores_images_beyond_the_margin():
 
 def test_slopes_are_what_is_left_of_d_s_loss():
     real, fake = slopes(OBJECTIVES["hinge"], REAL, FAKE)
-    assert 0 < real == pytest.approx((REAL < 1).mean(), rel=1e-12) < 1
-    assert 0 < fake == pytest.approx((FAKE > -1).mean(), rel=1e-12) < real
+    assert real == pytest.approx((REAL < 1).mean(), rel=1e-12)
+    assert fake == pytest.approx((FAKE > -1).mean(), rel=1e-12)
+    assert 0 < real < 1 and 0 < fake < 1 and real != fake
     real, fake = slopes(OBJECTIVES["standard"], REAL, FAKE)
     assert real == pytest.approx((1 - sigmoid(REAL)).mean(), rel=1e-12)
     assert fake == pytest.approx(sigmoid(FAKE).mean(), rel=1e-12)

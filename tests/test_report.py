@@ -177,7 +177,7 @@ def test_report_sums_up(page, trained):
 
 def test_report_of_a_healthy_run_says_what_was_looked_for(page):
     assert (
-        "Looked for in the log and not found: D wins; D learns nothing; G learns nothing; Sigma "
+        "Looked for in the log and not found: D wins; D learns nothing; G learns nothing; sigma "
         "lags behind; D's gradient explodes; G's gradient explodes." in page.text
     )
 
