@@ -41,7 +41,8 @@ class Config:
         gradient_penalty: weight of the gradient penalty; 0 for none.
         rate_d, rate_g: Adam's step sizes.
         beta1, beta2: Adam's decay rates.
-        decay_after: step from which the step sizes fall to 0 in a straight line; 0 for never.
+        decay_after: step from which the step sizes fall to 0 in a straight line; 0 for never, and
+            so for a run that ends before.
         n_dis: updates of D for one of G.
         batch_size: images per batch.
         flip: show D half of the real images left and right exchanged, as drawn anew each time.
@@ -117,10 +118,6 @@ class Config:
         if not self.data.isprintable():  # such as bytes of a path that are no UTF-8
             raise ConfigError(f"data = {self.data!r:.60}: expected a name of printable characters; "
                               "rename the folder")  # fmt: skip
-        if self.decay_after >= self.steps:
-            raise ConfigError(
-                f"decay_after = {self.decay_after}: expected less than steps = {self.steps}"
-            )
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed.

@@ -270,6 +270,7 @@ def test_step_sizes_fall_to_zero_in_a_straight_line():
     np.testing.assert_allclose(seen, [[r, r] for r in (1, 1, 1, 0.75, 0.5, 0.25)], rtol=1e-12)
 
 
-def test_step_sizes_stay_without_a_decay():
-    trainer = trained("sn", updates=3)
+@pytest.mark.parametrize("after", [0, 3, 100])
+def test_step_sizes_stay_without_a_decay_and_before_it(after):
+    trainer = trained("sn", updates=3, decay_after=after, steps=4)
     assert (trainer.adam_d.rate, trainer.adam_g.rate) == (TINY.rate_d, TINY.rate_g)

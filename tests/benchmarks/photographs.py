@@ -47,7 +47,7 @@ def row(run: Path, seed: int) -> dict[str, float]:
     minisn("evaluate", run, "--samples", 1000, "--json", run / "scores.json")
     columns = json.loads((run / "scores.json").read_text())
     last = read_lines(run / LOG)[-1][0]
-    found = {"seed": seed, "steps": last["step"], "seconds": round(last["seconds"]),
+    found = {"seed": seed, "steps": last["step"],
              "spread": last["spread"]["samples"] / last["spread"]["data"]}  # fmt: skip
     for suffix, scores in (("", columns["samples"]), ("_real", columns["real data"])):
         for score in scores:
