@@ -58,7 +58,7 @@ def study(
 
     if name is None:
         for each in STUDIES.values():
-            click.echo(f"{each.name:7}{each.title}; about {_minutes(each)}")
+            click.echo(f"{each.name:10}{each.title}; about {_minutes(each)}")
         return
     chosen = _find(name)
     cells = _cells(chosen, full, data)
