@@ -138,6 +138,20 @@ def test_kept_images_that_are_damaged_are_named(here, damage):
     assert str(caught.value).startswith(f"{here / IMAGES}: ")
 
 
+class Mischief:
+    """What makes a folder as soon as it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+
+def test_nothing_in_the_file_is_executed(here):
+    np.savez(here / IMAGES, images=noise(), labels=np.zeros(5, int), classes=np.array([Mischief()]))
+    with pytest.raises(DataError, match="Object arrays cannot be loaded"):
+        training_set(MNIST.replace(data="mine"), run=here)
+    assert os.listdir(here) == [IMAGES]
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_leaves_what_was_kept(here, monkeypatch, call):
     def full(*_):
