@@ -105,11 +105,11 @@ def test_without_a_bound_on_d_the_gradients_of_wasserstein_explode(tmp_path):
 
 def test_a_resumed_run_does_not_tell_again(tmp_path):
     folder, lines = tmp_path / "run", []
-    before = told(trained(folder, regularizer="wc"))
-    longer = runs.read_config(folder).replace(steps=80)
+    before = told(trained(folder, regularizer="wc", steps=50))
+    longer = runs.read_config(folder).replace(steps=100)  # enough to be found anew
     trainer, seconds = runs.resume(folder, load("mnist-10k").images, config=longer)
     runs.train(trainer, folder, seconds, on_log=lines.append)
-    assert [line["step"] for line in lines] == [75, 80]
+    assert [line["step"] for line in lines] == [*range(55, 101, 5)]
     assert before and told(lines) == {} and told(runs.read_log(folder)) == before
 
 
@@ -156,6 +156,12 @@ def test_each_is_told_once():
 
 def found_in(config, steps=tuple(range(500, 1500, 100)), **more):
     return list(read(config, [line(s, **more) for s in steps]).findings)
+
+
+def test_d_has_won_where_a_tenth_of_the_slope_is_left():
+    for config, share in ((FAST, 0.199), (FAST.replace(objective="standard"), 0.199)):
+        assert found_in(config, share=share) == ["d-wins"]
+        assert found_in(config, share=0.201) == []
 
 
 def test_samples_are_alike_by_the_measure_of_the_data():

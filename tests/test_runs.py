@@ -239,6 +239,8 @@ def test_a_line_tells_slopes_gradients_and_spread(tmp_path, monkeypatch):
         if step in log:
             shares = {"real": np.mean(real < 1), "fake": np.mean(fake > -1)}
             assert log[step]["slope"] == pytest.approx(shares)
+            loss = np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean()
+            assert log[step]["loss_d"] == pytest.approx(loss, rel=1e-5)  # of the last update's
             norms = {"D": np.linalg.norm(g_d), "G": np.linalg.norm(g_g)}
             assert log[step]["gradient"] == pytest.approx(norms, rel=1e-5)
     data = spread(images()[np.arange(20)] / np.float32(127.5) - 1)
