@@ -172,7 +172,7 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "l21-e": (("constant $c$", _DISTANCE), _lines("method", "scale", "frechet")),
     "l21-f": (("step (updates of G)", r"largest $\|\nabla_x D(x)\|_2$ of 256 images"),
               _gradients("inputs_max")),
-    "collapse": (("step (updates of G)", "distance between samples, images being 1"),
+    "collapse": (("step (updates of G)", "spread of samples (images: 1)"),
                  _spreads),
 }  # fmt: skip
 """For each study the labels of its axes, and what draws it."""

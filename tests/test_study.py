@@ -74,14 +74,17 @@ def test_the_balance_is_that_of_the_sheet_and_of_the_last_scores(tmp_path):
     assert found["slope_fake"] == pytest.approx((fake > -1).mean())
 
 
-def test_the_study_of_the_collapse_says_whose_samples_are_alike():
-    def rows(name, *spreads):
-        return [{"method": name, "seed": k, "step": step, "spread": s} for step in (0, 400)
-                for k, s in enumerate(spreads)]  # fmt: skip
+def test_the_study_of_the_collapse_counts_seeds_and_tells_what_is_left_of_the_loss():
+    def rows(name, slope, *spreads):
+        return [{"method": name, "seed": k, "step": step, "spread": s * step / 300,
+                 "slope_real": slope * (step > 200), "slope_fake": 0.0}
+                for step in (0, 150, 300) for k, s in enumerate(spreads)]  # fmt: skip
 
-    said = STUDIES["collapse"].verdict(rows("nothing", 0.1, 0.6, 0.2) + rows("both", 0.4, 0.7, 0.9))
-    assert "after 400 updates" in said and "nothing: 0.10 0.60 0.20; both: 0.40" in said
-    assert said.endswith("At most 0.5, by the median: nothing.")
+    said = STUDIES["collapse"].verdict(
+        rows("nothing", 0.1, 0.1, 0.6, 0.2) + rows("both", 0.9, 0.4, 0.7, 0.9)
+    )
+    assert "after 300 updates" in said
+    assert said.endswith("nothing: 2 of 3, 5%; both: 0 of 3, 45%.")
 
 
 def test_samples_are_scored_by_the_features_that_ship(tmp_path):
