@@ -45,16 +45,16 @@ SAMPLES = 64
 Entry = dict[str, Any]
 """A line of the log.
 
-``step``, ``seconds``   where the run stands
-``loss_d``, ``loss_g``  None at step 0
-``slope``               :func:`minisn.losses.slopes` in the scores of ``real`` images and of samples
-                        (``fake``) at D's last update; not at step 0
-``gradient``            its norm at the last update of ``D`` and of ``G``; not at step 0
-``sigma``               estimate of each normalized weight's norm, by layer of D
-``norm``                exact norm of each weight that D computes with; with a sample sheet
-``spread``              :func:`minisn.health.spread` of the sheet's ``samples`` and of as many
-                        images of the ``data``; with a sample sheet
-``health``              what is found with this line for the first time: words, by their key
+- ``step``, ``seconds``: where the run stands.
+- ``loss_d``, ``loss_g``: None at step 0.
+- ``slope``: :func:`minisn.losses.slopes` in the scores of ``real`` images and of samples
+  (``fake``) at D's last update; not at step 0.
+- ``gradient``: its norm at the last update of ``D`` and of ``G``; not at step 0.
+- ``sigma``: estimate of each normalized weight's norm, by layer of D.
+- ``norm``: exact norm of each weight that D computes with; with a sample sheet.
+- ``spread``: :func:`minisn.health.spread` of the sheet's ``samples`` and of as many images of the
+  ``data``; with a sample sheet.
+- ``health``: what is found with this line for the first time: words, by their key.
 """
 
 OnLog = Callable[[Entry], None]
