@@ -9,23 +9,23 @@ the log; it begins at 2, with the standard objective at 1. Gradients: the smalle
 norm. Spread: of the last sheet, in units of the data's. The preset is ``mnist-tiny`` where no
 other and no photographs are named; w is the width, b the batch.
 
-=====================================  =====  ============  ============  ==================
-setting                                slope  gradient D    gradient G    spread (step)
-=====================================  =====  ============  ============  ==================
-as it is                               0.80   1 - 410       0.3 - 13      0.45 (500)
-w 4, b 16                              0.62   10 - 130      3.4 - 8.5     0.46 (300)
-w 4, b 4                               0.50   8 - 94        1.6 - 9.4     0.54 (300)
-standard objective                     0.41   0.6 - 4.4     0.14 - 3.3    0.36 (200)
-WGAN-GP, n_dis 5, rates 1e-4, w 4      2.00   2 - 98        0.3 - 120     0.14 (100)
-``cifar10``, w 16                      0.28   6.6 - 97      4.2 - 36      0.49 (200)
-2,000 photographs, w 16, rate_d 4e-4   0.25   3.4 - 100     3.4 - 45      0.72 (600)
--------------------------------------  -----  ------------  ------------  ------------------
-50,000 photographs, otherwise so       0.00   0 - 17        0.9 - 8.2     0.04 (300)
-no regularizer, w 4, b 16              0.00   0 - 130       0.4 - 6       0.15 (200)
-weight clipping, w 4, b 16             2.00   6e-9 - 9e-9   9e-11 - 2e-10 0.12 (70)
-both rates 1, from step 8 on           2.00   2e-4          6e-9          0.00 (60)
-Wasserstein, no regularizer, w 4       2.00   1e7           2e7           (70)
-=====================================  =====  ============  ============  ==================
+=====================================  =====  ============  =============  ==================
+setting                                slope  gradient D    gradient G     spread (step)
+=====================================  =====  ============  =============  ==================
+as it is                               0.80   1 - 410       0.3 - 13       0.45 (500)
+w 4, b 16                              0.62   10 - 130      3.4 - 8.5      0.46 (300)
+w 4, b 4                               0.50   8 - 94        1.6 - 9.4      0.54 (300)
+standard objective                     0.41   0.6 - 4.4     0.14 - 3.3     0.36 (200)
+WGAN-GP, n_dis 5, rates 1e-4, w 4      2.00   2 - 98        0.3 - 120      0.14 (100)
+``cifar10``, w 16                      0.28   6.6 - 97      4.2 - 36       0.49 (200)
+2,000 photographs, w 16, rate_d 4e-4   0.25   3.4 - 100     3.4 - 45       0.72 (600)
+-------------------------------------  -----  ------------  -------------  ------------------
+50,000 photographs, otherwise so       0.00   0 - 17        0.9 - 8.2      0.04 (300)
+no regularizer, w 4, b 16              0.00   0 - 130       0.4 - 6        0.15 (200)
+weight clipping, w 4, b 16             2.00   6e-9 - 9e-9   9e-11 - 2e-10  0.12 (70)
+both rates 1, from step 8 on           2.00   2e-4          6e-9           0.00 (60)
+Wasserstein, no regularizer, w 4       2.00   1e7           2e7            (70)
+=====================================  =====  ============  =============  ==================
 
 Weight clipping at width 8 left G a gradient of 1e-4 for a while, and then it learned: such a
 finding passes. Normalized weights had 1.33 times their norm for single steps of runs that were
