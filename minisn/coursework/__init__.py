@@ -8,12 +8,12 @@ student's and a solved notebook of each tutorial. Nothing else in the library im
 from collections.abc import Callable
 
 from ..errors import ConfigError
-from . import convolution, engine, norms, training
+from . import algorithm, convolution, engine, norms, training
 from .exercise import Case, Exercise, Mistake
 from .judging import judge
 from .verdict import FAILED, NOT_DONE, PASSED, Verdict
 
-_ROOMS = (engine, convolution, norms, training)
+_ROOMS = (engine, convolution, norms, training, algorithm)
 EXERCISES = {e.name: e for room in _ROOMS for e in room.EXERCISES}
 """The exercises by name."""
 
