@@ -1,6 +1,6 @@
 """Mistakes as students make them, each refused and named; and right answers, each let pass.
 
-The mistakes are written out here as a student would write them, not with what recognises them.
+The mistakes are written out here as a student would write them, not with what recognizes them.
 """
 
 import numpy as np

@@ -114,7 +114,13 @@ def run(
             return [], ("changed-input", f"It changes `{name}` in place. That array belongs to the "
                         f"caller: make a copy (`{name}.copy()`), or write "
                         f"`{name} = {name} / ...` in place of `{name} /= ...`.")  # fmt: skip
-    return unpack(exercise.returns, result)
+    try:
+        return unpack(exercise.returns, result)
+    except TooLong:
+        raise
+    except BaseException as error:  # a list or an array of the student's own making
+        text = f"What it returns cannot be read: {type(error).__name__}."
+        return [], ("not-numbers", text)
 
 
 def unpack(wanted: tuple[str, ...], result: Any) -> tuple[list[np.ndarray], Problem | None]:
@@ -142,7 +148,7 @@ def _parts(result: Any, count: int) -> list:
     """Take apart a tuple, a list, or the stack of as many arrays."""
     if count == 1:
         return [result]
-    if type(result) in (tuple, list):
+    if isinstance(result, tuple | list):
         return list(result)
     stack = result.array if isinstance(result, Tensor) else result
     is_stack = isinstance(stack, np.ndarray) and stack.ndim > 0 and len(stack) == count
