@@ -20,6 +20,7 @@ def _hinge_cases() -> list[Case]:
 
 
 def pull(t):
+    """Average what is above 0: one half of the hinge."""
     return np.mean(np.maximum(t, 0))
 
 
@@ -49,14 +50,17 @@ def _softplus(t):
 
 
 def standard_d(r, f):
+    """Compute D's loss of the standard objective."""
     return np.mean(_softplus(-r)) + np.mean(_softplus(f))
 
 
 def standard_g(f):
+    """Compute G's loss -log D."""
     return np.mean(_softplus(-f))
 
 
 def saturating_g(f):
+    """Compute G's loss log(1 - D)."""
     return -np.mean(_softplus(f))
 
 
