@@ -28,7 +28,7 @@ FLOORS = {
     "kernels": 1, "tensor": 1,
     "ops": 2, "conv": 2, "fused": 2, "gradcheck": 2,
     "__init__": 3,  # the face of the package: nothing needs it but __version__
-    "spectral": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
+    "spectral": 3, "lipschitz": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
     "health": 5, "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
@@ -47,6 +47,7 @@ OWNERS = {
 TESTED_IN = {
     "__init__": "test_kernels.py",
     "errors": "test_tensor.py",
+    "lipschitz": "test_spectral.py",
     "bench_jobs": "test_bench.py",
     "bench_torch": "test_bench.py",
 }
