@@ -28,7 +28,8 @@ FLOORS = {
     "kernels": 1, "tensor": 1,
     "ops": 2, "conv": 2, "fused": 2, "gradcheck": 2,
     "__init__": 3,  # the face of the package: nothing needs it but __version__
-    "spectral": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
+    "spectral": 3, "lipschitz": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3,
+    "losses": 3, "optim": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
     "health": 5, "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
@@ -47,12 +48,13 @@ OWNERS = {
 TESTED_IN = {
     "__init__": "test_kernels.py",
     "errors": "test_tensor.py",
+    "lipschitz": "test_spectral.py",
     "bench_jobs": "test_bench.py",
     "bench_torch": "test_bench.py",
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 2820, 2070, 12770
+BUDGET_BELOW, BUDGET_APART, BUDGET = 2836, 2070, 12740
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
