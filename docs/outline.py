@@ -14,8 +14,9 @@ ORDER = (
     (
         "Spectral norm and training",
         ("spectral", "lipschitz", "regularizers", "regularizers.reparametrize",
-         "regularizers.project", "regularizers.penalize", "regularizers.gradients", "regularizers.methods",
-         "regularizers.teaching", "losses", "optim", "augment", "training"),
+         "regularizers.project", "regularizers.penalize", "regularizers.gradients",
+         "regularizers.methods", "regularizers.teaching", "losses", "optim", "augment",
+         "training"),
     ),
     ("Layers and networks", ("nn", "init", "models")),
     ("Gradient checks", ("gradcheck",)),
