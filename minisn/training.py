@@ -123,7 +123,10 @@ class Trainer:
         return fingerprint(self.images, self.labels)
 
     def update(self) -> Losses:
-        """Make one step: n_dis updates of D, each after one power step, then one of G."""
+        """Make one step: n_dis updates of D, each after one power step, then one of G.
+
+        Source: [M18 Alg. 1]
+        """
         self._set_rates()
         with kernels.one_pool():
             for _ in range(self.config.n_dis):
