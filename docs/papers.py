@@ -16,9 +16,9 @@ _INTRO = """Index of the papers
 ===================
 
 Each equation, table and figure as the paper has it, with the code that computes it, the tests that
-name that code, and the place in the tutorials that explains it. **M18** is Miyato, Kataoka, Koyama, Yoshida,
-*Spectral Normalization for Generative Adversarial Networks*, ICLR 2018 (arXiv 1802.05957). **L21**
-is Lin, Sekar, Fanti, *Why Spectral Normalization Stabilizes GANs*, NeurIPS 2021 (arXiv
+name that code, and the place in the tutorials that explains it. **M18** is Miyato, Kataoka, Koyama,
+Yoshida, *Spectral Normalization for Generative Adversarial Networks*, ICLR 2018 (arXiv 1802.05957).
+**L21** is Lin, Sekar, Fanti, *Why Spectral Normalization Stabilizes GANs*, NeurIPS 2021 (arXiv
 2009.02773); its full text was not at hand, so each of its parts says where we know it from. The
 paper's formula stands first, in its letters; then that of our docstring where it is another, with
 what differs; and which letter is which name in our code.
