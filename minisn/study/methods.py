@@ -167,8 +167,8 @@ def _width_verdict(rows: Sequence[Row]) -> str:
     borne = borne_out(spread["SN"] > spread["orthonormal"])
     return (
         f"From the narrowest to the widest last convolution the worst score is {spread['SN']:.0%} "
-        f"of the best under SN and {spread['orthonormal']:.0%} under orthonormal regularization. That SN "
-        f"is less sensitive to its width {borne} here."
+        f"of the best under SN and {spread['orthonormal']:.0%} under orthonormal regularization. "
+        f"That SN is less sensitive to its width {borne} here."
     )
 
 
