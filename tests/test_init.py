@@ -61,7 +61,7 @@ def test_residual_paths_have_a_gain_of_their_own_under_glorot_alone():
     for name, draw in init.INITIALIZERS.items():
         gain = math.sqrt(2) if name == "glorot" else 1
         found = init.in_residual(draw)(rng(), shape, 0)
-        np.testing.assert_allclose(found, gain * draw(rng(), shape, 0), rtol=1e-14)  # rounding
+        np.testing.assert_allclose(found, gain * draw(rng(), shape, 0), atol=1e-15)
 
 
 def test_kaiming_depends_on_the_slope_and_keeps_a_signal_level():
