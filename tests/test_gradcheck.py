@@ -8,7 +8,7 @@ from minisn.conv import conv2d, conv2d_transpose, conv2d_weight
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from minisn.fused import normalize
 from minisn.gradcheck import check_adjoint, gradcheck
-from minisn.gradcheck.differences import Line, _power, noise_level, taylor_slope
+from minisn.gradcheck.differences import Line, noise_level, taylor_slope
 from minisn.tensor import Primitive
 
 rng = np.random.default_rng(7)
