@@ -72,10 +72,9 @@ def _stretch(f: Callable[[Flat], Flat], x: Flat, unit: Flat, spacing: float, sid
     table = np.stack([f(x + side * (shift + t) * spacing * unit) for t in NODES])
     moves = np.abs(np.diff(table, axis=0))
     shown = np.count_nonzero(moves, axis=0) >= (1 if last else 6)
-    if not fine:
-        least = np.min(np.where(moves > 0, moves, np.inf), axis=0)
-        shown &= least <= ROUNDING * np.max(np.abs(table), axis=0)
     found = np.hypot.reduce(RESIDUAL @ (table - table[0]), axis=0) / 2
+    if not fine:
+        shown &= found <= ROUNDING * np.max(np.abs(table), axis=0)
     return np.where(shown & np.isfinite(found), found, np.nan)
 
 

@@ -46,7 +46,7 @@ class Evidence:
     @property
     def slack(self) -> np.ndarray:
         """How far a gradient may be from the differences and still agree, [rows, entries]."""
-        return self.estimate + 1e-6 * np.max(np.abs(self.value), initial=0.0)
+        return self.estimate + 1e-6 * np.max(np.abs(self.value), axis=1, keepdims=True)
 
     def taken(self, candidate: np.ndarray) -> np.ndarray:
         """Pick the compared entries of a gradient, in units of the differences."""

@@ -218,8 +218,8 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
     wrong = ~lost & ~steep & (t.ratio > 1)
     refused = steep | bent if not kinks else steep
     one_sided = steep & _one_sided(s, t, steep)
-    weak = _weak(s, t) & ~(wrong | lost | steep)
-    mixed = s.every_row & (np.arange(t.claimed.shape[1]) >= s.y.size)
+    mixed = np.broadcast_to(s.every_row & (np.arange(len(s.rows)) >= s.y.size), t.ratio.shape)
+    weak = _weak(s, t) & ~(wrong | lost | steep | mixed)
     found = []
     for name, mask in ((WRONG, wrong), (NON_FINITE, lost | one_sided),
                        (KINK, refused & ~one_sided & ~wrong), (PRECISION, weak)):  # fmt: skip

@@ -308,7 +308,8 @@ def pullback(inner: EngineFunction, gs: list[np.ndarray]) -> EngineFunction:
     grown.pieces, grown.given = list(point.pieces), list(point.given)
     for name, g in seeds.items():
         grown.pieces.append(Piece(name, len(grown.given), g.shape, slice(start, start + g.size)))
-        grown.given.append(g)
+        with engine.double():
+            grown.given.append(engine.lift(g, point.given[point.pieces[0].position]))
         start += g.size
     grown.x = np.concatenate([point.x, *(g.reshape(-1) for g in gs)])
     return EngineFunction(engine, lambda xs: engine.vjp(fn, xs[:n], xs[n:]), grown)

@@ -207,8 +207,8 @@ class Survey:
         """Differentiate along a line: two steps first, all of them where these leave a doubt."""
         quick = line.difference(BASE)
         error = np.abs(claimed - quick.value)
-        fine = (error <= quick.estimate) & (
-            quick.estimate <= np.maximum(1e-6 * np.abs(quick.value), 1e-12 * np.abs(self.z)))  # fmt: skip
+        limit = np.where(claimed == 0, 1e-8 * np.abs(self.z), 1e-6 * np.abs(quick.value))
+        fine = (error <= quick.estimate) & (quick.estimate <= limit)
         if fine.all() and not line.bent(BASE).any():
             return _plain(quick)
         found = self._closely(line)
@@ -258,7 +258,7 @@ class Survey:
     def _rounded(self, line: Line, found: Along, claimed: np.ndarray) -> Along | None:
         """Judge again with noise that hides among digits that move, as of float32 inside."""
         wide = self.wide_noise()
-        hidden = (wide > 2.0**-27 * np.abs(self.z)) & (wide < 2.0**-21 * np.abs(self.z))
+        hidden = (wide > 2.0**-29 * np.abs(self.z)) & (wide < 2.0**-21 * np.abs(self.z))
         if not hidden.any():
             return None
         other = Line(line.f, line.x, line.d, np.where(hidden, wide, self.noise))
