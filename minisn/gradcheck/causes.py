@@ -96,7 +96,10 @@ def _jacobian(found: Evidence) -> Iterator[Cause]:
     if m > 1 and flat.shape[1] == m and len(found.at) == m:
         turned = flat[:m].T * found.scale
         if np.all(np.abs(turned - found.value[:m]) <= found.slack[:m]):
-            yield "jacobian", "the Jacobian is transposed: a backward with W in place of its transpose"
+            yield (
+                "jacobian",
+                "the Jacobian is transposed: a backward with W in place of its transpose",
+            )
     signs = np.abs(np.abs(found.taken(found.claimed)) - np.abs(found.value)) <= found.slack
     bad = found.bad[:m] if m else found.bad
     if signs.all() and bad.any() and bad.sum() > 2 and found.value.shape[0] > 0:

@@ -221,4 +221,3 @@ def must_own(engine: Engine, outputs: list[Any]) -> None:
             )
         raise DTypeError(f"gradcheck: fn returned {type(y).__name__}, expected what {engine.name} "
                          "can differentiate; return its arrays, or pass grad= or vjp=")  # fmt: skip
-

@@ -86,7 +86,9 @@ def _empty(s: Survey) -> Check | None:
 
 def _shapes(s: Survey, i: int, claimed: np.ndarray) -> str:
     piece = s.point.pieces[i]
-    return f"the claimed gradient of {piece.name} has shape {claimed.shape}, the input {piece.shape}"
+    return (
+        f"the claimed gradient of {piece.name} has shape {claimed.shape}, the input {piece.shape}"
+    )
 
 
 def _finite(s: Survey) -> Check | None:
@@ -290,7 +292,9 @@ def _outside(s: Survey, table: Table, group: list[int], d: np.ndarray) -> Check 
         slopes.append((s.f(at + t * d) - s.f(at - t * d)) / (2 * t))
     low, high = np.min(slopes, axis=0), np.max(slopes, axis=0)
     claimed = s.claims @ d
-    bar = 16 * s.noise / t + 0.02 * (high - low) + 8 * radius * np.maximum(np.abs(low), np.abs(high))
+    bar = (
+        16 * s.noise / t + 0.02 * (high - low) + 8 * radius * np.maximum(np.abs(low), np.abs(high))
+    )
     error = np.maximum(low - claimed, claimed - high)
     bad = (error > bar) & np.isfinite(low) & np.isfinite(high)
     if not bad.any():

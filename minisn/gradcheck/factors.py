@@ -132,7 +132,10 @@ def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
         for sign, prefix in ((1.0, ""), (-1.0, "-")):
             with np.errstate(all="ignore"):
                 if total(sign * found.claimed * h):
-                    yield f"missing {prefix}{words}", f"a missing factor of the chain rule: {prefix}{words}"
+                    yield (
+                        f"missing {prefix}{words}",
+                        f"a missing factor of the chain rule: {prefix}{words}",
+                    )
                 if np.all(h != 0) and total(sign * found.claimed / h):
                     yield f"extra {prefix}{words}", f"a factor too many: {prefix}{words}"
 
@@ -163,4 +166,3 @@ def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
                 inner = np.sum(w * y, axis=over, keepdims=True)
                 if found.telling > 2 and found.fits(y * (w - inner)):
                     yield "softmax", "softmax without the cross term -y_i y_j"
-

@@ -88,6 +88,12 @@ class Check:
     def __bool__(self) -> bool:
         return self.diagnosis == RIGHT
 
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        where = f" at {self.worst.place}" if self.worst is not None else ""
+        return f"{self.diagnosis.upper()}{where}: {self.guess or self.message}"
+
     def __str__(self) -> str:
         slope = "in rounding" if self.slope is None else f"{self.slope:.2f}"
         slope = "above 3" if self.slope is not None and self.slope > 3.1 else slope
