@@ -34,8 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="PRIMITIVE|MODULE:FUNCTION",
                         help="which to check")  # fmt: skip
     own = parser.add_argument_group("for a function of your own")
-    own.add_argument("--inputs", nargs="+", default=[], metavar="INPUT",
-                     help="each a shape as 2x3 (3x for a vector), a number, or a .npy file")  # fmt: skip
+    own.add_argument(
+        "--inputs",
+        nargs="+",
+        default=[],
+        metavar="INPUT",
+        help="each a shape as 2x3 (3x for a vector), a number, or a .npy file",
+    )
     own.add_argument("--grad", metavar="FUNCTION", help="the claimed gradient, for NumPy")
     own.add_argument("--vjp", metavar="FUNCTION", help="the claimed backward, for NumPy")
     own.add_argument("--order", type=int, default=1, help="check up to this order")

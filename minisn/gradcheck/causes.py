@@ -27,7 +27,8 @@ def cause_of(s: Survey, t: Table, k: int) -> str:
     if first is None:
         return ""
     part = next(p.part for p in s.point.pieces if p.name == first.name)
-    missing = neglected(s, part) if s.order == 1 else ""
+    needed = np.any(np.abs(first.value[: first.outputs]) > first.slack[: first.outputs], axis=1)
+    missing = neglected(s, part, needed) if s.order == 1 and first.outputs else ""
     if missing:
         return missing
     causes = list(_causes(first))
@@ -79,14 +80,24 @@ def _moved(found: Evidence) -> Iterator[Cause]:
             if found.fits(np.flip(claimed, flipped)):
                 named = ", ".join(str(a - 1) for a in flipped)
                 axes = f"axis {named}" if count == 1 else f"axes {named}"
-                yield f"flipped {named}", (f"flipped: the claimed gradient is the right one "
-                                           f"reversed along {axes} (a kernel not turned?)")  # fmt: skip
+                yield (
+                    f"flipped {named}",
+                    (
+                        f"flipped: the claimed gradient is the right one "
+                        f"reversed along {axes} (a kernel not turned?)"
+                    ),
+                )
     for axis in range(1, ndim):
         for shift in range(1, min(claimed.shape[axis], 8)):
             for by in (-shift, shift):
                 if found.fits(np.roll(claimed, by, axis)):
-                    yield f"rolled {axis} {by}", (f"rolled: the claimed gradient is the right one "
-                                                  f"shifted by {-by} along axis {axis - 1}")  # fmt: skip
+                    yield (
+                        f"rolled {axis} {by}",
+                        (
+                            f"rolled: the claimed gradient is the right one "
+                            f"shifted by {-by} along axis {axis - 1}"
+                        ),
+                    )
 
 
 def _jacobian(found: Evidence) -> Iterator[Cause]:

@@ -46,7 +46,10 @@ class Evidence:
     @property
     def slack(self) -> np.ndarray:
         """How far a gradient may be from the differences and still agree, [rows, entries]."""
-        return self.estimate + 1e-6 * np.max(np.abs(self.value), axis=1, keepdims=True)
+        peak = np.max(np.abs(self.value), axis=1, keepdims=True)
+        error = np.abs(self.taken(self.claimed) - self.value)
+        worst = float(np.max(error / np.where(peak > 0, peak, 1.0), initial=0.0))
+        return self.estimate + min(1e-6, 0.01 * worst) * peak
 
     def taken(self, candidate: np.ndarray) -> np.ndarray:
         """Pick the compared entries of a gradient, in units of the differences."""
@@ -80,8 +83,16 @@ def gather(s: Survey, t: Table, k: int) -> Evidence | None:
         return None
     at = np.array([t.entries[j] for j in chosen])
     unit = s.relative[at] / s.scale[at]
-    return _evidence(s, piece=piece, at=at, x=s.x, claims=s.claims, y=s.y,
-                     value=t.low[chosen].T * unit, estimate=t.estimate[chosen].T * unit)  # fmt: skip
+    return _evidence(
+        s,
+        piece=piece,
+        at=at,
+        x=s.x,
+        claims=s.claims,
+        y=s.y,
+        value=t.low[chosen].T * unit,
+        estimate=t.estimate[chosen].T * unit,
+    )
 
 
 def elsewhere(s: Survey, first: Evidence) -> Evidence | None:

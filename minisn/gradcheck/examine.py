@@ -12,6 +12,7 @@ from .linear import nonlinear
 from .report import KINK, NON_FINITE, NOTHING, PRECISION, RIGHT, STATE, WRONG, Check, Entry
 from .subject import EngineFunction, Subject
 from .survey import BENT, DIRECTIONS, EDGE, FULL_ENTRIES, STEEP, Survey, Table
+from .wording import describe_kink, entry_of, name_wrong, notes_of
 
 SAMPLE = 32
 """Entries that are looked at one by one when a random direction failed."""
@@ -45,7 +46,7 @@ def examine(subject: Subject, order: int, full: bool | None, rng: np.random.Gene
     found = (_state(s), _judge(s, table, kinks), joint, _linear(s))
     right = _check(s, ratio=float(table.ratio.max()))
     verdict = next((check for check in found if check is not None), right)
-    return replace(verdict, notes=_notes(s, table))
+    return replace(verdict, notes=notes_of(s, table))
 
 
 def _check(s: Survey, diagnosis: str = RIGHT, message: str = "", *, guess: str = "",
@@ -130,8 +131,12 @@ def _nothing(s: Survey) -> Check | None:
     """Refuse a function that an engine never saw its inputs in."""
     if not isinstance(s.subject, EngineFunction) or s.order > 1 or _uses_inputs(s):
         return None
-    return _check(s, NOTHING, "fn's result is the same wherever its inputs are, so nothing was "
-                  "checked; pass what it computes with, or for a network gradcheck(loss, network)")  # fmt: skip
+    return _check(
+        s,
+        NOTHING,
+        "fn's result is the same wherever its inputs are, so nothing was "
+        "checked; pass what it computes with, or for a network gradcheck(loss, network)",
+    )
 
 
 def _uses_inputs(s: Survey) -> bool:
@@ -158,7 +163,7 @@ def _claims(s: Survey) -> Check | None:
         return _state(s) if s.subject.spoiled else None
     r, i = (int(k) for k in bad[0])
     table = s.measure([i])
-    worst = replace(_entry(s, table, 0, r), claimed=float(claims[r, i]))
+    worst = replace(entry_of(s, table, 0, r), claimed=float(claims[r, i]))
     kink = ", where fn has a kink" if table.kind[0, r] in (BENT, STEEP) else ""
     return _check(s, NON_FINITE, f"the claimed gradient is {worst.claimed}{kink}", worst=worst)
 
@@ -190,7 +195,7 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
         if found:
             table, failed = closer, found
     diagnosis, (k, r) = failed[0]
-    worst = _entry(s, table, k, r)
+    worst = entry_of(s, table, k, r)
     likely = ""
     if diagnosis == WRONG and _imprecise(s, table, r):
         diagnosis = PRECISION
@@ -198,12 +203,12 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
                    "it in float64")  # fmt: skip
     elif diagnosis == WRONG:
         s.measure_slope(table.directions[k], r)
-        message = _name_wrong(s, table)
+        message = name_wrong(s, table)
         likely = (nonlinear(s) if s.order == 1 else "") or (
             cause_of(s, table, k) if worst.index is not None else ""
         )
     elif diagnosis == KINK:
-        message = _describe_kink(s, table, k, r)
+        message = describe_kink(s, table, k, r)
     elif diagnosis == NON_FINITE:
         message = "fn is NaN or infinite beside this point, at every step; move away from the edge"
     else:
@@ -275,9 +280,16 @@ def _joint(s: Survey, table: Table) -> Check | None:
         group = bent[first : first + JOINT]
         if len(group) < 2:
             break
-        for d in (sum(table.directions[k] for k in group), *(
-            sum(table.directions[k] * c for k, c in zip(group, s.rng.uniform(0.5, 1.5, len(group)),
-                                                        strict=True)) for _ in range(2))):  # fmt: skip
+        for d in (
+            sum(table.directions[k] for k in group),
+            *(
+                sum(
+                    table.directions[k] * c
+                    for k, c in zip(group, s.rng.uniform(0.5, 1.5, len(group)), strict=True)
+                )
+                for _ in range(2)
+            ),
+        ):
             failed = _outside(s, table, group, d)
             if failed is not None:
                 return failed
@@ -300,12 +312,12 @@ def _outside(s: Survey, table: Table, group: list[int], d: np.ndarray) -> Check 
     if not bad.any():
         return None
     r = int(np.argmax(np.where(bad, error, -1.0)))
-    names = ", ".join(_entry(s, table, k, r).place for k in group)
+    names = ", ".join(entry_of(s, table, k, r).place for k in group)
     return _check(s, WRONG, f"fn has a kink along several entries ({names}), and the claim is no "
                   f"subgradient: together they give slopes from {low[r]:.6g} to {high[r]:.6g}, the "
                   f"claim says {claimed[r]:.6g}",
                   guess="" if claimed[r] < high[r] else "a tie is counted more than once",
-                  worst=_entry(s, table, group[0], r))  # fmt: skip
+                  worst=entry_of(s, table, group[0], r))  # fmt: skip
 
 
 def _linear(s: Survey) -> Check | None:
@@ -338,71 +350,6 @@ def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
     part = s.point.locate(worst)[0].part
     others = s.rng.permutation(np.setdiff1d(np.arange(part.start, part.stop), [worst]))
     return s.measure([worst, *map(int, np.sort(others[: SAMPLE - 1]))])
-
-
-# -- saying it -----------------------------------------------------------------------
-
-
-def _entry(s: Survey, t: Table, k: int, r: int) -> Entry:
-    """Describe one comparison, in the units of the entry."""
-    i = t.entries[k]
-    of = ", of a random combination of the outputs" if s.y.size > 1 else ", for another g than 1"
-    if s.every_row and r < s.y.size:
-        place = s.subject.place(r)
-        of = f", of {place}" if place else ""
-    name, index, point, unit = "a random direction", None, float("nan"), 1.0
-    if i is not None:
-        piece, index = s.point.locate(i)
-        name, point, unit = piece.name, float(s.x[i]), float(s.scale[i])
-    numbers = (t.claimed[k, r], t.value[k, r] if t.kind[k, r] != STEEP else np.inf,
-               t.estimate[k, r])  # fmt: skip
-    value = [float(n / unit * s.unit_of[r]) for n in numbers]
-    return Entry(name, index, point, of, *value, float(t.step[k, r]) * unit)
-
-
-def _describe_kink(s: Survey, t: Table, k: int, r: int) -> str:
-    if t.kind[k, r] == STEEP:
-        return "fn jumps here, or is infinitely steep: it has no derivative; check elsewhere"
-    return f"fn has no derivative at this point: {_slopes(s, t, k, r)}"
-
-
-def _slopes(s: Survey, t: Table, k: int, r: int) -> str:
-    unit = 1.0 if t.entries[k] is None else s.scale[t.entries[k]]
-    line = s.line(t.directions[k])
-    left, right = (line.side(sign).value[r] / unit * s.unit_of[r] for sign in (-1, 1))
-    claimed = t.claimed[k, r] / unit * s.unit_of[r]
-    inside = t.low[k, r] - t.estimate[k, r] <= t.claimed[k, r] <= t.high[k, r] + t.estimate[k, r]
-    judged = "lies between them" if inside else "is neither of them nor between them"
-    return (f"slope {left:.6g} on one side, {right:.6g} on the other; the claim {claimed:.6g} "
-            f"{judged}")  # fmt: skip
-
-
-def _name_wrong(s: Survey, t: Table) -> str:
-    bad = sorted({s.point.locate(e)[0].name for e, row in zip(t.entries, t.ratio, strict=True)
-                  if e is not None and (row > 1).any()})  # fmt: skip
-    if not bad:
-        return "wrong along a random direction, but at none of the entries tried"
-    message = f"wrong: the claimed gradient of {', '.join(bad)}"
-    for k, row in enumerate(t.ratio):
-        r = int(np.argmax(row))
-        if t.entries[k] is not None and row[r] > 1 and t.kind[k, r] == BENT:
-            return f"{message}; fn has a kink there: {_slopes(s, t, k, r)}"
-    return message
-
-
-def _notes(s: Survey, t: Table) -> tuple[str, ...]:
-    """Tell what was accepted, and where."""
-    notes = []
-    for kind, words in ((BENT, "fn has a kink there, and the claim is a subgradient"),
-                        (EDGE, "fn is defined on one side only, and was checked on it")):  # fmt: skip
-        seen = np.argwhere((t.kind == kind) & (t.ratio <= 1))
-        if seen.size:
-            k, r = (int(n) for n in seen[0])
-            more = len({int(a) for a, _ in seen}) - 1
-            others = f" and {more} more" if more else ""
-            detail = f": {_slopes(s, t, k, r)}" if kind == BENT else ""
-            notes.append(f"{_entry(s, t, k, r).place}{others}: {words}{detail}")
-    return tuple(notes)
 
 
 def _imprecise(s: Survey, t: Table, r: int) -> bool:

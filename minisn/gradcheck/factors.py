@@ -81,21 +81,28 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
     """Try a term too many: a constant, or a multiple of the input as of weight decay."""
     rows = found.outputs or len(found.claimed)
     gap = (found.taken(found.claimed) - found.value)[:rows]
-    for words, shape in (("a constant offset: {:.6g} is added to every entry", np.ones_like(found.x)),
-                         ("a term too many: {:.6g} times the input (weight decay?)", found.x)):  # fmt: skip
+    for words, shape in (
+        ("a constant offset: {:.6g} is added to every entry", np.ones_like(found.x)),
+        ("a term too many: {:.6g} times the input (weight decay?)", found.x),
+    ):
         basis = found.taken(shape[None])[0]
         if np.unique(basis).size + np.unique(found.value).size < 4 or not np.any(basis):
             continue
         amounts = gap @ basis / (basis @ basis)
         fits = np.all(np.abs(gap - amounts[:, None] * basis) <= found.slack[:rows])
         if fits and np.all(np.abs(amounts - amounts[0]) <= 1e-5 * abs(amounts[0])) and amounts[0]:
-            yield f"offset {words[:9]}", words.format(amounts[0])
+            yield f"offset {amounts[0]:.3g}", words.format(amounts[0])
     for axis in range(1, found.claimed.ndim):
         for name, without in (("mean", np.mean), ("sum", np.sum)):
             less = found.claimed - without(found.claimed, axis=axis, keepdims=True)
             if found.fits(less):
-                yield f"{name} {axis}", (f"the gradient through the {name} over axis {axis - 1} is "
-                                         "missing (normalization with constant statistics?)")  # fmt: skip
+                yield (
+                    f"{name} {axis}",
+                    (
+                        f"the gradient through the {name} over axis {axis - 1} is "
+                        "missing (normalization with constant statistics?)"
+                    ),
+                )
 
 
 def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
@@ -114,7 +121,7 @@ def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
         for name, other in found.inputs.items():
             yield name, other
             yield f"{name} squared", other**2
-        if found.y.size == x.size and found.shape == x.shape or found.y.size == 1:
+        if (found.y.size == x.size and found.shape == x.shape) or found.y.size == 1:
             y = found.y.reshape(x.shape) if found.y.size == x.size else found.y
             for words, value in (("the output y", y), ("1 - y", 1 - y), ("1 - y²", 1 - y**2),
                                  ("y (1 - y)", y * (1 - y)), ("y²", y**2)):  # fmt: skip
@@ -127,7 +134,7 @@ def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
         return
     total: Callable[[np.ndarray], bool] = found.fits
     for words, h in _functions(found):
-        if not np.any(h) or np.ptp(np.abs(h)) < 1e-9 * np.max(np.abs(h)) and h.size > 1:
+        if not np.any(h) or (np.ptp(np.abs(h)) < 1e-9 * np.max(np.abs(h)) and h.size > 1):
             continue
         for sign, prefix in ((1.0, ""), (-1.0, "-")):
             with np.errstate(all="ignore"):

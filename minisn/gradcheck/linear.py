@@ -60,9 +60,16 @@ def _say(at: np.ndarray, scaled: dict[float, np.ndarray], rest: np.ndarray) -> s
     return "the claim is not linear in the incoming gradient g"
 
 
-def neglected(s: Survey, part: slice) -> str:
-    """Tell whether a backward uses a part of g only, where it should sum over an axis."""
+def neglected(s: Survey, part: slice, needed: np.ndarray) -> str:
+    """Tell whether a backward uses a part of g only, where it should sum over an axis.
+
+    Args:
+        s: what was measured.
+        part: the input's place in the flat vector.
+        needed: which outputs the input has an effect on.
+    """
     shape = s.subject.shape
+    needed = needed.reshape(shape)
     g = s.rng.uniform(0.5, 1.5, shape)
 
     def pull(v: np.ndarray) -> np.ndarray:
@@ -73,7 +80,8 @@ def neglected(s: Survey, part: slice) -> str:
         for index in (0, -1):
             rest = g.copy()
             rest[(slice(None),) * axis + (index,)] = 0.0
-            if g.shape[axis] > 1 and used and not np.any(pull(rest)):
+            matter = np.any(needed[rest != 0])
+            if g.shape[axis] > 1 and used and matter and not np.any(pull(rest)):
                 return (f"a missing sum over axis {axis} of the output, a broadcast axis: only the "
                         f"part of g at index {index % g.shape[axis]} is used")  # fmt: skip
     return ""

@@ -99,8 +99,13 @@ class Check:
         slope = "above 3" if self.slope is not None and self.slope > 3.1 else slope
         told = [f"    note: {note}" for note in self.notes]
         if self:
-            return "\n".join([f"  order {self.order}: right; {self.scope}; worst error "
-                              f"{self.ratio:.2g} of its estimate; Taylor slope {slope}", *told])  # fmt: skip
+            return "\n".join(
+                [
+                    f"  order {self.order}: right; {self.scope}; worst error "
+                    f"{self.ratio:.2g} of its estimate; Taylor slope {slope}",
+                    *told,
+                ]
+            )
         lines = [f"  order {self.order}: {self.diagnosis.upper()} ({self.scope})"]
         lines += [f"    {self.message}"] if self.message else []
         lines += [f"    likely: {self.guess}"] if self.guess else []

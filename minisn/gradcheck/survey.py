@@ -115,7 +115,6 @@ class Survey:
         self.unit_of = np.where(huge, 2.0 ** np.floor(np.log2(np.where(huge, size, 1.0))), 1.0)
         self.z = self._combine(self.y)
         self.slope: float | None = None
-        self.probes = [self.z]
         # steps: of each entry beside the others, and relative to itself
         self.scale = self.point.scale()
         self.relative = np.where(self.x != 0, np.abs(self.x), self.scale)
@@ -156,8 +155,7 @@ class Survey:
         with np.errstate(over="ignore"):
             parts = y / np.max(self.unit_of, initial=1.0)
             whole = self._rows(parts) * (np.max(self.unit_of, initial=1.0) / self.unit_of)
-            whole = np.where(self.unit_of == 1.0, self._rows(y), whole)
-        return whole
+            return np.where(self.unit_of == 1.0, self._rows(y), whole)
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> np.ndarray:
         """Return the claimed gradient for an incoming gradient, flat."""
@@ -207,7 +205,8 @@ class Survey:
         """Differentiate along a line: two steps first, all of them where these leave a doubt."""
         quick = line.difference(BASE)
         error = np.abs(claimed - quick.value)
-        limit = np.where(claimed == 0, 1e-8 * np.abs(self.z), 1e-6 * np.abs(quick.value))
+        natural = np.minimum(np.abs(self.z), 1e3 * float(np.max(self.relative)))
+        limit = np.where(claimed == 0, 1e-8 * natural, 1e-6 * np.abs(quick.value))
         fine = (error <= quick.estimate) & (quick.estimate <= limit)
         if fine.all() and not line.bent(BASE).any():
             return _plain(quick)
