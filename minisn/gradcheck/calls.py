@@ -103,7 +103,8 @@ def prepared(fn: Any, inputs: Any, kwargs: dict | None, grad: Callable | None,
         inputs = [inputs] if _takes(fn, 1, kwargs or {}) else []
     call = fn
     if "torch" in sys.modules and isinstance(fn, type):
-        call = fn.apply if issubclass(fn, sys.modules["torch"].autograd.Function) else fn
+        own = issubclass(fn, sys.modules["torch"].autograd.Function)
+        call = getattr(fn, "apply") if own else fn  # noqa: B009 - not every type has one
     point = Point(inputs, kwargs, parameters)
     engine = engine_for(call, point.given, lambda: call(*point.args, **point.kwargs))
     if isinstance(fn, type) and call is not fn:

@@ -73,18 +73,18 @@ def _moved(found: Evidence) -> Iterator[Cause]:
             yield "transpose", f"a transpose: the claimed gradient has {words} exchanged"
     for order in permutations(range(1, ndim)) if 4 <= ndim <= 5 else ():
         if found.fits(np.transpose(claimed, (0, *order))):
-            axes = [a - 1 for a in order]
-            yield f"permuted {axes}", f"permuted axes: np.transpose(claim, {axes}) would be right"
+            turn = [a - 1 for a in order]
+            yield f"permuted {turn}", f"permuted axes: np.transpose(claim, {turn}) would be right"
     for count in range(1, min(ndim, 5)):
         for flipped in combinations(range(1, ndim), count):
             if found.fits(np.flip(claimed, flipped)):
                 named = ", ".join(str(a - 1) for a in flipped)
-                axes = f"axis {named}" if count == 1 else f"axes {named}"
+                along = f"axis {named}" if count == 1 else f"axes {named}"
                 yield (
                     f"flipped {named}",
                     (
                         f"flipped: the claimed gradient is the right one "
-                        f"reversed along {axes} (a kernel not turned?)"
+                        f"reversed along {along} (a kernel not turned?)"
                     ),
                 )
     for axis in range(1, ndim):

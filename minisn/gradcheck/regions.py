@@ -12,7 +12,7 @@ from .evidence import Evidence
 def region(found: Evidence) -> Iterator[tuple[str, str]]:
     """Say what the wrong entries have in common that no right one has."""
     rows = found.outputs or len(found.claimed)
-    bad = found.bad[:rows].any(axis=0)
+    bad = np.asarray(found.bad[:rows].any(axis=0))
     shape, n = found.x.shape, int(bad.sum())
     if not n or bad.size < 3:
         return

@@ -21,8 +21,8 @@ def entry_of(s: Survey, t: Table, k: int, r: int) -> Entry:
         name, point, unit = piece.name, float(s.x[i]), float(s.scale[i])
     numbers = (t.claimed[k, r], t.value[k, r] if t.kind[k, r] != STEEP else np.inf,
                t.estimate[k, r])  # fmt: skip
-    value = [float(n / unit * s.unit_of[r]) for n in numbers]
-    return Entry(name, index, point, of, *value, float(t.step[k, r]) * unit)
+    claimed, value, bar = (float(n / unit * s.unit_of[r]) for n in numbers)
+    return Entry(name, index, point, of, claimed, value, bar, float(t.step[k, r]) * unit)
 
 
 def describe_kink(s: Survey, t: Table, k: int, r: int) -> str:

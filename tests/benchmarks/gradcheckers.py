@@ -48,7 +48,8 @@ def softmax(x):
 
 
 SMOOTH = {
-    "sin": (np.sin, np.cos), "exp": (np.exp, np.exp), "tanh": (np.tanh, lambda x: 1 - np.tanh(x)**2),
+    "sin": (np.sin, np.cos), "exp": (np.exp, np.exp),
+    "tanh": (np.tanh, lambda x: 1 - np.tanh(x)**2),
     "cube": (lambda x: x**3, lambda x: 3 * x**2), "sigmoid": (
         sigmoid, lambda x: sigmoid(x) * (1 - sigmoid(x))),
     "log": (lambda x: np.log1p(x * x), lambda x: 2 * x / (1 + x * x)),
@@ -150,14 +151,15 @@ def corpus() -> list[Claim]:
             if abs(at) > 50 and width > 1:
                 continue
             claims.append(Claim(f"{name}, {width}", fn, lambda g, x, df=df: g * df(x),
-                                lambda seed, at=at, w=width: np.r_[at, points(seed)[: w - 1]]))  # fmt: skip
+                                lambda seed, a=at, w=width: np.r_[a, points(seed)[: w - 1]]))  # fmt: skip
     w = np.random.default_rng(1).normal(size=(3, 3))
     product = lambda x: np.tanh(x) * w  # noqa: E731
     slope = lambda x: (1 - np.tanh(x) ** 2) * w  # noqa: E731
     claims += [
         Claim("transpose", product, lambda g, x: (g * slope(x)).T, matrix, "transpose"),
         Claim("flipped", _whole(product), lambda g, x: g * slope(x)[::-1, ::-1], matrix, "flipped"),
-        Claim("rolled", _whole(product), lambda g, x: g * np.roll(slope(x), 1, 1), matrix, "rolled"),
+        Claim("rolled", _whole(product), lambda g, x: g * np.roll(slope(x), 1, 1), matrix,
+              "rolled"),
         Claim("product", lambda x: w @ x, lambda g, x: w.T @ g, vector),
         Claim("W for its transpose", lambda x: w @ x, lambda g, x: w @ g, vector, "transposed"),
         Claim("softmax", softmax, lambda g, x: softmax(x) * (g - np.sum(g * softmax(x))), vector),
@@ -215,10 +217,12 @@ def by_jax(c, x, seed):
         return jax.pure_callback(lambda t: np.asarray(c.fn(np.asarray(t)), dtype=float),
                                  jax.ShapeDtypeStruct(shape, float), t)  # fmt: skip
 
+    def pulled(g, t):
+        return np.asarray(c.vjp(np.asarray(g), np.asarray(t)), dtype=float)
+
     def back(t, g):
         kind = jax.ShapeDtypeStruct(x.shape, float)
-        call = lambda g, t: np.asarray(c.vjp(np.asarray(g), np.asarray(t)), dtype=float)  # noqa: E731
-        return (jax.pure_callback(call, kind, g, t),)
+        return (jax.pure_callback(pulled, kind, g, t),)
 
     f.defvjp(lambda t: (f(t), t), back)
     check_grads(f, (x,), order=1, modes=["rev"])
