@@ -65,8 +65,8 @@ in one pass over memory, are a hundred: spectral normalization costs a step next
 A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
 that a forked process does not wait for ever. Photographs are nine hundred: folders of one's own
 images, a feature network for colour, what goes wrong in a run and what to try, augmentation.
-The gradient checker doubled by a thousand: it takes PyTorch's and JAX's functions, modules and nested
-inputs, tries a backward with several incoming gradients, and knows thirty mistakes by name."""
+The gradient checker doubled by a thousand: it takes PyTorch's and JAX's functions, modules and
+nested inputs, tries a backward with several incoming gradients, and knows thirty mistakes by name."""
 
 DOOR = "conftest.py"
 """Skips what is marked `needs` where that is missing; no other test looks for packages."""

@@ -55,9 +55,9 @@ def plain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
         yield "sign", "the sign: the claimed gradient is the right one times -1"
         return
     text = f"a factor of {plain}: the claimed gradient is {plain} times the right one"
-    if plain.numerator == 1 and plain.denominator in found.lengths:
+    if plain.numerator == 1 and plain.denominator in found.lengths - {2}:
         text += f" (a mean over an axis of length {plain.denominator} in place of a sum?)"
-    elif plain.denominator == 1 and plain.numerator in found.lengths:
+    elif plain.denominator == 1 and plain.numerator in found.lengths - {2}:
         text += f" (a sum over an axis of length {plain} in place of a mean?)"
     yield f"factor {plain}", text
 

@@ -150,8 +150,14 @@ def corpus() -> list[Claim]:
         for width in (1, 4):
             if abs(at) > 50 and width > 1:
                 continue
-            claims.append(Claim(f"{name}, {width}", fn, lambda g, x, df=df: g * df(x),
-                                lambda seed, a=at, w=width: np.r_[a, points(seed)[: w - 1]]))  # fmt: skip
+            claims.append(
+                Claim(
+                    f"{name}, {width}",
+                    fn,
+                    lambda g, x, df=df: g * df(x),
+                    lambda seed, a=at, w=width: np.r_[a, points(seed)[: w - 1]],
+                )
+            )
     w = np.random.default_rng(1).normal(size=(3, 3))
     product = lambda x: np.tanh(x) * w  # noqa: E731
     slope = lambda x: (1 - np.tanh(x) ** 2) * w  # noqa: E731
