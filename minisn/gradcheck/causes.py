@@ -43,6 +43,8 @@ def cause_of(s: Survey, t: Table, k: int) -> str:
 
 def _causes(found: Evidence) -> Iterator[Cause]:
     """Yield all that would explain the differences, the simplest first."""
+    if not found.bad.any():
+        return
     if not np.any(found.claimed):
         if np.any(np.abs(found.value) > found.slack):
             yield "zero", ("the claimed gradient is zero: a term is missing, or the graph was cut "

@@ -49,7 +49,7 @@ def _say(at: np.ndarray, scaled: dict[float, np.ndarray], rest: np.ndarray) -> s
 
     if not np.any(at - scaled[2.0]) and not np.any(at - scaled[-1.0]):
         return "the incoming gradient g is not used: multiply by it"
-    if np.any(rest):
+    if np.any(rest[np.isfinite(rest)]):
         return "for g = 0 the claim is not 0: a term is not multiplied by g"
     if like(-1.0, at) and like(2.0, 2.0 * at):
         return "the sign of the incoming gradient g is lost: |g| in place of g"

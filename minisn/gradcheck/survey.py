@@ -106,6 +106,7 @@ class Survey:
         self.every_entry = n <= FULL_ENTRIES if full is None else full
         sign = rng.choice([-1.0, 1.0], m)
         drawn = sign * rng.uniform(0.5, 1.5, (2, m)) * np.array([[3.0], [-0.3]])
+        drawn *= 2.0**-20 if np.any(np.abs(self.y) > 2.0**300) else 1.0
         self.rows = np.vstack([np.eye(m), drawn]) if self.every_row else drawn
         # rows as huge as exp(700) are measured in a unit of theirs
         with np.errstate(over="ignore", invalid="ignore"):
