@@ -108,7 +108,7 @@ def _row(name: str, order: int, reports: dict[str, list[Report]]) -> list[str]:
     print(_line(name, order, " ".join(reports), len(CASES[name]), f"{ratio:.2g}", verdict))
     if not failed:
         return []
-    _, case, check = failed[0]
+    _, case, check = next((f for f in failed if f[2].guess), failed[0])
     where = ", ".join(sorted({k for k, _, _ in failed}))
     return [f"{name}, case {case}, kernels {where}: order {order}, {check.line}"]
 
