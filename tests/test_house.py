@@ -30,6 +30,7 @@ FLOORS = {
     "__init__": 3,  # the face of the package: nothing needs it but __version__
     "spectral": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3, "losses": 3, "optim": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
+    "conformance": 4,
     "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
     "health": 5, "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
     "plots": 6, "study_plots": 6, "report": 6, "paper": 6, "cli": 6,
@@ -39,7 +40,7 @@ OWNERS = {
     "numba": {"kernels.cpu"},
     "llvmlite": {"kernels.cpu"},
     "cupy": {"backend", "kernels.cuda"},
-    "torch": {"bench_torch"},
+    "torch": {"bench_torch", "conformance.adapters.in_torch", "conformance.adapters.in_keras"},
     **{name: set() for name in ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")},
 }
 """Which modules or packages may import these; the last run code out of data, so none may."""
