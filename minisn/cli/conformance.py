@@ -26,7 +26,7 @@ def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str
 @click.option("--vectors", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False),
               help="Write inputs and expected outputs there, for any language.")  # fmt: skip
 @click.option("--list", "listed", is_flag=True,
-              help="List the libraries, the clauses, and what an adapter of your own has.")  # fmt: skip
+              help="List libraries, clauses, and what an adapter of your own has.")  # fmt: skip
 def conformance(
     names: tuple[str, ...], data: Path | None, vectors: Path | None, listed: bool
 ) -> None:  # fmt: skip

@@ -260,8 +260,8 @@ def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:
     lengths = np.sqrt((M * M).sum(1)), np.sqrt((M * M).sum(0))
     s, before = (np.linalg.svd(X, compute_uv=False) for X in (M, A))
     for name, values in zip(
-        ("every row to length 1", "every column to length 1", "orthonormalized"),
-        (*lengths, s), strict=True,
+        ("orthonormalized", "every row to length 1", "every column to length 1"),
+        (s, *lengths), strict=True,
     ):  # fmt: skip
         if np.ptp(values) < 1e-3 * values.max():
             return name

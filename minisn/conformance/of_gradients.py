@@ -24,6 +24,7 @@ from .reference import (
 from .suite import Finding, Subject, clause
 
 ROUNDS = 40
+THROUGH = "through the power step"
 
 
 @clause(6, "gradient at convergence, every kind of layer", "M18 (12), (37)",
@@ -74,7 +75,7 @@ def after_one_round(subject: Subject) -> Finding:
         a, b = rounds(W, u, v, order, n)
         sigma, slope = a @ W @ b, np.outer(a, b)
         candidates += [(GRADIENTS[s], pull(s, G, W, sigma, slope)) for s in SEMANTICS]
-        candidates.append(("through the power step", through(G, W, u, v, order, n)))
+        candidates.append((THROUGH, through(G, W, u, v, order, n)))
     right = [array for name, array in candidates if not name]
     error = min(gap(g, array) for array in right)
     name, least = nearest(g, candidates)
@@ -151,7 +152,7 @@ def _sums(W, u, v, order, n, Gs):
         yield "u is changed in place under a pending backward", one + g("constant", Gs[1], moved)
     before = [(u, v), *(p[1:] for p in [(0, *first)])]
     yield (
-        "through the power step",
+        THROUGH,
         sum(through(G, W, *start, order, n) for G, start in zip(Gs, before, strict=True)),
     )
 
@@ -180,7 +181,7 @@ def twice(subject: Subject) -> Finding:
         whole[at] = (slope(W + E) - slope(W - E)) / 2e-5
     error, other = gap(g, constant), gap(g, whole)
     name = "another second derivative" if g.any() else "second derivatives are zero"
-    note = "u, v constant" if error <= other else "through the power step"
+    note = "u, v constant" if error <= other else THROUGH
     return Finding(min(error, other), f"off by {min(error, other):.1e}", name, note)
 
 
@@ -194,16 +195,16 @@ def descend(subject: Subject) -> Finding:
         subject.ask("set_parameter", layer, subject.parameter(layer) - 0.1 * g)
     found = subject.parameter(layer)
     paced = [subject.pace] if subject.pace else [(order, 1) for order in ORDERS]
-    named_ = [
-        (name, algorithm_1(W, u, v, order, n, s, subject.scale))
-        for s, name in (*GRADIENTS.items(), ("through", "through the power step"))
-        for order, n in paced
-    ]
-    error = min(gap(found, array) for name, array in named_ if not name)
-    name, least = nearest(found, named_)
-    name = name if least < 1e-3 else "another trajectory"
-    if name and subject.can("parameter"):
+
+    def of(semantics: str) -> float:
+        return min(gap(found, algorithm_1(W, u, v, order, n, semantics, subject.scale))
+                   for order, n in paced)  # fmt: skip
+
+    error, name = of("constant"), ""
+    if error > 1e-3:
         fresh = subject.started(W)
         subject.gradient(fresh, signal(0))
+        told = ((text, of(s)) for s, text in (*GRADIENTS.items(), ("through", THROUGH)))
+        name = next((text for text, far in told if far < 1e-3), "another trajectory")
         name = "W is overwritten" if subject.overwrites(fresh, W) else name
     return Finding(error, f"off by {error:.1e} after 200 steps", name)

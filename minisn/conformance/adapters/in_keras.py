@@ -14,7 +14,7 @@ if find_spec("torch"):
     os.environ.setdefault("KERAS_BACKEND", "torch")
 elif find_spec("jax"):
     os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras  # noqa: E402  the backend must be chosen before
+import keras
 
 
 class Keras:
