@@ -283,7 +283,7 @@ class Planted:
     def reload(self, layer):
         other = self.make(layer.kind, layer.W, layer.rounds, layer.dtype)
         if self.fault != "not saved":
-            other.u, other.v = layer.u.copy(), layer.v.copy()
+            other.u, other.v, other.before = layer.u.copy(), layer.v.copy(), layer.before
         return other
 
     def remove(self, layer):

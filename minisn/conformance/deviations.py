@@ -170,7 +170,6 @@ def divisors(kind: str, W: np.ndarray) -> Iterator[tuple[str, float]]:
     M = along(kind, axis).matrix(W)
     s = np.linalg.svd(M, compute_uv=False)
     yield "not normalized", 1.0
-    yield "clipped", max(s[0], 1.0)
     yield "Frobenius norm", float(np.sqrt((W * W).sum()))
     yield "σ is squared", s[0] ** 2
     yield "the root of σ", float(np.sqrt(s[0]))
@@ -244,15 +243,28 @@ def name_value(
     sigma, off = sigma_of(W, B)
     if off > 1e-3:
         return _not_a_multiple(kind, W, B), float("nan")
-    for factor in {scale, 1.0}:
-        named = [(name, abs(sigma * factor / value - 1)) for name, value in divisors(kind, W)]
-        if definition == "SN":
-            named = [each for each in named if each[0] != "one matrix alone (SN)"]
-        name, least = min(named, key=lambda each: each[1])
-        if least < 3e-4:
-            return name, sigma
+    if fitting := [name for name in candidates(kind, W, B, definition, scale) if name]:
+        return fitting[0], sigma
     low = 0.7 * right < sigma * scale < right * (1 - 1e-5)
     return ("power iteration has not converged" if low else ""), sigma
+
+
+def candidates(
+    kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float
+) -> list[str]:  # fmt: skip
+    """List every known number that a weight may have been divided by; "" is the right one.
+
+    Args:
+        kind, W, B, definition, scale: as in :func:`name_value`.
+    """
+    sigma, off = sigma_of(W, B)
+    if off > 1e-3:
+        return []
+    named = [("", norm(kind, W, definition)[0])]
+    named += [each for each in divisors(kind, W)
+              if definition != "SN" or each[0] != "one matrix alone (SN)"]  # fmt: skip
+    return [name for name, value in named for factor in sorted({scale, 1.0})
+            if abs(sigma * factor / value - 1) < 3e-4]  # fmt: skip
 
 
 def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:

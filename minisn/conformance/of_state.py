@@ -17,7 +17,7 @@ def leaves_parameter(subject: Subject) -> Finding:
     before = subject.parameter(layer)
     B = subject.forward(layer)
     after = subject.parameter(layer)
-    divided = gap(after, B) < 1e-3 < gap(after, before)
+    divided = gap(after, B) < 0.01 * gap(after, before)
     name = "W is overwritten" if divided else "a training pass changes W"
     return Finding(gap(after, before), _moved(gap(after, before)), name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import probes
-from .deviations import name_value, sigma_of
+from .deviations import candidates, name_value, sigma_of
 from .probes import KINDS, along, draw
 from .reference import gap, leading, norm, paces
 from .suite import Finding, Subject, clause
@@ -35,7 +35,7 @@ def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
     """
     name, sigma = name_value(kind, W, B, subject.definition, subject.scale)
     if name and name != "power iteration has not converged":
-        return name
+        return _surely(subject, kind, name, W, B)
     ratio = sigma / norm(kind, W, subject.definition)[0]
     others = {}
     for factor, seed in ((1.0, 2), (100.0, 0)):
@@ -47,6 +47,19 @@ def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
     if max(abs(value / ratio - 1) for value in others.values()) < 1e-3:
         return "multiplied by a constant"
     return name or "not a known norm"
+
+
+def _surely(subject: Subject, kind: str, name: str, W: np.ndarray, B: np.ndarray) -> str:
+    """Choose among names that fit by weights in which one axis or the other has the larger norm."""
+    about = subject.definition, subject.scale
+    left = [n for n in candidates(kind, W, B, *about) if n]
+    for axis in (0, 1) if len(left) > 1 and W.ndim == 4 else ():
+        view = along(kind, axis)
+        u, sigma, v = leading(view.matrix(W))
+        tilted = W + 2 * sigma * view.back(np.outer(u, v))
+        fits = candidates(kind, tilted, _converged(subject, tilted, kind), *about)
+        left = [n for n in left if n in fits] or left
+    return left[0] if left else name
 
 
 def _value(kind: str):

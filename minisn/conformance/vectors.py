@@ -133,9 +133,9 @@ def write(folder: Path) -> list[Path]:
         case = f"{number:02}-{name}"
         entry = {"case": case, "clause": number, "do": text, "tolerance": tolerance}
         for part, arrays in (("inputs", inputs), ("expected", outputs)):
-            tensors |= {f"{case}/{k}": np.array(a, np.float64, order="C")
+            tensors |= {f"{case}/{part}/{k}": np.array(a, np.float64, order="C")
                         for k, a in arrays.items()}  # fmt: skip
-            entry[part] = {k: f"{case}/{k}" for k in arrays}
+            entry[part] = {k: f"{case}/{part}/{k}" for k in arrays}
         listed.append(entry)
     paths = [folder / f for f in ("vectors.safetensors", "vectors.json", "README.md")]
     save_file(tensors, paths[0])
