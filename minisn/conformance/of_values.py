@@ -70,6 +70,7 @@ def _value(kind: str):
         sigma, _ = sigma_of(W, B)
         right = norm(kind, W, subject.definition)[0] / subject.scale
         found = f"divided by {sigma:.6g} = {sigma / right:.5f} of the norm"
+        found = found if np.isfinite(sigma) else f"norm {_norm(B, kind):.6g}"
         return Finding(error, found, named(subject, kind, W, B) if error > 2e-5 else "")
 
     return ask

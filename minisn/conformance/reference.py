@@ -29,7 +29,7 @@ def views(kind: str, definition: str = "SN") -> list[View]:
         kind: of the layer.
         definition: SN, BSN or SN_Conv.
 
-    Source: [M18 Eq. (8)], [L21 BSN], [L21 SN_Conv]
+    Source: M18 Eq. (8), L21 BSN, L21 SN_Conv
     """
     axis = KINDS[kind].axis
     if definition == "SN_Conv" and kind == "conv":
@@ -48,7 +48,7 @@ def norm(kind: str, W: np.ndarray, definition: str = "SN") -> tuple[float, np.nd
         kind, definition: as in :func:`views`.
         W: weight.
 
-    Source: [M18 Eq. (37)], [L21 BSN], [L21 SN_Conv]
+    Source: M18 Eq. (37), L21 BSN, L21 SN_Conv
     """
     seen = views(kind, definition)
     found = [(view, *leading(view.matrix(W))) for view in seen]
@@ -75,7 +75,7 @@ def rounds(
         order: of :data:`ORDERS`.
         n: how many.
 
-    Source: [M18 Eq. (18)]
+    Source: M18 Eq. (18), (19), (20), (21)
     """
     for _ in range(n):
         if order == "v first":
@@ -101,7 +101,7 @@ def pull(
         W: weight.
         sigma, slope: the divisor and its gradient.
 
-    Source: [M18 Eq. (12)], [M18 Eq. (37)]
+    Source: M18 Eq. (9), (10), (11), (12), M18 Eq. (37)
     """
     lam = (G * W).sum() / sigma
     return {
@@ -136,7 +136,7 @@ def through(
         G, W: matrices.
         u, v, order, n: as in :func:`rounds`, before the rounds.
 
-    Source: [L21 BSN]
+    Source: L21 BSN, M18 Eq. (18), (19)
     """
 
     def value(M: np.ndarray) -> float:
@@ -165,7 +165,7 @@ def second(
         G, H, W: of one shape.
         sigma, slope: the divisor and its gradient.
 
-    Source: [M18 Eq. (12)]
+    Source: M18 Eq. (9), (10), (11), (12)
     """
     b = (H * slope).sum()
     return (
@@ -199,7 +199,7 @@ def algorithm_1(
         scale: what the normalized weight is multiplied by.
         steps, rate: how many, and alpha.
 
-    Source: [M18 Alg. 1], [M18 Eq. (23)]
+    Source: M18 Alg. 1, M18 Eq. (20), (21), (22), (23)
     """
     for step in range(steps):
         before, (u, v) = (u, v), rounds(W, u, v, order, n)
