@@ -13,7 +13,7 @@ from sphinx.cmd.build import build_main
 from minisn.conformance import read_table
 from minisn.paper import Index
 
-from . import annotated, api, conformance, mathml, notebooks, papers
+from . import annotated, api, conformance, evening, mathml, notebooks, papers
 from .names import Names, Scope
 from .outline import ROOT, Module, modules
 
@@ -50,6 +50,7 @@ def write_pages(pages: Path, root: Path = ROOT) -> None:
     library = [module for _, group in groups for module in group]
     texts = {
         "index.md": notebooks.markdown(HERE / "front.md", known),
+        "evening.md": evening.page(),
         "papers.rst": papers.page(index, library),
         "conformance.md": conformance.page(read_table(root / "tutorials" / conformance.KEPT)),
         "source/index.rst": _list("Source beside its formulas", _SOURCE, groups),
