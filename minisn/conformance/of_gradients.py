@@ -163,8 +163,8 @@ def twice(subject: Subject) -> Finding:
         g = np.asarray(subject.ask("second", subject.make(W, rounds=ROUNDS), G, H), np.float64)
     except NotImplementedError:
         raise
-    except Exception as error:  # whatever a framework raises
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+    except Exception as stopped:  # whatever a framework raises
+        text = " ".join(f"{type(stopped).__name__}: {stopped}".split())[:120]
         return Finding(np.inf, text, "no second derivatives")
     G = G * subject.scale
     constant = second(G, H, W, *norm("dense", W))

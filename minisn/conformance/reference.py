@@ -53,7 +53,7 @@ def norm(kind: str, W: np.ndarray, definition: str = "SN") -> tuple[float, np.nd
     seen = views(kind, definition)
     found = [(view, *leading(view.matrix(W))) for view in seen]
     value = sum(sigma for _, _, sigma, _ in found) / len(seen)
-    return value, sum(view.back(np.outer(u, v)) for view, u, _, v in found) / len(seen)
+    return value, np.mean([view.back(np.outer(u, v)) for view, u, _, v in found], axis=0)
 
 
 def unit(x: np.ndarray) -> np.ndarray:

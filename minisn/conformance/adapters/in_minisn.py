@@ -46,7 +46,7 @@ class Minisn:
             raise NotImplementedError("SN_Conv is defined for convolutions")
         form: dict[str, Any] = {"reparametrize": scheme, "init": lambda rng, shape, axis: W}
         (a, b, *_), plain = W.shape, {"bias": False, **form}
-        layer = {
+        layer: Any = {
             "dense": lambda: nn.Linear(b, a, rng, **plain),
             "conv": lambda: nn.Conv2d(b, a, W.shape[2], rng, padding=1, **plain),
             "deconv": lambda: nn.ConvTranspose2d(a, b, W.shape[2], rng, **plain),
@@ -64,8 +64,8 @@ class Minisn:
         kind, rounds, dtype = layer.made
         for _ in range(rounds * step):
             layer.power_step()
-        x = inputs(kind, layer.shape[1])
-        x = Tensor.wrap(x if kind == "embedding" else x.astype(dtype))
+        basis = inputs(kind, layer.shape[1])
+        x = Tensor.wrap(basis if kind == "embedding" else basis.astype(dtype))
         return [layer(x) for _ in range(passes)]
 
     def _objective(self, layer: Any, Gs: list[np.ndarray]) -> Tensor:

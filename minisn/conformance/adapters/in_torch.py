@@ -44,7 +44,7 @@ class Torch:
     def make(self, kind: str, W: np.ndarray, rounds: int = 1, dtype: str = "float32") -> Any:
         """Make a module with a weight and wrap it."""
         (a, b, *k), d = W.shape, getattr(torch, dtype)
-        module = {
+        module: Any = {
             "dense": lambda: nn.Linear(b, a, bias=False, dtype=d),
             "conv": lambda: nn.Conv2d(b, a, k[0], padding=1, bias=False, dtype=d),
             "deconv": lambda: nn.ConvTranspose2d(a, b, k[0], bias=False, dtype=d),
