@@ -38,6 +38,7 @@ class Commands(click.Group):
         "study": "study",
         "paper": "paper",
         "coursework": "coursework",
+        "conformance": "conformance",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
