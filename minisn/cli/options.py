@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,7 +45,7 @@ class Minutes(click.FloatRange):
     """A time above 0; Python's "nan" is a number that is never reached, and is refused."""
 
     def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Read a number of minutes."""
         minutes = super().convert(value, param, ctx)
