@@ -121,6 +121,11 @@ class Config:
                     f"{field.name} = {value!r:.60}: expected {_KINDS[field.type]}, "
                     f"got {type(value).__name__}"
                 )
+            elif field.type is str and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise ConfigError(
+                    f"{field.name} = {value!a:.60}: expected text that a file in UTF-8 can keep; "
+                    "rename the folder, or set a locale of UTF-8"
+                )
         for expected, names, holds in _RANGES:
             for name in names:
                 if not holds(getattr(self, name)):
