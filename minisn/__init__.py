@@ -4,15 +4,38 @@
 ``minisn.spectral`` the spectral norm and ``minisn.training`` Algorithm 1.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib
+import pkgutil
+from importlib import metadata
+from types import ModuleType
 
-from . import conv, ops
+from . import conv, elementwise, linalg, ops, pooling, shaping, statistics
+from .differentiate import hessian, jacobian, value_and_grad
 from .kernels import use_kernels
 from .tensor import Tensor, grad, no_grad
 
 try:
-    __version__ = version("minisn")
-except PackageNotFoundError:
+    __version__ = metadata.version("minisn")
+except metadata.PackageNotFoundError:
     __version__ = "0+source"
 
-__all__ = ["Tensor", "__version__", "conv", "grad", "no_grad", "ops", "use_kernels"]
+__all__ = [
+    "Tensor", "__version__", "conv", "elementwise", "grad", "hessian", "jacobian", "linalg",
+    "no_grad", "ops", "pooling", "shaping", "statistics", "use_kernels", "value_and_grad",
+]  # fmt: skip
+
+
+def _modules() -> list[str]:
+    return [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a module of the package when it is first asked for."""
+    if name in _modules():
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"minisn has no {name!r}; dir(minisn) names what there is")
+
+
+def __dir__() -> list[str]:
+    """Name what there is: modules, and what is taken from them."""
+    return sorted({*__all__, *_modules()})

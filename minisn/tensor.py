@@ -20,6 +20,7 @@ import inspect
 import math
 import operator
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, overload
@@ -27,6 +28,7 @@ from typing import Any, overload
 import numpy as np
 
 from . import kernels
+from .answers import Answers
 from .backend import Array, is_array, is_numpy, namespace, to_numpy
 from .errors import DTypeError, GraphError, MinisnError, ShapeError
 
@@ -57,9 +59,72 @@ def _record(on: bool) -> Iterator[None]:
         _recording.on = before
 
 
-def no_grad():
-    """Switch recording off in this thread: a context manager and a decorator."""
-    return _record(False)
+class no_grad:
+    """Switch recording off in this thread: a context manager, and a decorator of any function.
+
+    A generator or a coroutine that it decorates runs without recording, step by step; in between,
+    who called it records as before.
+    """
+
+    def __new__(cls, function: Callable | None = None) -> Any:
+        """Make one, or decorate a function at once: ``@no_grad``."""
+        self = super().__new__(cls)
+        self._entered = []
+        return self if function is None else self(function)
+
+    _entered: list[bool]
+
+    def __enter__(self) -> None:
+        self._entered.append(_recording.on)
+        _recording.on = False
+
+    def __exit__(self, *_: object) -> None:
+        _recording.on = self._entered.pop()
+
+    def __call__(self, function: Callable) -> Callable:
+        """Decorate a function."""
+        if inspect.isasyncgenfunction(function):
+            raise DTypeError("no_grad: an asynchronous generator cannot be decorated; write "
+                             "`with no_grad():` around the steps inside it")  # fmt: skip
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def decorated(*args: Any, **params: Any) -> Any:
+                return (yield from _unrecorded(function(*args, **params)))
+
+        elif inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def decorated(*args: Any, **params: Any) -> Any:
+                return await types.coroutine(_unrecorded)(function(*args, **params))
+
+        else:
+
+            @functools.wraps(function)
+            def decorated(*args: Any, **params: Any) -> Any:
+                with _record(False):
+                    return function(*args, **params)
+
+        return decorated
+
+
+def _unrecorded(body: Any) -> Iterator[Any]:
+    """Run a generator or a coroutine, recording only while it waits."""
+    step, value = body.send, None
+    while True:
+        try:
+            with _record(False):
+                out = step(value)
+        except StopIteration as end:
+            return end.value
+        try:
+            step, value = body.send, (yield out)
+        except GeneratorExit:
+            with _record(False):
+                body.close()
+            raise
+        except BaseException as error:
+            step, value = body.throw, error
 
 
 def is_recording() -> bool:
@@ -67,7 +132,7 @@ def is_recording() -> bool:
     return _recording.on
 
 
-class Tensor:
+class Tensor(Answers):
     """An array that remembers how it was computed.
 
     Args:
@@ -89,7 +154,10 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data._array
-        array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
+        try:
+            array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
+        except ValueError as error:
+            raise ShapeError(f"cannot make a tensor of lists of unlike lengths: {error}") from None
         if is_numpy(array) and array.dtype.kind not in "biufc":
             raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
         self._set(array, requires_grad)
@@ -155,12 +223,6 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """Return the values as a NumPy array of its own."""
         return np.array(to_numpy(self._array))
-
-    def item(self) -> float:
-        """Return the one entry as a Python number."""
-        if self.size != 1:
-            raise ShapeError(f"item: a tensor of shape {self.shape} has not one entry")
-        return to_numpy(self._array).reshape(()).item()
 
     def detach(self) -> Tensor:
         """Return the same values cut off from the graph."""
@@ -242,9 +304,6 @@ class Tensor:
     def __rmatmul__(self, other: Any) -> Tensor:
         return RULES["matmul"](other, self)
 
-    def __pow__(self, exponent: float) -> Tensor:
-        return RULES["power"](self, exponent=exponent)
-
     def __neg__(self) -> Tensor:
         return RULES["negative"](self)
 
@@ -261,11 +320,6 @@ class Tensor:
         """Sum over axes; see :func:`minisn.tensor.sum`."""
         return sum(self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Average over axes."""
-        total = sum(self, axis=axis, keepdims=keepdims)
-        return total * (total.size / self.size if self.size else float("nan"))
-
     def reshape(self, *shape: Any) -> Tensor:
         """Return the same entries in another shape; see :func:`minisn.tensor.reshape`."""
         return reshape(self, shape=shape[0] if len(shape) == 1 else shape)
@@ -277,9 +331,6 @@ class Tensor:
         if not self.shape:
             raise ShapeError("len: a tensor without axes has no length")
         return self.shape[0]
-
-    def __float__(self) -> float:
-        return float(self.item())
 
     def __repr__(self) -> str:
         made = f", op={self.op.name}" if self.op else ""
@@ -329,7 +380,7 @@ class Primitive:
         if not self.variadic and len(args) != len(self.rules):
             args, params = self._arrange(args, params)
         params = {name: _setting(value) for name, value in {**self._defaults, **params}.items()}
-        inputs = _as_tensors(self.name, args)
+        inputs = as_tensors(self.name, args)
         y = Tensor.wrap(self._compute(inputs, params))
         if _recording.on and any(t.requires_grad for t in inputs) and is_floating(y._array):
             y.op, y.inputs, y.params = self, inputs, params
@@ -358,6 +409,9 @@ class Primitive:
         except (ValueError, IndexError) as error:
             shapes = ", ".join(str(t.shape) for t in inputs)
             raise ShapeError(f"{self.name}: given shapes {shapes}: {error}") from error
+        except (TypeError, OverflowError) as error:
+            dtypes = ", ".join(str(t.dtype) for t in inputs)
+            raise DTypeError(f"{self.name}: given dtypes {dtypes}: {error}") from error
         # reductions give NumPy scalars: make every result an array
         return np.asarray(result) if isinstance(result, np.generic) else result
 
@@ -393,7 +447,7 @@ def _setting(value: Any) -> Any:
     return namespace(value).asarray(value, copy=True) if is_array(value) else value
 
 
-def _as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
+def as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
     """Make every argument a Tensor; a Python number takes the dtype of the tensors beside it."""
     if all(type(a) is Tensor for a in args):
         return tuple(args)
@@ -403,19 +457,35 @@ def _as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
     return tuple(a if isinstance(a, Tensor) else _constant(name, a, beside) for a in args)
 
 
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor as it is, and make one of an array, a number or nested lists."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
 def _constant(name: str, value: Any, beside: Array) -> Tensor:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, int | float):
-        if isinstance(value, float) and not is_floating(beside):
-            raise DTypeError(
-                f"{name}: the number {value} does not fit a tensor of dtype {beside.dtype}; "
-                "convert the tensor to float32 or float64 first"
-            )
-        return Tensor.wrap(namespace(beside).full((), value, dtype=beside.dtype))
+        dtype = beside.dtype if is_floating(beside) else _fitting(name, value, beside)
+        return Tensor.wrap(namespace(beside).full((), value, dtype=dtype))
     if is_array(value) or isinstance(value, list | tuple):
         return Tensor(value)
     raise DTypeError(f"{name}: expected a Tensor, an array or a number, got {type(value).__name__}")
+
+
+def _fitting(name: str, value: float, beside: Array) -> Any:
+    """Return the dtype of a number beside integers or booleans; whole numbers keep to theirs."""
+    xp, dtype = namespace(beside), beside.dtype
+    if xp.isdtype(dtype, "bool") and not isinstance(value, bool):  # truth has no size to keep
+        return xp.int64 if isinstance(value, int) else xp.float64
+    whole = xp.isdtype(dtype, "integral")
+    limits = xp.iinfo(dtype) if whole else None
+    if limits and (isinstance(value, float) or not limits.min <= value <= limits.max):
+        raise DTypeError(
+            f"{name}: the number {value} does not fit a tensor of dtype {dtype}; convert the "
+            "tensor to float32 or float64 first, or to a larger integer, with .astype"
+        )
+    return dtype
 
 
 # -- the primitives that the walk itself needs --------------------------------
@@ -441,8 +511,12 @@ def sum(x, axis=None, keepdims=False):
         axis: an axis, several, or None for all.
         keepdims: keep the summed axes with size 1.
     """
-    axes = axes_of(axis, x.ndim, "sum")
-    y = kernels.of(x).sum(x, axes)
+    axes, xp = axes_of(axis, x.ndim, "sum"), namespace(x)
+    if not is_floating(x) and xp.isdtype(x.dtype, ("bool", "integral")):  # counts do not fit the type of what is counted
+        counted = xp.astype(x, xp.int64) if xp.isdtype(x.dtype, "bool") else x
+        y = xp.sum(counted, axis=axes, keepdims=True)
+    else:
+        y = kernels.of(x).sum(x, axes)
     return y if keepdims else namespace(x).squeeze(y, axis=axes)
 
 
@@ -479,6 +553,15 @@ def astype(x, dtype):
     .. math:: y_i = x_i, \qquad \bar x_i = \bar y_i
     """
     return namespace(x).astype(x, dtype)
+
+
+@primitive(None)
+def constant(x, value):
+    r"""Give a value that does not depend on x, in its graph.
+
+    .. math:: y = c, \qquad \bar x = 0
+    """
+    return value
 
 
 def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> tuple[int, ...]:
@@ -566,7 +649,10 @@ def grad(y, xs, grad_output=None, create_graph=False):
                     if g_x is not None:
                         before = cotangents.get(id(x))
                         cotangents[id(x)] = g_x if before is None else add(before, g_x)
-    grads = [found[id(x)] if id(x) in found else _zeros_like(x) for x in targets]
+        grads = [found[id(x)] if id(x) in found else _zeros_like(x) for x in targets]
+        if create_graph:  # so that a derivative that has become constant has one: 0
+            grads = [g if g.requires_grad else constant(x, value=g.array)
+                     for x, g in zip(targets, grads, strict=True)]  # fmt: skip
     return grads[0] if isinstance(xs, Tensor) else grads
 
 
