@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import kernels, ops
 from ..backend import Array, namespace
+from ..errors import ShapeError
 from ..tensor import Tensor
 from .layers import look_up
 from .module import Module
@@ -20,6 +21,12 @@ class _Normalization(Module):
         self.gamma = Tensor(ones, requires_grad=True) if gain else None
         self.beta = Tensor(zeros, requires_grad=True)
         self.eps = eps
+
+    def _check(self, x: Tensor) -> None:
+        channels = self.beta.shape[-1]
+        if x.ndim < 2 or x.shape[1] != channels:
+            raise ShapeError(f"{type(self).__name__}: expected [N, {channels}, ...], got shape "
+                             f"{list(x.shape)}")  # fmt: skip
 
     def _shift(self, y: Tensor) -> Tensor:
         shape = _along_channels(y)
@@ -66,8 +73,12 @@ class BatchNorm(_Normalization):
         return self._shift(self.standardize(x))
 
     def standardize(self, x: Tensor) -> Tensor:
-        """Shift and scale to mean 0 and variance 1: what comes before gain and shift."""
-        if self.training:
+        """Shift and scale to mean 0 and variance 1: what comes before gain and shift.
+
+        An empty batch has no moments, and leaves the running ones as they are.
+        """
+        self._check(x)
+        if self.training and x.size:
             axes = (0, *range(2, x.ndim))
             moments = kernels.of(x.array).moments(x.array, axes)
             self._remember(*moments)
@@ -105,6 +116,7 @@ class ConditionalBatchNorm(BatchNorm):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Apply to [N, channels] or [N, channels, H, W], with the classes c of the items, [N]."""
+        self._check(x)
         shape = (-1, x.shape[1]) + (1,) * (x.ndim - 2)
         gamma, beta = (
             look_up(rows, labels, "ConditionalBatchNorm").reshape(shape)
@@ -131,4 +143,5 @@ class LayerNorm(_Normalization):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [N, channels] or [N, channels, H, W]."""
+        self._check(x)
         return self._shift(ops.standardize(x, axis=tuple(range(1, x.ndim)), eps=self.eps))
