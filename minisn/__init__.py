@@ -6,18 +6,12 @@
 
 import importlib
 import pkgutil
-from importlib import metadata
-from types import ModuleType
+from typing import Any
 
 from . import conv, elementwise, linalg, ops, pooling, shaping, statistics
 from .differentiate import hessian, jacobian, value_and_grad
 from .kernels import use_kernels
 from .tensor import Tensor, grad, no_grad
-
-try:
-    __version__ = metadata.version("minisn")
-except metadata.PackageNotFoundError:
-    __version__ = "0+source"
 
 __all__ = [
     "Tensor", "__version__", "conv", "elementwise", "grad", "hessian", "jacobian", "linalg",
@@ -29,8 +23,15 @@ def _modules() -> list[str]:
     return [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import a module of the package when it is first asked for."""
+def __getattr__(name: str) -> Any:
+    """Import a module of the package, or look up its version, when it is first asked for."""
+    if name == "__version__":
+        from importlib import metadata
+
+        try:
+            return metadata.version("minisn")
+        except metadata.PackageNotFoundError:
+            return "0+source"
     if name in _modules():
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"minisn has no {name!r}; dir(minisn) names what there is")

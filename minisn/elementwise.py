@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from .answers import OPERATIONS
 from .backend import is_numpy, namespace, to_numpy
@@ -320,6 +319,8 @@ def erf(x):
     .. math:: y = \frac2{\sqrt\pi}\int_0^x e^{-t^2} dt, \qquad
               \bar x = \bar y\,\frac2{\sqrt\pi}\,e^{-x^2}
     """
+    from scipy import special  # takes long to import
+
     return special.erf(x) if is_numpy(x) else namespace(x).asarray(special.erf(to_numpy(x)))
 
 

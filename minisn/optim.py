@@ -79,7 +79,7 @@ class _Flat:
     def values(self) -> Array:
         """Join the parameters, unless they are still the parts of what was assigned last."""
         if self._joined is None or self._versions != [p.version for p in self.parameters]:
-            return _join([p.array for p in self.parameters], None, self.dtype)
+            return _join([p.array for p in self.parameters], None)
         return self._joined
 
     def gradients(self, grads: Gradients | None) -> Array:
@@ -99,7 +99,7 @@ class _Flat:
                 f"order and shapes; got {len(given)}"
             )
         self._check_dtypes(self.dtype)
-        self.latest = _join(given, self.latest, self.dtype)
+        self.latest = _join(given, self.latest)
         return self.latest
 
     def zero(self) -> None:
@@ -129,9 +129,9 @@ class _Flat:
         self._joined, self._versions = vector, [p.version for p in self.parameters]
 
 
-def _join(arrays: Sequence[Array], room: Array | None, dtype: Any) -> Array:
+def _join(arrays: Sequence[Array], room: Array | None) -> Array:
     """Copy the entries one array after another, to where they were put before if they fit."""
-    xp = namespace(arrays[0])
+    xp, dtype = namespace(arrays[0]), arrays[0].dtype
     if room is None or namespace(room) is not xp or room.dtype != dtype:
         room = xp.empty((sum(prod(a.shape) for a in arrays),), dtype=dtype)
     start = 0

@@ -78,8 +78,8 @@ class Recurrent(Module, ABC):
         """
         if x.ndim != 3 or x.shape[2] != self.d_in or not len(x):
             raise ShapeError(
-                f"{type(self).__name__}: expected sequences [T, N, {self.d_in}], time first, of at "
-                f"least one step; got shape {list(x.shape)}"
+                f"{type(self).__name__}: expected sequences [T, N, {self.d_in}], time first, got "
+                f"shape {list(x.shape)}" + ("" if len(x) else ", which is of no step at all")
             )
         expected = (x.shape[1], self.d_hidden)
         if h is None:
