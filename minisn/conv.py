@@ -15,23 +15,23 @@ from collections.abc import Sequence
 
 from . import kernels
 from .errors import DTypeError, ShapeError
-from .tensor import Tensor, is_floating, primitive, sum
+from .tensor import Tensor, is_floating, primitive
 
 Pair = int | tuple[int, int]
 
 
-def _adjoint(y, w, like, stride, padding):
-    """The transposed convolution that lands on the size of ``like``."""
+def adjoint(y, w, shape, stride, padding):
+    """The transposed convolution that lands on images of a shape."""
     stride, padding = pair("stride", stride), pair("padding", padding)
-    sizes = zip(like.shape[2:], y.shape[2:], w.shape[2:], stride, padding, strict=True)
+    sizes = zip(shape[2:], y.shape[2:], w.shape[2:], stride, padding, strict=True)
     ragged = tuple(size + 2 * p - k - s * (out - 1) for size, out, k, s, p in sizes)
     return conv2d_transpose(y, w, stride=stride, padding=padding, output_padding=ragged)
 
 
 @primitive(
-    lambda g, y, x, w, stride, padding: _adjoint(g, w, x, stride, padding),
-    lambda g, y, x, w, stride, padding: conv2d_weight(
-        x, g, kernel=w.shape[2:], stride=stride, padding=padding),
+    lambda g, x_shape, w, stride, padding: adjoint(g, w, x_shape, stride, padding),
+    lambda g, x, w_shape, stride, padding: conv2d_weight(
+        x, g, kernel=w_shape[2:], stride=stride, padding=padding),
 )  # fmt: skip
 def conv2d(x, w, stride=1, padding=0):
     r"""Correlate images with a kernel: what deep learning calls convolution.
@@ -51,43 +51,14 @@ def conv2d(x, w, stride=1, padding=0):
     Source: [M18 §2.1]
     """
     stride, padding = pair("stride", stride), pair("padding", padding)
-    _check_fit(x, w, stride, padding)
+    check_fit(x, w, stride, padding)
     return kernels.of(x).conv2d(x, w, stride, padding)
 
 
 @primitive(
-    lambda g, y, x, w, b, stride, padding: _adjoint(g, w, x, stride, padding),
-    lambda g, y, x, w, b, stride, padding: conv2d_weight(
-        x, g, kernel=w.shape[2:], stride=stride, padding=padding),
-    lambda g, y, x, w, b, stride, padding: sum(g, axis=(0, 2, 3)),
-)  # fmt: skip
-def conv2d_with_bias(x, w, b, stride=1, padding=0):
-    r"""Correlate images with a kernel and add a number to each channel, in one pass.
-
-    .. math:: y_{noij} = b_o + \sum_{cpq} w_{ocpq}\, x_{n,\,c,\,si+p-a,\,sj+q-a}, \qquad
-              \bar b_o = \sum_{nij} \bar y_{noij}
-
-    Args:
-        x, w, stride, padding: as in :func:`conv2d`.
-        b: [d_out].
-    Returns:
-        As :func:`conv2d`.
-    Raises:
-        ShapeError: as :func:`conv2d`, or b does not fit.
-    """
-    stride, padding = pair("stride", stride), pair("padding", padding)
-    _check_fit(x, w, stride, padding)
-    if b.shape != w.shape[:1]:
-        raise ShapeError(f"conv2d: bias {list(b.shape)} must have {w.shape[0]} entries, as weight "
-                         f"{list(w.shape)} makes so many channels")  # fmt: skip
-    return kernels.of(x).conv2d(x, w, stride, padding, b)
-
-
-@primitive(
-    lambda g, x, y, w, stride, padding, output_padding: conv2d(
-        g, w, stride=stride, padding=padding),
-    lambda g, x, y, w, stride, padding, output_padding: conv2d_weight(
-        g, y, kernel=w.shape[2:], stride=stride, padding=padding),
+    lambda g, w, stride, padding: conv2d(g, w, stride=stride, padding=padding),
+    lambda g, y, w_shape, stride, padding: conv2d_weight(
+        g, y, kernel=w_shape[2:], stride=stride, padding=padding),
 )  # fmt: skip
 def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
     r"""Apply the adjoint of a convolution: the "deconvolution" of a generator.
@@ -129,8 +100,8 @@ def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
 
 
 @primitive(
-    lambda g, w, x, y, kernel, stride, padding: _adjoint(y, g, x, stride, padding),
-    lambda g, w, x, y, kernel, stride, padding: conv2d(x, g, stride=stride, padding=padding),
+    lambda g, x_shape, y, stride, padding: adjoint(y, g, x_shape, stride, padding),
+    lambda g, x, stride, padding: conv2d(x, g, stride=stride, padding=padding),
 )  # fmt: skip
 def conv2d_weight(x, y, kernel, stride=1, padding=0):
     r"""Correlate inputs with output gradients: the gradient of a convolution's weight.
@@ -192,7 +163,8 @@ def transposed_size(size, kernel, stride, padding, output_padding) -> tuple[int,
     return rows, columns
 
 
-def _check_fit(x, w, stride, padding):
+def check_fit(x, w, stride, padding):
+    """Refuse images and a weight that do not belong together."""
     _check("conv2d", x, w)
     if x.shape[1] != w.shape[1]:
         raise ShapeError(

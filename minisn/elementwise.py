@@ -24,7 +24,7 @@ __all__ = [
 # -- circular and hyperbolic functions --------------------------------------------------------
 
 
-@primitive(lambda g, y, x: g * cos(x))
+@primitive(lambda g, x: g * cos(x))
 def sin(x):
     r"""Sine.
 
@@ -33,7 +33,7 @@ def sin(x):
     return namespace(x).sin(x)
 
 
-@primitive(lambda g, y, x: -g * sin(x))
+@primitive(lambda g, x: -g * sin(x))
 def cos(x):
     r"""Cosine.
 
@@ -42,7 +42,7 @@ def cos(x):
     return namespace(x).cos(x)
 
 
-@primitive(lambda g, y, x: g * (1.0 + y * y))
+@primitive(lambda g, y: g * (1.0 + y * y))
 def tan(x):
     r"""Tangent.
 
@@ -51,7 +51,7 @@ def tan(x):
     return namespace(x).tan(x)
 
 
-@primitive(lambda g, y, x: g / sqrt(1.0 - x * x))
+@primitive(lambda g, x: g / sqrt(1.0 - x * x))
 def arcsin(x):
     r"""Inverse of the sine.
 
@@ -60,7 +60,7 @@ def arcsin(x):
     return namespace(x).asin(x)
 
 
-@primitive(lambda g, y, x: -g / sqrt(1.0 - x * x))
+@primitive(lambda g, x: -g / sqrt(1.0 - x * x))
 def arccos(x):
     r"""Inverse of the cosine.
 
@@ -69,7 +69,7 @@ def arccos(x):
     return namespace(x).acos(x)
 
 
-@primitive(lambda g, y, x: g / (1.0 + x * x))
+@primitive(lambda g, x: g / (1.0 + x * x))
 def arctan(x):
     r"""Inverse of the tangent.
 
@@ -79,7 +79,7 @@ def arctan(x):
 
 
 @primitive(
-    lambda g, y, a, b: g * b / (a * a + b * b), lambda g, y, a, b: -g * a / (a * a + b * b)
+    lambda g, a, b: g * b / (a * a + b * b), lambda g, a, b: -g * a / (a * a + b * b)
 )  # fmt: skip
 def arctan2(a, b):
     r"""Angle of the point (b, a), in all four quadrants.
@@ -90,7 +90,7 @@ def arctan2(a, b):
     return namespace(a).atan2(a, b)
 
 
-@primitive(lambda g, y, x: g * cosh(x))
+@primitive(lambda g, x: g * cosh(x))
 def sinh(x):
     r"""Hyperbolic sine.
 
@@ -99,7 +99,7 @@ def sinh(x):
     return namespace(x).sinh(x)
 
 
-@primitive(lambda g, y, x: g * sinh(x))
+@primitive(lambda g, x: g * sinh(x))
 def cosh(x):
     r"""Hyperbolic cosine.
 
@@ -108,7 +108,7 @@ def cosh(x):
     return namespace(x).cosh(x)
 
 
-@primitive(lambda g, y, x: g / sqrt(x * x + 1.0))
+@primitive(lambda g, x: g / sqrt(x * x + 1.0))
 def arcsinh(x):
     r"""Inverse of the hyperbolic sine.
 
@@ -117,7 +117,7 @@ def arcsinh(x):
     return namespace(x).asinh(x)
 
 
-@primitive(lambda g, y, x: g / sqrt(x * x - 1.0))
+@primitive(lambda g, x: g / sqrt(x * x - 1.0))
 def arccosh(x):
     r"""Inverse of the hyperbolic cosine.
 
@@ -126,7 +126,7 @@ def arccosh(x):
     return namespace(x).acosh(x)
 
 
-@primitive(lambda g, y, x: g / (1.0 - x * x))
+@primitive(lambda g, x: g / (1.0 - x * x))
 def arctanh(x):
     r"""Inverse of the hyperbolic tangent.
 
@@ -138,7 +138,7 @@ def arctanh(x):
 # -- exponentials, logarithms and powers ----------------------------------------------------------
 
 
-@primitive(lambda g, y, x: g * exp(x))
+@primitive(lambda g, x: g * exp(x))
 def expm1(x):
     r"""Exponential less 1, with all digits near 0.
 
@@ -147,7 +147,7 @@ def expm1(x):
     return namespace(x).expm1(x)
 
 
-@primitive(lambda g, y, x: g / (1.0 + x))
+@primitive(lambda g, x: g / (1.0 + x))
 def log1p(x):
     r"""Logarithm of 1 + x, with all digits near 0.
 
@@ -156,7 +156,7 @@ def log1p(x):
     return namespace(x).log1p(x)
 
 
-@primitive(lambda g, y, x: g / (x * math.log(2)))
+@primitive(lambda g, x: g / (x * math.log(2)))
 def log2(x):
     r"""Logarithm to base 2.
 
@@ -165,7 +165,7 @@ def log2(x):
     return namespace(x).log2(x)
 
 
-@primitive(lambda g, y, x: g / (x * math.log(10)))
+@primitive(lambda g, x: g / (x * math.log(10)))
 def log10(x):
     r"""Logarithm to base 10.
 
@@ -175,7 +175,7 @@ def log10(x):
 
 
 @primitive(
-    lambda g, y, a, b: g * _falling(a, b), lambda g, y, a, b: g * _falling(b, a)
+    lambda g, a, b: g * _falling(a, b), lambda g, a, b: g * _falling(b, a)
 )  # fmt: skip
 def logaddexp(a, b):
     r"""Logarithm of a sum of two exponentials, without overflow.
@@ -218,7 +218,7 @@ def reciprocal(x: Tensor) -> Tensor:
     return 1.0 / as_tensor(x)
 
 
-@primitive(lambda g, y, a, b: g * b * raise_to(a, b - 1.0), lambda g, y, a, b: _by_exponent(g, y, a))
+@primitive(lambda g, a, b: g * b * raise_to(a, b - 1.0), lambda g, y, a: _by_exponent(g, y, a))
 def raise_to(a, b):
     r"""Raise to a power that is a tensor too, with broadcasting.
 
@@ -235,7 +235,7 @@ def _by_exponent(g, y, a):
 
 
 @primitive(
-    lambda g, y, a, b: g * _over(a, y), lambda g, y, a, b: g * _over(b, y)
+    lambda g, y, a: g * _over(a, y), lambda g, y, b: g * _over(b, y)
 )  # fmt: skip
 def hypot(a, b):
     r"""Length of a vector of two entries; at 0 the gradient is 0.
@@ -299,7 +299,7 @@ def floor_divide(a, b):
     return a // b
 
 
-@primitive(lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b))
+@primitive(lambda g: g, lambda g, a, b: -g * floor_divide(a, b))
 def remainder(a, b):
     r"""What is left of a division that was rounded down; it has the sign of b.
 
@@ -312,7 +312,7 @@ def remainder(a, b):
 # -- activations -----------------------------------------------------------------------------------
 
 
-@primitive(lambda g, y, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
+@primitive(lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
 def erf(x):
     r"""Error function.
 

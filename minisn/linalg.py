@@ -180,14 +180,14 @@ def _T(x: Tensor) -> Tensor:
     return swapaxes(x, -1, -2)
 
 
-def _solve_rule(g, y, a, b):
+def _solve_rule(g, y, a, b_shape):
     pulled = solve(_T(a), g)
-    if b.ndim > 1:
+    if len(b_shape) > 1:
         return -matmul(pulled, _T(y))
     return -reshape(pulled, shape=(*pulled.shape, 1)) * reshape(y, shape=(*y.shape[:-1], 1, -1))
 
 
-@primitive(_solve_rule, lambda g, y, a, b: solve(_T(a), g))
+@primitive(_solve_rule, lambda g, a: solve(_T(a), g))
 def solve(a, b):
     r"""Solve linear equations.
 
@@ -200,7 +200,7 @@ def solve(a, b):
     return namespace(a).linalg.solve(a, b)
 
 
-@primitive(lambda g, y, x: -matmul(matmul(_T(y), g), _T(y)))
+@primitive(lambda g, y: -matmul(matmul(_T(y), g), _T(y)))
 def inv(x):
     r"""Invert matrices.
 
@@ -218,7 +218,7 @@ def det(x):
     return namespace(x).linalg.det(x)
 
 
-@primitive(lambda g, y, x: reshape(g, shape=(*g.shape, 1, 1)) * _T(inv(x)))
+@primitive(lambda g, x: reshape(g, shape=(*g.shape, 1, 1)) * _T(inv(x)))
 def logdet(x):
     r"""Compute the logarithm of the size of determinants, without overflow.
 
@@ -239,7 +239,7 @@ def _cholesky_rule(g, y):
     return (pulled + _T(pulled)) * 0.5
 
 
-@primitive(lambda g, y, x: _cholesky_rule(g, y))
+@primitive(lambda g, y: _cholesky_rule(g, y))
 def cholesky(x):
     r"""Factor the symmetric part of matrices, which must be positive definite.
 
@@ -280,7 +280,7 @@ def _eigh_rule(g, y):
     return (pulled + _T(pulled)) * 0.5
 
 
-@primitive(lambda g, y, x: _eigh_rule(g, y))
+@primitive(lambda g, y: _eigh_rule(g, y))
 def _eigh(x):
     r"""Find eigenvalues and, in the rows below, eigenvectors of the symmetric part of matrices.
 

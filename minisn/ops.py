@@ -1,9 +1,10 @@
 """Differentiable operations: each primitive's forward beside its rules.
 
-A rule receives ``(g, y, *inputs, **params)``: the gradient of the result, the
-result, and what the operation was called with; it returns the gradient of one
-input. Rules are written with the operations of this file, so every gradient can
-be differentiated again. Broadcasting is not undone here: the engine does that.
+A rule receives the gradient of the result, and by name what it reads (see
+:mod:`minisn.tensor`); it returns the gradient of one input. Rules are written with the
+operations of this file, so every gradient can be differentiated again. Broadcasting is not
+undone here: the engine does that. Operations that are fused for speed stand in
+:mod:`minisn.fused`.
 """
 
 # mypy: disable-error-code="has-type"
@@ -28,27 +29,24 @@ from .tensor import (
     axes_of,
     broadcast_to,
     is_floating,
-    is_recording,
     primitive,
     reshape,
     sum,
 )
 
 __all__ = [
-    "abs", "add", "affine", "astype", "avg_pool2d", "bilinear", "broadcast_to", "clip", "concat",
-    "divide", "exp", "getitem", "global_sum_pool2d", "inner", "inverse", "leaky_relu", "log",
-    "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply",
-    "negative", "norm", "pad", "permute", "power", "rank_one", "relu", "reshape", "sigmoid",
-    "softplus", "spectral_divide", "spectral_pull", "sqrt", "stack", "standardize",
-    "standardize_pull", "subtract", "sum", "sum_products", "tanh", "transpose",
-    "upsample_nearest2d", "var", "where",
+    "abs", "add", "astype", "avg_pool2d", "broadcast_to", "clip", "concat", "divide", "exp",
+    "getitem", "global_sum_pool2d", "inverse", "leaky_relu", "log", "log_softmax", "logsumexp",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "norm", "pad",
+    "permute", "power", "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack", "subtract",
+    "sum", "tanh", "transpose", "upsample_nearest2d", "var", "where",
 ]  # fmt: skip
 
 
 # -- arithmetic -------------------------------------------------------------------
 
 
-@primitive(lambda g, y, a, b: g, lambda g, y, a, b: -g)
+@primitive(lambda g: g, lambda g: -g)
 def subtract(a, b):
     r"""Subtract, with broadcasting.
 
@@ -57,7 +55,7 @@ def subtract(a, b):
     return a - b
 
 
-@primitive(lambda g, y, a, b: _times(g, b, a), lambda g, y, a, b: _times(g, a, b))
+@primitive(lambda g, b: g * b, lambda g, a: g * a)
 def multiply(a, b):
     r"""Multiply entry by entry, with broadcasting.
 
@@ -66,28 +64,7 @@ def multiply(a, b):
     return a * b
 
 
-def _times(g, other, x):
-    """Return what x gets: summed at once if x is one number, and so without the products."""
-    return inner(g, other) if x.ndim == 0 and g.shape == other.shape else g * other
-
-
-@primitive(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
-def inner(a, b):
-    r"""Sum the products of all entries of two tensors of one shape.
-
-    .. math:: y = \sum_i a_i b_i, \qquad \bar a = \bar y\,b, \quad \bar b = \bar y\,a
-    """
-    if a.shape != b.shape:
-        raise ShapeError(f"inner: shapes differ: {a.shape} and {b.shape}")
-    xp = namespace(a)
-    if a.ndim < 2:
-        return xp.sum(a * b)
-    # row by row: one sum over millions of float32 would lose digits
-    rows, n = a.shape[0], math.prod(a.shape[1:])
-    return xp.sum(xp.matmul(xp.reshape(a, (rows, 1, n)), xp.reshape(b, (rows, n, 1))))
-
-
-@primitive(lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
+@primitive(lambda g, b: g / b, lambda g, y, b: -g * y / b)
 def divide(a, b):
     r"""Divide entry by entry, with broadcasting.
 
@@ -96,7 +73,7 @@ def divide(a, b):
     return a / b
 
 
-@primitive(lambda g, y, x: -g * y * y)
+@primitive(lambda g, y: -g * y * y)
 def inverse(x):
     r"""Divide 1 by every entry; where that has no finite value, give 0, and gradient 0.
 
@@ -108,7 +85,7 @@ def inverse(x):
     return 1 / xp.where(vanishes, xp.full_like(x, xp.inf), x)
 
 
-@primitive(lambda g, y, x: -g)
+@primitive(lambda g: -g)
 def negative(x):
     r"""Change the sign.
 
@@ -117,7 +94,7 @@ def negative(x):
     return -x
 
 
-@primitive(lambda g, y, x, exponent: _power_rule(g, x, exponent))
+@primitive(lambda g, x, exponent: _power_rule(g, x, exponent))
 def _power(x, exponent):
     r"""Raise to a constant power; at 0, a root has the gradient 0, as :func:`sqrt`.
 
@@ -147,7 +124,7 @@ def power(x: Tensor, exponent: Tensor | float) -> Tensor:
     return _power(x, exponent=exponent) if number else OPERATIONS["raise_to"](x, exponent)
 
 
-@primitive(lambda g, y, x: g * y)
+@primitive(lambda g, y: g * y)
 def exp(x):
     r"""Exponential.
 
@@ -156,7 +133,7 @@ def exp(x):
     return namespace(x).exp(x)
 
 
-@primitive(lambda g, y, x: g / x)
+@primitive(lambda g, x: g / x)
 def log(x):
     r"""Natural logarithm.
 
@@ -165,7 +142,7 @@ def log(x):
     return namespace(x).log(x)
 
 
-@primitive(lambda g, y, x: _over_twice_root(g, y))
+@primitive(lambda g, y: _over_twice_root(g, y))
 def sqrt(x):
     r"""Square root; at 0, where no derivative exists, the gradient is 0.
 
@@ -182,7 +159,7 @@ def _over_twice_root(g, y):
     return where(origin, 0.0, g / (2.0 * where(origin, 1.0, y)))
 
 
-@primitive(lambda g, y, x: _share_of(g, _constant_like(x, namespace(x._array).sign(x._array))))
+@primitive(lambda g, x: _share_of(g, _constant_like(x, namespace(x._array).sign(x._array))))
 def abs(x):
     r"""Absolute value; its gradient at 0 is 0.
 
@@ -210,9 +187,7 @@ def _share_of(g, share):
     return where(Tensor.wrap(share._array != 0), g * share, 0.0)
 
 
-@primitive(
-    lambda g, y, a, b: _share_of(g, _share(a, b)), lambda g, y, a, b: _share_of(g, _share(b, a))
-)
+@primitive(lambda g, a, b: _share_of(g, _share(a, b)), lambda g, a, b: _share_of(g, _share(b, a)))
 def maximum(a, b):
     r"""Larger of two tensors, with broadcasting; a tie gives each half of the gradient.
 
@@ -221,9 +196,7 @@ def maximum(a, b):
     return namespace(a).maximum(a, b)
 
 
-@primitive(
-    lambda g, y, a, b: _share_of(g, _share(b, a)), lambda g, y, a, b: _share_of(g, _share(a, b))
-)
+@primitive(lambda g, a, b: _share_of(g, _share(b, a)), lambda g, a, b: _share_of(g, _share(a, b)))
 def minimum(a, b):
     r"""Smaller of two tensors, with broadcasting; a tie gives each half of the gradient.
 
@@ -232,7 +205,11 @@ def minimum(a, b):
     return namespace(a).minimum(a, b)
 
 
-@primitive(None, lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g))
+@primitive(
+    None,
+    lambda g, condition: where(condition, g, 0.0),
+    lambda g, condition: where(condition, 0.0, g),
+)
 def where(condition, a, b):
     r"""Choose entry by entry, with broadcasting; the condition has no gradient.
 
@@ -260,7 +237,7 @@ def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
 # -- activations ----------------------------------------------------------------------
 
 
-@primitive(lambda g, y, x: g * (1.0 - y * y))
+@primitive(lambda g, y: g * (1.0 - y * y))
 def tanh(x):
     r"""Hyperbolic tangent.
 
@@ -269,7 +246,7 @@ def tanh(x):
     return namespace(x).tanh(x)
 
 
-@primitive(lambda g, y, x: g * y * (1.0 - y))
+@primitive(lambda g, y: g * y * (1.0 - y))
 def sigmoid(x):
     r"""Logistic function, accurate in both tails.
 
@@ -285,7 +262,7 @@ def _softplus(x):
     return xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros((), dtype=x.dtype))
 
 
-@primitive(lambda g, y, x: g * sigmoid(x))
+@primitive(lambda g, x: g * sigmoid(x))
 def softplus(x):
     r"""Smooth ReLU, without overflow for large x or cancellation for small.
 
@@ -295,13 +272,19 @@ def softplus(x):
     return _softplus(x)
 
 
-@primitive(lambda g, y, x, slope: leaky_relu_pull(g, y if slope >= 0 else x, slope=slope))
-def leaky_relu(x, slope=0.1):
+@primitive(lambda g, y, slope: leaky_relu_pull(g, y, slope=slope))
+def _leaky_relu(x, slope):
+    r"""Leaky ReLU with a slope of at least 0: y is positive where x is.
+
+    .. math:: y = \max(x, 0) + a \min(x, 0), \qquad \bar x = \bar y\,([y > 0] + a\,[y \le 0])
+    """
+    return kernels.of(x).leaky_relu(x, slope)
+
+
+def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
     r"""Leaky ReLU; the derivative at 0 is the slope.
 
     .. math:: y = \max(x, 0) + a \min(x, 0), \qquad \bar x = \bar y\,([x > 0] + a\,[x \le 0])
-
-    For :math:`a \ge 0` y is positive where x is, so y is all that the gradient needs.
 
     Args:
         x: any shape.
@@ -309,10 +292,12 @@ def leaky_relu(x, slope=0.1):
 
     Source: [M18 Table 3]
     """
-    return kernels.of(x).leaky_relu(x, slope)
+    if slope >= 0 or not isinstance(x, Tensor):
+        return _leaky_relu(x, slope=slope)
+    return where(Tensor.wrap(x._array > 0), x, slope * x)
 
 
-@primitive(lambda h, y, g, x, slope: leaky_relu_pull(h, x, slope=slope), None)
+@primitive(lambda h, x, slope: leaky_relu_pull(h, x, slope=slope), None)
 def leaky_relu_pull(g, x, slope):
     r"""Pull a gradient back through leaky ReLU: linear in g, and flat in x.
 
@@ -383,20 +368,20 @@ def tame(x: Array, axis: int | Sequence[int] | None = None) -> Array:
     """
     xp, limits = namespace(x), namespace(x).finfo(x.dtype)
     if not x.size:
-        return xp.ones(_kept_shape(x, axis), dtype=x.dtype)
+        return xp.ones(_kept_shape(x.shape, axis), dtype=x.dtype)
     top = xp.max(xp.abs(x), axis=axis, keepdims=True)
     size = xp.clip(top, float(limits.smallest_normal), float(limits.max))
     return xp.where((top > 1e-12) & (top < 1e12), xp.ones_like(top), size)
 
 
-@primitive(lambda g, y, x, axis, keepdims: _var_rule(g, x, axis))
+@primitive(lambda g, x, axis: _var_rule(g, x, axis))
 def _var(x, axis=None, keepdims=False):
     r"""Variance over some axes, or all: the mean square deviation, divided by n.
 
     .. math:: y = \frac1n \sum_i (x_i - \mu)^2, \qquad \bar x_i = \bar y\,\tfrac2n (x_i - \mu)
     """
     axes = axes_of(axis, x.ndim, "var")
-    kept = _kept_shape(x, axis)
+    kept = _kept_shape(x.shape, axis)
     if x.size:
         _, y = kernels.of(x).moments(x, axes)
     else:
@@ -406,7 +391,8 @@ def _var(x, axis=None, keepdims=False):
 
 def _var_rule(g, x, axis):
     centred = x - mean(x, axis, keepdims=True)
-    return reshape(g, _kept_shape(x, axis)) * centred * (2.0 * g.size / x.size if x.size else 0.0)
+    twice = 2.0 * g.size / x.size if x.size else 0.0
+    return reshape(g, _kept_shape(x.shape, axis)) * centred * twice
 
 
 def var(
@@ -434,48 +420,47 @@ def var(
 def _attained(x, y, axis):
     """The entries that equal the largest, or the smallest, sharing its gradient evenly."""
     xp = namespace(x._array)
-    ends = xp.reshape(y._array, _kept_shape(x, axis))
+    ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
     hit = xp.astype((x._array == ends) | (ends != ends), x.dtype)
     axes = axes_of(axis, x.ndim)
     return Tensor.wrap(hit / xp.sum(hit, axis=axes, keepdims=True) if x.size else hit)
 
 
-def _extreme(name, x, axis, keepdims):
+def _extreme(name, x, axis):
     axes = axes_of(axis, x.ndim, name)
-    if x.size == 0 and math.prod(_kept_shape(x, axis)):
+    if x.size == 0 and math.prod(_kept_shape(x.shape, axis)):
         raise ShapeError(f"{name}: a tensor of shape {x.shape} has no entry along axis {axis}")
     return axes
 
 
-def _kept_shape(x, axis):
-    reduced = axes_of(axis, x.ndim)
-    return tuple(1 if i in reduced else n for i, n in enumerate(x.shape))
+def _kept_shape(shape, axis):
+    reduced = axes_of(axis, len(shape))
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
-@primitive(lambda g, y, x, axis, keepdims: (
-    _share_of(reshape(g, _kept_shape(x, axis)), _attained(x, y, axis))))  # fmt: skip
+@primitive(lambda g, x, y, axis: (
+    _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))))  # fmt: skip
 def max(x, axis=None, keepdims=False):
     r"""Largest entry over some axes, or all; tied entries share the gradient evenly.
 
     .. math:: y = \max_i x_i, \qquad \bar x_i = \bar y\,\frac{[x_i = y]}{\#\{j : x_j = y\}}
     """
-    axes = _extreme("max", x, axis, keepdims)
+    axes = _extreme("max", x, axis)
     return namespace(x).max(x, axis=axes, keepdims=keepdims)
 
 
-@primitive(lambda g, y, x, axis, keepdims: (
-    _share_of(reshape(g, _kept_shape(x, axis)), _attained(x, y, axis))))  # fmt: skip
+@primitive(lambda g, x, y, axis: (
+    _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))))  # fmt: skip
 def min(x, axis=None, keepdims=False):
     r"""Smallest entry over some axes, or all; tied entries share the gradient evenly.
 
     .. math:: y = \min_i x_i, \qquad \bar x_i = \bar y\,\frac{[x_i = y]}{\#\{j : x_j = y\}}
     """
-    axes = _extreme("min", x, axis, keepdims)
+    axes = _extreme("min", x, axis)
     return namespace(x).min(x, axis=axes, keepdims=keepdims)
 
 
-@primitive(lambda g, y, x, axis, keepdims: (
-    _logsumexp_rule(reshape(g, _kept_shape(x, axis)), y, x, axis)))  # fmt: skip
+@primitive(lambda g, x, y, axis: _logsumexp_rule(reshape(g, _kept_shape(x.shape, axis)), y, x, axis))
 def _logsumexp(x, axis=None, keepdims=False):
     r"""Logarithm of a sum of exponentials, without overflow.
 
@@ -483,7 +468,7 @@ def _logsumexp(x, axis=None, keepdims=False):
               \bar x_i = \bar y\,e^{x_i - y}
     """
     xp, axes = namespace(x), axes_of(axis, x.ndim, "logsumexp")
-    kept = _kept_shape(x, axis)
+    kept = _kept_shape(x.shape, axis)
     if not x.size:
         y = xp.full(kept, -math.inf, dtype=x.dtype)
     else:
@@ -497,7 +482,7 @@ def _logsumexp(x, axis=None, keepdims=False):
 def _logsumexp_rule(g, y, x, axis):
     """Where the sum is infinite, its infinite terms share the gradient, if there are any."""
     xp = namespace(x._array)
-    ends = xp.reshape(y._array, _kept_shape(x, axis))
+    ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
     infinite = xp.isinf(ends)
     calm = where(Tensor.wrap(infinite), 0.0, x)
     hit = xp.astype(x._array == math.inf, x.dtype)
@@ -536,7 +521,7 @@ def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
 # -- shapes and indexing --------------------------------------------------------------------
 
 
-@primitive(lambda g, y, x, axes: permute(g, _inverse(axes)))
+@primitive(lambda g, axes: permute(g, _inverse(axes)))
 def permute(x, axes):
     r"""Reorder the axes: axis i of the result is axis ``axes[i]`` of the input.
 
@@ -553,7 +538,7 @@ def _inverse(axes):
     return tuple([a % n for a in axes].index(i) for i in range(n))
 
 
-@primitive(lambda g, y, x: transpose(g))
+@primitive(lambda g: transpose(g))
 def transpose(x):
     r"""Reverse the order of the axes.
 
@@ -562,14 +547,14 @@ def transpose(x):
     return namespace(x).permute_dims(x, tuple(range(x.ndim))[::-1])
 
 
-def _piece(g, inputs, axis, position):
+def _piece(g, shapes, axis, position):
     axis = axis % g.ndim
-    sizes = [t.shape[axis] for t in inputs[: position + 1]]
+    sizes = [shape[axis] for shape in shapes[: position + 1]]
     end = builtins.sum(sizes)
     return g[(slice(None),) * axis + (slice(end - sizes[-1], end),)]
 
 
-@primitive(lambda g, y, *inputs, axis, position: _piece(g, inputs, axis, position), variadic=True)
+@primitive(lambda g, shapes, axis, position: _piece(g, shapes, axis, position), variadic=True)
 def _concat(*arrays, axis=0):
     r"""Join tensors along an axis they have.
 
@@ -623,8 +608,8 @@ def _widths(widths, ndim):
     return tuple(widths) * ndim if len(widths) == 1 else tuple(widths)
 
 
-@primitive(lambda g, y, x, widths: g[tuple(slice(lo, lo + n) for (lo, _), n in
-                                           zip(_widths(widths, x.ndim), x.shape, strict=True))])  # fmt: skip
+@primitive(lambda g, x_shape, widths: g[tuple(
+    slice(lo, lo + n) for (lo, _), n in zip(_widths(widths, len(x_shape)), x_shape, strict=True))])
 def pad(x, widths):
     r"""Surround with zeros.
 
@@ -642,7 +627,7 @@ def pad(x, widths):
     return kernels.array_api.pad(x, widths)
 
 
-@primitive(lambda g, y, x, index: scatter(g, index=index, shape=x.shape))
+@primitive(lambda g, x_shape, index: scatter(g, index=index, shape=x_shape))
 def getitem(x, index):
     r"""Select entries: integers, slices, ``...``, ``None`` or integer arrays.
 
@@ -677,7 +662,7 @@ def _select(x, index):
     return x[index]
 
 
-@primitive(lambda h, y, g, index, shape: h[index])
+@primitive(lambda h, index: h[index])
 def scatter(g, index, shape):
     r"""Add entries into zeros at the places that an index selects: the adjoint of selection.
 
@@ -708,24 +693,24 @@ def _swap(x):
     return permute(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-def _matrices(g, a, b):
-    """Give vectors their missing axis, in the factors and in the gradient of the product."""
-    left = a if a.ndim > 1 else reshape(a, (1, -1))
+def _as_matrix(g, a_ndim, b_ndim):
+    """Give the gradient of a product the axes of length 1 that vectors lack."""
+    rows, columns = a_ndim > 1, b_ndim > 1
+    batch = g.shape[: g.ndim - rows - columns]
+    n, m = g.shape[g.ndim - rows - columns] if rows else 1, g.shape[-1] if columns else 1
+    return reshape(g, (*batch, n, m))
+
+
+def _matmul_rule_a(g, a_shape, b):
     right = b if b.ndim > 1 else reshape(b, (-1, 1))
-    batch = g.shape[: g.ndim - (a.ndim > 1) - (b.ndim > 1)]
-    return reshape(g, (*batch, left.shape[-2], right.shape[-1])), left, right
+    pulled = matmul(_as_matrix(g, len(a_shape), b.ndim), _swap(right))
+    return pulled if len(a_shape) > 1 else reshape(pulled, (*pulled.shape[:-2], -1))
 
 
-def _matmul_rule_a(g, y, a, b):
-    g, _, right = _matrices(g, a, b)
-    pulled = matmul(g, _swap(right))
-    return pulled if a.ndim > 1 else reshape(pulled, (*pulled.shape[:-2], pulled.shape[-1]))
-
-
-def _matmul_rule_b(g, y, a, b):
-    g, left, _ = _matrices(g, a, b)
-    pulled = matmul(_swap(left), g)
-    return pulled if b.ndim > 1 else reshape(pulled, pulled.shape[:-1])
+def _matmul_rule_b(g, a, b_shape):
+    left = a if a.ndim > 1 else reshape(a, (1, -1))
+    pulled = matmul(_swap(left), _as_matrix(g, a.ndim, len(b_shape)))
+    return pulled if len(b_shape) > 1 else reshape(pulled, pulled.shape[:-1])
 
 
 @primitive(_matmul_rule_a, _matmul_rule_b)
@@ -755,199 +740,7 @@ def matmul(a, b):
     return namespace(a).matmul(a, b)
 
 
-@primitive(lambda g, y, W, u, v, axis: rank_one(g, u=u, v=v, shape=W.shape, axis=axis))
-def bilinear(W, u, v, axis=0):
-    r"""Multiply a weight, read as a matrix, by constant vectors from both sides.
-
-    .. math:: y = u^TWv, \qquad \bar W = \bar y\,uv^T
-
-    Args:
-        W: any shape, of which an axis counts the rows of the matrix.
-        u: [W.shape[axis]]. v: [the rest].
-        axis: of the rows.
-    """
-    # Wherever the rows stand, these products meet W in its own memory order.
-    uW = namespace(W).matmul(u, _stacked(W, axis))
-    return namespace(W).matmul(namespace(W).reshape(uW, (-1,)), v)
-
-
-def _stacked(W, axis):
-    """Lay out a weight as matrices [before the axis, along it, after it]."""
-    first = axis % W.ndim
-    return namespace(W).reshape(W, (math.prod(W.shape[:first]), W.shape[first], -1))
-
-
-@primitive(lambda g, y, s, u, v, shape, axis: bilinear(g, u=u, v=v, axis=axis))
-def rank_one(s, u, v, shape, axis=0):
-    r"""Make the weight that, read as a matrix, is a multiple of an outer product.
-
-    .. math:: W = s\,uv^T, \qquad \bar s = u^T\bar Wv
-
-    Args:
-        s: one number.
-        u, v, axis: as in :func:`bilinear`.
-        shape: of the weight.
-    """
-    xp, first = namespace(s), axis % len(shape)
-    rows = xp.reshape(s * u, (1, -1, 1))
-    return xp.reshape(rows * xp.reshape(v, (math.prod(shape[:first]), 1, -1)), shape)
-
-
-@primitive(lambda g, y, W, u, v, axis, scale, sigma: (
-    _spectral_rule(g, y, W, u, v, axis, scale, sigma)))  # fmt: skip
-def spectral_divide(W, u, v, axis=0, scale=1.0, sigma=None):
-    r"""Divide a weight by its bilinear form with constant vectors; by 0 gives 0, and gradient 0.
-
-    .. math:: Y = \frac{cW}{\sigma}, \quad \sigma = u^TWv, \qquad
-              \bar W = \frac1\sigma\big(c\,\bar Y - \langle\bar Y, Y\rangle\,uv^T\big)
-
-    The rules of :func:`bilinear`, of the inverse and of the product give the same; this one goes
-    over memory half as often.
-
-    Args:
-        W, u, v, axis: as in :func:`bilinear`.
-        scale: :math:`c`, a number.
-        sigma: :math:`u^TWv`, if it is known already.
-
-    Source: [M18 Eq. (8)], [M18 Eq. (37)]
-    """
-    sigma = bilinear.forward(W, u, v, axis) if sigma is None else sigma
-    return W * (scale * inverse.forward(sigma))
-
-
-def _spectral_rule(g, y, W, u, v, axis, scale, sigma):
-    if sigma is None or is_recording():
-        norm = bilinear(W, u=u, v=v, axis=axis)
-    else:
-        norm = Tensor.wrap(sigma)
-    return spectral_pull(g, y, inverse(norm), u=u, v=v, axis=axis, scale=scale)
-
-
-@primitive(
-    lambda h, o, g, y, r, u, v, axis, scale: (
-        (scale * h - bilinear(h, u=u, v=v, axis=axis) * y) * r),
-    lambda h, o, g, y, r, u, v, axis, scale: -bilinear(h, u=u, v=v, axis=axis) * r * g,
-    lambda h, o, g, y, r, u, v, axis, scale: (
-        scale * inner(h, g) - bilinear(h, u=u, v=v, axis=axis) * inner(g, y)),
-)  # fmt: skip
-def spectral_pull(g, y, r, u, v, axis=0, scale=1.0):
-    r"""Pull a gradient back through :func:`spectral_divide`.
-
-    .. math:: o = r\,\big(c\,g - \langle g, y\rangle\,uv^T\big), \qquad
-              \bar g = r\,\big(c\,\bar o - (u^T\bar ov)\,y\big), \quad
-              \bar y = -r\,(u^T\bar ov)\,g, \quad
-              \bar r = \langle\bar o, o/r\rangle
-
-    Args:
-        g: gradient of the normalized weight.
-        y: the normalized weight.
-        r: :math:`1 / \sigma`, one number.
-        u, v, axis, scale: as in :func:`spectral_divide`.
-
-    Source: [M18 Eq. (37)]
-    """
-    if y.shape != g.shape or r.ndim:
-        raise ShapeError(f"spectral_pull: for g of shape {g.shape}, y must have that shape and r "
-                         f"none; got {y.shape} and {r.shape}")  # fmt: skip
-    stacked = _stacked(g, axis)
-    v = namespace(g).reshape(v, (stacked.shape[0], -1))
-    o = kernels.of(g).spectral_pull(stacked, _stacked(y, axis), r, u, v, scale)
-    return namespace(g).reshape(o, g.shape)
-
-
-# -- normalization and images ---------------------------------------------------------------------
-
-
-@primitive(
-    lambda g, y, x, gain, shift: affine(g, gain, 0.0),
-    lambda g, y, x, gain, shift: sum_products(g, x, axis=_repeated(gain, x)),
-    lambda g, y, x, gain, shift: g,
-)  # fmt: skip
-def affine(x, gain, shift):
-    r"""Multiply by a gain and add a shift, each broadcast to the shape of x.
-
-    .. math:: y = \gamma x + \beta, \qquad \bar x = \gamma\bar y, \quad
-              \bar\gamma = \sum \bar y\,x, \quad \bar\beta = \sum \bar y
-
-    with sums over the axes along which gain and shift are repeated.
-    """
-    return kernels.of(x).affine(x, gain, shift)
-
-
-def _repeated(gain, x):
-    """Return the axes of x along which a gain is repeated, those that it lacks included."""
-    lacking = x.ndim - gain.ndim
-    return tuple(a for a in range(x.ndim) if a < lacking or gain.shape[a - lacking] == 1)
-
-
-@primitive(lambda g, s, x, y, axis: g * y, lambda g, s, x, y, axis: g * x)
-def sum_products(x, y, axis):
-    r"""Sum the products of two tensors of one shape over some axes, which are kept with size 1.
-
-    .. math:: s = \sum_i x_iy_i, \qquad \bar x_i = \bar s\,y_i, \quad \bar y_i = \bar s\,x_i
-    """
-    if x.shape != y.shape:
-        raise ShapeError(f"sum_products: shapes differ: {x.shape} and {y.shape}")
-    return kernels.of(x).sum_products(x, y, axes_of(axis, x.ndim, "sum_products"))
-
-
-@primitive(lambda g, y, x, axis, eps, moments: _standardize_rule(g, y, x, axis, eps, moments))
-def standardize(x, axis, eps, moments=None):
-    r"""Shift and scale to mean 0 and variance 1 over some axes.
-
-    .. math:: y = \frac{x - \mu}{\sqrt{v + \epsilon}}, \qquad
-              \bar x = \frac{\bar y - \langle\bar y\rangle - y\,\langle\bar y\,y\rangle}
-                            {\sqrt{v + \epsilon}}
-
-    with the mean :math:`\mu`, the variance :math:`v` (divided by n) and
-    :math:`\langle\cdot\rangle` the mean over the axes.
-
-    Args:
-        x: any shape.
-        axis: the axes that are averaged over.
-        eps: added to the variance.
-        moments: (mean, variance) of x, with size 1 along the axes, if they are known already.
-    """
-    axes = axes_of(axis, x.ndim, "standardize")
-    mean, variance = moments or kernels.of(x).moments(x, axes)
-    return kernels.of(x).standardize(x, mean, namespace(x).sqrt(variance + eps))
-
-
-def _standardize_rule(g, y, x, axis, eps, moments):
-    if moments is None or is_recording():
-        spread = sqrt(var(x, axis, keepdims=True) + eps)
-    else:
-        spread = sqrt(Tensor.wrap(moments[1]) + eps)
-    return standardize_pull(g, y, spread, axis=axis)
-
-
-@primitive(
-    lambda h, out, g, y, spread, axis: standardize_pull(h, y, spread, axis=axis),
-    lambda h, out, g, y, spread, axis: (
-        -(h * mean(g * y, axis, keepdims=True) + g * mean(h * y, axis, keepdims=True)) / spread),
-    lambda h, out, g, y, spread, axis: -h * out / spread,
-)  # fmt: skip
-def standardize_pull(g, y, spread, axis):
-    r"""Pull a gradient back through standardization: its own adjoint in g.
-
-    .. math:: o = \frac{g - \langle g\rangle - y\,\langle g y\rangle}{s}, \qquad
-              \bar y = -\frac{\bar o\,\langle g y\rangle + g\,\langle\bar o y\rangle}{s}, \quad
-              \bar s = -\bar o\,o / s
-
-    Args:
-        g: gradient of the standardized tensor.
-        y: the standardized tensor.
-        spread: the root of the variance, with size 1 along the axes.
-        axis: the axes that were averaged over.
-    """
-    axes = axes_of(axis, g.ndim, "standardize_pull")
-    kept = tuple(1 if a in axes else n for a, n in enumerate(g.shape))
-    if y.shape != g.shape or spread.shape != kept:
-        raise ShapeError(
-            f"standardize_pull: for g of shape {g.shape}, y must have that shape and spread "
-            f"{kept}; got {y.shape} and {spread.shape}"
-        )
-    return kernels.of(g).standardize_pull(g, y, spread, axes)
+# -- images ---------------------------------------------------------------------------------------
 
 
 def avg_pool2d(x: Tensor, size: Any = 2, stride: Any = None, padding: Any = 0) -> Tensor:
@@ -966,9 +759,7 @@ def avg_pool2d(x: Tensor, size: Any = 2, stride: Any = None, padding: Any = 0) -
     if h % size or w % size:
         raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not squares of {size}; pad or crop first")
     squares = reshape(x, (n, c, h // size, size, w // size, size))
-    y = mean(squares, axis=(3, 5))
-    squares.forget()
-    return y
+    return mean(squares, axis=(3, 5))
 
 
 def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:

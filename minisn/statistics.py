@@ -90,7 +90,7 @@ def count_nonzero(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 # -- step by step ------------------------------------------------------------------------------------
 
 
-@primitive(lambda g, y, x, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
+@primitive(lambda g, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
 def _cumsum(x, axis=-1):
     r"""Sum along an axis, step by step.
 

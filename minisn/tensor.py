@@ -1,14 +1,18 @@
 """The engine: tensors, primitives with their rules, and the backward walk.
 
-A Tensor is the node of the graph: it holds its array and, when it was recorded,
-the primitive that made it, that primitive's inputs and its parameters. Nothing
-points from an input to an output, so graphs form no reference cycle and vanish
-when their result does.
+A Tensor holds its array and, when it was computed from tensors that record, its *node*: the call
+that made it. A node knows the nodes before it and holds the arrays that its rules read, no others.
+So a tensor that nobody holds and no rule reads gives its memory back, and since nothing points
+from an input to a result, a graph vanishes with its result.
 
 A primitive is a forward computation on arrays and, for each input, a *rule*: the
 vector-Jacobian product, written in Tensor operations. Because rules are made of
 operations that have rules, a gradient can itself be differentiated, to any order:
 that is the whole of ``create_graph=True``.
+
+A rule's parameters say what it reads. The first is the gradient of the result; of the others,
+``y`` is the result, the name of an input is that input, with ``_shape`` behind it its shape alone,
+and the rest are settings: ``multiply`` has ``lambda g, b: g * b`` for a.
 """
 
 # mypy: disable-error-code="has-type"
@@ -17,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import operator
 import threading
 import types
@@ -33,11 +36,6 @@ from .backend import Array, is_array, is_numpy, namespace, to_numpy
 from .errors import DTypeError, GraphError, MinisnError, ShapeError
 
 Rule = Callable[..., "Tensor"]
-
-LARGE = 1 << 22
-"""Entries from which on memory is given back within a step. The system would take smaller pieces
-too, and to have them anew costs more than it saves: a fifth of the time of an MNIST step."""
-
 
 RULES: dict[str, Primitive] = {}
 """The public rule table: every primitive by name."""
@@ -145,10 +143,7 @@ class Tensor(Answers):
         DTypeError: ``requires_grad`` with a dtype that is not floating point.
     """
 
-    __slots__ = (
-        "__weakref__", "_array", "_version", "grad",
-        "inputs", "op", "params", "requires_grad", "versions",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "_array", "_version", "grad", "node", "requires_grad")
     __array_ufunc__ = None  # numpy_array * tensor: let Tensor's operator answer
 
     def __init__(self, data: Any, requires_grad: bool = False):
@@ -172,16 +167,20 @@ class Tensor(Answers):
         self._version = 0
         self.requires_grad = requires_grad
         self.grad: Tensor | None = None
-        self.op: Primitive | None = None
-        self.inputs: tuple[Tensor, ...] = ()
-        self.params: dict[str, Any] = {}
-        self.versions: tuple[int, ...] = ()
+        self.node: Node | None = None
 
     @classmethod
     def wrap(cls, array: Array, requires_grad: bool = False) -> Tensor:
         """Make a tensor around an array without copying; the caller must not change it."""
         self = cls.__new__(cls)
         self._set(array, requires_grad)
+        return self
+
+    @classmethod
+    def computed(cls, array: Array, node: Node) -> Tensor:
+        """Make the tensor that a recorded call gave, around its array."""
+        self = cls.wrap(array)
+        self.node, self.requires_grad = node, True
         return self
 
     # -- what it holds ------------------------------------------------------
@@ -214,6 +213,16 @@ class Tensor(Answers):
     def dtype(self) -> Any:
         """Data type of the entries."""
         return self._array.dtype
+
+    @property
+    def op(self) -> Primitive | None:
+        """The operation that this tensor was computed by, if that was recorded."""
+        return self.node.op if self.node else None
+
+    @property
+    def vertex(self) -> Vertex:
+        """Where this tensor stands in the graph: its node, or for a leaf itself."""
+        return self.node or self
 
     @property
     def T(self) -> Tensor:
@@ -254,21 +263,11 @@ class Tensor(Answers):
         self._array = array
         self._version += 1
 
-    def forget(self) -> None:
-        """Let go of a large result's values, and of their memory; they read as NaN from now on.
-
-        For who knows that nobody will look at them: neither the caller, nor a rule of an operation
-        that gave this tensor or took it. Less than :data:`LARGE` is kept.
-        """
-        if self.op is not None and self.size >= LARGE:
-            xp = namespace(self._array)
-            self._array = xp.broadcast_to(xp.full((), math.nan, dtype=self.dtype), self.shape)
-
     # -- gradients as attributes --------------------------------------------
 
     def backward(self, grad_output: Any = None) -> None:
         """Add this tensor's gradient to ``.grad`` of every leaf it was computed from."""
-        leaves = [node for node in _graph(self) if node.op is None and node.requires_grad]
+        leaves = [vertex for vertex in _graph(self.vertex) if isinstance(vertex, Tensor)]
         for leaf, g in zip(leaves, grad(self, leaves, grad_output), strict=True):
             leaf.grad = g if leaf.grad is None else Tensor.wrap(leaf.grad._array + g._array)
 
@@ -345,6 +344,106 @@ def is_floating(array: Array) -> bool:
     return bool(namespace(array).isdtype(array.dtype, "real floating"))
 
 
+class Node:
+    """A recorded call: the operation, its settings, and of inputs and result what rules read.
+
+    Args:
+        op: the operation.
+        inputs: what it was called with.
+        params: its settings.
+        y: the result.
+        saved: what the forward hands to the backward, of a fused operation.
+    """
+
+    __slots__ = ("before", "dtypes", "kept", "op", "params", "saved", "shapes")
+
+    def __init__(
+        self, op: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], y: Array,
+        saved: Any = None,
+    ):  # fmt: skip
+        self.op, self.params, self.saved = op, params, saved
+        self.before = tuple(t.vertex if t.requires_grad else None for t in inputs)
+        self.shapes = tuple(t.shape for t in inputs)
+        self.dtypes = tuple(t.dtype for t in inputs)
+        self.kept: dict[int, Any] = {}
+        for place in op.reads(self.before):
+            if place == RESULT:
+                self.kept[RESULT] = y
+            elif (t := inputs[place]).node is None:
+                self.kept[place] = t, t._version
+            else:
+                self.kept[place] = t._array
+
+    def input(self, place: int) -> Tensor:
+        """Return an input that was kept, where it stands in the graph.
+
+        Raises:
+            GraphError: it is a leaf that was given new values since.
+        """
+        kept, vertex = self.kept[place], self.before[place]
+        if not isinstance(kept, tuple):
+            if vertex is None:  # computed under no_grad() or without a gradient
+                return Tensor.wrap(kept)
+            assert isinstance(vertex, Node)
+            return Tensor.computed(kept, vertex)
+        leaf, version = kept
+        if leaf._version != version:
+            raise GraphError(
+                f"{self.op.name}: its input {place} of shape {leaf.shape} was given new values "
+                "after this graph was recorded (an optimizer step?); run the forward pass again"
+            )
+        return leaf
+
+    def read(self, place: int) -> Tensor:
+        """Return an input, or the result, that was kept."""
+        return Tensor.computed(self.kept[RESULT], self) if place == RESULT else self.input(place)
+
+
+Vertex = Node | Tensor
+"""Of a graph: a recorded call, or a leaf."""
+
+RESULT = -1
+"""Stands for the result, where inputs are counted from 0."""
+
+
+class _Reading:
+    """What a rule reads: places of inputs and result, shapes of inputs, settings."""
+
+    def __init__(self, rule: Rule, inputs: Sequence[str], variadic: bool):
+        self.rule = rule
+        self.tensors: list[tuple[str, int]] = []
+        self.shapes: list[tuple[str, int]] = []
+        self.settings: list[str] = []
+        self.everything = False
+        for name in list(inspect.signature(rule).parameters)[1:]:
+            shape_of = name.removesuffix("_shape")
+            if name in inputs:
+                self.tensors.append((name, inputs.index(name)))
+            elif name == "y":
+                self.tensors.append((name, RESULT))
+            elif shape_of != name and shape_of in inputs:
+                self.shapes.append((name, inputs.index(shape_of)))
+            else:
+                self.settings.append(name)
+        self.everything = variadic and "inputs" in self.settings
+
+    def __call__(self, node: Node, position: int, g: Tensor) -> Tensor:
+        """Apply the rule of one input."""
+        given: dict[str, Any] = {name: node.read(place) for name, place in self.tensors}
+        for name, place in self.shapes:
+            given[name] = node.shapes[place]
+        for name in self.settings:
+            if name in node.params:
+                given[name] = node.params[name]
+            elif name == "position":
+                given[name] = position
+            elif name == "shapes":
+                given[name] = node.shapes
+            else:
+                given[name] = [node.input(place) for place in range(len(node.shapes))]
+        return self.rule(g, **given)
+
+
 class Primitive:
     """A differentiable operation: a forward on arrays and one rule per input.
 
@@ -352,9 +451,9 @@ class Primitive:
 
     Args:
         forward: ``forward(*arrays, **params) -> array``.
-        rules: one per input, ``rule(g, y, *inputs, **params) -> Tensor``, or None where
-            no gradient exists; a single rule that takes the input's position as
-            ``position=`` where the number of inputs varies.
+        rules: one per input, ``rule(g, ...) -> Tensor``, which names what it reads, or None
+            where no gradient exists. Where the number of inputs varies, a single rule, which
+            may ask for ``inputs``, their ``shapes`` and the ``position`` that it is for.
         variadic: the number of inputs varies.
     """
 
@@ -366,27 +465,52 @@ class Primitive:
         self.variadic = variadic
         self._signature = inspect.signature(forward)
         parameters = self._signature.parameters.values()
-        self._settings = [] if variadic else list(self._signature.parameters)[len(rules) :]
+        names = list(self._signature.parameters)
+        self._inputs = [] if variadic else names[: len(rules)]
+        self._settings = [] if variadic else names[len(rules) :]
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self._readings: dict[Rule, _Reading] = {}
+        self._reads: dict[tuple[bool, ...], tuple[int, ...]] = {}
 
-    def rule(self, position: int) -> Rule | None:
-        """Return the rule for one input."""
+    def reads(self, before: tuple[Vertex | None, ...]) -> tuple[int, ...]:
+        """Return the places that are read for the gradients of the inputs that are in a graph."""
+        wanted = tuple(vertex is not None for vertex in before)
+        if wanted not in self._reads:
+            self._reads[wanted] = tuple(sorted(self._read_for(wanted)))
+        return self._reads[wanted]
+
+    def _read_for(self, wanted: tuple[bool, ...]) -> set[int]:
         if self.variadic:
-            general = self.rules[0]
-            return functools.partial(general, position=position) if general else None
-        return self.rules[position]
+            reading = self._reading(0)
+            return set(range(len(wanted))) if reading and reading.everything else set()
+        readings = [self._reading(place) for place, asked in enumerate(wanted) if asked]
+        return {place for reading in readings if reading for _, place in reading.tensors}
+
+    def _reading(self, position: int) -> _Reading | None:
+        rule = self.rules[0 if self.variadic else position]
+        if rule is not None and rule not in self._readings:
+            self._readings[rule] = _Reading(rule, self._inputs, self.variadic)
+        return rule and self._readings[rule]
+
+    def pull(
+        self, node: Node, positions: Sequence[int], g: Tensor, create_graph: bool
+    ) -> list[Tensor | None]:
+        """Apply the rules of some inputs."""
+        found = []
+        for position in positions:
+            reading = self._reading(position)
+            found.append(reading(node, position, g) if reading else None)
+        return found
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
         if not self.variadic and len(args) != len(self.rules):
             args, params = self._arrange(args, params)
         params = {name: _setting(value) for name, value in {**self._defaults, **params}.items()}
         inputs = as_tensors(self.name, args)
-        y = Tensor.wrap(self._compute(inputs, params))
-        if _recording.on and any(t.requires_grad for t in inputs) and is_floating(y._array):
-            y.op, y.inputs, y.params = self, inputs, params
-            y.versions = tuple(t._version for t in inputs)
-            y.requires_grad = True
-        return y
+        array, saved = self._compute(inputs, params)
+        if _recording.on and any(t.requires_grad for t in inputs) and is_floating(array):
+            return Tensor.computed(array, Node(self, inputs, params, array, saved))
+        return Tensor.wrap(array)
 
     def _arrange(self, args: Sequence[Any], params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Part the inputs from the settings, each given by place or by name."""
@@ -400,10 +524,10 @@ class Primitive:
             raise TypeError(f"{self.name}: {error}") from None
         return [given.pop(name) for name in list(given)[: len(self.rules)]], given
 
-    def _compute(self, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Array:
+    def _compute(self, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> tuple[Array, Any]:
         """Run the forward; an error of the array library gets the operation and the shapes."""
         try:
-            result = self.forward(*(t._array for t in inputs), **params)
+            result, saved = self._run([t._array for t in inputs], params)
         except MinisnError:
             raise
         except (ValueError, IndexError) as error:
@@ -413,10 +537,77 @@ class Primitive:
             dtypes = ", ".join(str(t.dtype) for t in inputs)
             raise DTypeError(f"{self.name}: given dtypes {dtypes}: {error}") from error
         # reductions give NumPy scalars: make every result an array
-        return np.asarray(result) if isinstance(result, np.generic) else result
+        return np.asarray(result) if isinstance(result, np.generic) else result, saved
+
+    def _run(self, arrays: list[Array], params: dict[str, Any]) -> tuple[Array, Any]:
+        return self.forward(*arrays, **params), None
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+class Fused(Primitive):
+    """An operation made of others, with a fast form for arrays beside it.
+
+    A walk that records differentiates the composition, to any order; one that does not runs the
+    fast backward. So the fast form needs no derivative of its own.
+
+    Args:
+        composition: the operation, in Tensor operations: what it *is*.
+        inputs: names of those of its parameters that are differentiated: the first ones.
+        forward: ``forward(*arrays, **params) -> (array, saved)``; ``saved`` is for the backward.
+        backward: ``backward(g, saved, wanted, *arrays, **params) -> arrays``, a gradient for each
+            input, or None where ``wanted`` says that nobody asks for it.
+    """
+
+    def __init__(
+        self, composition: Callable[..., Tensor], inputs: Sequence[str],
+        forward: Callable[..., tuple[Array, Any]], backward: Callable[..., Sequence[Array | None]],
+    ):  # fmt: skip
+        super().__init__(composition, [None] * len(inputs), variadic=False)
+        self.composition, self.forward, self.backward = composition, forward, backward
+
+    def reads(self, before: tuple[Vertex | None, ...]) -> tuple[int, ...]:
+        """Return the places of all inputs: the composition needs them."""
+        return tuple(range(len(before)))
+
+    def _run(self, arrays: list[Array], params: dict[str, Any]) -> tuple[Array, Any]:
+        return self.forward(*arrays, **params)
+
+    def pull(
+        self, node: Node, positions: Sequence[int], g: Tensor, create_graph: bool
+    ) -> list[Tensor | None]:
+        """Differentiate the composition where the walk records, else run the fast backward."""
+        inputs = [node.input(place) for place in range(len(self.rules))]
+        if create_graph:
+            y = self.composition(*inputs, **node.params)
+            ends = [inputs[p].vertex for p in positions]
+            found = _walk(y.vertex, g, ends, True, partial=True)
+            return [found.get(id(end)) for end in ends]
+        wanted = [place in positions for place in range(len(inputs))]
+        arrays = [t._array for t in inputs]
+        pulled = self.backward(g._array, node.saved, wanted, *arrays, **node.params)
+        return [None if (a := pulled[p]) is None else Tensor.wrap(a) for p in positions]
+
+
+def fused(
+    *inputs: str, forward: Callable[..., tuple[Array, Any]],
+    backward: Callable[..., Sequence[Array | None]],
+) -> Callable[[Callable[..., Tensor]], Fused]:  # fmt: skip
+    """Give a function of tensors a fast form, see :class:`Fused`, and enter it in the table."""
+
+    def register(composition: Callable[..., Tensor]) -> Fused:
+        made = Fused(composition, inputs, forward, backward)
+        _enter(made)
+        return made
+
+    return register
+
+
+def _enter(made: Primitive) -> None:
+    if made.name in RULES:
+        raise ValueError(f"a primitive named {made.name} exists already")
+    RULES[made.name] = made
 
 
 def primitive(*rules: Rule | None, variadic: bool = False) -> Callable[..., Primitive]:
@@ -424,9 +615,7 @@ def primitive(*rules: Rule | None, variadic: bool = False) -> Callable[..., Prim
 
     def register(forward: Callable[..., Array]) -> Primitive:
         made = Primitive(forward, rules, variadic)
-        if made.name in RULES:
-            raise ValueError(f"a primitive named {made.name} exists already")
-        RULES[made.name] = made
+        _enter(made)
         return made
 
     return register
@@ -491,7 +680,7 @@ def _fitting(name: str, value: float, beside: Array) -> Any:
 # -- the primitives that the walk itself needs --------------------------------
 
 
-@primitive(lambda g, y, a, b: g, lambda g, y, a, b: g)
+@primitive(lambda g: g, lambda g: g)
 def add(a, b):
     r"""Add, with broadcasting.
 
@@ -500,7 +689,7 @@ def add(a, b):
     return a + b
 
 
-@primitive(lambda g, y, x, axis, keepdims: broadcast_to(_keep(g, x.shape, axis), x.shape))
+@primitive(lambda g, x_shape, axis: broadcast_to(_keep(g, x_shape, axis), x_shape))
 def sum(x, axis=None, keepdims=False):
     r"""Sum over some axes, or all.
 
@@ -520,7 +709,7 @@ def sum(x, axis=None, keepdims=False):
     return y if keepdims else namespace(x).squeeze(y, axis=axes)
 
 
-@primitive(lambda g, y, x, shape: g)
+@primitive(lambda g: g)
 def broadcast_to(x, shape):
     r"""Repeat along axes of size 1, and new leading ones, up to a shape.
 
@@ -531,7 +720,7 @@ def broadcast_to(x, shape):
     return namespace(x).broadcast_to(x, shape)
 
 
-@primitive(lambda g, y, x, shape: reshape(g, x.shape))
+@primitive(lambda g, x_shape: reshape(g, x_shape))
 def reshape(x, shape):
     r"""Give the same entries, in row-major order, another shape (-1 once: what remains).
 
@@ -546,11 +735,13 @@ def reshape(x, shape):
         ) from None
 
 
-@primitive(lambda g, y, x, dtype: astype(g, x.dtype))
+@primitive(lambda g: g)
 def astype(x, dtype):
     r"""Convert to another floating-point type.
 
     .. math:: y_i = x_i, \qquad \bar x_i = \bar y_i
+
+    The engine gives the gradient the type of x, as that of every input.
     """
     return namespace(x).astype(x, dtype)
 
@@ -627,77 +818,94 @@ def grad(y, xs, grad_output=None, create_graph=False):
     """
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     _check_targets(y, targets)
-    cotangents = {id(y): _seed(y, grad_output)}
-    order = _graph(y)
-    leads = {id(x) for x in targets}
-    for node in order:
-        if any(id(i) in leads for i in node.inputs):
-            leads.add(id(node))
-
-    found: dict[int, Tensor] = {}
-    wanted = {id(x) for x in targets}
-    with _record(create_graph):
-        for node in reversed(order):
-            g = cotangents.pop(id(node), None)
-            if g is None:
-                continue
-            if id(node) in wanted:
-                found[id(node)] = g
-            for position, x in enumerate(node.inputs):
-                if id(x) in leads and x.requires_grad:
-                    g_x = _pull(node, position, g)
-                    if g_x is not None:
-                        before = cotangents.get(id(x))
-                        cotangents[id(x)] = g_x if before is None else add(before, g_x)
-        grads = [found[id(x)] if id(x) in found else _zeros_like(x) for x in targets]
-        if create_graph:  # so that a derivative that has become constant has one: 0
+    ends = [x.vertex for x in targets]
+    found = _walk(y.vertex, _seed(y, grad_output), ends, create_graph)
+    grads = [found[id(v)] if id(v) in found else _zeros_like(x)
+             for x, v in zip(targets, ends, strict=True)]  # fmt: skip
+    if create_graph:  # so that a derivative that has become constant has one: 0
+        with _record(True):
             grads = [g if g.requires_grad else constant(x, value=g.array)
                      for x, g in zip(targets, grads, strict=True)]  # fmt: skip
     return grads[0] if isinstance(xs, Tensor) else grads
 
 
-def _graph(y: Tensor) -> list[Tensor]:
-    """List the recorded tensors behind y, inputs before outputs, without recursion."""
-    order: list[Tensor] = []
-    seen = {id(y)}
-    stack = [(y, iter(y.inputs))]
+def _walk(
+    start: Vertex, g: Tensor, ends: Sequence[Vertex], create_graph: bool, partial: bool = False
+) -> dict[int, Tensor]:
+    """Carry a gradient back from one vertex to others; return what reached each, by its id.
+
+    With ``partial`` none of the ends is differentiated further: they are independent variables.
+    """
+    wanted = {id(end) for end in ends}
+    order = _graph(start, wanted if partial else set())
+    leads = set(wanted)
+    for vertex in order:
+        if isinstance(vertex, Node) and any(id(b) in leads for b in vertex.before):
+            leads.add(id(vertex))
+    found: dict[int, Tensor] = {}
+    cotangents = {id(start): g}
+    with _record(create_graph):
+        for vertex in reversed(order):
+            if (g_y := cotangents.pop(id(vertex), None)) is None:
+                continue
+            if id(vertex) in wanted:
+                found[id(vertex)] = g_y
+                if partial:
+                    continue
+            if isinstance(vertex, Node):
+                for before, g_x in _pull(vertex, leads, g_y, create_graph):
+                    so_far = cotangents.get(id(before))
+                    cotangents[id(before)] = g_x if so_far is None else add(so_far, g_x)
+    return found
+
+
+def _graph(start: Vertex, until: set[int] | None = None) -> list[Vertex]:
+    """List what is recorded behind a vertex, inputs before results, without recursion.
+
+    What lies behind the vertices whose ids ``until`` holds is left out.
+    """
+    order: list[Vertex] = []
+    seen = {id(start)}
+    stack: list[tuple[Vertex, Iterator[Vertex | None]]] = [(start, _before(start))]
     while stack:
-        node, inputs = stack[-1]
+        vertex, inputs = stack[-1]
         for x in inputs:
-            if x.requires_grad and id(x) not in seen:
+            if x is not None and id(x) not in seen:
                 seen.add(id(x))
-                stack.append((x, iter(x.inputs)))
+                stack.append((x, iter(()) if until and id(x) in until else _before(x)))
                 break
         else:
-            order.append(node)
+            order.append(vertex)
             stack.pop()
     return order
 
 
-def _pull(node: Tensor, position: int, g: Tensor) -> Tensor | None:
-    """Apply one rule, then undo broadcasting and promotion: here and nowhere else."""
-    op = node.op
-    assert op is not None
-    rule = op.rule(position)
-    if rule is None:
-        return None
-    for i, (x, version) in enumerate(zip(node.inputs, node.versions, strict=True)):
-        if x._version != version:
-            raise GraphError(
-                f"{op.name}: its input {i} of shape {x.shape} was given new values after this "
-                "graph was recorded (an optimizer step?); run the forward pass again"
-            )
-    x = node.inputs[position]
-    g_x = rule(g, node, *node.inputs, **node.params)
-    if g_x.shape != x.shape:
-        try:
-            g_x = sum_to(g_x, x.shape)
-        except ShapeError as error:
-            raise ShapeError(
-                f"{op.name}: the rule of input {position} gave shape {g_x.shape}, "
-                f"the input has shape {x.shape}: {error}"
-            ) from None
-    return g_x if g_x.dtype == x.dtype else astype(g_x, x.dtype)
+def _before(vertex: Vertex) -> Iterator[Vertex | None]:
+    return iter(vertex.before if isinstance(vertex, Node) else ())
+
+
+def _pull(
+    node: Node, leads: set[int], g: Tensor, create_graph: bool
+) -> Iterator[tuple[Vertex, Tensor]]:
+    """Apply a node's rules, then undo broadcasting and promotion: here and nowhere else."""
+    positions = [i for i, b in enumerate(node.before) if b is not None and id(b) in leads]
+    for position, g_x in zip(
+        positions, node.op.pull(node, positions, g, create_graph), strict=True
+    ):
+        if g_x is None:
+            continue
+        shape, before = node.shapes[position], node.before[position]
+        assert before is not None
+        if g_x.shape != shape:
+            try:
+                g_x = sum_to(g_x, shape)
+            except ShapeError as error:
+                raise ShapeError(
+                    f"{node.op.name}: the rule of input {position} gave shape {g_x.shape}, "
+                    f"the input has shape {shape}: {error}"
+                ) from None
+        dtype = node.dtypes[position]
+        yield before, g_x if g_x.dtype == dtype else astype(g_x, dtype)
 
 
 def _check_targets(y: Tensor, targets: list[Tensor]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisn import Tensor, conv, grad
+from minisn import Tensor, conv, fused, grad
 from minisn.errors import DTypeError, MinisnError, ShapeError
 
 U = np.finfo(np.float64).eps
@@ -294,7 +294,7 @@ X, W, Y = zeros(2, 3, 8, 8), zeros(5, 3, 3, 3), zeros(2, 5, 6, 6)
         (lambda: conv.conv2d(X, zeros(5, 4, 2, 1)), ShapeError,
          r"input has 3 channels, weight \[5, 4, 2, 1\] expects 4; pass x of shape "
          r"\[N, 4, H, W\]"),
-        (lambda: conv.conv2d_with_bias(X, zeros(5, 3, 2, 1), zeros(3)), ShapeError,
+        (lambda: fused.conv2d_with_bias(X, zeros(5, 3, 2, 1), zeros(3)), ShapeError,
          r"bias \[3\] must have 5 entries, as weight \[5, 3, 2, 1\] makes so many channels"),
         (lambda: conv.conv2d_weight(X, Y, kernel=9), ShapeError,
          "conv2d_weight: the kernel 9x9 is larger than the padded input 8x8"),
@@ -312,7 +312,7 @@ def test_refusals(call, error, message, kernel_name):
 
 def test_a_stride_of_one_and_no_padding_are_meant_where_nothing_is_said():
     w, b, y = zeros(5, 3, 3, 3), zeros(5), zeros(2, 5, 6, 6)
-    shapes = [f.shape for f in (conv.conv2d(X, w), conv.conv2d_with_bias(X, w, b),
+    shapes = [f.shape for f in (conv.conv2d(X, w), fused.conv2d_with_bias(X, w, b),
                                 conv.conv2d_weight(X, y, kernel=3),
                                 conv.conv2d_transpose(y, w))]  # fmt: skip
     assert shapes == [(2, 5, 6, 6), (2, 5, 6, 6), (5, 3, 3, 3), (2, 3, 8, 8)]

@@ -127,16 +127,32 @@ def moments_bound(x, axes):
     return [mean, 2 * (n + 5) * variance + 2 * mean**2 * unit]
 
 
-def positive(x, axes):
-    return (0.5 + abs(x).mean(axis=axes, keepdims=True),)
+@st.composite
+def normalizations(draw, pull=False):
+    x, axes = draw(averages())
+    mean = x.mean(axis=axes, keepdims=True)
+    spread = 0.5 + abs(x - mean).mean(axis=axes, keepdims=True)
+    rng = np.random.default_rng(draw(SEEDS))
+
+    def repeated():
+        kept = [draw(st.sampled_from([1, n])) for n in x.shape]
+        return rng.normal(size=draw(st.sampled_from([tuple(kept), ()])))
+
+    given = x, mean, spread, repeated(), repeated()
+    return (rng.normal(size=x.shape), *given) if pull else given
 
 
-def pull_bound(g, y, spread, axes):
-    def mean(a):
-        return abs(a).mean(axis=axes, keepdims=True)
+def normalize_bound(x, mean, spread, gain, shift):
+    return [8 * (abs(gain) * (abs(x) + abs(mean)) / spread + abs(shift))]
 
-    terms = math.prod(g.shape[a] for a in axes) + 6
-    return [2 * terms * (abs(g) + mean(g) + abs(y) * mean(g * y)) / spread]
+
+def pull_bound(g, x, mean, spread, gain, shift):
+    axes = tuple(a for a, n in enumerate(mean.shape) if n == 1)
+    unit, h = (abs(x) + abs(mean)) / spread, abs(gain * g)
+    level, along = (a.mean(axis=axes, keepdims=True) for a in (h, h * unit))
+    terms = 2 * (x.size + 10)
+    sums = (spec._sum_to(a, b.shape) for a, b in ((abs(g) * unit, gain), (abs(g), shift)))
+    return [terms * (h + level + unit * along) / spread, *(terms * s for s in sums)]
 
 
 @st.composite
@@ -194,14 +210,14 @@ def iteration_bound(W, u, n):
 def normalized(draw):
     lead, rows, columns = (draw(st.integers(1, 5)) for _ in range(3))
     rng = np.random.default_rng(draw(SEEDS))
-    g, y = rng.normal(size=(2, lead, rows, columns))
+    g, W = rng.normal(size=(2, lead, rows, columns))
     r, scale = float(rng.normal()), draw(st.sampled_from([1.0, 0.7]))
-    return g, y, r, rng.normal(size=rows), rng.normal(size=(lead, columns)), scale
+    return g, W, r, rng.normal(size=rows), rng.normal(size=(lead, columns)), scale
 
 
-def spectral_bound(g, y, r, u, v, scale):
-    g, y, r, u, v = map(abs, (g, y, r, u, v))
-    return [2 * (g.size + 6) * r * (scale * g + np.sum(g * y) * np.einsum("i,aj->aij", u, v))]
+def spectral_bound(g, W, r, u, v, scale):
+    g, W, r, u, v = map(abs, (g, W, r, u, v))
+    return [2 * (g.size + 8) * r * scale * (g + r * np.sum(g * W) * np.einsum("i,aj->aij", u, v))]
 
 
 KERNELS = {
@@ -219,20 +235,8 @@ KERNELS = {
     ),
     "sum": (averages(), lambda x, axes: [2 * x.size * abs(x).sum(axis=axes, keepdims=True)]),
     "moments": (averages(), moments_bound),
-    "sum_products": (
-        averages().map(lambda t: (t[0], np.cos(t[0]), t[1])),
-        lambda x, y, axes: [2 * (x.size + 1) * abs(x * y).sum(axis=axes, keepdims=True)]),
-    "affine": (
-        averages().map(lambda t: (t[0], *positive(*t), -t[0].max(axis=t[1], keepdims=True))),
-        lambda x, gain, shift: [4 * (abs(gain * x) + abs(shift))],
-    ),
-    "standardize": (
-        averages().map(lambda t: (t[0], t[0].mean(axis=t[1], keepdims=True), *positive(*t))),
-        lambda x, mean, spread: [4 * (abs(x) + abs(mean)) / spread],
-    ),
-    "standardize_pull": (
-        averages().map(lambda t: (t[0], np.cos(t[0]), *positive(*t), t[1])), pull_bound
-    ),
+    "normalize": (normalizations(), normalize_bound),
+    "normalize_pull": (normalizations(pull=True), pull_bound),
     "scatter_add": (scattered(), scatter_bound),
     "adam": (adam_steps(), adam_bound),
     "power_iteration": (iterations(), iteration_bound),
@@ -276,7 +280,9 @@ def test_agrees_with_the_specification(module, name, dtype, data):
     def laid(a):
         a = a.astype(dtype) if a.dtype == np.float64 else a
         some = st.sampled_from(["plain", "transposed", "channels last"])
-        return LAYOUTS[data.draw(some) if layout == "mixed" else layout](a) if a.size else a
+        return (
+            LAYOUTS[data.draw(some) if layout == "mixed" else layout](a) if a.size and a.ndim else a
+        )
 
     drawn = data.draw(draw, label=name)
     args = [laid(a) if isinstance(a, np.ndarray) else a for a in drawn]

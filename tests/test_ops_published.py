@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from minisn import Tensor, conv, grad, losses, ops
+from minisn import Tensor, conv, fused, grad, losses, ops
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,7 +63,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     need(not isinstance(padding, str))
     settings = {"stride": stride, "padding": padding}
     return (
-        conv.conv2d(x, w, **settings) if b is None else conv.conv2d_with_bias(x, w, b, **settings)
+        conv.conv2d(x, w, **settings) if b is None else fused.conv2d_with_bias(x, w, b, **settings)
     )
 
 

@@ -134,33 +134,34 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return mean, xp.mean(centred * centred, axis=axes, keepdims=True)
 
 
-def sum_products(x: Array, y: Array, axes: tuple[int, ...]) -> Array:
-    """Sum products over some axes, which are kept with size 1."""
-    return sum(x * y, axes)
+def normalize(x: Array, mean: Array, spread: Array, gain: Array, shift: Array) -> Array:
+    """Shift and scale to given moments, then multiply by a gain and add a shift."""
+    return (x - mean) * (gain / spread) + shift
 
 
-def affine(x: Array, gain: Array, shift: Array) -> Array:
-    """Multiply by a gain and add a shift."""
-    return gain * x + shift
+def normalize_pull(
+    g: Array, x: Array, mean: Array, spread: Array, gain: Array, shift: Array
+) -> tuple[Array, Array, Array]:
+    """Pull a gradient back through normalization: to x, the gain and the shift."""
+    xp, axes = namespace(g), tuple(a for a, n in enumerate(mean.shape) if n == 1)
+    unit, h = (x - mean) / spread, gain * g
+    along = xp.mean(h * unit, axis=axes, keepdims=True)
+    g_x = (h - xp.mean(h, axis=axes, keepdims=True) - unit * along) / spread
+    return g_x, sum_to(g * unit, gain.shape), sum_to(g, shift.shape)
 
 
-def standardize(x: Array, mean: Array, spread: Array) -> Array:
-    """Subtract the mean and divide by the spread."""
-    return (x - mean) / spread
+def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
+    """Sum over the axes along which an array of a shape is repeated to that of x."""
+    lead = x.ndim - len(shape)
+    axes = tuple(a for a in range(x.ndim) if a < lead or shape[a - lead] == 1)
+    return namespace(x).reshape(sum(x, axes), shape)
 
 
-def standardize_pull(g: Array, y: Array, spread: Array, axes: tuple[int, ...]) -> Array:
-    """Pull a gradient back through standardization."""
-    xp = namespace(g)
-    mean = xp.mean(g, axis=axes, keepdims=True)
-    return (g - mean - y * xp.mean(g * y, axis=axes, keepdims=True)) / spread
-
-
-def spectral_pull(g: Array, y: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
+def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
     """Pull a gradient back through the division of a weight by its spectral norm."""
     xp = namespace(g)
     uv = xp.reshape(u, (1, -1, 1)) * xp.reshape(v, (v.shape[0], 1, -1))
-    return r * (scale * g - xp.sum(g * y) * uv)
+    return scale * r * (g - r * xp.sum(g * W) * uv)
 
 
 def scatter_add(values: Array, places: Array, size: int) -> Array:

@@ -157,44 +157,51 @@ def _reduce(f, x: Array, axes: tuple[int, ...]) -> Array:
     return y
 
 
-def sum_products(x: Array, y: Array, axes: tuple[int, ...]) -> Array:
-    r"""Compute :math:`\sum_i x_iy_i` over axes, which are kept with size 1."""
-    return _reduce(builtins.sum, _entrywise(lambda a, b: a * b, x, y), axes)
-
-
-def affine(x: Array, gain: Array, shift: Array) -> Array:
-    r"""Compute :math:`\gamma x + \beta`, gain and shift repeated to the shape of x."""
-    repeat = namespace(x).broadcast_to
-    return _entrywise(lambda t, a, b: a * t + b, x, repeat(gain, x.shape), repeat(shift, x.shape))
-
-
-def standardize(x: Array, mean: Array, spread: Array) -> Array:
-    r"""Compute :math:`(x - \mu) / s`, the mean and the spread repeated to the shape of x."""
-    xp = namespace(x)
+def normalize(x: Array, mean: Array, spread: Array, gain: Array, shift: Array) -> Array:
+    r"""Compute :math:`\gamma (x - \mu) / s + \beta`, each repeated to the shape of x."""
     return _entrywise(
-        lambda t, m, s: (t - m) / s, x, xp.broadcast_to(mean, x.shape),
-        xp.broadcast_to(spread, x.shape),
-    )  # fmt: skip
+        lambda t, m, s, a, b: a * ((t - m) / s) + b, x, *_repeat(x, mean, spread, gain, shift)
+    )
 
 
-def standardize_pull(g: Array, y: Array, spread: Array, axes: tuple[int, ...]) -> Array:
-    r"""Compute :math:`(g - \langle g\rangle - y\,\langle g y\rangle) / s`, means over the axes."""
-    along, _ = moments(_entrywise(lambda a, b: a * b, g, y), axes)
-    mean, _ = moments(g, axes)
-    repeat = namespace(g).broadcast_to
-    return _entrywise(
-        lambda a, b, m, p, s: (a - m - b * p) / s, g, y, repeat(mean, g.shape),
-        repeat(along, g.shape), repeat(spread, g.shape),
-    )  # fmt: skip
+def normalize_pull(
+    g: Array, x: Array, mean: Array, spread: Array, gain: Array, shift: Array
+) -> tuple[Array, Array, Array]:
+    r"""Compute the gradients of x, the gain and the shift, where the moments are those of x.
+
+    With :math:`\hat x = (x - \mu) / s` and :math:`h = \gamma g` they are
+    :math:`(h - \langle h\rangle - \hat x\,\langle h\,\hat x\rangle) / s`,
+    :math:`\sum g\,\hat x` and :math:`\sum g`.
+    """
+    axes = tuple(a for a, n in enumerate(mean.shape) if n == 1)
+    mean, spread, repeated = _repeat(x, mean, spread, gain)
+    unit = _entrywise(lambda t, m, s: (t - m) / s, x, mean, spread)
+    h = _entrywise(lambda a, b: a * b, repeated, g)
+    level, along = (moments(a, axes)[0] for a in (h, _entrywise(lambda a, b: a * b, h, unit)))
+    g_x = _entrywise(
+        lambda a, t, m, p, s: (a - m - t * p) / s, h, unit, *_repeat(x, level, along), spread
+    )
+    product = _entrywise(lambda a, b: a * b, g, unit)
+    return g_x, _sum_to(product, gain.shape), _sum_to(g, shift.shape)
 
 
-def spectral_pull(g: Array, y: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
-    r"""Compute :math:`r\,(c\,g_{aij} - \langle g, y\rangle\,u_iv_{aj})`."""
+def _repeat(x: Array, *arrays: Array) -> list[Array]:
+    return [namespace(x).broadcast_to(a, x.shape) for a in arrays]
+
+
+def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
+    lead = x.ndim - len(shape)
+    axes = tuple(a for a in range(x.ndim) if a < lead or shape[a - lead] == 1)
+    return namespace(x).reshape(sum(x, axes), shape)
+
+
+def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
+    r"""Compute :math:`c\,r\,(g_{aij} - r\,\langle g, W\rangle\,u_iv_{aj})`."""
     o = namespace(g).zeros(g.shape, dtype=g.dtype)
     places = list(itertools.product(*map(range, g.shape)))
-    along = _dot((g[place], y[place]) for place in places)
+    along = float(r) * _dot((g[place], W[place]) for place in places)
     for a, i, j in places:
-        o[a, i, j] = float(r) * (scale * float(g[a, i, j]) - along * _dot([(u[i], v[a, j])]))
+        o[a, i, j] = scale * float(r) * (float(g[a, i, j]) - along * _dot([(u[i], v[a, j])]))
     return o
 
 

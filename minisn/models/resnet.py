@@ -53,29 +53,6 @@ EMBEDDED = 128
 """Length of a label's vector that is joined to the channels, at the paper's width."""
 
 
-# None of these three needs the values that it is given for its gradient, nor do the convolutions,
-# sums and shifts that made them: so their memory is let go.
-
-
-def _relu(x: Tensor) -> Tensor:
-    y = ops.relu(x)
-    x.forget()
-    return y
-
-
-def _pooled(x: Tensor) -> Tensor:
-    y = ops.avg_pool2d(x)
-    x.forget()
-    return y
-
-
-def _sum(a: Tensor, b: Tensor) -> Tensor:
-    y = a + b
-    a.forget()
-    b.forget()
-    return y
-
-
 class UpBlock(Labelled):
     r"""Residual block of G: twice the size.
 
@@ -101,9 +78,9 @@ class UpBlock(Labelled):
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
         """Apply to images [N, d_in, H, W], giving [N, d_out, 2H, 2W]."""
-        h = ops.upsample_nearest2d(_relu(self.n1(x, *labels)))
-        h = _relu(self.n2(self.c1(h), *labels))
-        return _sum(self.c2(h), ops.upsample_nearest2d(self.c0(x)))
+        h = ops.upsample_nearest2d(ops.relu(self.n1(x, *labels)))
+        h = ops.relu(self.n2(self.c1(h), *labels))
+        return self.c2(h) + ops.upsample_nearest2d(self.c0(x))
 
 
 class DownBlock(Module):
@@ -155,10 +132,10 @@ class DownBlock(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to images [N, d_in, H, W], giving [N, d_out, H, W] or half of that size."""
         if self.first:
-            return _sum(_pooled(self.residual(x)), self.shortcut(ops.avg_pool2d(x)))
+            return ops.avg_pool2d(self.residual(x)) + self.shortcut(ops.avg_pool2d(x))
         y = self.residual(x)
-        y = _sum(y, self.shortcut(x)) if self.shortcut.layers else y + x
-        return _pooled(y) if self.down else y
+        y = y + (self.shortcut(x) if self.shortcut.layers else x)
+        return ops.avg_pool2d(y) if self.down else y
 
 
 class SumPool(Module):

@@ -18,7 +18,6 @@ class LeakyReLU(Module):
     def __init__(self, slope: float = 0.1):
         super().__init__()
         self.slope = slope
-        self.ends = slope >= 0
         self.lipschitz = max(1.0, abs(slope))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -30,7 +29,6 @@ class ReLU(Module):
     """Rectified linear unit."""
 
     lipschitz = 1.0
-    ends = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply entry by entry."""

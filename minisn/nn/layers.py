@@ -9,6 +9,7 @@ import numpy as np
 from .. import conv
 from ..backend import namespace, seems_finite
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
+from ..fused import conv2d_with_bias
 from ..init import Initializer, generator, initializer, normal
 from ..tensor import Tensor, as_tensor
 from .module import Module
@@ -125,8 +126,6 @@ class Conv2d(Weighted):
     Source: [M18 §2.1]
     """
 
-    spare = True
-
     def __init__(
         self, d_in: int, d_out: int, kernel: conv.Pair, rng: np.random.Generator, stride: conv.Pair = 1,
         padding: conv.Pair = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
@@ -141,7 +140,7 @@ class Conv2d(Weighted):
         W, settings = self.effective_weight(), {"stride": self.stride, "padding": self.padding}
         if self.bias is None:
             return conv.conv2d(x, W, **settings)
-        return conv.conv2d_with_bias(x, W, self.bias, **settings)
+        return conv2d_with_bias(x, W, self.bias, **settings)
 
 
 class ConvTranspose2d(Weighted):
@@ -157,7 +156,7 @@ class ConvTranspose2d(Weighted):
     Source: [M18 Table 3]
     """
 
-    axis, spare = 1, True
+    axis = 1
 
     def __init__(
         self, d_in: int, d_out: int, kernel: conv.Pair, rng: np.random.Generator, stride: conv.Pair = 1,

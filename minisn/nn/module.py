@@ -25,14 +25,7 @@ class Module:
     Attributes that are Tensors with ``requires_grad`` are parameters; attributes that are Modules
     are parts; both are found in lists, tuples and dicts too, however deep. ``state`` holds named
     arrays. A part that is used twice is one part, under its first name.
-
-    Two marks tell :class:`Sequential` which results need not be kept for the gradient. ``spare``:
-    no rule needs the values that this module returns. ``ends``: no rule of this module needs the
-    values that it is given.
     """
-
-    spare = False
-    ends = False
 
     training: bool
     state: dict[str, Array]
@@ -255,11 +248,7 @@ class Sequential(Module):
         return self.apply(x, lambda layer, x: layer(x))
 
     def apply(self, x: Tensor, call: Callable[[Module, Tensor], Any]) -> Any:
-        """Call all in turn, and let go of what only an activation took."""
-        spare = False
+        """Call all in turn."""
         for layer in self.layers:
-            y = call(layer, x)
-            if spare and layer.ends:
-                x.forget()
-            x, spare = y, layer.spare
+            x = call(layer, x)
         return x

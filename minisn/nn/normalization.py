@@ -5,6 +5,7 @@ import numpy as np
 from .. import kernels, ops
 from ..backend import Array, namespace
 from ..errors import ShapeError
+from ..fused import normalize
 from ..tensor import Tensor
 from .layers import look_up
 from .module import Module
@@ -13,8 +14,6 @@ from .module import Module
 class _Normalization(Module):
     """Learned shift, and gain unless left out, of every channel after it was standardized."""
 
-    spare = True
-
     def __init__(self, channels: int, gain: bool, eps: float):
         super().__init__()
         ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
@@ -22,16 +21,18 @@ class _Normalization(Module):
         self.beta = Tensor(zeros, requires_grad=True)
         self.eps = eps
 
+    def _learned(self, x: Tensor) -> tuple[Tensor | float, Tensor]:
+        """Return gain and shift, along the channels of x."""
+        self._check(x)
+        shape = _along_channels(x)
+        gain = 1.0 if self.gamma is None else self.gamma.reshape(shape)
+        return gain, self.beta.reshape(shape)
+
     def _check(self, x: Tensor) -> None:
         channels = self.beta.shape[-1]
         if x.ndim < 2 or x.shape[1] != channels:
             raise ShapeError(f"{type(self).__name__}: expected [N, {channels}, ...], got shape "
                              f"{list(x.shape)}")  # fmt: skip
-
-    def _shift(self, y: Tensor) -> Tensor:
-        shape = _along_channels(y)
-        beta = self.beta.reshape(shape)
-        return y + beta if self.gamma is None else ops.affine(y, self.gamma.reshape(shape), beta)
 
 
 def _along_channels(x: Tensor) -> tuple[int, ...]:
@@ -70,22 +71,19 @@ class BatchNorm(_Normalization):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [N, channels] or [N, channels, H, W]."""
-        return self._shift(self.standardize(x))
+        return self._normalize(x, *self._learned(x))
 
-    def standardize(self, x: Tensor) -> Tensor:
-        """Shift and scale to mean 0 and variance 1: what comes before gain and shift.
-
-        An empty batch has no moments, and leaves the running ones as they are.
-        """
-        self._check(x)
+    def _normalize(self, x: Tensor, gain: Tensor | float, shift: Tensor) -> Tensor:
+        """Normalize; an empty batch has no moments, and leaves the running ones as they are."""
         if self.training and x.size:
             axes = (0, *range(2, x.ndim))
             moments = kernels.of(x.array).moments(x.array, axes)
             self._remember(*moments)
-            return ops.standardize(x, axis=axes, eps=self.eps, moments=moments)
+            return normalize(x, gain, shift, axis=axes, eps=self.eps, moments=moments)
         shape = _along_channels(x)
         mean, var = (Tensor.wrap(self.state[k]) for k in ("running_mean", "running_var"))
-        return (x - mean.reshape(shape)) / ops.sqrt(var.reshape(shape) + self.eps)
+        spread = ops.sqrt(var.reshape(shape) + self.eps)
+        return gain * ((x - mean.reshape(shape)) / spread) + shift
 
     def _remember(self, mean: Array, var: Array) -> None:
         for name, now in (("running_mean", mean), ("running_var", var)):
@@ -122,7 +120,7 @@ class ConditionalBatchNorm(BatchNorm):
             look_up(rows, labels, "ConditionalBatchNorm").reshape(shape)
             for rows in (self.gamma, self.beta)
         )
-        return ops.affine(self.standardize(x), gamma, beta)
+        return self._normalize(x, gamma, beta)
 
 
 class LayerNorm(_Normalization):
@@ -143,5 +141,4 @@ class LayerNorm(_Normalization):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [N, channels] or [N, channels, H, W]."""
-        self._check(x)
-        return self._shift(ops.standardize(x, axis=tuple(range(1, x.ndim)), eps=self.eps))
+        return normalize(x, *self._learned(x), axis=tuple(range(1, x.ndim)), eps=self.eps)

@@ -12,26 +12,24 @@ find_place()
 
 from .convolution import conv2d, conv2d_transpose, conv2d_weight
 from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add
-from .normalization import affine, moments, standardize, standardize_pull, sum, sum_products
+from .normalization import moments, normalize, normalize_pull, sum
 from .pool import one_pool, threads
 from .power import power_iteration, spectral_pull
 
 __all__ = [
     "adam",
-    "affine",
     "conv2d",
     "conv2d_transpose",
     "conv2d_weight",
     "leaky_relu",
     "leaky_relu_pull",
     "moments",
+    "normalize",
+    "normalize_pull",
     "one_pool",
     "power_iteration",
     "scatter_add",
     "spectral_pull",
-    "standardize",
-    "standardize_pull",
     "sum",
-    "sum_products",
     "threads",
 ]

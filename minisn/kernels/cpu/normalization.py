@@ -1,8 +1,10 @@
-"""Moments over all axes but the channels', and what batch normalization does with them.
+"""Moments, and normalization by them.
 
 Channels lie innermost in memory, so images are rows of channels. Sums are taken in double
 precision, each thread over its own rows, then over the threads in order.
 """
+
+import math
 
 import numpy as np
 from numba import njit, prange
@@ -47,14 +49,14 @@ def _sums(x, n_threads):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _products(x, y, mean, n_threads):
-    """Sum (x - mean)(y - mean) over the rows, each thread its own."""
+def _squares(x, mean, n_threads):
+    """Sum (x - mean)^2 over the rows, each thread its own."""
     rows, channels = x.shape
     parts = np.zeros((n_threads, channels))
     for t in prange(n_threads):
         for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
             for c in range(channels):
-                parts[t, c] += (x[i, c] - mean[c]) * (y[i, c] - mean[c])
+                parts[t, c] += (x[i, c] - mean[c]) ** 2
     return parts
 
 
@@ -62,29 +64,35 @@ def _total(x: Array) -> Array:
     return _sums(read_only(x), threads()).sum(axis=0)
 
 
-def _total_product(x: Array, y: Array, mean: Array) -> Array:
-    return _products(read_only(x), read_only(y), mean, threads()).sum(axis=0)
+@njit(cache=True, nogil=True, parallel=True)
+def _normalize(x, mean, factor, shift, y):
+    for n in prange(x.shape[0]):
+        for i in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                y[n, i, c] = (x[n, i, c] - mean[n, c]) * factor[n, c] + shift[n, c]
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _standardize(x, mean, spread, y):
-    for i in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            y[i, c] = (x[i, c] - mean[c]) / spread[c]
+def _sums_by_item(g, x, mean):
+    """Sum g and g (x - mean) over the pixels of each item."""
+    level = np.zeros((x.shape[0], x.shape[2]))
+    along = np.zeros((x.shape[0], x.shape[2]))
+    for n in prange(x.shape[0]):
+        for i in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                level[n, c] += g[n, i, c]
+                along[n, c] += g[n, i, c] * (x[n, i, c] - mean[n, c])
+    return level, along
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _standardize_pull(g, y, mean, along, spread, out):
-    for i in prange(g.shape[0]):
-        for c in range(g.shape[1]):
-            out[i, c] = (g[i, c] - mean[c] - y[i, c] * along[c]) / spread[c]
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def _affine(x, gain, shift, y):
-    for i in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            y[i, c] = gain[c] * x[i, c] + shift[c]
+def _blend(g, x, mean, of_g, of_x, of_one, y):
+    for n in prange(x.shape[0]):
+        for i in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                y[n, i, c] = (
+                    of_g[n, c] * g[n, i, c] + of_x[n, c] * (x[n, i, c] - mean[n, c]) + of_one[n, c]
+                )
 
 
 @in_one_pool
@@ -98,30 +106,6 @@ def sum(x: Array, axes: Axes) -> Array:
 
 
 @in_one_pool
-def sum_products(x: Array, y: Array, axes: Axes) -> Array:
-    """Sum products over some axes, which are kept with size 1."""
-    channel = _channel(x, axes)
-    if channel is None:
-        return array_api.sum_products(x, y, axes)
-    total = _total_product(_rows(x, channel), _rows(y, channel), np.zeros(x.shape[channel]))
-    return total.astype(x.dtype).reshape(_kept(x, axes))
-
-
-@in_one_pool
-def affine(x: Array, gain: Array, shift: Array) -> Array:
-    """Multiply by a gain and add a shift."""
-    channel = _channel(x, tuple(a for a, n in enumerate(gain.shape) if n == 1))
-    if channel is None or gain.ndim < x.ndim or shift.shape not in ((), gain.shape):
-        return array_api.affine(x, gain, shift)
-    rows = _rows(x, channel)
-    y, each = np.empty_like(rows), (x.shape[channel],)
-    by_channel = (np.broadcast_to(a.reshape(-1), each) for a in (gain, shift))
-    gain, shift = (read_only(np.ascontiguousarray(a)) for a in by_channel)
-    _affine(read_only(rows), gain, shift, y)
-    return _back(y, x, channel)
-
-
-@in_one_pool
 def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     """Return mean and variance over some axes, which are kept with size 1."""
     channel = _channel(x, axes)
@@ -130,32 +114,71 @@ def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     rows = _rows(x, channel)
     shape = _kept(x, axes)
     mean = _total(rows) / len(rows)
-    variance = _total_product(rows, rows, mean) / len(rows)
+    variance = _squares(read_only(rows), mean, threads()).sum(axis=0) / len(rows)
     return mean.astype(x.dtype).reshape(shape), variance.astype(x.dtype).reshape(shape)
 
 
-@in_one_pool
-def standardize(x: Array, mean: Array, spread: Array) -> Array:
-    """Subtract the mean and divide by the spread."""
-    channel = _channel(x, tuple(a for a, n in enumerate(mean.shape) if n == 1))
-    if channel is None:
-        return array_api.standardize(x, mean, spread)
-    rows = _rows(x, channel)
-    y = np.empty_like(rows)
-    _standardize(rows, mean.reshape(-1), spread.reshape(-1), y)
-    return _back(y, x, channel)
+def _items(x: Array) -> Array:
+    """Lay out items [N, C, ...] as [N, pixels, C]."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(x.shape[0], -1, x.shape[1])
+
+
+def _by_item(x: Array, a: Array) -> Array | None:
+    """Repeat an array to one number for each item and channel of x, or None if it has more."""
+    if a.ndim not in (0, x.ndim) or any(n != 1 for n in a.shape[2:]):
+        return None
+    return np.ascontiguousarray(np.broadcast_to(a.reshape(a.shape[:2]), x.shape[:2]))
+
+
+def _fits(x: Array, *arrays: Array) -> list[Array] | None:
+    """Return the arrays by item and channel, or None where NumPy does as well."""
+    if x.ndim < 2 or x.size < SMALL:
+        return None
+    found = [_by_item(x, a) for a in arrays]
+    return None if any(a is None for a in found) else found  # type: ignore[return-value]
 
 
 @in_one_pool
-def standardize_pull(g: Array, y: Array, spread: Array, axes: Axes) -> Array:
-    """Pull a gradient back through standardization."""
-    channel = _channel(g, axes)
-    if channel is None:
-        return array_api.standardize_pull(g, y, spread, axes)
-    g_rows, y_rows = _rows(g, channel), _rows(y, channel)
-    zero = np.zeros(g.shape[channel])
-    mean = (_total(g_rows) / len(g_rows)).astype(g.dtype)
-    along = (_total_product(g_rows, y_rows, zero) / len(g_rows)).astype(g.dtype)
-    out = np.empty_like(g_rows)
-    _standardize_pull(g_rows, y_rows, mean, along, spread.reshape(-1), out)
-    return _back(out, g, channel)
+def normalize(x: Array, mean: Array, spread: Array, gain: Array, shift: Array) -> Array:
+    """Shift and scale to given moments, then multiply by a gain and add a shift."""
+    given = _fits(x, mean, gain / spread, shift)
+    if given is None:
+        return array_api.normalize(x, mean, spread, gain, shift)
+    center, factor, level = map(read_only, given)
+    items = read_only(_items(x))
+    y = np.empty_like(items)
+    _normalize(items, center, factor, level, y)
+    return _back(y, x, 1)
+
+
+@in_one_pool
+def normalize_pull(
+    g: Array, x: Array, mean: Array, spread: Array, gain: Array, shift: Array
+) -> tuple[Array, Array, Array]:
+    """Pull a gradient back through normalization: to x, the gain and the shift.
+
+    With the sums over the pixels of each item and channel all else is a matter of a few numbers,
+    and the gradient of x is one of these times g, plus one times x, plus one.
+    """
+    given = _fits(x, mean, spread, gain, shift)
+    if given is None:
+        return array_api.normalize_pull(g, x, mean, spread, gain, shift)
+    center, deviation, factor, _ = given
+    g_items, items = read_only(_items(g)), read_only(_items(x))
+    level, along = _sums_by_item(g_items, items, read_only(center))
+    along /= deviation
+    axes = tuple(a for a, n in enumerate(mean.shape[:2]) if n == 1)
+    count = items.shape[1] * math.prod(items.shape[2 * a] for a in axes)
+    of_one, of_x = (-np.sum(factor * s, axis=axes, keepdims=True) / count for s in (level, along))
+    ones = np.ones_like(level)
+    of_g, of_x, of_one = (
+        read_only(np.ascontiguousarray(f, dtype=x.dtype))
+        for f in (factor / deviation, of_x / deviation**2 * ones, of_one / deviation * ones)
+    )
+    out = np.empty_like(items)
+    _blend(g_items, items, read_only(center), of_g, of_x, of_one, out)
+    return (
+        _back(out, x, 1),
+        *(array_api.sum_to(s.astype(x.dtype).reshape(x.shape[:2] + (1,) * (x.ndim - 2)), a.shape)
+          for s, a in ((along, gain), (level, shift))),
+    )  # fmt: skip

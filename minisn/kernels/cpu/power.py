@@ -78,27 +78,27 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _spectral_pull(g, y, r, u, v, scale, o, n_threads):
+def _spectral_pull(g, W, r, u, v, scale, o, n_threads):
     rows = len(g)
     parts = np.zeros(n_threads)
     for t in prange(n_threads):
         for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
-            parts[t] += _dot(g[i], y[i])
-    along = g.dtype.type(parts.sum())
+            parts[t] += _dot(g[i], W[i])
+    along, factor = g.dtype.type(parts.sum() * r), scale * r
     for t in prange(n_threads):
         for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
             share, columns = along * u[i % len(u)], v[i // len(u)]
             for j in range(columns.size):
-                o[i, j] = r * (scale * g[i, j] - share * columns[j])
+                o[i, j] = factor * (g[i, j] - share * columns[j])
 
 
 @in_one_pool
-def spectral_pull(g: Array, y: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
+def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
     """Pull a gradient back through the division of a weight by its spectral norm."""
     number, o = g.dtype.type, np.empty(g.shape, g.dtype)
     flat = (-1, g.shape[-1])
-    g, y, u, v = (read_only(np.ascontiguousarray(a)) for a in (g, y, u, v))
+    g, W, u, v = (read_only(np.ascontiguousarray(a)) for a in (g, W, u, v))
     n_threads = threads() if g.size >= SMALL else 1
-    _spectral_pull(g.reshape(flat), y.reshape(flat), number(r), u, v, number(scale),
+    _spectral_pull(g.reshape(flat), W.reshape(flat), number(r), u, v, number(scale),
                    o.reshape(flat), n_threads)  # fmt: skip
     return o
