@@ -25,7 +25,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {}
 _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "power": "pow",
     "matmul": "matmul", "floor_divide": "floordiv", "remainder": "mod",
-    "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor",
+    "divmod": "divmod", "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor",
 }  # fmt: skip
 _TURNED = {
     "equal": "eq", "not_equal": "ne",

@@ -322,7 +322,7 @@ def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     .. math:: y = \frac1n \sum_i x_i
     """
-    return _widely(lambda x: _mean(x, axis, keepdims), x)
+    return _widely(lambda x: _mean(x, axes_of(axis, x.ndim, "mean"), keepdims), x)
 
 
 def _mean(x, axis, keepdims):

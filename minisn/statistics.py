@@ -128,8 +128,8 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     y = reshape(permute(x, axes=axes + rest), shape=(math.prod(_sizes(x.shape, axes)), *_sizes(x.shape, rest)))
-    if not len(y):
-        y = Tensor.wrap(xp.ones((1, *y.shape[1:]), dtype=x.dtype))
+    if not len(y):  # a product of nothing is 1
+        y = concat([y, Tensor.wrap(xp.ones((1, *y.shape[1:]), dtype=x.dtype))])
     while (n := len(y)) > 1:
         half = y[: n // 2] * y[n // 2 : 2 * (n // 2)]
         y = half if n % 2 == 0 else concat([half, y[n - 1 :]])

@@ -144,7 +144,6 @@ class Tensor(Answers):
     """
 
     __slots__ = ("__weakref__", "_array", "_version", "grad", "node", "requires_grad")
-    __array_ufunc__ = None  # numpy_array * tensor: let Tensor's operator answer
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
