@@ -14,10 +14,40 @@ from .ops import exp, log, log_softmax, sigmoid, sqrt, where
 from .tensor import Tensor, as_tensor, primitive
 
 __all__ = [
-    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "ceil", "cos", "cosh",
-    "dropout", "elu", "erf", "exp2", "expm1", "floor", "floor_divide", "gelu", "hypot", "log10",
-    "log1p", "log2", "logaddexp", "raise_to", "reciprocal", "remainder", "round", "sign", "silu",
-    "sin", "sinh", "softmax", "square", "tan",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "ceil",
+    "cos",
+    "cosh",
+    "dropout",
+    "elu",
+    "erf",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "gelu",
+    "hypot",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "raise_to",
+    "reciprocal",
+    "remainder",
+    "round",
+    "sign",
+    "silu",
+    "sin",
+    "sinh",
+    "softmax",
+    "square",
+    "tan",
 ]  # fmt: skip
 
 
@@ -250,7 +280,7 @@ def _over(a, y):
     return where(origin, 0.0, a / where(origin, 1.0, y))
 
 
-# -- steps: constant between their jumps -------------------------------------------------------------
+# -- steps: constant between their jumps -----------------------------------------------------------
 
 
 @primitive(None)

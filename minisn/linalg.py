@@ -16,12 +16,22 @@ from .shaping import diagonal, swapaxes, tril
 from .tensor import Tensor, as_tensor, as_tensors, axes_of, broadcast_to, primitive
 
 __all__ = [
-    "cholesky", "det", "dot", "einsum", "eigvalsh", "inv", "kron", "logdet", "outer", "solve",
-    "svdvals", "tensordot",
+    "cholesky",
+    "det",
+    "dot",
+    "eigvalsh",
+    "einsum",
+    "inv",
+    "kron",
+    "logdet",
+    "outer",
+    "solve",
+    "svdvals",
+    "tensordot",
 ]  # fmt: skip
 
 
-# -- products ---------------------------------------------------------------------------------------
+# -- products --------------------------------------------------------------------------------------
 
 
 def tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
@@ -105,7 +115,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     for term, t in zip(terms, tensors, strict=True):
         for letter, n in zip(term, t.shape, strict=True):
             known = sizes.setdefault(letter, n)
-            if known not in (n, 1) and n != 1 or known != n and letter in string.ascii_letters:
+            if (known not in (n, 1) and n != 1) or (known != n and letter in string.ascii_letters):
                 raise ShapeError(f"einsum {equation!r}: index {letter} is {known} and {n}")
             sizes[letter] = n if known == 1 else known
     factors = [_diagonals(term, t, sizes) for term, t in zip(terms, tensors, strict=True)]
@@ -173,7 +183,7 @@ def _join(term: str, a: Tensor, other: str, b: Tensor, needed: set[str]) -> tupl
     return "".join(batch + rows + columns), reshape(y, shape=tuple(shape))
 
 
-# -- equations and determinants ------------------------------------------------------------------------
+# -- equations and determinants --------------------------------------------------------------------
 
 
 def _T(x: Tensor) -> Tensor:
@@ -251,7 +261,7 @@ def cholesky(x):
     return namespace(x).linalg.cholesky(_symmetric(x))
 
 
-# -- singular values and eigenvalues ----------------------------------------------------------------------
+# -- singular values and eigenvalues ---------------------------------------------------------------
 
 
 def _gaps(w: Tensor) -> Tensor:

@@ -460,7 +460,9 @@ def min(x, axis=None, keepdims=False):
     return namespace(x).min(x, axis=axes, keepdims=keepdims)
 
 
-@primitive(lambda g, x, y, axis: _logsumexp_rule(reshape(g, _kept_shape(x.shape, axis)), y, x, axis))
+@primitive(
+    lambda g, x, y, axis: _logsumexp_rule(reshape(g, _kept_shape(x.shape, axis)), y, x, axis)
+)
 def _logsumexp(x, axis=None, keepdims=False):
     r"""Logarithm of a sum of exponentials, without overflow.
 
@@ -493,9 +495,7 @@ def _logsumexp_rule(g, y, x, axis):
     return where(Tensor.wrap(infinite), _share_of(g, share), g * softmax)
 
 
-def logsumexp(
-    x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False
-) -> Tensor:
+def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     r"""Logarithm of a sum of exponentials, without overflow; of no terms it is -inf.
 
     .. math:: y = m + \log\sum_i e^{x_i - m}, \qquad m = \max_i x_i
@@ -608,8 +608,14 @@ def _widths(widths, ndim):
     return tuple(widths) * ndim if len(widths) == 1 else tuple(widths)
 
 
-@primitive(lambda g, x_shape, widths: g[tuple(
-    slice(lo, lo + n) for (lo, _), n in zip(_widths(widths, len(x_shape)), x_shape, strict=True))])
+@primitive(
+    lambda g, x_shape, widths: g[
+        tuple(
+            slice(lo, lo + n)
+            for (lo, _), n in zip(_widths(widths, len(x_shape)), x_shape, strict=True)
+        )
+    ]
+)
 def pad(x, widths):
     r"""Surround with zeros.
 

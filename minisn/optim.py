@@ -171,7 +171,6 @@ class SGD:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
             flat.assign(flat.values() - self.rate * flat.gradients(grads))
 
-
     def zero_grad(self) -> None:
         """Forget the gradients that ``backward()`` has added to the parameters."""
         self._flat.zero()

@@ -1,5 +1,6 @@
 """More operations that move entries, or select some: built of those in ``ops``."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +42,7 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
     .. math:: y_{i1j} = x_{ij}
     """
     x = as_tensor(x)
-    ndim = x.ndim + (1 if hasattr(axis, "__index__") else len(tuple(axis)))  # type: ignore
+    ndim = x.ndim + (1 if hasattr(axis, "__index__") else len(tuple(axis)))
     new = axes_of(axis, ndim, "expand_dims")
     sizes = iter(x.shape)
     return reshape(x, shape=tuple(1 if i in new else next(sizes) for i in range(ndim)))
@@ -91,7 +92,7 @@ def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
     return permute(x, axes=tuple(order))
 
 
-# -- repetition and order ------------------------------------------------------------------------------
+# -- repetition and order --------------------------------------------------------------------------
 
 
 def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
@@ -177,15 +178,15 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tenso
         sections = range(n // sections, n, n // sections) if n else [0] * (sections - 1)
     ends = [0, *sections, n]
     return [getitem(x, index=(slice(None),) * axis + (slice(lo, max(lo, hi)),))
-            for lo, hi in zip(ends[:-1], ends[1:], strict=True)]  # fmt: skip
+            for lo, hi in itertools.pairwise(ends)]  # fmt: skip
 
 
-# -- order ---------------------------------------------------------------------------------------------
+# -- order -----------------------------------------------------------------------------------------
 
 
 def _along(x: Tensor, order: np.ndarray, axis: int) -> Tensor:
     """Select, at each place of the other axes, in an order of its own."""
-    grid = list(np.indices(order.shape, sparse=True))
+    grid: list[Any] = list(np.indices(order.shape, sparse=True))
     grid[axis] = order
     return getitem(x, index=tuple(grid))
 
@@ -238,7 +239,7 @@ def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
     return _place("argmin", x, axis, keepdims)
 
 
-# -- triangles and diagonals -----------------------------------------------------------------------------
+# -- triangles and diagonals -----------------------------------------------------------------------
 
 
 def _triangle(x: Tensor, keep: Any) -> Tensor:

@@ -87,7 +87,7 @@ def count_nonzero(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     return (x != 0).sum(axis)
 
 
-# -- step by step ------------------------------------------------------------------------------------
+# -- step by step ----------------------------------------------------------------------------------
 
 
 @primitive(lambda g, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
@@ -127,7 +127,10 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     axes = axes_of(axis, x.ndim, "prod")
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     rest = tuple(a for a in range(x.ndim) if a not in axes)
-    y = reshape(permute(x, axes=axes + rest), shape=(math.prod(_sizes(x.shape, axes)), *_sizes(x.shape, rest)))
+    y = reshape(
+        permute(x, axes=axes + rest),
+        shape=(math.prod(_sizes(x.shape, axes)), *_sizes(x.shape, rest)),
+    )
     if not len(y):  # a product of nothing is 1
         y = concat([y, Tensor.wrap(xp.ones((1, *y.shape[1:]), dtype=x.dtype))])
     while (n := len(y)) > 1:

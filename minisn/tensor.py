@@ -94,7 +94,7 @@ class no_grad:
 
             @functools.wraps(function)
             async def decorated(*args: Any, **params: Any) -> Any:
-                return await types.coroutine(_unrecorded)(function(*args, **params))
+                return await types.coroutine(_unrecorded)(function(*args, **params))  # type: ignore
 
         else:
 
@@ -700,7 +700,9 @@ def sum(x, axis=None, keepdims=False):
         keepdims: keep the summed axes with size 1.
     """
     axes, xp = axes_of(axis, x.ndim, "sum"), namespace(x)
-    if not is_floating(x) and xp.isdtype(x.dtype, ("bool", "integral")):  # counts do not fit the type of what is counted
+    if not is_floating(x) and xp.isdtype(
+        x.dtype, ("bool", "integral")
+    ):  # counts do not fit the type of what is counted
         counted = xp.astype(x, xp.int64) if xp.isdtype(x.dtype, "bool") else x
         y = xp.sum(counted, axis=axes, keepdims=True)
     else:

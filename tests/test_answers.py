@@ -1,4 +1,4 @@
-"""What tensors answer to Python and NumPy: each answer is NumPy's, or an error that says what to do."""
+"""What tensors answer to Python and NumPy: NumPy's answer, or an error that says what to do."""
 
 import asyncio
 import inspect
@@ -71,7 +71,7 @@ def test_comparisons_with_what_is_no_number():
     assert (Tensor(A) != "a") is True
     with pytest.raises(TypeError):
         _ = Tensor(A) < None
-    with pytest.raises(ShapeError, match="eq: .*broadcast"):
+    with pytest.raises(ShapeError, match=r"eq: .*broadcast"):
         _ = Tensor(np.ones(2)) == np.ones(3)
     with pytest.raises(DTypeError, match="~: expected booleans"):
         _ = ~Tensor(A)
@@ -229,7 +229,7 @@ def test_what_is_no_tensor_is_refused_in_a_line():
             Tensor(data)
 
 
-# -- integers ------------------------------------------------------------------------------------------
+# -- integers --------------------------------------------------------------------------------------
 
 INTEGERS = [np.full(300, 255, np.uint8), np.array([True, True, False]), np.full(200, 100, np.int8),
             np.full(70000, 1, np.int16), np.full(3, 2**31 - 1, np.int32),
@@ -261,7 +261,7 @@ def test_numbers_beside_integers():
             call()
 
 
-# -- recording -----------------------------------------------------------------------------------------
+# -- recording -------------------------------------------------------------------------------------
 
 
 def test_no_grad_decorates_generators_and_coroutines():
@@ -342,7 +342,7 @@ def test_no_grad_in_generators_lets_errors_through_and_ends():
     assert is_recording()
 
 
-# -- the package -----------------------------------------------------------------------------------------
+# -- the package -----------------------------------------------------------------------------------
 
 
 def test_every_public_module_is_there_and_nothing_else():

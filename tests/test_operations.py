@@ -42,7 +42,8 @@ CASES = [
         ("argsort", (T3, 1)), ("argmax", (T3, -1)), ("ptp", (T3, 1)), ("average", (X, 1, U[0] + 2)),
         ("average", (X, None, U + 2)), ("round", (3 * X, 1)), ("any", (X > 1, 0)),
         ("max", (T3, (0, 1))), ("min", (T3, (0, 2))), ("clip", (X, None, Y)),
-        ("clip", (X, -0.1, 0.1)), ("pad", (X, 1)), ("pad", (X, (1, 2))), ("pad", (X, ((1, 0), (0, 2)))),
+        ("clip", (X, -0.1, 0.1)), ("pad", (X, 1)), ("pad", (X, (1, 2))),
+        ("pad", (X, ((1, 0), (0, 2)))),
     ]],
     *[(eq, lambda *a, eq=eq: ops.einsum(eq, *a), lambda *a, eq=eq: np.einsum(eq, *a), args)
       for eq, args in [
@@ -54,14 +55,16 @@ CASES = [
         (" i j , j k -> i k ", (X, Y.T)), ("ba", (X,)), ("ij,kl->ijkl", (X, Y)),
         ("abc,cd,bd->ad", (T3, X, X[:3])),
     ]],
-    ("solve", ops.solve, np.linalg.solve, (S, X[:3])), ("solve", ops.solve, np.linalg.solve, (S, X[0])),
+    ("solve", ops.solve, np.linalg.solve, (S, X[:3])),
+    ("solve", ops.solve, np.linalg.solve, (S, X[0])),
     ("inv", ops.inv, np.linalg.inv, (S,)), ("det", ops.det, np.linalg.det, (S,)),
     ("logdet", ops.logdet, lambda x: np.linalg.slogdet(x)[1], (-S,)),
     ("cholesky", ops.cholesky, np.linalg.cholesky, (S,)),
     ("eigvalsh", ops.eigvalsh, np.linalg.eigvalsh, (S,)),
     ("svdvals", ops.svdvals, lambda x: np.linalg.svd(x, compute_uv=False), (X,)),
     ("svdvals", ops.svdvals, lambda x: np.linalg.svd(x, compute_uv=False), (T3,)),
-    ("erf", ops.erf, special.erf, (X,)), ("softmax", ops.softmax, lambda x: special.softmax(x, -1), (X,)),
+    ("erf", ops.erf, special.erf, (X,)),
+    ("softmax", ops.softmax, lambda x: special.softmax(x, -1), (X,)),
     ("softmax", lambda x: ops.softmax(x, (0, 1)), special.softmax, (X,)),
     ("std1", lambda x: ops.std(x, 0, ddof=1), lambda x: np.std(x, 0, ddof=1), (X,)),
     ("var1", lambda x: ops.var(x, ddof=1), lambda x: np.var(x, ddof=1), (T3,)),
@@ -217,7 +220,7 @@ def test_refusals(call, error, message):
         call()
 
 
-# -- the ends of the range ------------------------------------------------------------------------------
+# -- the ends of the range -------------------------------------------------------------------------
 
 INF = np.inf
 
@@ -226,7 +229,9 @@ def pulled(f, x, g=None):
     t = Tensor(np.asarray(x, float), requires_grad=True)
     y = f(t)
     with np.errstate(all="ignore"):
-        return grad(y if g is not None else y.sum(), t, None if g is None else np.asarray(g)).numpy()
+        return grad(
+            y if g is not None else y.sum(), t, None if g is None else np.asarray(g)
+        ).numpy()
 
 
 @pytest.mark.parametrize(
@@ -344,7 +349,7 @@ def test_axes_as_lists_and_wrong_ones(name):
             f(x, axis=axis)
 
 
-# -- any order ---------------------------------------------------------------------------------------------
+# -- any order -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

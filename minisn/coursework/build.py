@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..data.locate import StrPath
 from ..errors import ConfigError, DataError
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
@@ -40,7 +41,7 @@ def test_{name}({function}):
 '''
 
 
-def build(folder: Path, tutorials: Path = TUTORIALS, form: str = "nbgrader") -> list[Path]:
+def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader") -> list[Path]:
     """Write ``student/`` and ``solution/`` notebooks of every tutorial that has exercises.
 
     Args:
@@ -54,6 +55,8 @@ def build(folder: Path, tutorials: Path = TUTORIALS, form: str = "nbgrader") -> 
         ConfigError: nbformat is not installed.
         DataError: no such folder, no exercise in it, or a damaged notebook.
     """
+    folder = Path(folder)
+    tutorials = Path(tutorials)
     try:
         import nbformat
     except ImportError:

@@ -52,7 +52,7 @@ def _treads(*shape: int) -> np.ndarray:
 
 def _apart(*shape: int) -> np.ndarray:
     """Draw matrices whose singular values, and eigenvalues, lie well apart."""
-    spread = np.arange(1.0, 1 + shape[-1]) * np.eye(*shape[-2:])
+    spread = np.arange(1.0, 1 + shape[-1]) * np.eye(shape[-2], shape[-1])
     return 2 * spread + 0.3 * _rng.normal(size=shape)
 
 

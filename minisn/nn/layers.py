@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import conv
 from ..backend import namespace, seems_finite
+from ..conv import Pair, pair
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
 from ..init import Initializer, generator, initializer, normal
@@ -127,11 +128,11 @@ class Conv2d(Weighted):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, kernel: conv.Pair, rng: np.random.Generator, stride: conv.Pair = 1,
-        padding: conv.Pair = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
+        self, d_in: int, d_out: int, kernel: Pair, rng: np.random.Generator, stride: Pair = 1,
+        padding: Pair = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
         init: Initializer = normal(),
     ):  # fmt: skip
-        shape = (d_out, d_in, *conv.pair("kernel", kernel))
+        shape = (d_out, d_in, *pair("kernel", kernel))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding = stride, padding
 
@@ -159,11 +160,11 @@ class ConvTranspose2d(Weighted):
     axis = 1
 
     def __init__(
-        self, d_in: int, d_out: int, kernel: conv.Pair, rng: np.random.Generator, stride: conv.Pair = 1,
-        padding: conv.Pair = 0, output_padding: conv.Pair = 0, bias: bool = True,
+        self, d_in: int, d_out: int, kernel: Pair, rng: np.random.Generator, stride: Pair = 1,
+        padding: Pair = 0, output_padding: Pair = 0, bias: bool = True,
         reparametrize: Reparametrization | None = None, init: Initializer = normal(),
     ):  # fmt: skip
-        shape = (d_in, d_out, *conv.pair("kernel", kernel))
+        shape = (d_in, d_out, *pair("kernel", kernel))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
 

@@ -14,7 +14,6 @@ from ..backend import Array, is_array, namespace, to_device
 from ..errors import CheckpointError, DTypeError
 from ..tensor import Tensor, is_floating
 
-
 HIDDEN = ("training", "ends", "lipschitz")
 """Attributes that :func:`describe` leaves out."""
 

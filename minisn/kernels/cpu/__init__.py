@@ -5,7 +5,7 @@
 few channels · ``winograd`` fewer products, where that pays · ``entrywise`` one pass over memory.
 """
 
-# ruff: noqa: E402, I001 - the place comes before the kernels that are kept there
+# ruff: noqa: E402 - the place comes before the kernels that are kept there
 from .cache import find_place
 
 find_place()

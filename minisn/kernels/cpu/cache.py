@@ -3,8 +3,13 @@
 import atexit
 import shutil
 import tempfile
+from typing import Any
 
 import numba
+from numba.core import config as numba_config
+
+
+config: Any = numba_config
 
 
 def _probe() -> None:
@@ -17,7 +22,7 @@ def find_place() -> None:
     Raises:
         ImportError: Numba's compiler is switched off, or there is no such folder either.
     """
-    if numba.config.DISABLE_JIT:
+    if config.DISABLE_JIT:
         raise ImportError("Numba's compiler is switched off by NUMBA_DISABLE_JIT")
     try:
         numba.njit(cache=True)(_probe)
@@ -26,5 +31,5 @@ def find_place() -> None:
             folder = tempfile.mkdtemp(prefix="minisn-numba-")
         except OSError as error:
             raise ImportError(f"no folder for compiled kernels: {error}") from None
-        numba.config.CACHE_DIR = folder
+        config.CACHE_DIR = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
