@@ -8,7 +8,6 @@ from typing import Any
 import numba
 from numba.core import config as numba_config
 
-
 config: Any = numba_config
 
 
