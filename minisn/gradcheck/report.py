@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on the gradients of one order; truthy when they are right.
+    """The verdict on the gradients of one order; ``right`` tells whether they are.
 
     Args:
         order: 1, or 2 for the derivatives of the gradient.
@@ -72,13 +72,15 @@ class Check:
     slope: float | None = None
     scope: str = ""
 
-    def __bool__(self) -> bool:
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong."""
         return self.diagnosis == RIGHT
 
     def __str__(self) -> str:
         slope = "in rounding" if self.slope is None else f"{self.slope:.2f}"
         slope = "above 3" if self.slope is not None and self.slope > 3.1 else slope
-        if self:
+        if self.right:
             return (f"  order {self.order}: right; {self.scope}; worst error {self.ratio:.2g} of "
                     f"its estimate; Taylor slope {slope}")  # fmt: skip
         lines = [f"  order {self.order}: {self.diagnosis.upper()} ({self.scope})"]
@@ -105,7 +107,7 @@ class Report:
     @property
     def failure(self) -> Check | None:
         """The first check that failed, or None."""
-        return next((c for c in self.checks if not c), None)
+        return next((c for c in self.checks if not c.right), None)
 
     @property
     def diagnosis(self) -> str:
