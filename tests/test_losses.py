@@ -173,14 +173,16 @@ def test_there_is_no_best_discriminator_where_a_density_is_not_positive(density)
 )
 def test_labels_that_are_no_whole_numbers_are_refused(labels):
     logits = Tensor([[0.0, 1.0], [2.0, 0.0]])
-    with pytest.raises(DTypeError, match="labels must be integers|cannot make a tensor"):
+    with pytest.raises(DTypeError, match=r"labels must be integers|cannot make a tensor"):
         cross_entropy(logits, labels if isinstance(labels[0], str) else Tensor(labels))
 
 
 def test_labels_are_taken_as_arrays_and_lists():
     logits = Tensor([[0.0, 1.0], [2.0, 0.0]])
-    losses = [cross_entropy(logits, held).item()
-              for held in ([1, 0], np.array([1, 0]), np.array([1, 0], np.uint8), Tensor([1, 0]))]
+    losses = [
+        cross_entropy(logits, held).item()
+        for held in ([1, 0], np.array([1, 0]), np.array([1, 0], np.uint8), Tensor([1, 0]))
+    ]
     assert losses == [losses[0]] * 4
 
 

@@ -45,7 +45,9 @@ def test_parts_are_found_wherever_they_are_held(held, found):
     a, b = linear(), linear()
     module = Own(part=held(a, b))
     assert names(module) == ["", *found]
-    assert list(module.named_parameters()) == [f"{n}.{p}" for n in found for p in ("weight", "bias")]
+    assert list(module.named_parameters()) == [
+        f"{n}.{p}" for n in found for p in ("weight", "bias")
+    ]
     assert set(module.state_dict()) == set(module.named_parameters())
     assert not module.eval().training
     assert not a.training

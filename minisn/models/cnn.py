@@ -6,6 +6,7 @@ Source: [M18 Table 3]
 import numpy as np
 
 from ..errors import ConfigError
+from ..init import generator
 from ..nn import (
     BatchNorm,
     Conv2d,
@@ -58,6 +59,7 @@ def cnn_generator(
 
     Source: [M18 Table 3]
     """
+    rng = generator(rng)
     start, *larger = reversed(_halvings(size))
     layers: list[Module] = [
         Linear(latent, start * start * 8 * width, rng, bias=False),
@@ -115,6 +117,7 @@ def cnn_discriminator(
 
     Source: [M18 Table 3], [M18 Figure 4], [L21 experiments]
     """
+    rng = generator(rng)
     sizes = _halvings(size)
     check_labels(conditional, classes)
     scheme, init = regularizer.reparametrize, regularizer.init

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import ConfigError
+from ..init import generator
 from ..nn import BatchNorm, Conv2d, Embedding, Linear, Module, ReLU, Reshape, Sequential, Tanh
 from ..regularizers import Method, method
 from ..tensor import Tensor
@@ -174,6 +175,7 @@ def resnet_generator(
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
     """
+    rng = generator(rng)
     table = _table(size)
     w = table.width if width is None else width
     first, *blocks = (factor * w for factor in table.up)
@@ -216,6 +218,7 @@ def resnet_discriminator(
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
     """
+    rng = generator(rng)
     table = _table(size)
     check_labels(conditional, classes)
     w = table.width if width is None else width

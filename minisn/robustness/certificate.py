@@ -8,6 +8,7 @@ import numpy as np
 from .. import spectral
 from ..conv import Pair, output_size, pair
 from ..errors import ConfigError
+from ..init import generator
 from ..nn import Conv2d, Linear, Module
 from ..nn import Sequential as Chain
 from ..spectral import LipschitzBound
@@ -176,6 +177,7 @@ def certified_accuracy(
         radii: r, in the units of the images.
         rng, steps, restarts: of :func:`attack`.
     """
+    rng = generator(rng)
     proved = certified_radius(network, images, labels)
     return CertifiedAccuracy(
         tuple(map(float, radii)),
