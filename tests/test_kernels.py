@@ -561,7 +561,7 @@ def test_a_training_step_compiles_each_kernel_once():
     assert set(counts.values()) <= {"0", "1"}, counts
 
 
-# -- where Numba cannot work as usual -----------------------------------------------------------------
+# -- where Numba cannot work as usual --------------------------------------------------------------
 
 
 SUM = (

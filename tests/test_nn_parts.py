@@ -1,4 +1,4 @@
-"""How modules are put together: what is a part, what is refused, what may be given in other words."""
+"""How modules are put together: what is a part, what is refused, what else may be given."""
 
 import copy
 
@@ -63,7 +63,7 @@ def test_parameters_are_found_in_containers_too():
 
 def test_what_has_no_order_is_refused():
     for held in ({linear()}, frozenset([Tensor(1.0)]), [{linear()}]):
-        with pytest.raises(DTypeError, match="part.* is a set, whose parts have no order"):
+        with pytest.raises(DTypeError, match=r"part.* is a set, whose parts have no order"):
             Own(part=held).parameters()
     assert names(Own(part={1, 2})) == [""]
 
@@ -215,7 +215,7 @@ def test_dropout_is_for_training():
     np.testing.assert_array_equal(layer.eval()(x).numpy(), x)
 
 
-# -- one way to train ---------------------------------------------------------------------------------
+# -- one way to train ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", [Adam, SGD])
