@@ -12,7 +12,7 @@ from sphinx.cmd.build import build_main
 
 from minisn.paper import Index
 
-from . import annotated, api, mathml, notebooks, papers
+from . import annotated, api, evening, mathml, notebooks, papers
 from .names import Names, Scope
 from .outline import ROOT, Module, modules
 
@@ -49,6 +49,7 @@ def write_pages(pages: Path, root: Path = ROOT) -> None:
     library = [module for _, group in groups for module in group]
     texts = {
         "index.md": notebooks.markdown(HERE / "front.md", known),
+        "evening.md": evening.page(),
         "papers.rst": papers.page(index, library),
         "source/index.rst": _list("Source beside its formulas", _SOURCE, groups),
         "api/index.rst": _list("API", _API, [

@@ -10,12 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 ORDER = (
-    ("Engine", ("kernels.spec", "tensor", "ops", "conv")),
+    ("Engine", ("kernels.spec", "tensor", "ops", "conv", "fused")),
     (
         "Spectral norm and training",
-        ("spectral", "regularizers", "regularizers.reparametrize", "regularizers.project",
-         "regularizers.penalize", "regularizers.gradients", "regularizers.methods",
-         "regularizers.teaching", "losses", "optim", "augment", "training"),
+        ("spectral", "lipschitz", "regularizers", "regularizers.reparametrize",
+         "regularizers.project", "regularizers.penalize", "regularizers.gradients",
+         "regularizers.methods", "regularizers.teaching", "losses", "optim", "augment",
+         "training"),
     ),
     ("Layers and networks", ("nn", "init", "models")),
     ("Gradient checks", ("gradcheck",)),

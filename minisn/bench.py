@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from . import kernels
@@ -173,42 +172,6 @@ def missing(library: str) -> str:
     """Say what to do if a library is not installed; nothing if it is."""
     package = library.split("-")[0]
     return "" if find_spec(package) else f"{package} is not installed; run: pip install {package}"
-
-
-def first_steps(preset: str, turns: int) -> tuple[list[float], list[float]]:
-    """Time ``minisn train`` from the command to its first step.
-
-    Args:
-        preset: what is trained.
-        turns: how often.
-    Returns:
-        Seconds where nothing is compiled yet, and seconds where all is; one each for each turn.
-    """
-    first, again = [], []
-    for _ in range(turns):
-        with TemporaryDirectory() as folder:
-            first.append(_first_step(preset, Path(folder), "first"))
-            again.append(_first_step(preset, Path(folder), "again"))
-    return first, again
-
-
-def _first_step(preset: str, folder: Path, name: str) -> float:
-    command = [sys.executable, "-m", "minisn.cli", "train", preset, "--out", str(folder / name),
-               "--set", "log_every=1"]  # fmt: skip
-    compiled, log = {"NUMBA_CACHE_DIR": str(folder / "compiled")}, folder / name / "log.jsonl"
-    with open(folder / "said", "w+") as said:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=said, stderr=said, env=os.environ | compiled)
-        try:
-            while not log.exists() or log.read_bytes().count(b"\n") < 2:  # the first is of step 0
-                if process.poll() is not None:
-                    said.seek(0)
-                    raise ConfigError(f"bench: {said.read().strip().splitlines()[-1]}")
-                time.sleep(0.01)
-            return time.perf_counter() - start
-        finally:
-            process.kill()
-            process.wait()
 
 
 # -- a contestant ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, spectral
+from . import lipschitz, ops, spectral
 from .backend import Array, namespace, to_numpy
 from .conv import pair
 from .errors import ConfigError
@@ -176,7 +176,7 @@ def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
             w = layer.effective_weight().array
         matrix = float(spectral.singular_values(w, layer.axis)[0])
         if isinstance(layer, Conv2d | ConvTranspose2d):
-            operator = spectral.conv_operator_norm(w, size, layer.stride, layer.padding)
+            operator = lipschitz.conv_operator_norm(w, size, layer.stride, layer.padding)
             steps = zip(w.shape[2:], pair("stride", layer.stride), strict=True)
             reach = math.sqrt(math.prod(math.ceil(k / s) for k, s in steps))
             found[name] = LayerNorms(matrix, operator, reach)

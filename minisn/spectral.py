@@ -21,18 +21,17 @@ Source: [M18 §2.1], [M18 App. A]
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import fused as fast
 from . import kernels, ops
-from .backend import Array, namespace, svdvals, to_numpy
-from .conv import Pair, output_size, pair
-from .errors import ConfigError, DTypeError, MinisnError, NonFiniteError, ShapeError
+from .backend import Array, namespace, svdvals
+from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from .ops import inverse, permute
-from .tensor import Tensor, axes_of, fused, grad, is_floating, no_grad, reshape, sum
+from .tensor import Tensor, axes_of, fused, is_floating, no_grad, reshape
 
 Map = Callable[[Array], Array]
 
@@ -92,10 +91,10 @@ def from_matrix(matrix: Tensor | Array, shape: Sequence[int], axis: int = 0) -> 
 def _output_axis(W: Tensor | Array, axis: int) -> int:
     if W.ndim < 2:
         raise ShapeError(
-            f"the spectral norm is that of a weight with 2 axes or more, got shape {_shape(W)}; "
+            f"the spectral norm is that of a weight with 2 axes or more, got shape {shape_of(W)}; "
             "a vector has its length, a scalar its absolute value"
         )
-    if not is_floating(_values(W)):
+    if not is_floating(values_of(W)):
         raise DTypeError(
             f"expected a weight of floating-point numbers, got dtype {W.dtype}; "
             "convert it to float32 or float64 first"
@@ -103,11 +102,13 @@ def _output_axis(W: Tensor | Array, axis: int) -> int:
     return axes_of(axis, W.ndim)[0]
 
 
-def _values(W: Tensor | Array) -> Array:
+def values_of(W: Tensor | Array) -> Array:
+    """Return the array that a tensor holds, or the array itself."""
     return W._array if isinstance(W, Tensor) else W
 
 
-def _shape(W: Tensor | Array) -> str:
+def shape_of(W: Tensor | Array) -> str:
+    """Write a shape as errors do."""
     return str(list(W.shape))
 
 
@@ -117,12 +118,13 @@ def _check_vectors(name: str, W: Tensor | Array, axis: int, u: Array, v: Array |
     for letter, x, expected in (("u", u, rows), ("v", v, math.prod(W.shape) // rows)):
         if x is not None and tuple(x.shape) != (expected,):
             raise ShapeError(
-                f"{name}: with output axis {axis}, weight {_shape(W)} needs {letter} of shape "
-                f"[{expected}], got {_shape(x)}; check the axis (1 for a transposed convolution)"
+                f"{name}: with output axis {axis}, weight {shape_of(W)} needs {letter} of shape "
+                f"[{expected}], got {shape_of(x)}; check the axis (1 for a transposed convolution)"
             )
 
 
-def _double(a: Array) -> Array:
+def double(a: Array) -> Array:
+    """Convert to double precision."""
     xp = namespace(a)
     return xp.astype(a, xp.float64, copy=False)
 
@@ -135,12 +137,12 @@ def _unit(a: Array) -> Array:
     return a / xp.where(length > 0, length, xp.ones_like(length))
 
 
-def _peak(name: str, W: Array) -> float:
+def peak(name: str, W: Array) -> float:
     """Return the largest absolute entry, and refuse a weight that is not finite."""
     xp = namespace(W)
     peak = float(xp.max(xp.abs(W)))
     if not math.isfinite(peak):
-        raise NonFiniteError(f"{name}: the weight {_shape(W)} holds a NaN or an infinity")
+        raise NonFiniteError(f"{name}: the weight {shape_of(W)} holds a NaN or an infinity")
     return peak
 
 
@@ -157,255 +159,8 @@ def decompose(name: str, matrix: Array) -> tuple[Array, Array, Array]:
     Raises:
         NonFiniteError: the matrix holds a NaN or an infinity.
     """
-    _peak(name, matrix)
+    peak(name, matrix)
     return namespace(matrix).linalg.svd(matrix, full_matrices=False)
-
-
-# -- the power method -------------------------------------------------------------------
-
-
-def power_iteration(
-    W: Tensor | Array, u: Array, n: int = 1, axis: int = 0
-) -> tuple[Array, Array, Array]:
-    r"""Bring u, v nearer to the leading singular vectors of a weight.
-
-    .. math:: v \leftarrow \frac{W^Tu}{\|W^Tu\|_2}, \qquad u \leftarrow \frac{Wv}{\|Wv\|_2},
-              \qquad \sigma(W) \approx u^TWv
-
-    Nothing is recorded and nothing is changed in place: the new state is what is returned.
-
-    Args:
-        W: weight, at least 2 axes.
-        u: the last u, [W.shape[axis]], not zero.
-        n: rounds; the paper's algorithm makes one per update.
-        axis: the output axis of W.
-    Returns:
-        (u, v, sigma): unit vectors, [W.shape[axis]] and [the rest], and :math:`u^TWv` as an
-        array without axes. For W = 0, v and sigma are 0 and u is kept.
-    Raises:
-        ShapeError: u does not fit W.
-        ConfigError: n is less than 1.
-
-    Source: [M18 Eq. (18), (19), (20), (21)], [M18 Alg. 1]
-    Deviation: (18) does not say what follows a zero vector; keeping u lets a weight that
-    starts at zero find its norm once it leaves it.
-    """
-    _check_rounds("power_iteration", n)
-    _check_vectors("power_iteration", W, axis, u)
-    matrix = as_matrix(_values(W), axis)
-    return kernels.of(matrix).power_iteration(matrix, u, n)
-
-
-def power_iteration_operator(
-    matvec: Map, rmatvec: Map, u: Array, n: int = 1
-) -> tuple[Array, Array, Array]:
-    r"""Make the same rounds on a linear map given by what it does: its general form.
-
-    .. math:: v \leftarrow \frac{A^Tu}{\|A^Tu\|_2}, \qquad u \leftarrow \frac{Av}{\|Av\|_2},
-              \qquad \sigma(A) \approx \langle u, Av\rangle
-
-    Args:
-        matvec: :math:`h \mapsto Ah`, for example a convolution of one image.
-        rmatvec: :math:`u \mapsto A^Tu`, its adjoint, here the transposed convolution.
-        u: the last u, of the shape that ``matvec`` returns, not zero.
-        n: rounds.
-    Returns:
-        (u, v, sigma): u and v of norm 1, in the shapes of the map; sigma without axes.
-    Raises:
-        ConfigError: n is less than 1.
-
-    Source: [M18 Eq. (18), (19)]
-    """
-    _check_rounds("power_iteration_operator", n)
-    xp = namespace(u)
-    for _ in range(n):
-        v = _unit(rmatvec(u))
-        image = matvec(v)
-        u_next = _unit(image)
-        u = xp.where(xp.any(u_next != 0), u_next, u)
-    return u, v, xp.sum(u * image)
-
-
-def _check_rounds(name: str, n: int) -> None:
-    if n < 1:
-        raise ConfigError(f"{name}: expected at least one round, got n={n}")
-
-
-def initial_vectors(
-    W: Tensor | Array,
-    rng: np.random.Generator,
-    tolerance: float = 0.01,
-    most: int = 20_000,
-    axis: int = 0,
-) -> tuple[Array, Array]:
-    r"""Draw u at random and warm it up until the estimate is near the norm for certain.
-
-    .. math:: u \sim \text{uniform on the sphere}, \qquad
-              \text{power steps until}\quad (1 + \epsilon)\,u^TWv \ge \tau \ge \sigma(W)
-
-    with the bound :math:`\tau` of :func:`certificate`. So the first normalized weight has
-    spectral norm between 1 and :math:`1 + \epsilon`, proved, not hoped.
-
-    Args:
-        W: weight, at least 2 axes; may be zero.
-        rng: NumPy's generator, the only source of chance.
-        tolerance: :math:`\epsilon`.
-        most: power steps after which to give up. Some :math:`\ln(d_{out}) / \epsilon` are
-            enough for any spectrum; tens are for Gaussian weights, at 1%.
-        axis: the output axis of W.
-    Returns:
-        (u, v), [W.shape[axis]] and [the rest], in the dtype of W.
-    Raises:
-        NonFiniteError: W holds a NaN or an infinity.
-        ConfigError: the tolerance was not reached: it is below the rounding of W's dtype.
-
-    Source: [M18 Alg. 1]
-    Deviation: Algorithm 1 starts from the random u itself; its first weights then have
-    spectral norms well above 1 (1.4 after one step on a 50 by 50 Gaussian matrix).
-    """
-    matrix = as_matrix(_values(W), axis)
-    xp = namespace(matrix)
-    scaled, unit = _scaled("initial_vectors", matrix)
-    ceiling = unit * _norm_bound(scaled)
-    u = _unit(xp.asarray(rng.standard_normal(matrix.shape[0]), dtype=matrix.dtype))
-    block = 8
-    for _ in range(0, most, block):
-        u, v, sigma = power_iteration(matrix, u, block)
-        if (1 + tolerance) * float(sigma) >= ceiling:
-            return u, v
-    raise ConfigError(
-        f"initial_vectors: after {most} power steps the estimate {float(sigma):.9g} is not proved "
-        f"within {tolerance:g} of the norm, at most {ceiling:.9g}, of the weight {_shape(W)} of "
-        f"{W.dtype}; use a larger tolerance"
-    )
-
-
-# -- what an estimate proves --------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Certificate:
-    r"""What is known of a spectral norm: :math:`u^TWv \le \sigma(W) \le \tau`.
-
-    Attributes:
-        sigma: :math:`u^TWv`, which no unit vectors bring above the norm.
-        residual: :math:`\|W^Tu - \sigma v\|_2`, 0 where u, v are singular vectors.
-        upper: :math:`\tau`, which the norm does not exceed.
-    """
-
-    sigma: float
-    residual: float
-    upper: float
-
-    @property
-    def excess(self) -> float:
-        r"""The norm that :math:`W / u^TWv` may have: :math:`\tau / u^TWv`; 1 for W = 0."""
-        if self.sigma == 0:
-            return 1.0 if self.upper == 0 else math.inf
-        return self.upper / abs(self.sigma)
-
-    def __str__(self) -> str:
-        return f"{self.sigma:.6g} <= sigma(W) <= {self.upper:.6g} (residual {self.residual:.2g})"
-
-
-def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certificate:
-    r"""Enclose the spectral norm of a weight between two numbers, in double precision.
-
-    .. math:: u^TWv \;\le\; \sigma(W) = \sqrt{\lambda_{\max}(WW^T)} \;\le\; \tau
-              = (1 + mn\varepsilon)\sqrt{\hat\lambda_{\max}}
-
-    *Below*: :math:`u^TWv \le \|u\|\,\|Wv\| \le \sigma(W)` for unit u, v.
-    *Above*: let :math:`G = WW^T` for an m by n matrix, m ≤ n (else :math:`W^TW`). The computed
-    :math:`\hat G` differs from it by at most :math:`\tfrac12 n\varepsilon\|W\|_F^2 \le
-    \tfrac12 mn\varepsilon\,\sigma^2` in norm, and its computed largest eigenvalue from the true
-    one by a small multiple of :math:`m\varepsilon\,\sigma^2`, the eigenvalue solver being
-    backward stable; by Weyl's inequality both carry over to :math:`\lambda_{\max}`. The factor
-    :math:`1 + mn\varepsilon`, four times the first error after the root, covers them.
-
-    *The residual*: after a power step :math:`Wv = \sigma u`, so some singular value lies within
-    :math:`\|W^Tu - \sigma v\|/\sqrt2` of sigma (where that is below sigma). It does not say
-    which: at the second pair of singular vectors the residual is 0 and the estimate wrong. Only
-    the upper bound tells.
-
-    One product with its own transpose and one set of eigenvalues: a report, not a part
-    of a training step.
-
-    Args:
-        W: weight, at least 2 axes.
-        u, v: the state of the power iteration, [W.shape[axis]] and [the rest].
-        axis: the output axis of W.
-    Returns:
-        The certificate, in the units of W.
-    Raises:
-        ShapeError: u or v does not fit W.
-        NonFiniteError: W holds a NaN or an infinity.
-
-    Source: [M18 Eq. (6), (19)]
-    """
-    _check_vectors("certificate", W, axis, u, v)
-    matrix, unit = _scaled("certificate", as_matrix(_values(W), axis))
-    xp = namespace(matrix)
-    u, v = _unit(_double(u)), _unit(_double(v))
-    sigma = u @ (matrix @ v)
-    gap = matrix.T @ u - sigma * v
-    residual = xp.sqrt(xp.sum(gap * gap))
-    return Certificate(unit * float(sigma), unit * float(residual), unit * _norm_bound(matrix))
-
-
-def norm_bound(W: Tensor | Array, axis: int = 0) -> float:
-    r"""Return a number that the spectral norm of a weight does not exceed, proved.
-
-    .. math:: \tau = (1 + mn\varepsilon)\sqrt{\hat\lambda_{\max}} \ge \sigma(W)
-
-    See :func:`certificate`, whose upper end this is.
-
-    Args:
-        W: weight, at least 2 axes.
-        axis: the output axis of W.
-    Raises:
-        NonFiniteError: W holds a NaN or an infinity.
-
-    Source: [M18 Eq. (6)]
-    """
-    matrix, unit = _scaled("norm_bound", as_matrix(_values(W), axis))
-    return unit * _norm_bound(matrix)
-
-
-def _scaled(name: str, W: Array) -> tuple[Array, float]:
-    """Return a weight in double precision and in a unit in which its squares are tame."""
-    unit = _peak(name, W) or 1.0
-    return _double(W) / unit, unit
-
-
-def _norm_bound(matrix: Array) -> float:
-    """Return the upper bound of :func:`certificate`."""
-    xp = namespace(matrix)
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    largest = max(float(xp.linalg.eigvalsh(gram)[-1]), 0.0)
-    return math.sqrt(largest) * (1 + matrix.size * float(xp.finfo(xp.float64).eps))
-
-
-def check_finite(name: str, sigma: float | Tensor | Array) -> None:
-    r"""Refuse a spectral norm that is not finite, naming the layer.
-
-    .. math:: u^TWv = \sum_{ij} u_i W_{ij} v_j
-
-    Every entry of W enters this sum, zero entries of u and v included, since
-    :math:`0 \cdot \infty` is NaN: a NaN or an infinity anywhere in W shows in sigma, and
-    no pass over W is needed.
-
-    Args:
-        name: of the layer, for the message.
-        sigma: its estimate, one entry.
-    Raises:
-        NonFiniteError: sigma is a NaN or an infinity.
-    """
-    value = float(sigma)
-    if not math.isfinite(value):
-        raise NonFiniteError(
-            f"{name}: the spectral norm is {value}, so its weight holds a NaN or an infinity; "
-            "go back to an earlier state and use a smaller step size"
-        )
 
 
 # -- the normalized weight ------------------------------------------------------------------
@@ -519,7 +274,254 @@ def bake(
     Source: [M18 Eq. (8)]
     """
     with no_grad():
-        return spectral_normalize(Tensor.wrap(_values(W)), u, v, axis, scale)._array
+        return spectral_normalize(Tensor.wrap(values_of(W)), u, v, axis, scale)._array
+
+
+# -- the power method -------------------------------------------------------------------
+
+
+def power_iteration(
+    W: Tensor | Array, u: Array, n: int = 1, axis: int = 0
+) -> tuple[Array, Array, Array]:
+    r"""Bring u, v nearer to the leading singular vectors of a weight.
+
+    .. math:: v \leftarrow \frac{W^Tu}{\|W^Tu\|_2}, \qquad u \leftarrow \frac{Wv}{\|Wv\|_2},
+              \qquad \sigma(W) \approx u^TWv
+
+    Nothing is recorded and nothing is changed in place: the new state is what is returned.
+
+    Args:
+        W: weight, at least 2 axes.
+        u: the last u, [W.shape[axis]], not zero.
+        n: rounds; the paper's algorithm makes one per update.
+        axis: the output axis of W.
+    Returns:
+        (u, v, sigma): unit vectors, [W.shape[axis]] and [the rest], and :math:`u^TWv` as an
+        array without axes. For W = 0, v and sigma are 0 and u is kept.
+    Raises:
+        ShapeError: u does not fit W.
+        ConfigError: n is less than 1.
+
+    Source: [M18 Eq. (18), (19), (20), (21)], [M18 Alg. 1]
+    Deviation: (18) does not say what follows a zero vector; keeping u lets a weight that
+    starts at zero find its norm once it leaves it.
+    """
+    _check_rounds("power_iteration", n)
+    _check_vectors("power_iteration", W, axis, u)
+    matrix = as_matrix(values_of(W), axis)
+    return kernels.of(matrix).power_iteration(matrix, u, n)
+
+
+def power_iteration_operator(
+    matvec: Map, rmatvec: Map, u: Array, n: int = 1
+) -> tuple[Array, Array, Array]:
+    r"""Make the same rounds on a linear map given by what it does: its general form.
+
+    .. math:: v \leftarrow \frac{A^Tu}{\|A^Tu\|_2}, \qquad u \leftarrow \frac{Av}{\|Av\|_2},
+              \qquad \sigma(A) \approx \langle u, Av\rangle
+
+    Args:
+        matvec: :math:`h \mapsto Ah`, for example a convolution of one image.
+        rmatvec: :math:`u \mapsto A^Tu`, its adjoint, here the transposed convolution.
+        u: the last u, of the shape that ``matvec`` returns, not zero.
+        n: rounds.
+    Returns:
+        (u, v, sigma): u and v of norm 1, in the shapes of the map; sigma without axes.
+    Raises:
+        ConfigError: n is less than 1.
+
+    Source: [M18 Eq. (18), (19)]
+    """
+    _check_rounds("power_iteration_operator", n)
+    xp = namespace(u)
+    for _ in range(n):
+        v = _unit(rmatvec(u))
+        image = matvec(v)
+        u_next = _unit(image)
+        u = xp.where(xp.any(u_next != 0), u_next, u)
+    return u, v, xp.sum(u * image)
+
+
+def _check_rounds(name: str, n: int) -> None:
+    if n < 1:
+        raise ConfigError(f"{name}: expected at least one round, got n={n}")
+
+
+def initial_vectors(
+    W: Tensor | Array,
+    rng: np.random.Generator,
+    tolerance: float = 0.01,
+    most: int = 20_000,
+    axis: int = 0,
+) -> tuple[Array, Array]:
+    r"""Draw u at random and warm it up until the estimate is near the norm for certain.
+
+    .. math:: u \sim \text{uniform on the sphere}, \qquad
+              \text{power steps until}\quad (1 + \epsilon)\,u^TWv \ge \tau \ge \sigma(W)
+
+    with the bound :math:`\tau` of :func:`certificate`. So the first normalized weight has
+    spectral norm between 1 and :math:`1 + \epsilon`, proved, not hoped.
+
+    Args:
+        W: weight, at least 2 axes; may be zero.
+        rng: NumPy's generator, the only source of chance.
+        tolerance: :math:`\epsilon`.
+        most: power steps after which to give up. Some :math:`\ln(d_{out}) / \epsilon` are
+            enough for any spectrum; tens are for Gaussian weights, at 1%.
+        axis: the output axis of W.
+    Returns:
+        (u, v), [W.shape[axis]] and [the rest], in the dtype of W.
+    Raises:
+        NonFiniteError: W holds a NaN or an infinity.
+        ConfigError: the tolerance was not reached: it is below the rounding of W's dtype.
+
+    Source: [M18 Alg. 1]
+    Deviation: Algorithm 1 starts from the random u itself; its first weights then have
+    spectral norms well above 1 (1.4 after one step on a 50 by 50 Gaussian matrix).
+    """
+    matrix = as_matrix(values_of(W), axis)
+    xp = namespace(matrix)
+    in_units, unit = scaled("initial_vectors", matrix)
+    ceiling = unit * _norm_bound(in_units)
+    u = _unit(xp.asarray(rng.standard_normal(matrix.shape[0]), dtype=matrix.dtype))
+    block = 8
+    for _ in range(0, most, block):
+        u, v, sigma = power_iteration(matrix, u, block)
+        if (1 + tolerance) * float(sigma) >= ceiling:
+            return u, v
+    raise ConfigError(
+        f"initial_vectors: after {most} power steps the estimate {float(sigma):.9g} is not proved "
+        f"within {tolerance:g} of the norm, at most {ceiling:.9g}, of the weight {shape_of(W)} of "
+        f"{W.dtype}; use a larger tolerance"
+    )
+
+
+# -- what an estimate proves --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Certificate:
+    r"""What is known of a spectral norm: :math:`u^TWv \le \sigma(W) \le \tau`.
+
+    Attributes:
+        sigma: :math:`u^TWv`, which no unit vectors bring above the norm.
+        residual: :math:`\|W^Tu - \sigma v\|_2`, 0 where u, v are singular vectors.
+        upper: :math:`\tau`, which the norm does not exceed.
+    """
+
+    sigma: float
+    residual: float
+    upper: float
+
+    @property
+    def excess(self) -> float:
+        r"""The norm that :math:`W / u^TWv` may have: :math:`\tau / u^TWv`; 1 for W = 0."""
+        if self.sigma == 0:
+            return 1.0 if self.upper == 0 else math.inf
+        return self.upper / abs(self.sigma)
+
+    def __str__(self) -> str:
+        return f"{self.sigma:.6g} <= sigma(W) <= {self.upper:.6g} (residual {self.residual:.2g})"
+
+
+def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certificate:
+    r"""Enclose the spectral norm of a weight between two numbers, in double precision.
+
+    .. math:: u^TWv \;\le\; \sigma(W) = \sqrt{\lambda_{\max}(WW^T)} \;\le\; \tau
+              = (1 + mn\varepsilon)\sqrt{\hat\lambda_{\max}}
+
+    *Below*: :math:`u^TWv \le \|u\|\,\|Wv\| \le \sigma(W)` for unit u, v.
+    *Above*: let :math:`G = WW^T` for an m by n matrix, m ≤ n (else :math:`W^TW`). The computed
+    :math:`\hat G` differs from it by at most :math:`\tfrac12 n\varepsilon\|W\|_F^2 \le
+    \tfrac12 mn\varepsilon\,\sigma^2` in norm, and its computed largest eigenvalue from the true
+    one by a small multiple of :math:`m\varepsilon\,\sigma^2`, the eigenvalue solver being
+    backward stable; by Weyl's inequality both carry over to :math:`\lambda_{\max}`. The factor
+    :math:`1 + mn\varepsilon`, four times the first error after the root, covers them.
+
+    *The residual*: after a power step :math:`Wv = \sigma u`, so some singular value lies within
+    :math:`\|W^Tu - \sigma v\|/\sqrt2` of sigma (where that is below sigma). It does not say
+    which: at the second pair of singular vectors the residual is 0 and the estimate wrong. Only
+    the upper bound tells.
+
+    One product with its own transpose and one set of eigenvalues: a report, not a part
+    of a training step.
+
+    Args:
+        W: weight, at least 2 axes.
+        u, v: the state of the power iteration, [W.shape[axis]] and [the rest].
+        axis: the output axis of W.
+    Returns:
+        The certificate, in the units of W.
+    Raises:
+        ShapeError: u or v does not fit W.
+        NonFiniteError: W holds a NaN or an infinity.
+
+    Source: [M18 Eq. (6), (19)]
+    """
+    _check_vectors("certificate", W, axis, u, v)
+    matrix, unit = scaled("certificate", as_matrix(values_of(W), axis))
+    xp = namespace(matrix)
+    u, v = _unit(double(u)), _unit(double(v))
+    sigma = u @ (matrix @ v)
+    gap = matrix.T @ u - sigma * v
+    residual = xp.sqrt(xp.sum(gap * gap))
+    return Certificate(unit * float(sigma), unit * float(residual), unit * _norm_bound(matrix))
+
+
+def norm_bound(W: Tensor | Array, axis: int = 0) -> float:
+    r"""Return a number that the spectral norm of a weight does not exceed, proved.
+
+    .. math:: \tau = (1 + mn\varepsilon)\sqrt{\hat\lambda_{\max}} \ge \sigma(W)
+
+    See :func:`certificate`, whose upper end this is.
+
+    Args:
+        W: weight, at least 2 axes.
+        axis: the output axis of W.
+    Raises:
+        NonFiniteError: W holds a NaN or an infinity.
+
+    Source: [M18 Eq. (6)]
+    """
+    matrix, unit = scaled("norm_bound", as_matrix(values_of(W), axis))
+    return unit * _norm_bound(matrix)
+
+
+def scaled(name: str, W: Array) -> tuple[Array, float]:
+    """Return a weight in double precision and in a unit in which its squares are tame."""
+    unit = peak(name, W) or 1.0
+    return double(W) / unit, unit
+
+
+def _norm_bound(matrix: Array) -> float:
+    """Return the upper bound of :func:`certificate`."""
+    xp = namespace(matrix)
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    largest = max(float(xp.linalg.eigvalsh(gram)[-1]), 0.0)
+    return math.sqrt(largest) * (1 + matrix.size * float(xp.finfo(xp.float64).eps))
+
+
+def check_finite(name: str, sigma: float | Tensor | Array) -> None:
+    r"""Refuse a spectral norm that is not finite, naming the layer.
+
+    .. math:: u^TWv = \sum_{ij} u_i W_{ij} v_j
+
+    Every entry of W enters this sum, zero entries of u and v included, since
+    :math:`0 \cdot \infty` is NaN: a NaN or an infinity anywhere in W shows in sigma, and
+    no pass over W is needed.
+
+    Args:
+        name: of the layer, for the message.
+        sigma: its estimate, one entry.
+    Raises:
+        NonFiniteError: sigma is a NaN or an infinity.
+    """
+    value = float(sigma)
+    if not math.isfinite(value):
+        raise NonFiniteError(
+            f"{name}: the spectral norm is {value}, so its weight holds a NaN or an infinity; "
+            "go back to an earlier state and use a smaller step size"
+        )
 
 
 # -- spectra --------------------------------------------------------------------------------
@@ -541,272 +543,6 @@ def singular_values(W: Tensor | Array, axis: int = 0) -> Array:
 
     Source: [M18 Eq. (6)]
     """
-    matrix = as_matrix(_values(W), axis)
-    _peak("singular_values", matrix)
+    matrix = as_matrix(values_of(W), axis)
+    peak("singular_values", matrix)
     return svdvals(matrix)
-
-
-@dataclass(frozen=True)
-class _Convolution:
-    """A convolution of one size as a linear map; both ways take batches [N, ...]."""
-
-    forward: Map
-    adjoint: Map
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-    @property
-    def entries(self) -> int:
-        return math.prod(self.inputs) * math.prod(self.outputs)
-
-
-def _convolution(name: str, w: Array, size: Pair, stride: Pair, padding: Pair) -> _Convolution:
-    if w.ndim != 4:
-        raise ShapeError(f"{name}: expected a weight [d_out, d_in, h, w], got shape {_shape(w)}")
-    (h, width), s, a = pair("size", size), pair("stride", stride), pair("padding", padding)
-    d_out, d_in, *kernel = w.shape
-    out = output_size(name, (h, width), kernel, s, a)
-    left_over = tuple(
-        n + 2 * p - k - t * (m - 1)
-        for n, m, k, t, p in zip((h, width), out, kernel, s, a, strict=True)
-    )
-    w = _double(w)
-    kernel_module = kernels.of(w)
-    return _Convolution(
-        lambda x: kernel_module.conv2d(x, w, s, a),
-        lambda y: kernel_module.conv2d_transpose(y, w, s, a, left_over),
-        (d_in, h, width),
-        (d_out, *out),
-    )
-
-
-def conv_singular_values(
-    w: Tensor | Array, size: Pair, stride: Pair = 1, padding: Pair = 0
-) -> Array:
-    r"""Compute every singular value of a convolution, from its explicit matrix.
-
-    .. math:: \sigma_t(A), \qquad Ax = \mathrm{conv}(x, w)
-
-    Args:
-        w: weight, [d_out, d_in, h, w].
-        size: of the input images, (H, W) pixels or one number.
-        stride, padding: of the convolution.
-    Returns:
-        [min(entries of an input, of an output)], the largest first, in double precision.
-    Raises:
-        ShapeError: the kernel does not fit, or the matrix would have over 2**25 entries.
-        NonFiniteError: w holds a NaN or an infinity.
-
-    Source: [M18 §2.1], [L21 SN_Conv]
-    """
-    w = _values(w)
-    _peak("conv_singular_values", w)
-    conv = _convolution("conv_singular_values", w, size, stride, padding)
-    if conv.entries > 2**25:
-        raise ShapeError(
-            f"conv_singular_values: the matrix of this convolution has {conv.entries} entries; "
-            "use a smaller size, or conv_operator_norm for the largest one alone"
-        )
-    xp = namespace(w)
-    shape, way = min(
-        (conv.inputs, conv.forward), (conv.outputs, conv.adjoint), key=lambda end: math.prod(end[0])
-    )
-    n = math.prod(shape)
-    basis = xp.reshape(xp.eye(n, dtype=xp.float64), (n, *shape))
-    return svdvals(xp.reshape(way(basis), (n, -1)))
-
-
-def conv_operator_norm(
-    w: Tensor | Array,
-    size: Pair,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    tolerance: float = 1e-7,
-) -> float:
-    r"""Compute the norm of a convolution as a linear operator on images of one size.
-
-    .. math:: \|A\| = \max_{x\ne0}\frac{\|\mathrm{conv}(x, w)\|_2}{\|x\|_2}, \qquad
-              1 \le \frac{\|A\|}{\sigma(W)} \le \sqrt{\lceil h/s\rceil\lceil w/s\rceil}
-
-    (the lower end where some patch lies wholly inside the input). It is also the norm of the
-    transposed convolution to images of that size. Small ones are decomposed as explicit
-    matrices; for the others Lanczos iteration seeks the largest eigenvalue of :math:`A^TA`
-    from a fixed random start, using nothing but the convolution and its adjoint, in double
-    precision. Then :math:`\|A^TAx - \lambda x\| \le 2\epsilon\lambda` is checked: a singular
-    value lies within :math:`\epsilon\|A\|` of the result, and the result never exceeds the
-    norm. That no larger one was missed has probability 1, not a proof.
-
-    Args:
-        w: weight, [d_out, d_in, h, w]; [d_in, d_out, ...] as a transposed convolution holds it.
-        size: of the convolution's input, (H, W) pixels or one number.
-        stride, padding: of the convolution.
-        tolerance: :math:`\epsilon`, relative.
-    Returns:
-        The norm, in the units of w.
-    Raises:
-        ShapeError: the kernel does not fit.
-        NonFiniteError: w holds a NaN or an infinity.
-        MinisnError: the tolerance was not reached.
-
-    Source: [M18 §2.1], [L21 SN_Conv]
-    Deviation: M18 normalizes by the norm of the matrix, not by this one.
-    """
-    w, unit = _scaled("conv_operator_norm", _values(w))
-    conv = _convolution("conv_operator_norm", w, size, stride, padding)
-    if conv.entries <= 2**16:
-        return unit * float(conv_singular_values(w, size, stride, padding)[0])
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    xp = namespace(w)
-    n = math.prod(conv.inputs)
-
-    def gram(x: np.ndarray) -> np.ndarray:
-        image = xp.asarray(np.reshape(x, (1, *conv.inputs)))
-        return np.reshape(to_numpy(conv.adjoint(conv.forward(image))), (n,))
-
-    start = np.random.default_rng(0).standard_normal(n)
-    if not np.any(gram(start)):
-        return 0.0
-    operator = LinearOperator((n, n), matvec=gram, dtype=np.float64)
-    _, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance)
-    x = vectors[:, 0] / np.linalg.norm(vectors[:, 0])
-    pulled = gram(x)
-    eigenvalue = float(x @ pulled)
-    residual = float(np.linalg.norm(pulled - eigenvalue * x))
-    if not residual <= 2 * tolerance * eigenvalue:
-        raise MinisnError(
-            f"conv_operator_norm: the relative residual {residual / eigenvalue:.2g} stayed above "
-            f"{2 * tolerance:.2g}; use a tolerance above the rounding of double precision"
-        )
-    return unit * math.sqrt(eigenvalue)
-
-
-# -- the Lipschitz constant of a network ------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LipschitzBound:
-    r"""An upper bound of a network's Lipschitz constant, and what each layer adds to it.
-
-    Attributes:
-        factors: (name, norm times activation constant), layer by layer.
-        value: their product.
-    """
-
-    factors: tuple[tuple[str, float], ...]
-    value: float
-
-
-def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBound:
-    r"""Bound the Lipschitz constant of a network by the product of its layers'.
-
-    .. math:: \|f\|_{Lip} \le \prod_{l=1}^{L+1} \sigma(W^l)\,\|a_l\|_{Lip}
-
-    It is a bound only if each norm is one: for a dense layer ``certificate(...).upper`` of the
-    weight in use, for a convolution :func:`conv_operator_norm`, for a sum of paths (a
-    residual block) the sum of the paths' products. The estimate :math:`u^TWv` and the norm
-    of a reshaped kernel are too small.
-
-    Args:
-        layers: (name, norm, constant) each, in any order; the constant is the Lipschitz
-            constant of what follows the layer: 1 for ReLU, leaky ReLU, tanh or nothing, 0.25 for
-            a sigmoid.
-    Returns:
-        The factors and their product; 1 without layers.
-    Raises:
-        NonFiniteError: a norm is a NaN or an infinity; names the layer.
-        ConfigError: a norm or a constant is negative.
-
-    Source: [M18 Eq. (7)]
-    """
-    factors = []
-    for name, norm, constant in layers:
-        check_finite(name, norm)
-        if norm < 0 or constant < 0:
-            raise ConfigError(f"{name}: a Lipschitz constant is not negative, "
-                              f"got norm {float(norm)} and constant {float(constant)}")  # fmt: skip
-        factors.append((name, float(norm) * float(constant)))
-    return LipschitzBound(tuple(factors), math.prod(factor for _, factor in factors))
-
-
-@dataclass(frozen=True)
-class LipschitzLowerBound:
-    r"""A slope that a function has somewhere, so its Lipschitz constant is no less.
-
-    Attributes:
-        value: the largest :math:`\|\nabla_x f\|_2` found.
-        point: where, one x without the batch axis.
-        history: the largest found after 0, 1, ... steps; never falls.
-    """
-
-    value: float
-    point: Array
-    history: tuple[float, ...]
-
-
-def lipschitz_lower_bound(
-    f: Callable[[Tensor], Tensor], points: Tensor | Array, steps: int = 20, rate: float = 0.1
-) -> LipschitzLowerBound:
-    r"""Climb to where a function is steep.
-
-    .. math:: \|f\|_{Lip} \ge \max_n \|\nabla_x f(x_n)\|_2, \qquad
-              x_n \leftarrow x_n + \eta_n\frac{d_n}{\|d_n\|_2},\quad
-              d_n = \nabla_x \|\nabla_x f(x_n)\|_2
-
-    A step that does not climb is taken back, and that point's :math:`\eta_n` halved. Where f is
-    linear in pieces (ReLU, leaky ReLU), the slope is constant on each, :math:`d_n = 0`, and
-    the bound is the largest slope at the points themselves: give many. On a kink between
-    pieces, where no gradient exists, what autograd reports need not be a slope of f.
-
-    Args:
-        f: maps [N, ...] to [N] or [N, 1], each row on its own (no batch statistics).
-        points: where to begin, [N, ...].
-        steps: of ascent; each differentiates f twice.
-        rate: :math:`\eta`, length of a first step, in the units of x.
-    Returns:
-        The value, its point, and the value after each step.
-    Raises:
-        ShapeError: f does not return one number per point.
-        NonFiniteError: a gradient is not finite.
-
-    Source: [M18 Eq. (5)], [M18 Eq. (7)]
-    """
-    x = _values(points)
-    xp = namespace(x)
-    slope, direction = _slopes(f, x)
-    length = xp.full(slope.shape, rate, dtype=x.dtype)
-    history = [float(xp.max(slope))]
-    for _ in range(steps):
-        trial = x + _per_point(length, x) * direction
-        trial_slope, trial_direction = _slopes(f, trial)
-        climbs = trial_slope > slope
-        slope = xp.where(climbs, trial_slope, slope)
-        x = xp.where(_per_point(climbs, x), trial, x)
-        direction = xp.where(_per_point(climbs, x), trial_direction, direction)
-        length = xp.where(climbs, length, length / 2)
-        history.append(float(xp.max(slope)))
-    if not math.isfinite(history[-1]):
-        raise NonFiniteError("lipschitz_lower_bound: the gradient of f is not finite at a point")
-    return LipschitzLowerBound(history[-1], x[int(xp.argmax(slope)), ...], tuple(history))
-
-
-def _slopes(f: Callable[[Tensor], Tensor], points: Array) -> tuple[Array, Array]:
-    """Return the norm of f's gradient at each point, and the unit direction of its ascent."""
-    x = Tensor.wrap(points, requires_grad=True)
-    y = f(x)
-    if y.shape not in ((x.shape[0],), (x.shape[0], 1)):
-        raise ShapeError(f"lipschitz_lower_bound: for {x.shape[0]} points, f must return shape "
-                         f"[{x.shape[0]}] or [{x.shape[0]}, 1], got {_shape(y)}")  # fmt: skip
-    g = grad(sum(y), x, create_graph=True)
-    slope = ops.norm(g, axis=tuple(range(1, x.ndim)))
-    if not slope.requires_grad:  # f is linear: its slope does not depend on x
-        return slope._array, namespace(points).zeros_like(points)
-    direction = grad(sum(slope), x)._array
-    xp = namespace(points)
-    squares = xp.sum(direction * direction, axis=tuple(range(1, x.ndim)), keepdims=True)
-    length = xp.sqrt(xp.where(squares > 0, squares, xp.ones_like(squares)))
-    return slope._array, direction / length
-
-
-def _per_point(values: Array, x: Array) -> Array:
-    return namespace(values).reshape(values, (-1, *(1 for _ in x.shape[1:])))

@@ -142,13 +142,20 @@ def _distance_bars(axes: Axes, rows: Sequence[Row]) -> None:
              color=[series_color(k) for k in range(len(rows))])  # fmt: skip
 
 
-def _spreads(axes: Axes, rows: Sequence[Row]) -> None:
-    """A curve for each seed, in the colour of what was changed."""
-    for k, name in enumerate(_values(rows, "method")):
-        for seed in _values(rows, "seed"):
-            mine = [r for r in rows if r["method"] == name and str(r["seed"]) == seed]
-            axes.plot([r["step"] for r in mine], [r["spread"] for r in mine], linewidth=1.2,
-                      color=series_color(k), label=None if seed != "0" else name)  # fmt: skip
+def _seeds(x: str, y: str, log: bool = False) -> Draw:
+    """A curve for each seed, in the color of what was changed."""
+
+    def form(axes: Axes, rows: Sequence[Row]) -> None:
+        for k, name in enumerate(_values(rows, "method")):
+            for seed in _values(rows, "seed"):
+                mine = [r for r in rows if r["method"] == name and str(r["seed"]) == seed
+                        and r[y] != ""]  # fmt: skip
+                axes.plot([r[x] for r in mine], [r[y] for r in mine], linewidth=1.2,
+                          color=series_color(k), label=None if seed != "0" else name)  # fmt: skip
+        if log:
+            axes.set_yscale("log")
+
+    return form
 
 
 _SCORE, _DISTANCE = "inception-style score", "Fréchet distance (lower is better)"
@@ -173,6 +180,7 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "l21-f": (("step (updates of G)", r"largest $\|\nabla_x D(x)\|_2$ of 256 images"),
               _gradients("inputs_max")),
     "collapse": (("step (updates of G)", "spread of samples (images: 1)"),
-                 _spreads),
+                 _seeds("step", "spread")),
+    "hour": (("minutes on two quiet cores", _DISTANCE), _seeds("minutes", "frechet", log=True)),
 }  # fmt: skip
 """For each study the labels of its axes, and what draws it."""

@@ -397,6 +397,13 @@ class Node:
         """Return an input, or the result, that was kept."""
         return Tensor.computed(self.kept[RESULT], self) if place == RESULT else self.input(place)
 
+    def fact(self, name: str, position: int) -> Any:
+        """Return a setting, the shape of an input, or what a rule for many inputs asks for."""
+        known = {"position": position, "shapes": self.shapes, **self.params}
+        if name in known:
+            return known[name]
+        return self.shapes[self.op.names.index(name.removesuffix("_shape"))]
+
 
 Vertex = Node | Tensor
 """Of a graph: a recorded call, or a leaf."""
@@ -406,41 +413,20 @@ RESULT = -1
 
 
 class _Reading:
-    """What a rule reads: places of inputs and result, shapes of inputs, settings."""
+    """A rule, and what it reads: inputs and result by their places, shapes and settings by name."""
 
-    def __init__(self, rule: Rule, inputs: Sequence[str], variadic: bool):
+    def __init__(self, rule: Rule, inputs: Sequence[str]):
+        names = list(inspect.signature(rule).parameters)[1:]
         self.rule = rule
-        self.tensors: list[tuple[str, int]] = []
-        self.shapes: list[tuple[str, int]] = []
-        self.settings: list[str] = []
-        self.everything = False
-        for name in list(inspect.signature(rule).parameters)[1:]:
-            shape_of = name.removesuffix("_shape")
-            if name in inputs:
-                self.tensors.append((name, inputs.index(name)))
-            elif name == "y":
-                self.tensors.append((name, RESULT))
-            elif shape_of != name and shape_of in inputs:
-                self.shapes.append((name, inputs.index(shape_of)))
-            else:
-                self.settings.append(name)
-        self.everything = variadic and "inputs" in self.settings
+        self.places = {n: inputs.index(n) for n in names if n in inputs}
+        if "y" in names and "y" not in inputs:
+            self.places["y"] = RESULT
+        self.others = [n for n in names if n not in self.places]
 
     def __call__(self, node: Node, position: int, g: Tensor) -> Tensor:
         """Apply the rule of one input."""
-        given: dict[str, Any] = {name: node.read(place) for name, place in self.tensors}
-        for name, place in self.shapes:
-            given[name] = node.shapes[place]
-        for name in self.settings:
-            if name in node.params:
-                given[name] = node.params[name]
-            elif name == "position":
-                given[name] = position
-            elif name == "shapes":
-                given[name] = node.shapes
-            else:
-                given[name] = [node.input(place) for place in range(len(node.shapes))]
-        return self.rule(g, **given)
+        tensors = {name: node.read(place) for name, place in self.places.items()}
+        return self.rule(g, **tensors, **{n: node.fact(n, position) for n in self.others})
 
 
 class Primitive:
@@ -452,7 +438,7 @@ class Primitive:
         forward: ``forward(*arrays, **params) -> array``.
         rules: one per input, ``rule(g, ...) -> Tensor``, which names what it reads, or None
             where no gradient exists. Where the number of inputs varies, a single rule, which
-            may ask for ``inputs``, their ``shapes`` and the ``position`` that it is for.
+            may ask for their ``shapes`` and the ``position`` that it is for.
         variadic: the number of inputs varies.
     """
 
@@ -465,7 +451,7 @@ class Primitive:
         self._signature = inspect.signature(forward)
         parameters = self._signature.parameters.values()
         names = list(self._signature.parameters)
-        self._inputs = [] if variadic else names[: len(rules)]
+        self.names = [] if variadic else names[: len(rules)]
         self._settings = [] if variadic else names[len(rules) :]
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self._readings: dict[Rule, _Reading] = {}
@@ -473,22 +459,17 @@ class Primitive:
 
     def reads(self, before: tuple[Vertex | None, ...]) -> tuple[int, ...]:
         """Return the places that are read for the gradients of the inputs that are in a graph."""
-        wanted = tuple(vertex is not None for vertex in before)
+        wanted = () if self.variadic else tuple(vertex is not None for vertex in before)
         if wanted not in self._reads:
-            self._reads[wanted] = tuple(sorted(self._read_for(wanted)))
+            readings = [self._reading(place) for place, asked in enumerate(wanted) if asked]
+            places = {place for r in readings if r for place in r.places.values()}
+            self._reads[wanted] = tuple(sorted(places))
         return self._reads[wanted]
-
-    def _read_for(self, wanted: tuple[bool, ...]) -> set[int]:
-        if self.variadic:
-            reading = self._reading(0)
-            return set(range(len(wanted))) if reading and reading.everything else set()
-        readings = [self._reading(place) for place, asked in enumerate(wanted) if asked]
-        return {place for reading in readings if reading for _, place in reading.tensors}
 
     def _reading(self, position: int) -> _Reading | None:
         rule = self.rules[0 if self.variadic else position]
         if rule is not None and rule not in self._readings:
-            self._readings[rule] = _Reading(rule, self._inputs, self.variadic)
+            self._readings[rule] = _Reading(rule, self.names)
         return rule and self._readings[rule]
 
     def pull(

@@ -111,35 +111,6 @@ def test_ratios_are_taken_turn_by_turn():
     assert Timing("a", [1.0, 6.0], 0).over(Timing("b", [2.0, 3.0], 0)) == [0.5, 2.0]
 
 
-def test_the_first_step_is_timed_from_the_command_to_the_second_line_of_the_log(
-    tmp_path, monkeypatch
-):
-    program = tmp_path / "python"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import os, pathlib, sys, time\n"
-        "compiled = pathlib.Path(os.environ['NUMBA_CACHE_DIR'])\n"
-        "run = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])\n"
-        "assert sys.argv[1:5] == ['-m', 'minisn.cli', 'train', 'some']\n"
-        "run.mkdir()\n"
-        "(run / 'log.jsonl').write_text('step 0\\n')\n"
-        "time.sleep(0.5 if compiled.exists() else 1.5)\n"
-        "compiled.mkdir(exist_ok=True)\n"
-        "(run / 'log.jsonl').write_text('step 0\\nstep 1\\n')\n"
-        "time.sleep(60)\n"
-    )
-    program.chmod(0o700)
-    monkeypatch.setattr(bench.sys, "executable", str(program))
-    (first,), (again,) = bench.first_steps("some", 1)
-    assert 1.5 < first < 10 and 0.5 < again < 10
-    assert first > again
-
-
-def test_a_training_that_does_not_start_is_one_clear_line():
-    with pytest.raises(ConfigError, match=r"bench: minisn: error: .*did you mean 'mnist'"):
-        bench.first_steps("mnits", 1)
-
-
 # --- the works of minisn ----------------------------------------------------------------------
 
 

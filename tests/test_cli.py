@@ -22,7 +22,6 @@ from matplotlib.image import imread
 
 from minisn import __version__, bench, checkpoint, data, plots, runs, spectral
 from minisn.bench import Contestant, Timing
-from minisn.bench_jobs import SIDE, multiply_adds
 from minisn.cli import main, networks, progress
 from minisn.cli.train import _fresh_folder
 from minisn.config import NAMES, load_preset, presets
@@ -728,42 +727,6 @@ def test_the_table_goes_on_where_a_library_fails(timed, monkeypatch):
     assert "mnist: bench: torch-compile: no compiler" in lines
     assert any(line.startswith("adam torch-fused") for line in lines)
     minisn("bench", "mnist", "--against", "torch-compile", code=1)
-
-
-def test_bench_answers_questions(timed, monkeypatch):
-    count = multiply_adds(load_preset("cifar10"))
-    share = count / SIDE**3 * 0.1  # of the medians' turn
-    rate = lines_of("rate")
-    assert f"{count / 1e9:.3g} billion multiply-adds" in rate[0]
-    assert f"{2e-9 * SIDE**3 / 0.02:.0f} GFLOP/s (numpy)" in rate[0]
-    assert rate[1].startswith(f"minisn: {2e-9 * count / 0.2:.0f} GFLOP/s, of the product's "
-                              f"{share:.2f} (")  # fmt: skip
-    assert [x.library for x in timed[0][0]] == ["minisn", "torch", "numpy", "torch"]
-    batch = lines_of("batch")
-    assert (
-        batch[1]
-        == "cifar10 step with batch 64, per image torch 1.50 (0.25 - 2.00) 3.125 ms 3.125 ms"
-    )
-    n_dis = lines_of("n-dis")
-    assert n_dis[3] == "cifar10 step with n_dis 5 (500 ms - 1.500 s) 1.000 s"
-    assert n_dis[4].endswith("+ 200 ms n_dis, off by at most 0.0%")
-    assert lines_of("sigma")[3] == (
-        "normalization in a step at width 64 0.10 (0.05 - 0.10) 10 ms of 200 ms"
-    )
-    threads = lines_of("threads", "--threads", 4)
-    libraries_and_seconds = (("minisn", "200 ms 50 ms"), ("torch", "200 ms 50 ms"))
-    assert threads == [f"cifar10 step of {name}, 1 thread 4 threads 4.00 (4.00 - 4.00) {seconds}"
-                       for name, seconds in libraries_and_seconds]  # fmt: skip
-    monkeypatch.setattr(bench, "first_steps", lambda preset, turns: ([9.0] * turns, [2.0] * turns))
-    (start,) = lines_of("start", "--turns", 30)
-    assert "9.000 s the first time, 2.000 s later; compiling: 7.000 s" in start
-
-
-def test_all_is_the_table_and_every_question(timed, monkeypatch):
-    monkeypatch.setattr(bench, "first_steps", lambda preset, turns: ([9.0], [2.0]))
-    assert len(lines_of("all")) == len(lines_of("table")) + len(
-        lines_of("rate", "batch", "n-dis", "sigma", "threads", "start")
-    )
 
 
 # -- the command itself ------------------------------------------------------------------------

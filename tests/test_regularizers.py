@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisn import Tensor, grad, nn, spectral
+from minisn import Tensor, grad, lipschitz, nn
 from minisn.conv import conv2d, conv2d_transpose
 from minisn.errors import ConfigError, ShapeError
 from minisn.gradcheck import gradcheck
@@ -327,14 +327,14 @@ def test_convolution_norm_is_that_of_the_operator_from_the_start(case, seed):
     W = rng(seed).normal(size=shape)
     learned, state, W_bar = started(scheme, W, 0)
     geometry = scheme.size, scheme.stride, scheme.padding
-    exact = spectral.conv_operator_norm(W, *geometry)
+    exact = lipschitz.conv_operator_norm(W, *geometry)
     at_first = scheme.estimate(learned, 0, state).item()
     assert exact / 1.01 <= at_first <= exact * (1 + 1e-9)
     for _ in range(20):
         state = scheme.step(learned, 0, state)
     later = scheme.estimate(learned, 0, state).item()
     assert at_first * (1 - 1e-9) <= later <= exact * (1 + 1e-9)
-    assert spectral.conv_operator_norm(W_bar.array, *geometry) == pytest.approx(
+    assert lipschitz.conv_operator_norm(W_bar.array, *geometry) == pytest.approx(
         exact / at_first, rel=1e-6
     )
     ratio = exact / svdvals(W, 0)[0]
@@ -347,7 +347,7 @@ def test_convolution_norm_converges():
     W = 1 + 0.1 * rng(3).normal(size=(4, 3, 3, 3))  # a blur: its second value is well below
     scheme = ConvSpectralNorm(size=6, stride=1, padding=1)
     learned, state, _ = started(scheme, W, 0, steps=60)
-    exact = spectral.conv_operator_norm(W, 6, 1, 1)
+    exact = lipschitz.conv_operator_norm(W, 6, 1, 1)
     assert scheme.estimate(learned, 0, state).item() == pytest.approx(exact, rel=1e-9)
 
 

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, is_dataclass, replace
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad, no_grad, spectral
+from minisn import Tensor, grad, lipschitz, no_grad, spectral
 from minisn.config import load_preset
 from minisn.errors import ConfigError
 from minisn.losses import OBJECTIVES
@@ -90,7 +90,7 @@ def promise_sn_conv():
                                strict=True):  # fmt: skip
             W = layer.effective_weight().array
             norm = (np.linalg.norm(W, 2) if W.ndim == 2 else
-                    spectral.conv_operator_norm(W, size, layer.stride, layer.padding))  # fmt: skip
+                    lipschitz.conv_operator_norm(W, size, layer.stride, layer.padding))  # fmt: skip
             assert norm == pytest.approx(1, rel=0.05)
 
 

@@ -118,8 +118,8 @@ def spectrum(run: Path) -> None:
     Example:
         minisn spectrum runs/mnist-1
     """
+    from ..lipschitz import lipschitz_bound
     from ..regularizers import METHODS
-    from ..spectral import lipschitz_bound
     from .networks import measure, read_checkpoint
     from .progress import compile_notice
 

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from .. import ops, spectral
+from .. import lipschitz, ops, spectral
 from ..backend import Array, namespace
 from ..conv import conv2d, conv2d_transpose, output_size, pair
 from ..errors import ConfigError
@@ -271,7 +271,7 @@ class ConvSpectralNorm(SpectralNorm):
                           pair("stride", self.stride), pair("padding", self.padding))  # fmt: skip
         xp = namespace(W.array)
         u = xp.asarray(rng.standard_normal((1, W.shape[0], *out)), dtype=W.dtype)
-        norm = spectral.conv_operator_norm(W, self.size, self.stride, self.padding, 1e-3)
+        norm = lipschitz.conv_operator_norm(W, self.size, self.stride, self.padding, 1e-3)
         for _ in range(2500):
             u, v, sigma = self._iterate(W, u, 8)
             if 1.01 * float(sigma) >= norm:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import spectral
+from .. import lipschitz, spectral
 from ..conv import Pair, output_size, pair
 from ..errors import ConfigError
 from ..init import generator
+from ..lipschitz import LipschitzBound
 from ..nn import Conv2d, Linear, Module
 from ..nn import Sequential as Chain
-from ..spectral import LipschitzBound
 from ..tensor import Tensor, no_grad
 from .attack import attack
 from .classifier import accuracy, logits
@@ -33,7 +33,7 @@ def conv_norm_bound(
     outputs left out and some inputs 0, and its norm is no larger. That one is diagonal in
     Fourier's basis, a matrix for each frequency, and the greatest of their norms is its own.
 
-    :func:`minisn.spectral.conv_operator_norm` is the norm itself, but that no larger singular
+    :func:`minisn.lipschitz.conv_operator_norm` is the norm itself, but that no larger singular
     value was missed is for large convolutions only certain with probability 1. The two differ by
     the border: a few percent at 14 pixels.
 
@@ -79,7 +79,7 @@ def network_bound(network: Chain, shape: tuple[int, int, int]) -> LipschitzBound
     Source: [M18 Eq. (7)]
     """
     image = np.zeros((1, *shape), network.parameters()[0].dtype)
-    return spectral.lipschitz_bound(_factors(network.layers, image))
+    return lipschitz.lipschitz_bound(_factors(network.layers, image))
 
 
 def _factors(layers: Sequence[Module], image: np.ndarray) -> Iterator[tuple[str, float, float]]:
@@ -136,7 +136,7 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
         raise ConfigError(
             f"certified_radius: the last layer must be Linear, got {type(last).__name__}"
         )
-    L = spectral.lipschitz_bound(_factors(inner, images[:1])).value
+    L = lipschitz.lipschitz_bound(_factors(inner, images[:1])).value
     f, rows = logits(network, images), np.arange(len(images))
     with no_grad():
         W = last.effective_weight().numpy().astype(np.float64)

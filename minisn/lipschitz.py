@@ -1,0 +1,290 @@
+r"""The norm of a convolution as an operator, and bounds of a network's Lipschitz constant.
+
+.. math:: \|A\| = \max_{x\ne0}\frac{\|\mathrm{conv}(x, w)\|_2}{\|x\|_2}, \qquad
+          \|f\|_{Lip} \le \prod_{l=1}^{L+1} \sigma(W^l)
+
+The norm of a convolution is not that of its weight read as a matrix: see :mod:`minisn.spectral`.
+
+Source: [M18 Eq. (7)], [M18 §2.1]
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import kernels, ops
+from .backend import Array, namespace, svdvals, to_numpy
+from .conv import Pair, output_size, pair
+from .errors import ConfigError, MinisnError, NonFiniteError, ShapeError
+from .spectral import Map, check_finite, double, peak, scaled, shape_of, values_of
+from .tensor import Tensor, grad, sum
+
+# -- the norm of a convolution ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution of one size as a linear map; both ways take batches [N, ...]."""
+
+    forward: Map
+    adjoint: Map
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def entries(self) -> int:
+        return math.prod(self.inputs) * math.prod(self.outputs)
+
+
+def _convolution(name: str, w: Array, size: Pair, stride: Pair, padding: Pair) -> _Convolution:
+    if w.ndim != 4:
+        raise ShapeError(f"{name}: expected a weight [d_out, d_in, h, w], got shape {shape_of(w)}")
+    (h, width), s, a = pair("size", size), pair("stride", stride), pair("padding", padding)
+    d_out, d_in, *kernel = w.shape
+    out = output_size(name, (h, width), kernel, s, a)
+    left_over = tuple(
+        n + 2 * p - k - t * (m - 1)
+        for n, m, k, t, p in zip((h, width), out, kernel, s, a, strict=True)
+    )
+    w = double(w)
+    kernel_module = kernels.of(w)
+    return _Convolution(
+        lambda x: kernel_module.conv2d(x, w, s, a),
+        lambda y: kernel_module.conv2d_transpose(y, w, s, a, left_over),
+        (d_in, h, width),
+        (d_out, *out),
+    )
+
+
+def conv_singular_values(
+    w: Tensor | Array, size: Pair, stride: Pair = 1, padding: Pair = 0
+) -> Array:
+    r"""Compute every singular value of a convolution, from its explicit matrix.
+
+    .. math:: \sigma_t(A), \qquad Ax = \mathrm{conv}(x, w)
+
+    Args:
+        w: weight, [d_out, d_in, h, w].
+        size: of the input images, (H, W) pixels or one number.
+        stride, padding: of the convolution.
+    Returns:
+        [min(entries of an input, of an output)], the largest first, in double precision.
+    Raises:
+        ShapeError: the kernel does not fit, or the matrix would have over 2**25 entries.
+        NonFiniteError: w holds a NaN or an infinity.
+
+    Source: [M18 §2.1], [L21 SN_Conv]
+    """
+    w = values_of(w)
+    peak("conv_singular_values", w)
+    conv = _convolution("conv_singular_values", w, size, stride, padding)
+    if conv.entries > 2**25:
+        raise ShapeError(
+            f"conv_singular_values: the matrix of this convolution has {conv.entries} entries; "
+            "use a smaller size, or conv_operator_norm for the largest one alone"
+        )
+    xp = namespace(w)
+    shape, way = min(
+        (conv.inputs, conv.forward), (conv.outputs, conv.adjoint), key=lambda end: math.prod(end[0])
+    )
+    n = math.prod(shape)
+    basis = xp.reshape(xp.eye(n, dtype=xp.float64), (n, *shape))
+    return svdvals(xp.reshape(way(basis), (n, -1)))
+
+
+def conv_operator_norm(
+    w: Tensor | Array,
+    size: Pair,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    tolerance: float = 1e-7,
+) -> float:
+    r"""Compute the norm of a convolution as a linear operator on images of one size.
+
+    .. math:: \|A\| = \max_{x\ne0}\frac{\|\mathrm{conv}(x, w)\|_2}{\|x\|_2}, \qquad
+              1 \le \frac{\|A\|}{\sigma(W)} \le \sqrt{\lceil h/s\rceil\lceil w/s\rceil}
+
+    (the lower end where some patch lies wholly inside the input). It is also the norm of the
+    transposed convolution to images of that size. Small ones are decomposed as explicit
+    matrices; for the others Lanczos iteration seeks the largest eigenvalue of :math:`A^TA`
+    from a fixed random start, using nothing but the convolution and its adjoint, in double
+    precision. Then :math:`\|A^TAx - \lambda x\| \le 2\epsilon\lambda` is checked: a singular
+    value lies within :math:`\epsilon\|A\|` of the result, and the result never exceeds the
+    norm. That no larger one was missed has probability 1, not a proof.
+
+    Args:
+        w: weight, [d_out, d_in, h, w]; [d_in, d_out, ...] as a transposed convolution holds it.
+        size: of the convolution's input, (H, W) pixels or one number.
+        stride, padding: of the convolution.
+        tolerance: :math:`\epsilon`, relative.
+    Returns:
+        The norm, in the units of w.
+    Raises:
+        ShapeError: the kernel does not fit.
+        NonFiniteError: w holds a NaN or an infinity.
+        MinisnError: the tolerance was not reached.
+
+    Source: [M18 §2.1], [L21 SN_Conv]
+    Deviation: M18 normalizes by the norm of the matrix, not by this one.
+    """
+    w, unit = scaled("conv_operator_norm", values_of(w))
+    conv = _convolution("conv_operator_norm", w, size, stride, padding)
+    if conv.entries <= 2**16:
+        return unit * float(conv_singular_values(w, size, stride, padding)[0])
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    xp = namespace(w)
+    n = math.prod(conv.inputs)
+
+    def gram(x: np.ndarray) -> np.ndarray:
+        image = xp.asarray(np.reshape(x, (1, *conv.inputs)))
+        return np.reshape(to_numpy(conv.adjoint(conv.forward(image))), (n,))
+
+    start = np.random.default_rng(0).standard_normal(n)
+    if not np.any(gram(start)):
+        return 0.0
+    operator = LinearOperator((n, n), matvec=gram, dtype=np.float64)
+    _, vectors = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance)
+    x = vectors[:, 0] / np.linalg.norm(vectors[:, 0])
+    pulled = gram(x)
+    eigenvalue = float(x @ pulled)
+    residual = float(np.linalg.norm(pulled - eigenvalue * x))
+    if not residual <= 2 * tolerance * eigenvalue:
+        raise MinisnError(
+            f"conv_operator_norm: the relative residual {residual / eigenvalue:.2g} stayed above "
+            f"{2 * tolerance:.2g}; use a tolerance above the rounding of double precision"
+        )
+    return unit * math.sqrt(eigenvalue)
+
+
+# -- the Lipschitz constant of a network ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LipschitzBound:
+    r"""An upper bound of a network's Lipschitz constant, and what each layer adds to it.
+
+    Attributes:
+        factors: (name, norm times activation constant), layer by layer.
+        value: their product.
+    """
+
+    factors: tuple[tuple[str, float], ...]
+    value: float
+
+
+def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBound:
+    r"""Bound the Lipschitz constant of a network by the product of its layers'.
+
+    .. math:: \|f\|_{Lip} \le \prod_{l=1}^{L+1} \sigma(W^l)\,\|a_l\|_{Lip}
+
+    It is a bound only if each norm is one: for a dense layer ``certificate(...).upper`` of the
+    weight in use, for a convolution :func:`conv_operator_norm`, for a sum of paths (a
+    residual block) the sum of the paths' products. The estimate :math:`u^TWv` and the norm
+    of a reshaped kernel are too small.
+
+    Args:
+        layers: (name, norm, constant) each, in any order; the constant is the Lipschitz
+            constant of what follows the layer: 1 for ReLU, leaky ReLU, tanh or nothing, 0.25 for
+            a sigmoid.
+    Returns:
+        The factors and their product; 1 without layers.
+    Raises:
+        NonFiniteError: a norm is a NaN or an infinity; names the layer.
+        ConfigError: a norm or a constant is negative.
+
+    Source: [M18 Eq. (7)]
+    """
+    factors = []
+    for name, norm, constant in layers:
+        check_finite(name, norm)
+        if norm < 0 or constant < 0:
+            raise ConfigError(f"{name}: a Lipschitz constant is not negative, "
+                              f"got norm {float(norm)} and constant {float(constant)}")  # fmt: skip
+        factors.append((name, float(norm) * float(constant)))
+    return LipschitzBound(tuple(factors), math.prod(factor for _, factor in factors))
+
+
+@dataclass(frozen=True)
+class LipschitzLowerBound:
+    r"""A slope that a function has somewhere, so its Lipschitz constant is no less.
+
+    Attributes:
+        value: the largest :math:`\|\nabla_x f\|_2` found.
+        point: where, one x without the batch axis.
+        history: the largest found after 0, 1, ... steps; never falls.
+    """
+
+    value: float
+    point: Array
+    history: tuple[float, ...]
+
+
+def lipschitz_lower_bound(
+    f: Callable[[Tensor], Tensor], points: Tensor | Array, steps: int = 20, rate: float = 0.1
+) -> LipschitzLowerBound:
+    r"""Climb to where a function is steep.
+
+    .. math:: \|f\|_{Lip} \ge \max_n \|\nabla_x f(x_n)\|_2, \qquad
+              x_n \leftarrow x_n + \eta_n\frac{d_n}{\|d_n\|_2},\quad
+              d_n = \nabla_x \|\nabla_x f(x_n)\|_2
+
+    A step that does not climb is taken back, and that point's :math:`\eta_n` halved. Where f is
+    linear in pieces (ReLU, leaky ReLU), the slope is constant on each, :math:`d_n = 0`, and
+    the bound is the largest slope at the points themselves: give many. On a kink between
+    pieces, where no gradient exists, what autograd reports need not be a slope of f.
+
+    Args:
+        f: maps [N, ...] to [N] or [N, 1], each row on its own (no batch statistics).
+        points: where to begin, [N, ...].
+        steps: of ascent; each differentiates f twice.
+        rate: :math:`\eta`, length of a first step, in the units of x.
+    Returns:
+        The value, its point, and the value after each step.
+    Raises:
+        ShapeError: f does not return one number per point.
+        NonFiniteError: a gradient is not finite.
+
+    Source: [M18 Eq. (5)], [M18 Eq. (7)]
+    """
+    x = values_of(points)
+    xp = namespace(x)
+    slope, direction = _slopes(f, x)
+    length = xp.full(slope.shape, rate, dtype=x.dtype)
+    history = [float(xp.max(slope))]
+    for _ in range(steps):
+        trial = x + _per_point(length, x) * direction
+        trial_slope, trial_direction = _slopes(f, trial)
+        climbs = trial_slope > slope
+        slope = xp.where(climbs, trial_slope, slope)
+        x = xp.where(_per_point(climbs, x), trial, x)
+        direction = xp.where(_per_point(climbs, x), trial_direction, direction)
+        length = xp.where(climbs, length, length / 2)
+        history.append(float(xp.max(slope)))
+    if not math.isfinite(history[-1]):
+        raise NonFiniteError("lipschitz_lower_bound: the gradient of f is not finite at a point")
+    return LipschitzLowerBound(history[-1], x[int(xp.argmax(slope)), ...], tuple(history))
+
+
+def _slopes(f: Callable[[Tensor], Tensor], points: Array) -> tuple[Array, Array]:
+    """Return the norm of f's gradient at each point, and the unit direction of its ascent."""
+    x = Tensor.wrap(points, requires_grad=True)
+    y = f(x)
+    if y.shape not in ((x.shape[0],), (x.shape[0], 1)):
+        raise ShapeError(f"lipschitz_lower_bound: for {x.shape[0]} points, f must return shape "
+                         f"[{x.shape[0]}] or [{x.shape[0]}, 1], got {shape_of(y)}")  # fmt: skip
+    g = grad(sum(y), x, create_graph=True)
+    slope = ops.norm(g, axis=tuple(range(1, x.ndim)))
+    if not slope.requires_grad:  # f is linear: its slope does not depend on x
+        return slope._array, namespace(points).zeros_like(points)
+    direction = grad(sum(slope), x)._array
+    xp = namespace(points)
+    squares = xp.sum(direction * direction, axis=tuple(range(1, x.ndim)), keepdims=True)
+    length = xp.sqrt(xp.where(squares > 0, squares, xp.ones_like(squares)))
+    return slope._array, direction / length
+
+
+def _per_point(values: Array, x: Array) -> Array:
+    return namespace(values).reshape(values, (-1, *(1 for _ in x.shape[1:])))
