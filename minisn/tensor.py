@@ -22,10 +22,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-import threading
-import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, overload
 
 import numpy as np
@@ -34,100 +31,13 @@ from . import kernels
 from .answers import Answers
 from .backend import Array, is_array, is_numpy, namespace, to_numpy
 from .errors import DTypeError, GraphError, MinisnError, ShapeError
+from .recording import is_recording, record
+from .recording import no_grad as no_grad
 
 Rule = Callable[..., "Tensor"]
 
 RULES: dict[str, Primitive] = {}
 """The public rule table: every primitive by name."""
-
-
-class _Recording(threading.local):
-    on = True
-
-
-_recording = _Recording()
-
-
-@contextmanager
-def _record(on: bool) -> Iterator[None]:
-    before, _recording.on = _recording.on, on
-    try:
-        yield
-    finally:
-        _recording.on = before
-
-
-class no_grad:
-    """Switch recording off in this thread: a context manager, and a decorator of any function.
-
-    A generator or a coroutine that it decorates runs without recording, step by step; in between,
-    who called it records as before.
-    """
-
-    def __new__(cls, function: Callable | None = None) -> Any:
-        """Make one, or decorate a function at once: ``@no_grad``."""
-        self = super().__new__(cls)
-        self._entered = []
-        return self if function is None else self(function)
-
-    _entered: list[bool]
-
-    def __enter__(self) -> None:
-        self._entered.append(_recording.on)
-        _recording.on = False
-
-    def __exit__(self, *_: object) -> None:
-        _recording.on = self._entered.pop()
-
-    def __call__(self, function: Callable) -> Callable:
-        """Decorate a function."""
-        if inspect.isasyncgenfunction(function):
-            raise DTypeError("no_grad: an asynchronous generator cannot be decorated; write "
-                             "`with no_grad():` around the steps inside it")  # fmt: skip
-        if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def decorated(*args: Any, **params: Any) -> Any:
-                return (yield from _unrecorded(function(*args, **params)))
-
-        elif inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def decorated(*args: Any, **params: Any) -> Any:
-                return await types.coroutine(_unrecorded)(function(*args, **params))  # type: ignore
-
-        else:
-
-            @functools.wraps(function)
-            def decorated(*args: Any, **params: Any) -> Any:
-                with _record(False):
-                    return function(*args, **params)
-
-        return decorated
-
-
-def _unrecorded(body: Any) -> Iterator[Any]:
-    """Run a generator or a coroutine, recording only while it waits."""
-    step, value = body.send, None
-    while True:
-        try:
-            with _record(False):
-                out = step(value)
-        except StopIteration as end:
-            return end.value
-        try:
-            step, value = body.send, (yield out)
-        except GeneratorExit:
-            with _record(False):
-                body.close()
-            raise
-        except BaseException as error:
-            step, value = body.throw, error
-
-
-def is_recording() -> bool:
-    """Whether operations in this thread are being recorded."""
-    return _recording.on
 
 
 class Tensor(Answers):
@@ -488,7 +398,7 @@ class Primitive:
         params = {name: _setting(value) for name, value in {**self._defaults, **params}.items()}
         inputs = as_tensors(self.name, args)
         array, saved = self._compute(inputs, params)
-        if _recording.on and any(t.requires_grad for t in inputs) and is_floating(array):
+        if is_recording() and any(t.requires_grad for t in inputs) and is_floating(array):
             return Tensor.computed(array, Node(self, inputs, params, array, saved))
         return Tensor.wrap(array)
 
@@ -805,7 +715,7 @@ def grad(y, xs, grad_output=None, create_graph=False):
     grads = [found[id(v)] if id(v) in found else _zeros_like(x)
              for x, v in zip(targets, ends, strict=True)]  # fmt: skip
     if create_graph:  # so that a derivative that has become constant has one: 0
-        with _record(True):
+        with record(True):
             grads = [g if g.requires_grad else constant(x, value=g.array)
                      for x, g in zip(targets, grads, strict=True)]  # fmt: skip
     return grads[0] if isinstance(xs, Tensor) else grads
@@ -826,7 +736,7 @@ def _walk(
             leads.add(id(vertex))
     found: dict[int, Tensor] = {}
     cotangents = {id(start): g}
-    with _record(create_graph):
+    with record(create_graph):
         for vertex in reversed(order):
             if (g_y := cotangents.pop(id(vertex), None)) is None:
                 continue

@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"
 
 FLOORS = {
     "errors": 0, "backend": 0,
-    "kernels": 1, "answers": 1, "tensor": 1,
+    "kernels": 1, "answers": 1, "recording": 1, "tensor": 1,
     "ops": 2, "conv": 2, "fused": 2, "gradcheck": 2, "elementwise": 2, "shaping": 2,
     "statistics": 2, "linalg": 2, "pooling": 2, "differentiate": 2,
     "__init__": 3,  # the face of the package: nothing needs it but __version__
@@ -51,6 +51,7 @@ OWNERS = {
 TESTED_IN = {
     "__init__": "test_kernels.py",
     "errors": "test_tensor.py",
+    "recording": "test_answers.py",
     "elementwise": "test_operations.py",
     "shaping": "test_operations.py",
     "statistics": "test_operations.py",
@@ -82,7 +83,7 @@ EVENING, EVENING_CODE = 1400, 650
 DOOR = "conftest.py"
 """Skips what is marked `needs` where that is missing; no other test looks for packages."""
 
-APART = ("gradcheck/", "kernels/cpu/", "answers.py", "elementwise.py", "shaping.py",
+APART = ("gradcheck/", "kernels/cpu/", "answers.py", "recording.py", "elementwise.py", "shaping.py",
          "statistics.py", "linalg.py", "pooling.py", "differentiate.py")  # fmt: skip
 """A tool of its own that people come for, the fast forms of what kernels/spec.py says, and the
 operations and answers that everyday work asks for but no paper: the library can be read without
