@@ -2,12 +2,16 @@
 
 import contextlib
 import dataclasses
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from typing import NamedTuple
 
+import numba
 import numpy as np
 import pytest
 
@@ -139,6 +143,194 @@ def test_a_loop_that_never_ends_is_stopped(monkeypatch):
     verdict = check("power_iteration", student)
     assert time.monotonic() - start < 5
     assert verdict.mistake == "too-long" and "stopped after 0.2 seconds" in verdict.text
+
+
+@pytest.mark.parametrize("name", ["power_iteration", "convolve_input_gradient"])
+def test_what_numba_compiles_does_not_count_and_is_not_interrupted(name, tmp_path):
+    # an empty cache, as on a fresh machine; and a limit that compiling alone exceeds many times
+    code = f"""if True:
+        import numpy as np
+        from minisn import Tensor, conv, grad, spectral
+        from minisn.coursework import check, judging
+
+        def input_gradient(g, w, size, stride, padding):
+            x = Tensor(np.zeros((len(g), w.shape[1], *size)), requires_grad=True)
+            return grad(conv.conv2d(x, Tensor(w), stride=stride, padding=padding), x, Tensor(g))
+
+        answers = {{
+            "power_iteration": lambda W, u: spectral.power_iteration(W, u),
+            "convolve_input_gradient": input_gradient,
+        }}
+        judging.SECONDS = 1.0
+        verdict = check({name!r}, answers[{name!r}])
+        assert verdict, verdict
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*.nbi"))  # something was compiled
+
+
+def test_a_student_may_compile_too(monkeypatch):
+    def student(W, u):
+        @numba.njit
+        def scaled(x):
+            total = 0.0
+            for k in range(len(x)):
+                total += x[k] * x[k]
+            return x / np.sqrt(total)
+
+        v = scaled(W.T @ u)
+        u = scaled(W @ v)
+        return u, v, u @ W @ v
+
+    monkeypatch.setattr(judging, "SECONDS", 1.0)
+    assert check("power_iteration", student)
+
+
+def test_an_interrupt_from_the_keyboard_ends_a_check_but_not_one_of_the_students():
+    def waits(W, u):
+        signal.raise_signal(signal.SIGINT)
+
+    def raises(W, u):
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        check("power_iteration", waits)
+    assert check("power_iteration", raises).mistake == "exception"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class Hostile:
+    """What raises wherever it is asked."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def refuse(self, *args, **kwargs):
+        raise self.error
+
+    __array__ = __len__ = __iter__ = __getitem__ = __float__ = refuse
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [lambda: sys.exit(), lambda: sys.exit("bye"), lambda: exit(0), lambda: 1 / 0,
+     lambda: next(iter(())), lambda: pytest.skip("not today")],
+)  # fmt: skip
+def test_leaving_by_any_door_is_a_verdict(leave):
+    verdict = check("power_iteration", lambda W, u: leave())
+    assert verdict.status == "failed" and verdict.mistake == "exception"
+
+
+@pytest.mark.parametrize(
+    "error", [Unspeakable(), GeneratorExit(), SystemExit(3), KeyboardInterrupt()]
+)
+def test_an_error_that_cannot_be_told_is_a_verdict_too(error):
+    def student(W):
+        raise error
+
+    assert check("bsn", student).mistake == "exception"
+    assert type(error).__name__ in str(check("bsn", student))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([[1.0, 2.0], [3.0]], "got rows of unequal length"),
+        ([[1.0], 2.0], "got rows of unequal length"),
+        (Hostile(RuntimeError("no")), "got Hostile"),
+        (Hostile(SystemExit(1)), "got Hostile"),
+        (Hostile(KeyboardInterrupt()), "got Hostile"),
+        ({"W": 1.0}, "got dict"),
+        ((x for x in "ab"), "got generator"),
+        (np.array([None, 1.0]), "got ndarray"),
+        (np.array(["a"]), "got ndarray"),
+        (np.sum, "got "),
+    ],
+)
+def test_what_is_no_array_is_said_in_a_verdict(value, words):
+    verdict = check("bsn", lambda W: value)
+    assert verdict.mistake == "not-numbers" and words in str(verdict)
+    several = check("power_iteration", lambda W, u: (u, value, 1.0))
+    assert several.mistake == "not-numbers" and words in str(several)
+    assert check("power_iteration", lambda W, u: value).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake", "words"),
+    [
+        (lambda t: 2 * t, "factor", "is 2 times what it should be"),
+        (lambda t: -t, "sign", "has the wrong sign"),
+        (lambda t: -(t**2), "sign", "has the wrong sign, and is between"),
+        (lambda t: t + 3, "offset", "is too large by 3 in every case"),
+        (lambda t: t - 50, "offset", "is too small by 50 in every case"),
+        (lambda t: t * (1 + t), "too-large", "is too large: between"),
+        (lambda t: t / (1 + t), "too-small", "is too small: between"),
+        (lambda t: 0.0, "factor", "is 0 in every case"),
+    ],
+)
+def test_of_a_single_number_is_said_what_can_be_said(change, mistake, words):
+    right = EXERCISES["frechet"].right
+    verdict = check("frechet", lambda x, y: change(right(x, y)))
+    assert verdict.mistake == mistake and words in verdict.text
+    assert "points" not in verdict.text
+
+
+def test_of_an_array_is_said_which_way_it_points():
+    right = EXERCISES["bsn"].right
+    for sign, way in ((1, "the right way"), (-1, "the opposite way")):
+        verdict = check("bsn", lambda W, sign=sign: sign * abs(W[0, 0, 0, 0]) * right(W))
+        assert verdict.mistake == "scale" and f"points {way}" in verdict.text
+
+
+class HostileList(list):
+    def __iter__(self):
+        raise SystemExit
+
+
+class HostileTuple(tuple):
+    def __len__(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        HostileList([1.0]),
+        HostileTuple((1.0,)),
+        [HostileList([1.0])] * 3,
+    ],
+)
+def test_a_hostile_list_is_a_verdict(value):
+    for name in ("bsn", "power_iteration"):
+        verdict = check(name, lambda *args: value)
+        assert verdict.status == "failed"
+    hidden = check("power_iteration", lambda W, u: (u, value, 1.0))
+    assert hidden.status == "failed"
+
+
+def test_a_named_tuple_is_a_tuple():
+    class Pair(NamedTuple):
+        a: object
+        b: object
+
+    assert check("divide_rule", lambda g, y, a, b: Pair(g / b, -g * y / b))
+
+
+def test_the_stack_of_a_pair_is_the_pair_and_no_other_array_is():
+    assert check("divide_rule", lambda g, y, a, b: np.stack([g / b, -g * y / b]))
+    assert check("hinge", lambda r, f: np.array(EXERCISES["hinge"].right(r, f)))
+    thrice = check("divide_rule", lambda g, y, a, b: np.stack([g / b, g, b]))
+    assert thrice.mistake == "wrong-count"
 
 
 def test_it_works_outside_the_main_thread_too():

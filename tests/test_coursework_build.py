@@ -1,14 +1,15 @@
 """The two versions of a tutorial, and what happens when they are run."""
 
 import ast
+import inspect
 import json
 
 import pytest
 from click.testing import CliRunner
 
 from minisn.cli import main
-from minisn.coursework import EXERCISES, Verdict, exercises
-from minisn.coursework.build import TUTORIALS
+from minisn.coursework import EXERCISES, Verdict, check, exercises, judging
+from minisn.coursework.tutorials import TUTORIALS, names_of
 
 nbformat = pytest.importorskip("nbformat", reason="notebooks are read and written with nbformat")
 
@@ -110,6 +111,72 @@ def test_students_see_not_done_yet_and_solutions_pass(built, stem):
         shown = played(built / version / f"{stem}.ipynb")
         assert shown and all(isinstance(verdict, Verdict) for verdict in shown)
         assert [verdict.status for verdict in shown] == [status] * len(shown)
+
+
+def outside_of_exercises(path):
+    """The code cells of a tutorial that are no exercise's."""
+    return [cell.source for cell in nbformat.read(path, 4).cells
+            if cell.cell_type == "code" and "nbgrader" not in cell.metadata]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(TUTORIALS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_tutorial_defines_the_name_of_an_exercise(path):
+    for source in outside_of_exercises(path):
+        assert not names_of(source) & set(EXERCISES), source
+
+
+def test_names_of_a_cell():
+    cell = """
+import a.b, c as d
+from e import f as g
+h, (i, *j) = 1, (2, 3)
+for k in range(3):
+    with open(l) as m:
+        n: int = 1
+def o(p):
+    q = p
+class R:
+    s = 1
+print([t for t in range(3)], (u := 1), lambda v: v)
+"""
+    assert names_of(cell) == set("adghijkmnoRu")
+
+
+def functions(number):
+    """Each function that a tutorial defines at the top of a cell, with the imports beside it."""
+    (path,) = TUTORIALS.glob(f"{number}-*.ipynb")
+    names = {}
+    for source in outside_of_exercises(path):
+        module = ast.parse(source)
+        module.body = [
+            node
+            for node in module.body
+            if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)
+        ]
+        exec(compile(module, path.name, "exec"), names)
+    return [f for f in names.values() if inspect.isfunction(f) and f.__globals__ is names]
+
+
+@pytest.mark.parametrize("name", exercises())
+def test_a_function_of_the_tutorial_is_no_answer(name, monkeypatch):
+    found = functions(EXERCISES[name].tutorial)
+    assert [check(name, f).status for f in found] == ["not done yet"] * len(found)
+    monkeypatch.setattr(judging, "is_of_tutorial", lambda number, function: False)
+    for f in found:  # nor is any of them right
+        assert check(name, f).status != "passed", f
+
+
+def test_the_tutorials_that_have_functions_are_seen():
+    assert sum(len(functions(number)) for number in {e.tutorial for e in EXERCISES.values()}) > 10
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path):
+    notebook = nbformat.read(TUTORIALS / "02-convolution.ipynb", 4)
+    notebook.cells.insert(3, nbformat.v4.new_code_cell("def convolve(x, w, s, a):\n    return x"))
+    nbformat.write(notebook, tmp_path / "02-mine.ipynb")
+    done = minisn("coursework", "build", "--out", tmp_path, "--tutorials", tmp_path, code=1)
+    assert "02-mine.ipynb: a cell defines 'convolve', which is the name of an" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_for_otter_the_marks_are_gone_and_tests_are_beside(tmp_path):

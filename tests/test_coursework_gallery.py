@@ -1,6 +1,6 @@
 """Mistakes as students make them, each refused and named; and right answers, each let pass.
 
-The mistakes are written out here as a student would write them, not with what recognises them.
+The mistakes are written out here as a student would write them, not with what recognizes them.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import scipy.signal
 
 from minisn import Tensor, grad, ops, spectral
 from minisn.coursework import check, exercises
-from minisn.losses import hinge_d, hinge_g
+from minisn.losses import hinge_d, hinge_g, standard_d, standard_g, wasserstein_d
 from minisn.tensor import no_grad
 
 WRONG, RIGHT = [], []
@@ -74,6 +74,16 @@ def as_lists_in_float32(g, y, a, b):
     return (g / b).tolist(), (g * a * -(b**-2.0)).tolist()
 
 
+@right("divide_rule")
+def as_one_stack(g, y, a, b):
+    return np.stack([g / b, -g * y / b])
+
+
+@right("divide_rule")
+def as_a_stack_of_tensors(g, y, a, b):
+    return ops.stack([Tensor(g / b), Tensor(-g * y / b)])
+
+
 # -- unbroadcast -----------------------------------------------------------------------------
 
 
@@ -114,6 +124,16 @@ def takes_the_first(g, shape):
     for i, n in enumerate(shape):
         if n == 1:
             g = np.take(g, [0], axis=i)
+    return g
+
+
+@wrong("unbroadcast", "wrong-end")
+def sums_the_last_axes(g, shape):
+    while g.ndim > len(shape):
+        g = g.sum(axis=-1)
+    for i, n in enumerate(shape):
+        if n == 1:
+            g = g.sum(axis=i, keepdims=True)
     return g
 
 
@@ -201,6 +221,12 @@ def runs_over_the_edge(x, w, stride, padding):
     return y
 
 
+@wrong("convolve", "padding-on-one-side")
+def pads_at_the_beginning(x, w, stride, padding):
+    x = np.pad(x, ((0, 0), (0, 0), (2 * padding, 0), (2 * padding, 0)))
+    return loops(x, w, stride, 0)
+
+
 # -- its gradients ---------------------------------------------------------------------------
 
 
@@ -259,6 +285,35 @@ def assigns_each_tap(g, w, size, stride, padding):
     return x_bar[:, :, padding : padding + size[0], padding : padding + size[1]]
 
 
+@wrong("convolve_input_gradient", "overwritten")
+def assigns_in_all_loops(g, w, size, stride, padding):
+    x_bar = np.zeros((len(g), w.shape[1], size[0] + 2 * padding, size[1] + 2 * padding))
+    for n, o, i, j in np.ndindex(g.shape):
+        for c, p, q in np.ndindex(w.shape[1:]):
+            x_bar[n, c, stride * i + p, stride * j + q] = w[o, c, p, q] * g[n, o, i, j]
+    return x_bar[:, :, padding : padding + size[0], padding : padding + size[1]]
+
+
+@wrong("convolve_input_gradient", "overwritten")
+def assigns_taps_first(g, w, size, stride, padding):
+    x_bar = np.zeros((len(g), w.shape[1], size[0] + 2 * padding, size[1] + 2 * padding))
+    for o, c, p, q in np.ndindex(w.shape):
+        for n, i, j in np.ndindex(len(g), *g.shape[2:]):
+            x_bar[n, c, stride * i + p, stride * j + q] = w[o, c, p, q] * g[n, o, i, j]
+    return x_bar[:, :, padding : padding + size[0], padding : padding + size[1]]
+
+
+wrong("convolve_input_gradient", "overwritten")(
+    lambda g, w, size, stride, padding: spread(g, w, size, stride, padding, overwrite=True)
+)
+
+
+@wrong("convolve_input_gradient", "padding-on-one-side")
+def cuts_twice_at_the_beginning(g, w, size, stride, padding):
+    x_bar = spread(g, w, size, stride, padding, cut=False)
+    return x_bar[:, :, 2 * padding :, 2 * padding :]
+
+
 @wrong("convolve_input_gradient", "left-over-rows")
 def forgets_output_padding(g, w, size, stride, padding):
     height = stride * (g.shape[2] - 1) + w.shape[2] - 2 * padding
@@ -289,6 +344,33 @@ def outer_products_of_patches(g, x, kernel, stride, padding):
         patch = x[:, :, stride * i : stride * i + kernel[0], stride * j : stride * j + kernel[1]]
         w_bar = w_bar + np.tensordot(g[:, :, i, j], patch, axes=(0, 0))
     return w_bar
+
+
+@wrong("convolve_weight_gradient", "overwritten")
+def assigns_each_product(g, x, kernel, stride, padding):
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    w_bar = np.zeros((g.shape[1], x.shape[1], *kernel))
+    for n, o, i, j in np.ndindex(g.shape):
+        for c, p, q in np.ndindex(w_bar.shape[1:]):
+            w_bar[o, c, p, q] = g[n, o, i, j] * x[n, c, stride * i + p, stride * j + q]
+    return w_bar
+
+
+@wrong("convolve_weight_gradient", "overwritten")
+def assigns_each_place(g, x, kernel, stride, padding):
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    for i, j in np.ndindex(g.shape[2:]):
+        patch = x[:, :, stride * i : stride * i + kernel[0], stride * j : stride * j + kernel[1]]
+        w_bar = np.tensordot(g[:, :, i, j], patch, axes=(0, 0))
+    return w_bar
+
+
+for sides in ((1, 0), (0, 1)):
+
+    @wrong("convolve_weight_gradient", "padding-on-one-side")
+    def pads_one_side(g, x, kernel, stride, padding, sides=sides):
+        pad = [2 * padding * side for side in sides]
+        return gather(g, np.pad(x, ((0, 0), (0, 0), pad, pad)), kernel, stride, 0)
 
 
 @wrong("convolve_weight_gradient", "mean-over-the-batch")
@@ -663,6 +745,13 @@ def summed_lambda(delta, h, W):
     return (mean - lam * np.outer(u, v)) / sigma
 
 
+@wrong("normalized_gradient", "first-term-summed")
+def sums_the_outer_products(delta, h, W):
+    _, sigma, u, v = gradient_terms(delta, h, W)
+    lam = np.mean([d @ (W / sigma) @ x for d, x in zip(delta, h, strict=True)])
+    return (delta.T @ h - lam * np.outer(u, v)) / sigma
+
+
 @wrong("normalized_gradient", "u-and-v-exchanged")
 def vu(delta, h, W):
     mean, sigma, u, v = gradient_terms(delta, h, W)
@@ -761,12 +850,29 @@ def squashes(real, fake):
     return np.maximum(0, 1 - p).mean() + np.maximum(0, 1 + q).mean(), -q.mean()
 
 
+@wrong("hinge", "standard-loss")
+def cross_entropies(real, fake):
+    D_real, D_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
+    return -np.log(D_real).mean() - np.log(1 - D_fake).mean(), -np.log(D_fake).mean()
+
+
+@wrong("hinge", "standard-loss")
+def minimax(real, fake):
+    D_real, D_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
+    return -np.log(D_real).mean() - np.log(1 - D_fake).mean(), np.log(1 - D_fake).mean()
+
+
+@wrong("hinge", "standard-loss")
+def standard_for_g_alone(real, fake):
+    return of_the_paper(real, fake)[0], np.log(1 + np.exp(-fake)).mean()
+
+
 # -- algorithm_1 -----------------------------------------------------------------------------
 
 
 def one_step(
     D, G, W, u, A, real, z_d, z_g, rate, rounds=1, detach=False, joint=False, again=False,
-    normalize=spectral.spectral_normalize, stale=False,
+    normalize=spectral.spectral_normalize, stale=False, up=(1, 1), losses=(hinge_d, hinge_g),
 ):  # fmt: skip
     """Algorithm 1 on the engine, with the lines that students spoil."""
     u, v, _ = spectral.power_iteration(W, u, rounds)
@@ -774,17 +880,17 @@ def one_step(
     W_bar = W / float(u @ W.array @ v) if detach else normalize(W, u, v)
     with no_grad():
         fake = G(A, Tensor(z_d))
-    loss_d = hinge_d(D(W_bar, Tensor(real)), D(W_bar, fake))
+    loss_d = losses[0](D(W_bar, Tensor(real)), D(W_bar, fake))
     old_bar = W_bar
-    W = Tensor(W.array - rate * grad(loss_d, W).array, requires_grad=True)
+    W = Tensor(W.array - up[0] * rate * grad(loss_d, W).array, requires_grad=True)
     if again:
         u, v, _ = spectral.power_iteration(W, u)
     W_bar = old_bar if stale else normalize(W, u, v)
-    loss_g = hinge_g(D(W_bar, G(A, Tensor(z_g))))
+    loss_g = losses[1](D(W_bar, G(A, Tensor(z_g))))
     if joint:
         g_W, g_A = grad(loss_g, [W, A])
         return W.array - rate * g_W.array, u, A.array - rate * g_A.array
-    return W, u, A.array - rate * grad(loss_g, A).array
+    return W, u, A.array - up[1] * rate * grad(loss_g, A).array
 
 
 def step(name, **what):
@@ -803,6 +909,52 @@ step("G-reaches-D", joint=True)
 step("power-step-for-G", again=True)
 step("not-normalized", normalize=lambda W, u, v: W)
 step("stale-discriminator", stale=True)
+step("ascent", up=(-1, 1))
+step("G-uphill", up=(1, -1))
+step("both-uphill", up=(-1, -1))
+step("standard-loss", losses=(standard_d, standard_g))
+step("standard-loss", losses=(standard_d, hinge_g))
+step("standard-loss", losses=(hinge_d, standard_g))
+step("no-hinge", losses=(wasserstein_d, hinge_g))
+
+
+@wrong("algorithm_1", "rate-forgotten")
+def whole_gradients(D, G, W, u, A, real, z_d, z_g, rate):
+    return one_step(D, G, W, u, A, real, z_d, z_g, 1.0)
+
+
+for ups in ("d", "g"):
+
+    @wrong("algorithm_1", "rate-forgotten")
+    def one_whole_gradient(D, G, W, u, A, real, z_d, z_g, rate, ups=ups):
+        up = (1 / rate, 1) if ups == "d" else (1, 1 / rate)
+        return one_step(D, G, W, u, A, real, z_d, z_g, rate, up=up)
+
+
+@wrong("algorithm_1", "normalized-weight-returned")
+def returns_w_bar(D, G, W, u, A, real, z_d, z_g, rate):
+    _, v, _ = spectral.power_iteration(W, u)
+    W, u, A = one_step(D, G, W, u, A, real, z_d, z_g, rate)
+    return spectral.spectral_normalize(W, u, v), u, A
+
+
+@wrong("algorithm_1", "normalized-weight-returned")
+def trains_w_bar(D, G, W, u, A, real, z_d, z_g, rate):
+    u, _, sigma = spectral.power_iteration(W, u)
+    W_bar, A = Tensor(W / sigma, requires_grad=True), Tensor(A, requires_grad=True)
+    loss_d = hinge_d(D(W_bar, Tensor(real)), D(W_bar, G(A, Tensor(z_d)).detach()))
+    W_bar = Tensor(W_bar.array - rate * grad(loss_d, W_bar).array)
+    loss_g = hinge_g(D(W_bar, G(A, Tensor(z_g))))
+    return W_bar, u, A.array - rate * grad(loss_g, A).array
+
+
+@wrong("algorithm_1", "old-sigma")
+def divides_by_the_first_sigma(D, G, W, u, A, real, z_d, z_g, rate):
+    sigma = spectral.power_iteration(W, u)[2]
+    W, u, _ = one_step(D, G, W, u, A, real, z_d, z_g, rate)
+    A = Tensor(A, requires_grad=True)
+    loss_g = hinge_g(D(W / sigma, G(A, Tensor(z_g))))
+    return W, u, A.array - rate * grad(loss_g, A).array
 
 
 @right("algorithm_1")
@@ -918,6 +1070,37 @@ def transposes_the_first(W):
     return 2 * W / (np.linalg.norm(w_1, 2) + np.linalg.norm(w_1.T, 2))
 
 
+wrong("bsn", "root-mean-square")(lambda W: W / np.sqrt(np.mean(np.square(both(W)))))
+wrong("bsn", "parentheses")(lambda W: W / (both(W)[0] + both(W)[1] / 2))
+wrong("bsn", "parentheses")(lambda W: W / (both(W)[0] / 2 + both(W)[1]))
+wrong("bsn", "parentheses")(lambda W: W / both(W)[0] + both(W)[1] / 2)
+wrong("bsn", "parentheses")(lambda W: W / sum(both(W)) / 2)
+
+
+@wrong("bsn", "reshaped-without-moving")
+def a_view_in_place_of_a_transposition(W):
+    d_out, d_in, h, w = W.shape
+    w_2 = W.reshape(d_in, d_out, h, w).reshape(d_in, -1)
+    return 2 * W / (both(W)[0] + np.linalg.norm(w_2, 2))
+
+
+@wrong("bsn", "reshaped-without-moving")
+def all_axes_turned(W):
+    return 2 * W / (both(W)[0] + np.linalg.norm(W.T.reshape(W.shape[1], -1), 2))
+
+
+@wrong("bsn", "reshaped-without-moving")
+def moves_and_counts_the_wrong_rows(W):
+    return 2 * W / (both(W)[0] + np.linalg.norm(W.swapaxes(0, 1).reshape(len(W), -1), 2))
+
+
+@right("bsn")
+def by_the_transposed_matrix(W):
+    w_1 = W.reshape(len(W), -1)
+    w_2 = w_1.T.reshape(W.shape[1], -1)
+    return W / ((np.linalg.norm(w_1, 2) + np.linalg.norm(w_2, 2)) / 2)
+
+
 # -- frechet ---------------------------------------------------------------------------------
 
 
@@ -966,6 +1149,17 @@ wrong("frechet", "n-instead-of-n-1")(
 wrong("frechet", "mean-not-squared")(lambda x, y: distance(x, y, power=1))
 wrong("frechet", "rooted")(lambda x, y: np.sqrt(with_sqrtm(x, y)))
 wrong("frechet", "not-centred")(lambda x, y: distance(x, y, C=lambda f: f.T @ f / len(f)))
+
+
+@wrong("frechet", "diagonal")
+def variances_only(x, y):
+    gap = np.sum((x.mean(0) - y.mean(0)) ** 2)
+    return gap + np.sum((x.std(0, ddof=1) - y.std(0, ddof=1)) ** 2)
+
+
+@wrong("frechet", "diagonal")
+def numpys_deviations(x, y):
+    return np.sum((x.mean(0) - y.mean(0)) ** 2) + np.sum((x.std(0) - y.std(0)) ** 2)
 
 
 @wrong("frechet", "root-of-each")

@@ -63,12 +63,12 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 2810, 2050, 12360
+BUDGET_BELOW, BUDGET_APART, BUDGET = 2810, 2070, 12690
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
 is the rest of both papers: every regularizer, architecture, measure and study. Coursework is
-a thousand lines: a dozen exercises, each with the mistakes that it must know by name. The bench
+1,400 lines: a dozen exercises, each with the mistakes that it must know by name. The bench
 is eight hundred: the same networks, updates and layers in other libraries, and the questions.
 Two more forms of a convolution, of half the products and for few channels, are four hundred, and
 halve the time of a layer. The gradient of a normalized weight, and the gains of many channels, each

@@ -11,9 +11,7 @@ from typing import Any
 
 from ..data.locate import StrPath
 from ..errors import ConfigError, DataError
-
-TUTORIALS = Path(__file__).parents[2] / "tutorials"
-"""Where a checkout keeps them."""
+from .tutorials import TUTORIALS, names_of
 
 _STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 _REGION = r"^( *)### BEGIN {0}\n(?:.*\n)*?^ *### END {0}$"
@@ -53,7 +51,8 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
         The files.
     Raises:
         ConfigError: nbformat is not installed.
-        DataError: no such folder, no exercise in it, or a damaged notebook.
+        DataError: no such folder, no exercise in it, a damaged notebook, or one that defines the
+            name of an exercise outside it, so that an empty answer would be judged by that.
     """
     folder = Path(folder)
     tutorials = Path(tutorials)
@@ -72,6 +71,7 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
             raise DataError(f"{path}: not a notebook; fetch it anew") from None
         if not any(_role(cell) for cell in notebook.cells):
             continue
+        _refuse_taken_names(path, notebook)
         files = dict(_otter_tests(path.stem, notebook)) if form == "otter" else {}
         for version, cells in (("student", student(notebook)), ("solution", notebook)):
             cells = _unmarked(cells) if form == "otter" else cells
@@ -86,6 +86,24 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
             "(an installed package has none beside it) with --tutorials"
         )
     return written
+
+
+def _refuse_taken_names(path: Path, notebook: Any) -> None:
+    exercises = {call.group(1) for cell in notebook.cells if _role(cell) == "grade"
+                 and (call := _CHECKED.search(cell.source))}  # fmt: skip
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or _role(cell):
+            continue
+        try:
+            taken = names_of(cell.source) & exercises
+        except SyntaxError:  # a magic, or a mistake that running the notebook will show
+            continue
+        if taken:
+            name = taken.pop()
+            raise DataError(
+                f"{path}: a cell defines {name!r}, which is the name of an exercise; rename it, "
+                "or an empty answer is judged by what that cell made"
+            )
 
 
 def student(notebook: Any) -> Any:

@@ -43,9 +43,14 @@ def _pad_end(x, padding):
     return np.pad(x, ((0, 0), (0, 0), (0, 2 * padding), (0, 2 * padding)))
 
 
+def _pad_start(x, padding):
+    return np.pad(x, ((0, 0), (0, 0), (2 * padding, 0), (2 * padding, 0)))
+
+
 _FLIPPED = "The kernel is flipped: the tap w[o, c, p, q] meets the pixel at s·i + p - a, not - p."
 _STRIDE = "The stride is ignored: output row i begins at input row s·i."
 _PADDING = "The padding is forgotten: there are `padding` rows and columns of zeros on each side."
+_ONE_SIDE = "All the zeros are on one side: `padding` rows and columns belong on each."
 _CHANNELS = "The channel axes of w are exchanged: w is [d_out, d_in, h, w]."
 
 CONVOLVE = Exercise(
@@ -57,10 +62,9 @@ CONVOLVE = Exercise(
                 lambda x, w, s, a: _fast(x, w[:, :, ::-1, ::-1], s, a)),
         Mistake("stride-ignored", _STRIDE, _cut, lambda x, w, s, a: _fast(x, w, 1, a)),
         Mistake("padding-forgotten", _PADDING, lambda x, w, s, a: _fast(x, w, s, 0)),
-        Mistake("padding-on-one-side", "All the zeros are on one side: `padding` rows and columns "
-                "belong on each.", lambda x, w, s, a: _fast(_pad_end(x, a), w, s, 0),
-                lambda x, w, s, a: _fast(_pad_end(x, a)[:, :, ::-1, ::-1], w[:, :, ::-1, ::-1], s,
-                                         0)[:, :, ::-1, ::-1]),
+        Mistake("padding-on-one-side", _ONE_SIDE,
+                lambda x, w, s, a: _fast(_pad_end(x, a), w, s, 0),
+                lambda x, w, s, a: _fast(_pad_start(x, a), w, s, 0)),
         Mistake("channels-exchanged", _CHANNELS,
                 lambda x, w, s, a: _fast(x, w.swapaxes(0, 1), s, a)),
         Mistake("channels-not-summed", "The input channels must be summed over: c is an index of "
@@ -91,6 +95,24 @@ def _spread(g, w, size, stride, padding, add=True, crop=True, step=None):
     return full[:, :, padding:, padding:][:, :, : size[0], : size[1]] if crop else full
 
 
+def _spread_last(g, w, size, stride, padding, order, add_channels):
+    """Spread g entry by entry with = in place of +=: the last loops have the last word."""
+    rows, columns = g.shape[2:]
+    full = np.zeros((len(g), w.shape[1], *(n + 2 * padding for n in size)))
+    ranges = {"i": rows, "j": columns, "p": w.shape[2], "q": w.shape[3]}
+    for at in np.ndindex(*(ranges[name] for name in order)):
+        i, j, p, q = (at[order.index(name)] for name in "ijpq")
+        o = slice(None) if add_channels else slice(-1, None)
+        full[:, :, stride * i + p, stride * j + q] = g[:, o, i, j] @ w[o, :, p, q]
+    return full[:, :, padding:, padding:][:, :, : size[0], : size[1]]
+
+
+def _spread_aside(g, w, size, stride, padding):
+    """Take all the zeros for zeros at the beginning."""
+    full = _spread(g, w, size, stride, padding, crop=False)
+    return full[:, :, 2 * padding :, 2 * padding :]
+
+
 def _tight(g, w, size, stride, padding):
     """Leave out the rows and columns that the convolution had left over."""
     rows, columns = (stride * (n - 1) + k - 2 * padding
@@ -108,12 +130,15 @@ INPUT_GRADIENT = Exercise(
                 "w[o, c, p, q] g[n, o, i, j] to the pixel s·i + p - a.",
                 lambda g, w, size, s, a: _spread(g, w[:, :, ::-1, ::-1], size, s, a)),
         Mistake("overwritten", "Patches overlap: add to x_bar where they do, do not overwrite.",
-                partial(_spread, add=False)),
+                partial(_spread, add=False),
+                *(partial(_spread_last, order=order, add_channels=add)
+                  for order in ("ijpq", "pqij", "ipqj", "pijq") for add in (True, False))),
         Mistake("stride-ignored", _STRIDE, partial(_spread, step=1)),
         Mistake("padding-kept", "The padding is still there: cut `padding` rows and columns off on "
                 "each side.", partial(_spread, crop=False),
                 lambda g, w, size, s, a: _spread(g, w, size, s, a, crop=False)[
                     :, :, : size[0], : size[1]]),
+        Mistake("padding-on-one-side", _ONE_SIDE, _spread_aside),
         Mistake("left-over-rows", "The rows and columns that the stride leaves over are missing: "
                 "x_bar has the size of x, and is zero there.", _tight),
         Mistake("channels-exchanged", _CHANNELS,
@@ -138,6 +163,14 @@ def _gather(g, x, kernel, step):
     return np.moveaxis(np.array(taps), (0, 1), (2, 3))
 
 
+def _gather_last(g, x, kernel, stride, padding, images):
+    """Correlate with = in place of +=: the last position has the last word."""
+    i, j = (stride * (n - 1) for n in g.shape[2:])
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    patch = x[images, :, i : i + kernel[0], j : j + kernel[1]]
+    return np.einsum("no,ncpq->ocpq", g[images, :, -1, -1], patch)
+
+
 WEIGHT_GRADIENT = Exercise(
     "convolve_weight_gradient", "02", "[M18 Alg. 1]", (conv2d_weight,),
     ("g", "x", "kernel", "stride", "padding"), ("w_bar",),
@@ -153,8 +186,12 @@ WEIGHT_GRADIENT = Exercise(
                 lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a)[:, :, ::-1, ::-1]),
         Mistake("stride-ignored", _STRIDE, lambda g, x, k, s, a: _gather(
             g, np.pad(x, ((0, 0), (0, 0), (a, a), (a, a))), k, 1)),
-        Mistake("padding-on-one-side", "All the zeros are on one side: `padding` rows and columns "
-                "belong on each.", lambda g, x, k, s, a: _gather(g, _pad_end(x, a), k, s)),
+        Mistake("padding-on-one-side", _ONE_SIDE,
+                lambda g, x, k, s, a: _gather(g, _pad_end(x, a), k, s),
+                lambda g, x, k, s, a: _gather(g, _pad_start(x, a), k, s)),
+        Mistake("overwritten", "Each position adds to w_bar: use +=; with = only the last one "
+                "counts.", partial(_gather_last, images=slice(None)),
+                partial(_gather_last, images=slice(-1, None))),
         Mistake("channels-exchanged", "The result is [d_in, d_out, h, w]; w is [d_out, d_in, h, w]",
                 lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(0, 1)),
         Mistake("rows-and-columns-exchanged", "Rows and columns of the kernel are exchanged.",

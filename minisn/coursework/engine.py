@@ -85,6 +85,13 @@ def _all_axes(g, shape):
     return _lead(g, shape) + _ones(g, shape)
 
 
+def _from_the_start(g, shape):
+    """Line up the axes at the beginning, as NumPy does not."""
+    g = np.sum(g, axis=tuple(range(len(shape), g.ndim)))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1)
+    return np.sum(g, axis=stretched, keepdims=True)
+
+
 UNBROADCAST = Exercise(
     "unbroadcast", "01", "", (sum_to,), ("g", "shape"), ("x_bar",),
     "the adjoint of broadcasting, entry by entry", _unbroadcast_cases, _unbroadcast,
@@ -103,6 +110,9 @@ UNBROADCAST = Exercise(
         Mistake("only-axes-of-length-1", "Only the axes that were stretched from length 1 are "
                 "summed; those that broadcasting put in front are left.",
                 lambda g, shape: np.sum(g, axis=_ones(g, shape), keepdims=True)),
+        Mistake("wrong-end", "The axes are summed from the wrong end: broadcasting lines shapes up "
+                "at their last axes, and puts new ones in front.", _from_the_start,
+                lambda g, shape: np.sum(g, axis=tuple(range(len(shape), g.ndim)))),
         Mistake("one-copy", "It takes one of the copies: all of them must be summed.",
                 lambda g, shape: np.reshape(
                     g[tuple(0 if i in _all_axes(g, shape) else slice(None)

@@ -1,23 +1,19 @@
-"""Calling a student's function with care, and finding out what it does instead."""
+"""Comparing a student's function with an oracle, and finding out what it does instead."""
 
-import inspect
-import signal
-import threading
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from .calling import TooLong, limit, misfit, run
 from .exercise import Case, Exercise, Mistake, shape_of
+from .tutorials import is_of_tutorial
 from .verdict import FAILED, NOT_DONE, PASSED, Verdict
 
 SECONDS = 8.0
-"""How long a student's function may take, all cases together."""
+"""How long a student's function may compute, all cases together, once kernels are compiled."""
 
 TOLERANCE = 1e-4
 """Of the largest entry: float32 is allowed, and every mistake shows far above it."""
@@ -25,10 +21,6 @@ TOLERANCE = 1e-4
 _SEVERAL = (
     "Several things may be wrong, or one that is not foreseen: follow the formula term by term."
 )
-
-
-class _TooLong(BaseException):
-    """The time is up; not an Exception, so that a student's ``except`` does not stop it."""
 
 
 @dataclass
@@ -47,21 +39,26 @@ class _Outcome:
 
 def judge(exercise: Exercise, function: Callable) -> Verdict:
     """Judge a student's function for an exercise; see :func:`minisn.coursework.check`."""
+    if is_of_tutorial(exercise.tutorial, function):
+        text = f"This function is the tutorial's: write one of your own, `{exercise.name}`."
+        return Verdict(exercise.name, NOT_DONE, text=text)
+    if unfit := misfit(exercise, function):
+        return _failed(exercise, "signature", unfit)
     outcomes: list[_Outcome] = []
-    cases = exercise.cases()
-    if misfit := _misfit(exercise, function, cases[0].args):
-        return _failed(exercise, "signature", misfit)
-    try:
-        with _limit(SECONDS), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            for case in cases:
-                right = _arrays(exercise.right(*case.args))
-                outcomes.append(_Outcome(case, right, *_run(exercise, function, case)))
-    except NotImplementedError:
-        return Verdict(exercise.name, NOT_DONE, text="Replace `raise NotImplementedError()`.")
-    except _TooLong:
-        text = f"It was stopped after {SECONDS:g} seconds: is there a loop that never ends?"
-        return _failed(exercise, "too-long", text, f"Seen on {cases[len(outcomes)].text}.")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        cases = [(case, _arrays(exercise.right(*case.args))) for case in exercise.cases()]
+        try:
+            with limit(SECONDS):
+                for case, right in cases:
+                    outcomes.append(_Outcome(case, right, *run(exercise, function, case)))
+        except NotImplementedError:
+            return Verdict(exercise.name, NOT_DONE, text="Replace `raise NotImplementedError()`.")
+        except TooLong:
+            text = (f"It was stopped after {SECONDS:g} seconds of computing, or several times as "
+                    "long in all: is there a loop that never ends?")  # fmt: skip
+            where = f"Seen on {cases[len(outcomes)][0].text}."
+            return _failed(exercise, "too-long", text, where)
     wrong = [o for o in outcomes if o.wrong]
     if not wrong:
         text = f"Compared with {exercise.oracle}, in {len(outcomes)} cases."
@@ -73,101 +70,6 @@ def judge(exercise: Exercise, function: Callable) -> Verdict:
 
 def _failed(exercise: Exercise, name: str, text: str, where: str = "") -> Verdict:
     return Verdict(exercise.name, FAILED, name, text, where, exercise.equation)
-
-
-# -- calling ---------------------------------------------------------------------------------
-
-
-def _misfit(exercise: Exercise, function: Callable, args: tuple) -> str:
-    """Say if the function takes other arguments than the exercise gives."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return ""
-    try:
-        signature.bind(*exercise.takes)
-    except TypeError:
-        return f"It must take ({', '.join(exercise.takes)}); yours takes {signature}."
-    return ""
-
-
-@contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """Stop what is inside after some seconds, where the system can."""
-    able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if not able:
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again, if a bare except swallowed it
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _run(
-    exercise: Exercise, function: Callable, case: Case
-) -> tuple[list[np.ndarray], tuple[str, str] | None]:
-    """Call the function on copies; return its arrays, or none and the problem."""
-    args = [a.copy() if isinstance(a, np.ndarray) else a for a in case.args]
-    try:
-        result = exercise.call(function, *args)
-    except NotImplementedError:
-        raise
-    except Exception as error:
-        return [], ("exception", _raised(error, function))
-    for name, before, after in zip(exercise.takes[-len(args) :], case.args, args, strict=True):
-        if isinstance(before, np.ndarray) and not np.array_equal(before, after):
-            return [], ("changed-input", f"It changes `{name}` in place. That array belongs to the "
-                        f"caller: make a copy (`{name}.copy()`), or write "
-                        f"`{name} = {name} / ...` in place of `{name} /= ...`.")  # fmt: skip
-    return _unpack(exercise, result)
-
-
-def _unpack(exercise: Exercise, result: Any) -> tuple[list[np.ndarray], tuple[str, str] | None]:
-    """Make arrays of what was returned, or say why it cannot be."""
-    wanted = exercise.returns
-    if result is None:
-        return [], ("nothing-returned", "It returns nothing: is there a `return`?")
-    parts = list(result) if len(wanted) > 1 and isinstance(result, tuple | list) else [result]
-    if len(parts) != len(wanted):
-        return [], ("wrong-count", f"It must return {', '.join(wanted)}: {len(wanted)} values, "
-                    f"not {len(parts)}.")  # fmt: skip
-    arrays = []
-    for name, part in zip(wanted, parts, strict=True):
-        try:
-            array = np.asarray(part.array if isinstance(part, Tensor) else part)
-            if np.iscomplexobj(array) and np.allclose(array.imag, 0, atol=1e-6):
-                array = array.real
-            arrays.append(array.astype(np.float64, casting="same_kind"))
-        except (TypeError, ValueError):
-            return [], ("not-numbers", f"`{name}` must be an array of real numbers, got "
-                        f"{_kind(part)}.")  # fmt: skip
-        if not np.all(np.isfinite(arrays[-1])):
-            return [], ("not-finite", f"`{name}` holds a NaN or an infinity: look for a division "
-                        "by zero or a root of a negative number.")  # fmt: skip
-    return arrays, None
-
-
-def _kind(value: Any) -> str:
-    return "complex numbers" if np.iscomplexobj(value) else type(value).__name__
-
-
-def _raised(error: Exception, function: Callable) -> str:
-    """Say what was raised, and on which line of the student's own."""
-    frames = traceback.extract_tb(error.__traceback__)
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    own = [f for f in frames if f.filename == file]
-    text = f"It raised {type(error).__name__}: {error}"
-    if own:
-        text += f"\nin line {own[-1].lineno}: {own[-1].line}"
-    return text
 
 
 # -- finding out -----------------------------------------------------------------------------
@@ -230,15 +132,43 @@ def _general(exercise: Exercise, seen: list[_Outcome]) -> Mistake | None:
             return Mistake("shape", f"`{name}` holds the right numbers in another shape.")
         if any(a.shape != b.shape for a, b in pairs):
             return Mistake("shape", f"`{name}` has another shape than was asked for.")
-        factors = [np.vdot(b, a) / (np.vdot(b, b) or 1.0) for a, b in pairs]
-        if not all(_near(a, f * b) for f, (a, b) in zip(factors, pairs, strict=True)):
-            continue
-        if np.ptp(factors) > TOLERANCE * np.max(np.abs(factors)):
-            return Mistake("scale", f"`{name}` points the right way, but its size is off, by a "
-                           "factor that differs from case to case.")  # fmt: skip
+        if found := _size(name, pairs):
+            return found
+    return None
+
+
+def _size(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Mistake | None:
+    """Name what is wrong with multiples of the right arrays, as numbers always are."""
+    factors = np.array([np.vdot(b, a) / (np.vdot(b, b) or 1.0) for a, b in pairs])
+    if not all(_near(a, f * b) for f, (a, b) in zip(factors, pairs, strict=True)):
+        return None
+    if not np.any(factors):
+        return Mistake("factor", f"`{name}` is 0 in every case.")
+    if np.ptp(factors) <= TOLERANCE * np.max(np.abs(factors)):
         if abs(factors[0] + 1) < TOLERANCE:
             return Mistake("sign", f"`{name}` has the wrong sign.")
         return Mistake("factor", f"`{name}` is {factors[0]:.4g} times what it should be.")
+    if all(a.size == 1 for a, _ in pairs):
+        return _number(name, factors, np.array([a.item() - b.item() for a, b in pairs]))
+    way = "the right way" if min(factors) > 0 else "the opposite way" if max(factors) < 0 else ""
+    text = (
+        f"`{name}` points {way}, but its size is off, by a factor that differs from case to case."
+    )
+    return Mistake("scale", text) if way else None
+
+
+def _number(name: str, factors: np.ndarray, gaps: np.ndarray) -> Mistake | None:
+    """Name what can be said of a single number: which way it is off, and how far."""
+    span = f"between {min(abs(factors)):.3g} and {max(abs(factors)):.3g} times what it should be"
+    if np.ptp(gaps) <= TOLERANCE * np.max(np.abs(gaps)):
+        more = "large" if gaps[0] > 0 else "small"
+        return Mistake("offset", f"`{name}` is too {more} by {abs(gaps[0]):.4g} in every case.")
+    if min(factors) >= 1 - TOLERANCE:
+        return Mistake("too-large", f"`{name}` is too large: {span}.")
+    if min(factors) >= 0 and max(factors) <= 1 + TOLERANCE:
+        return Mistake("too-small", f"`{name}` is too small: {span}.")
+    if max(factors) < 0:
+        return Mistake("sign", f"`{name}` has the wrong sign, and is {span} in size.")
     return None
 
 

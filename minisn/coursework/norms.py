@@ -209,6 +209,9 @@ NORMALIZED_GRADIENT = Exercise(
                 partial(_two_terms, factor=-1)),
         Mistake("sum", "Ê is the mean over the batch, not the sum.",
                 partial(_two_terms, mean=lambda delta, h: delta.T @ h)),
+        Mistake("first-term-summed", "The first term is summed over the batch: Ê[δhᵀ] is a mean, "
+                "as λ is.", lambda delta, h, W: _two_terms(
+                    delta, h, W, mean=lambda delta, h: delta.T @ h, factor=1 / len(h))),
         Mistake("lambda-of-W", "λ is taken with W; (12) has the normalized weight, W/σ.",
                 partial(_two_terms, lam=lambda plain, W_bar, W: np.sum(plain * W))),
         Mistake("lambda-summed", "Ê is the mean over the batch, in λ too.",
@@ -246,6 +249,11 @@ def _bsn(W, mean=lambda first, second: (first + second) / 2):
     return W / mean(_sigma(as_matrix(W, 0)), _sigma(as_matrix(W, 1)))
 
 
+def _bsn_of(W, second):
+    """Model another second matrix beside the right first one."""
+    return 2 * W / (_sigma(as_matrix(W, 0)) + _sigma(second(W)))
+
+
 BSN = Exercise(
     "bsn", "12", "[L21 BSN]", (BidirectionalSpectralNorm,), ("W",), ("W_bar",),
     "singular value decompositions of both matrices", _bsn_cases, _bsn,
@@ -256,17 +264,29 @@ BSN = Exercise(
                 partial(_bsn, mean=lambda a, b: np.sqrt(a * b))),
         Mistake("sum", "The sum of the norms must be halved.",
                 partial(_bsn, mean=lambda a, b: a + b)),
+        Mistake("root-mean-square", "This is the root mean square of the two norms; BSN takes "
+                "half the sum.", partial(_bsn, mean=lambda a, b: np.sqrt((a**2 + b**2) / 2))),
+        Mistake("parentheses", "Parentheses are missing: W / ((a + b) / 2), with a and b for the "
+                "two norms.", partial(_bsn, mean=lambda a, b: a + b / 2),
+                partial(_bsn, mean=lambda a, b: a / 2 + b),
+                partial(_bsn, mean=lambda a, b: (a + b) * 2),
+                lambda W: _bsn(W, lambda a, b: a) + _sigma(as_matrix(W, 1)) / 2),
         Mistake("one-reshape", "Only one of the two matrices counts; BSN takes the mean of both "
                 "norms.", partial(_bsn, mean=lambda a, b: a), partial(_bsn, mean=lambda a, b: b)),
         Mistake("largest", "This takes the larger norm, or the smaller; BSN takes the mean.",
                 partial(_bsn, mean=max), partial(_bsn, mean=min)),
         Mistake("reshaped-without-moving", "w₂ has one row per *input* channel: bring that axis to "
                 "the front (np.swapaxes), then reshape. A reshape alone mixes them up.",
-                lambda W: 2 * W / (_sigma(as_matrix(W, 0)) + _sigma(W.reshape(W.shape[1], -1)))),
+                *(partial(_bsn_of, second=second) for second in (
+                    lambda W: W.reshape(W.shape[1], -1),
+                    lambda W: W.swapaxes(0, 1).reshape(len(W), -1),
+                    lambda W: W.swapaxes(0, 1).reshape(-1, W.shape[1]),
+                    *(lambda W, axes=axes: W.transpose(axes).reshape(W.shape[1], -1)
+                      for axes in ((3, 2, 1, 0), (2, 3, 0, 1), (2, 3, 1, 0), (0, 2, 3, 1)))))),
         Mistake("transposed-instead", "w₂ is not w₁ transposed, which has the same norm: its rows "
                 "are the input channels, its columns (d_out h w).",
                 lambda W: W / np.linalg.norm(W.reshape(-1, len(W)), 2),
-                lambda W: 2 * W / (_sigma(as_matrix(W, 0)) + _sigma(W.reshape(-1, W.shape[1])))),
+                partial(_bsn_of, second=lambda W: W.reshape(-1, W.shape[1]))),
         Mistake("frobenius", "These are Frobenius norms; the spectral norm is the largest singular "
                 "value.", lambda W: W / np.linalg.norm(W)),
         Mistake("mean-of-quotients", "This is the mean of the two normalized weights; BSN divides "

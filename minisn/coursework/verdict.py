@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 PASSED, FAILED, NOT_DONE = "passed", "failed", "not done yet"
 
-_COLOURS = {PASSED: "#2a7d3f", FAILED: "#b3261e", NOT_DONE: "#77716a"}
+_COLORS = {PASSED: "#2a7d3f", FAILED: "#b3261e", NOT_DONE: "#77716a"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,6 @@ class Verdict:
         parts += [f"$${html.escape(formula, quote=False)}$$" for formula in formulas]
         body = "".join(f"<p>{part}</p>" for part in parts if part)
         return (
-            f'<div style="border-left: .3em solid {_COLOURS[self.status]}; padding-left: .8em">'
+            f'<div style="border-left: .3em solid {_COLORS[self.status]}; padding-left: .8em">'
             f"<b>{self.exercise}: {self.status}</b>{body}</div>"
         )

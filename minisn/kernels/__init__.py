@@ -80,6 +80,12 @@ def threads() -> int:
     return cpu.threads() if cpu else 1
 
 
+def compiling() -> AbstractContextManager:
+    """Count the time that kernels take to compile; None where they are not compiled."""
+    cpu = _cpu()
+    return cpu.compiling() if cpu else nullcontext()
+
+
 @functools.cache
 def _cpu() -> ModuleType | None:
     """Import the Numba kernels at their first use, and do without where Numba cannot be used."""

@@ -1,7 +1,7 @@
 """The kernels for NumPy arrays, in Numba.
 
-``pool`` the one pool of threads · ``product`` the matrix product in registers ·
-``convolution`` patches and products, tile by tile · ``narrow`` images with
+``pool`` the one pool of threads · ``compiling`` the clock of the compiler · ``product`` the matrix
+product in registers · ``convolution`` patches and products, tile by tile · ``narrow`` images with
 few channels · ``winograd`` fewer products, where that pays · ``entrywise`` one pass over memory.
 """
 
@@ -10,6 +10,7 @@ from .cache import find_place
 
 find_place()
 
+from .compiling import compiling
 from .convolution import conv2d, conv2d_transpose, conv2d_weight
 from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add
 from .normalization import moments, normalize, normalize_pull, sum
@@ -18,6 +19,7 @@ from .power import power_iteration, spectral_pull
 
 __all__ = [
     "adam",
+    "compiling",
     "conv2d",
     "conv2d_transpose",
     "conv2d_weight",
