@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .augment import KINDS, kinds_of
+from .data.locate import StrPath
 from .errors import ConfigError
 from .init import INITIALIZERS
 from .losses import OBJECTIVES
@@ -227,12 +228,13 @@ def load_preset(name: str) -> Config:
     return parse_config(text, f"preset {name}")
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: StrPath) -> Config:
     """Read a configuration file.
 
     Raises:
         ConfigError: it is missing, not TOML, or not a complete configuration.
     """
+    path = Path(path)
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .errors import ConfigError, DTypeError
+
 Initializer = Callable[[np.random.Generator, tuple[int, ...], int], np.ndarray]
 """From a generator, a shape and its output axis to a weight in double precision."""
 
@@ -29,6 +31,33 @@ def fans(shape: tuple[int, ...], axis: int = 0) -> tuple[int, int]:
     """
     kernel = math.prod(shape[2:])
     return shape[1 - axis] * kernel, shape[axis] * kernel
+
+
+def generator(rng: np.random.Generator | int) -> np.random.Generator:
+    """Return a generator of random numbers: the one given, or a new one of a seed.
+
+    Raises:
+        DTypeError: it is neither.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
+        raise DTypeError(f"rng: expected a generator, numpy.random.default_rng(0), or a seed from "
+                         f"0, got {rng!r:.60}")  # fmt: skip
+    return np.random.default_rng(rng)
+
+
+def initializer(init: "Initializer | str") -> "Initializer":
+    """Return an initializer: the one given, or that of a name in :data:`INITIALIZERS`.
+
+    Raises:
+        ConfigError: no initializer has that name.
+    """
+    if isinstance(init, str):
+        if init not in INITIALIZERS:
+            raise ConfigError(f"init: expected one of {', '.join(INITIALIZERS)}, got {init!r:.60}")
+        return INITIALIZERS[init]
+    return init
 
 
 def normal(std: float = 0.02) -> Initializer:

@@ -16,6 +16,7 @@ from . import __version__, plots, runs
 from .backend import to_numpy
 from .config import Config
 from .data import Fingerprint
+from .data.locate import StrPath
 from .health import RULES, Finding, Health
 from .nn import Module, weighted_layers
 from .regularizers import METHODS
@@ -42,7 +43,7 @@ class _Layer:
 
 
 def write_report(
-    folder: Path, discriminator: Module, step: int, seconds: float,
+    folder: StrPath, discriminator: Module, step: int, seconds: float,
     images: Fingerprint | None = None,
 ) -> Path:  # fmt: skip
     """Draw the plots of a run and write its report.
@@ -58,6 +59,7 @@ def write_report(
     Raises:
         DataError: a file cannot be written, or the log is damaged.
     """
+    folder = Path(folder)
     config, log = runs.read_config(folder), runs.read_log(folder)
     layers = _layers(discriminator)
     sections = [
@@ -79,8 +81,9 @@ def write_report(
     return path
 
 
-def sheets(folder: Path) -> list[tuple[int, Path]]:
+def sheets(folder: StrPath) -> list[tuple[int, Path]]:
     """List the sample sheets of a run: (step, path), the earliest first."""
+    folder = Path(folder)
     found = (folder / "samples").glob("*.png")
     return sorted((int(path.stem), path) for path in found if path.stem.isdigit())
 

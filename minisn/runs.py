@@ -27,6 +27,7 @@ from .backend import to_numpy
 from .checkpoint import load, replace_file, restore, save
 from .config import Config, load_config
 from .data import scale_images
+from .data.locate import StrPath
 from .errors import ConfigError, DataError, NonFiniteError
 from .health import Health, spread
 from .losses import OBJECTIVES, slopes
@@ -66,7 +67,7 @@ OnSample = Callable[[int, np.ndarray], None]
 # -- the folder ------------------------------------------------------------------------------
 
 
-def create_run(folder: Path, config: Config) -> None:
+def create_run(folder: StrPath, config: Config) -> None:
     """Make the folder of a new run, with its configuration.
 
     Args:
@@ -75,6 +76,7 @@ def create_run(folder: Path, config: Config) -> None:
     Raises:
         ConfigError: the folder is in use or cannot be written.
     """
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(path.name != f"{CONFIG}.part" for path in folder.iterdir()):
@@ -89,20 +91,21 @@ def create_run(folder: Path, config: Config) -> None:
     _write_config(folder, config)
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: StrPath) -> Config:
     """Read the settings of a run.
 
     Raises:
         ConfigError: there is no run in the folder, or its configuration is damaged.
         DataError: a file of it is a link to elsewhere.
     """
+    folder = Path(folder)
     _refuse_links(folder)
     if not (folder / CONFIG).exists():
         raise ConfigError(f"{folder} is not the folder of a run: it has no {CONFIG}")
     return load_config(folder / CONFIG)
 
 
-def read_log(folder: Path) -> list[Entry]:
+def read_log(folder: StrPath) -> list[Entry]:
     """Read the log of a run; a last line that a kill cut short is left out.
 
     Returns:
@@ -110,17 +113,19 @@ def read_log(folder: Path) -> list[Entry]:
     Raises:
         DataError: the log cannot be read, or another line is damaged; it is named.
     """
+    folder = Path(folder)
     return [entry for entry, _ in read_lines(folder / LOG)]
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: StrPath) -> Iterator[None]:
     """Keep other processes from writing to a run; the lock ends with the process that holds it.
 
     Raises:
         ConfigError: another process holds it.
         DataError: the lock cannot be written, or a file of the run is a link to elsewhere.
     """
+    folder = Path(folder)
     _refuse_links(folder)
     lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
     try:
@@ -229,7 +234,7 @@ class _Log:
 
 def train(
     trainer: Trainer,
-    folder: Path,
+    folder: StrPath,
     seconds: float = 0.0,
     minutes: float | None = None,
     on_log: OnLog | None = None,
@@ -265,6 +270,7 @@ def train(
             are untouched.
         ConfigError: another process is training this run, or minutes is not a number from 0.
     """
+    folder = Path(folder)
     if minutes is not None and not minutes >= 0:
         raise ConfigError(f"minutes: expected a number from 0, or None for no end, got {minutes}")
     config = trainer.config
@@ -296,7 +302,7 @@ def train(
 
 
 def resume(
-    folder: Path,
+    folder: StrPath,
     images: np.ndarray,
     device: str = "cpu",
     config: Config | None = None,
@@ -319,6 +325,7 @@ def resume(
         CheckpointError: the checkpoint is damaged, or does not fit the data or the settings.
         DataError: the log is damaged, or cannot be written. Nothing is changed then.
     """
+    folder = Path(folder)
     before = read_config(folder)
     with alone(folder):
         lines = read_lines(folder / LOG)

@@ -111,6 +111,10 @@ def _check_resumed(folder: Path, before: Config, config: Config) -> None:
     if config.steps < made:
         raise ConfigError(f"{folder} has made {made} steps; expected --steps {made} or more, "
                           f"got {config.steps}")  # fmt: skip
+    if config.seed != before.seed:
+        raise ConfigError(f"{folder} was started with seed {before.seed}, not {config.seed}, and "
+                          "its sheets and data go on with it; leave out --set seed, or start "
+                          "another run")  # fmt: skip
     if config.data != before.data:
         raise ConfigError(f"{folder} was started on {before.data}, not on {config.data}; leave out "
                           "--set data, or start another run")  # fmt: skip

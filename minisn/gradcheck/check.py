@@ -118,7 +118,7 @@ def check_adjoint(
         ShapeError: f_adj returns other shapes than f's inputs have.
     """
     rng = np.random.default_rng(seed) if rng is None else rng
-    models = x if isinstance(x, list) else [x]
+    models = [_model(m) for m in (x if isinstance(x, list) else [x])]
     report = AdjointReport(0.0, 0.0, 0.0)
     for _ in range(trials):
         report = _adjoint_trial(f, f_adj, models, rng)
@@ -168,6 +168,16 @@ def _explain(report: AdjointReport, f: Callable, f_adj: Callable, xs: list, fx: 
 
 def _wide(a: Any) -> np.ndarray:
     return as_numpy(a).astype(np.float64)
+
+
+def _model(value: Any) -> Any:
+    """Read what stands for an input: a shape, also as one number, or an array, not of integers."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return (int(value),)
+    if isinstance(value, tuple) and all(isinstance(n, int) for n in value):
+        return value
+    array = as_numpy(value)
+    return array.astype(np.float64) if array.dtype.kind in "iub" else value
 
 
 def _random_like(model: Any, rng: np.random.Generator) -> Any:

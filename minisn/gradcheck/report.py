@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on the gradients of one order; truthy when they are right.
+    """The verdict on the gradients of one order; ``right`` tells whether they are.
 
     Args:
         order: 1, or 2 for the derivatives of the gradient.
@@ -85,7 +85,9 @@ class Check:
     scope: str = ""
     notes: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong."""
         return self.diagnosis == RIGHT
 
     @property
@@ -98,7 +100,7 @@ class Check:
         slope = "in rounding" if self.slope is None else f"{self.slope:.2f}"
         slope = "above 3" if self.slope is not None and self.slope > 3.1 else slope
         told = [f"    note: {note}" for note in self.notes]
-        if self:
+        if self.right:
             return "\n".join(
                 [
                     f"  order {self.order}: right; {self.scope}; worst error "
@@ -131,7 +133,7 @@ class Report:
     @property
     def failure(self) -> Check | None:
         """The first check that failed, or None."""
-        return next((c for c in self.checks if not c), None)
+        return next((c for c in self.checks if not c.right), None)
 
     @property
     def diagnosis(self) -> str:

@@ -47,8 +47,10 @@ class use_kernels:
         if name not in CHOICES:
             raise ConfigError(f"unknown kernels {name!r}; expected one of {', '.join(CHOICES)}")
         if name == "cpu" and _cpu() is None:
-            raise ConfigError("kernels 'cpu' need Numba, which is not installed; "
-                              "run: pip install numba, or use 'array_api'")  # fmt: skip
+            raise ConfigError(
+                "kernels 'cpu' need Numba, which is not installed or switched off by "
+                "NUMBA_DISABLE_JIT; run: pip install numba, or use 'array_api'"
+            )
         self._before, _chosen = _chosen, name
 
     def __enter__(self) -> "use_kernels":
@@ -91,7 +93,7 @@ def compiling() -> AbstractContextManager:
 
 @functools.cache
 def _cpu() -> ModuleType | None:
-    """Import the Numba kernels at their first use, and do without where Numba is missing."""
+    """Import the Numba kernels at their first use, and do without where Numba cannot be used."""
     try:
         return importlib.import_module(".cpu", __name__)
     except ImportError:

@@ -6,7 +6,7 @@ Source: [M18 Table 3]
 import numpy as np
 
 from ..errors import ConfigError
-from ..init import Initializer, normal
+from ..init import Initializer, generator, normal
 from ..nn import (
     BatchNorm,
     Conv2d,
@@ -64,6 +64,7 @@ def cnn_generator(
     Deviation: batch normalization has :math:`\epsilon = 10^{-5}`, as L21's code; Chainer's, which
     M18's uses, is twice that. The authors' chainer-gan-lib also draws z uniformly.
     """
+    rng = generator(rng)
     start, *larger = reversed(_halvings(size))
     units = 8 * width * start * start
     shape = Reshape(8 * width, start, start)
@@ -131,6 +132,7 @@ def cnn_discriminator(
     Deviation: L21's code draws the convolutions' first weights from a normal distribution that is
     truncated at two deviations of 0.02; here it is not.
     """
+    rng = generator(rng)
     sizes = _halvings(size)
     check_labels(conditional, classes)
     scheme, init = regularizer.reparametrize, regularizer.init

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import ConfigError
-from ..init import Initializer, in_residual, normal
+from ..init import Initializer, generator, in_residual, normal
 from ..nn import BatchNorm, Conv2d, Embedding, Linear, Module, ReLU, Reshape, Sequential, Tanh
 from ..regularizers import Method, method
 from ..tensor import Tensor
@@ -185,6 +185,7 @@ def resnet_generator(
     neither.
     Deviation: batch normalization has :math:`\epsilon = 10^{-5}`; Chainer's is twice that.
     """
+    rng = generator(rng)
     table = _table(size)
     w = table.width if width is None else width
     first, *blocks = (factor * w for factor in table.up)
@@ -236,6 +237,7 @@ def resnet_discriminator(
     Deviation: L21's ResNet has as many hidden channels as output channels, and a 1x1 shortcut in
     every block.
     """
+    rng = generator(rng)
     table = _table(size)
     check_labels(conditional, classes)
     w = table.width if width is None else width

@@ -31,13 +31,13 @@ def unflat(entries: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Ar
 @njit(cache=True, nogil=True, parallel=True)
 def _leaky_relu(x, slope, y):
     for i in prange(x.size):
-        y[i] = x[i] if x[i] > 0 else slope * x[i]
+        y[i] = x[i] if not x[i] <= 0 else slope * x[i] if slope != 0 else slope
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def _leaky_relu_pull(g, x, slope, y):
     for i in prange(g.size):
-        y[i] = g[i] if x[i] > 0 else slope * g[i]
+        y[i] = g[i] if not x[i] <= 0 else slope * g[i] if slope != 0 else slope
 
 
 @in_one_pool
