@@ -63,7 +63,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 2810, 2070, 12690
+BUDGET_BELOW, BUDGET_APART, BUDGET = 3125, 3085, 14070
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
@@ -75,9 +75,11 @@ halve the time of a layer. The gradient of a normalized weight, and the gains of
 in one pass over memory, are a hundred: spectral normalization costs a step next to nothing.
 A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
 that a forked process does not wait for ever. Photographs are nine hundred: folders of one's own
-images, a feature network for colour, what goes wrong in a run and what to try, augmentation."""
+images, a feature network for colour, what goes wrong in a run and what to try, augmentation.
+What users of NumPy and PyTorch type is a thousand lines, which stand apart: sixty more operations
+with their rules, and what a tensor answers to Python and NumPy."""
 
-EVENING, EVENING_CODE = 1400, 650
+EVENING, EVENING_CODE = 1400, 665
 """Lines of the path that docs/evening.py leads along: all, and of code."""
 
 DOOR = "conftest.py"
