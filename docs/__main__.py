@@ -10,9 +10,10 @@ from pathlib import Path
 from fontTools.ttLib import TTFont
 from sphinx.cmd.build import build_main
 
+from minisn.conformance import read_table
 from minisn.paper import Index
 
-from . import annotated, api, evening, mathml, notebooks, papers
+from . import annotated, api, conformance, evening, mathml, notebooks, papers
 from .names import Names, Scope
 from .outline import ROOT, Module, modules
 
@@ -51,6 +52,7 @@ def write_pages(pages: Path, root: Path = ROOT) -> None:
         "index.md": notebooks.markdown(HERE / "front.md", known),
         "evening.md": evening.page(),
         "papers.rst": papers.page(index, library),
+        "conformance.md": conformance.page(read_table(root / "tutorials" / conformance.KEPT)),
         "source/index.rst": _list("Source beside its formulas", _SOURCE, groups),
         "api/index.rst": _list("API", _API, [
             (title, [m for m in group if api.documented(m)]) for title, group in groups

@@ -20,6 +20,7 @@ ORDER = (
     ),
     ("Layers and networks", ("nn", "init", "models")),
     ("Gradient checks", ("gradcheck",)),
+    ("Conformance of other libraries", ("conformance",)),
     ("Data and measures", ("data", "metrics", "instruments", "robustness")),
     ("Runs and studies",
      ("config", "training_set", "checkpoint", "runs", "health", "study", "bench", "bench_torch")),

@@ -4,6 +4,17 @@
 ``minisn.spectral`` the spectral norm and ``minisn.training`` Algorithm 1.
 """
 
+import os.path
+import signal
+import sys
+
+if (
+    os.path.basename(sys.argv[0]).removesuffix(".exe") == "minisn"
+    or (sys.argv[0] == "-m" and "minisn.cli" in sys.orig_argv)
+) and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    # this process is the command: while it loads, Ctrl-C ends it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import importlib
 import pkgutil
 from typing import Any

@@ -235,7 +235,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)  # what a kill has left, or a link to another file
+        with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -90,6 +90,26 @@ def xavier(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> n
     return rng.standard_normal(shape) * math.sqrt(2 / sum(fans(shape, axis)))
 
 
+def glorot(gain: float = 1.0) -> Initializer:
+    r"""Draw uniformly, with Xavier's variance times a gain squared.
+
+    .. math:: w \sim U[-s, s], \qquad
+              s = g\,\sqrt{\frac{6}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}}
+
+    Args:
+        gain: :math:`g`; the residual networks of M18's authors have
+            :math:`\sqrt2` in the residual path, see :func:`in_residual`.
+
+    Source: Glorot and Bengio (2010)
+    """
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:
+        limit = gain * math.sqrt(6 / sum(fans(shape, axis)))
+        return rng.uniform(-limit, limit, shape)
+
+    return draw
+
+
 def kaiming(slope: float = 0.0) -> Initializer:
     r"""Draw so that signals stay level through leaky ReLUs.
 
@@ -125,7 +145,17 @@ INITIALIZERS: dict[str, Initializer] = {
     "normal": normal(),
     "lecun": lecun,
     "xavier": xavier,
+    "glorot": glorot(),
     "kaiming": kaiming(0.1),
     "orthogonal": orthogonal,
 }
 """The initializers by name; Kaiming's for the slope of the paper's discriminators."""
+
+
+def in_residual(init: Initializer) -> Initializer:
+    r"""Return what draws the 3x3 kernels of a residual block, where other weights have ``init``.
+
+    It is ``init`` itself, but for Glorot's, which has the gain :math:`\sqrt2` there, as in the code
+    of M18's authors.
+    """
+    return glorot(math.sqrt(2)) if init is INITIALIZERS["glorot"] else init

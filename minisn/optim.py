@@ -190,6 +190,8 @@ class Adam:
         eps: keeps the quotient finite.
 
     Source: [M18 Table 1]; Kingma and Ba (2015)
+    Deviation: L21's code, in TensorFlow, adds epsilon to the root of the uncorrected v, and so
+    does Chainer, as we recall it; early on that counts for more.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def write_report(
         _commands(folder),
     ]
     page = _PAGE.substitute(
-        title=html.escape(f"{folder.resolve().name}: a GAN on {config.data}"),
+        title=html.escape(f"{_shown(folder.resolve().name)}: a GAN on {config.data}"),
         style=_STYLE,
         body="\n".join(sections),
         version=html.escape(__version__),
@@ -194,7 +195,7 @@ def _layer_table(layers: list[_Layer]) -> str:
 
 
 def _commands(folder: Path) -> str:
-    run = shlex.quote(str(folder))
+    run = shlex.quote(_shown(folder))
     lines = {
         "Go on training": f"minisn train --resume {run} --steps N",
         "Draw new samples": f"minisn sample {run}",
@@ -202,6 +203,11 @@ def _commands(folder: Path) -> str:
     }
     items = (f"<li>{what}: <code>{html.escape(line)}</code></li>" for what, line in lines.items())
     return _section("Go on from here", f"<ul>{''.join(items)}</ul>")
+
+
+def _shown(path: str | Path) -> str:
+    """Return the name of a file as UTF-8 can write it, whatever the file system has."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 # -- pieces of HTML -------------------------------------------------------------------------

@@ -64,6 +64,8 @@ class Tensor(Answers):
             raise ShapeError(f"cannot make a tensor of lists of unlike lengths: {error}") from None
         if is_numpy(array) and array.dtype.kind not in "biufc":
             raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
+        if is_numpy(array) and not array.dtype.isnative:  # as of a file from another machine
+            array = array.astype(array.dtype.newbyteorder("="))
         self._set(array, requires_grad)
 
     def _set(self, array: Array, requires_grad: bool) -> None:

@@ -19,9 +19,14 @@ import importlib
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 
+import numpy as np
+
 from ..backend import Array, is_numpy
 from ..errors import ConfigError
 from . import array_api, spec
+
+NATIVE = {np.dtype(kind).str for kind in (np.float32, np.float64)}
+"""The numbers that are compiled for; those of another byte order are left to NumPy."""
 
 CHOICES = ("auto", "spec", "array_api", "cpu")
 
@@ -60,7 +65,7 @@ def of(array: Array) -> ModuleType:
     """Return the kernel module for an array."""
     if _chosen == "spec":
         return spec
-    if _chosen != "array_api" and is_numpy(array) and array.dtype.char in "fd":
+    if _chosen != "array_api" and is_numpy(array) and array.dtype.str in NATIVE:
         return _cpu() or array_api
     return array_api
 

@@ -76,7 +76,8 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     r"""Run n rounds of :math:`v \leftarrow W^Tu/\|W^Tu\|,\; u \leftarrow Wv/\|Wv\|`.
 
-    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19)]; where Wv is zero, u stays what it was.
+    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19), (20), (21)]; where Wv is zero, u stays
+    what it was.
     """
     xp = namespace(W)
     rows, columns = W.shape

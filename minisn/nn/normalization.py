@@ -48,7 +48,7 @@ class BatchNorm(_Normalization):
     left behind.
 
     Deviation: the running variance is that of the batches, divided by n; PyTorch's is
-    n / (n - 1) times as large.
+    n / (n - 1) times as large, and so is that of Chainer, which M18's authors use.
 
     Args:
         channels: size of axis 1.

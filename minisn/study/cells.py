@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import runs
 from ..checkpoint import replace_file
-from ..config import Config
+from ..config import UNNAMED, Config
 from ..data import load
 from ..data.catalog import find_entry
 from ..data.locate import StrPath
@@ -47,8 +47,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A folder's name: the label, and a digest of all that decides the result."""
-        facts = json.dumps([self.config.to_dict(), sorted(self.probes)], sort_keys=True)
+        """A folder's name: the label, and a digest of all that decides the result.
+
+        Settings that came later change it only where they change the run, so that finished cells
+        are still found.
+        """
+        settings = {name: value for name, value in self.config.to_dict().items()
+                    if name not in UNNAMED or value != UNNAMED[name]}  # fmt: skip
+        facts = json.dumps([settings, sorted(self.probes)], sort_keys=True)
         digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
         return "-".join([*map(str, self.label.values()), digest])
 

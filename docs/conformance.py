@@ -1,0 +1,64 @@
+"""The page of conformance: what each library's layer keeps and breaks, from the kept table."""
+
+from typing import Any
+
+KEPT = "studies/conformance/table.json"
+"""Where ``minisn conformance all --json`` has written, below the tutorials."""
+
+_MARKS = {"kept": "✓", "broken": "✗", "not asked": "·"}
+_INTRO = """# Conformance
+
+Is it spectral normalization? Each library's layer was asked as a black box: a basis goes in, and
+the linear map that comes out is the normalized weight. **✓** kept, **✗** broken, **·** not asked
+(the library has no such thing, the adapter cannot ask it, or the definition lacks the clause).
+Printed by `minisn conformance all --json table.json` on {date}, with minisn {minisn}, on CPUs.
+Notebook [20](tutorials/20-which-spectral-norm-is-yours.ipynb) tells the clauses as a story; for a
+layer of your own, `minisn conformance MODULE:FACTORY`; for another language, `minisn conformance
+--vectors FOLDER`.
+"""
+
+
+def page(table: dict[str, Any]) -> str:
+    """Return the page, in Markdown.
+
+    Args:
+        table: as ``minisn.conformance.read_table`` returns it.
+    """
+    libraries = table["libraries"]
+    numbers = {c["number"]: c for library in libraries for c in library["clauses"]}
+    verdicts = [{c["number"]: c["verdict"] for c in each["clauses"]} for each in libraries]
+    parts = [_INTRO.format(**table), "## The libraries", ""]
+    parts += [f"- **{chr(65 + k)}**: `{each['name']}` {each['version']}, {_count(found)}"
+              for k, (each, found) in enumerate(zip(libraries, verdicts, strict=True))]  # fmt: skip
+    letters = [chr(65 + k) for k in range(len(libraries))]
+    parts += ["", "## The clauses", "", _line("", "clause", "equation", *letters)]
+    parts.append(_line(*["---"] * (3 + len(letters))))
+    for number, clause in sorted(numbers.items()):
+        marks = [_MARKS[found.get(number, "not asked")] for found in verdicts]
+        parts.append(_line(number, clause["title"], clause["equation"], *marks))
+    parts += ["", "## What breaks, and what it means", ""]
+    for each in libraries:
+        parts += _broken(each)
+    return "\n".join(parts) + "\n"
+
+
+def _count(found: dict[int, str]) -> str:
+    asked = sum(verdict != "not asked" for verdict in found.values())
+    return f"keeps {sum(v == 'kept' for v in found.values())} of {asked} asked"
+
+
+def _broken(library: dict[str, Any]) -> list[str]:
+    """Return a library's broken clauses, each with what came and what that means."""
+    broken = [clause for clause in library["clauses"] if clause["verdict"] == "broken"]
+    if not broken:
+        return []
+    parts = [f"### `{library['name']}`", "", _line("", "clause", "what it does", "what that means")]
+    parts.append(_line(*["---"] * 4))
+    for c in broken:
+        what = f"{c['deviation'] or 'breaks it'} ({c['found']})"
+        parts.append(_line(c["number"], c["title"], what, c["meaning"]))
+    return [*parts, ""]
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"

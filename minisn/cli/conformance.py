@@ -1,0 +1,109 @@
+"""``minisn conformance``: is a library's layer spectral normalization?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..conformance import Row
+
+
+def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Name the adapters that begin so."""
+    from ..conformance import NAMES
+
+    return [name for name in (*NAMES, "all") if name.startswith(incomplete)]
+
+
+@click.command()
+@click.argument("names", metavar="[NAME|MODULE:FACTORY]...", nargs=-1,
+                shell_complete=complete_adapter)  # fmt: skip
+@click.option("--json", "data", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write what was found there, with versions and date.")  # fmt: skip
+@click.option("--vectors", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False),
+              help="Write inputs and expected outputs there, for any language.")  # fmt: skip
+@click.option("--list", "listed", is_flag=True,
+              help="List libraries, clauses, and what an adapter of your own has.")  # fmt: skip
+def conformance(
+    names: tuple[str, ...], data: Path | None, vectors: Path | None, listed: bool
+) -> None:  # fmt: skip
+    """Ask whether layers of any library are spectral normalization, clause by clause.
+
+    A NAME is a library that ships an adapter, or `all` for those installed here. For your own
+    layer give MODULE:FACTORY: FACTORY() returns an object with a few methods, of which only make
+    and forward must be there (`--list` shows them). What it cannot be asked is "not asked". Exit
+    status 1 where a clause is broken.
+
+    \b
+    Examples:
+        minisn conformance torch
+        minisn conformance all --json table.json
+        minisn conformance my_layers:factory
+        minisn conformance --vectors vectors
+    """
+    from ..errors import ConfigError
+
+    if not (names or vectors or listed):
+        raise ConfigError("conformance: give a library's name, MODULE:FACTORY, or --list")
+    if listed:
+        _list()
+    if vectors is not None:
+        from ..conformance.vectors import write
+
+        for path in write(vectors):
+            click.echo(path)
+    rows = [_ask(name) for name in _chosen(names)]
+    if data is not None and rows:
+        from ..conformance import write_table
+
+        write_table(data, rows)
+        click.echo(data)
+    if any(clause["verdict"] == "broken" for row in rows for clause in row["clauses"]):
+        click.get_current_context().exit(1)
+
+
+def _chosen(names: tuple[str, ...]) -> list[str]:
+    from ..conformance import NAMES
+    from ..conformance.adapters import missing
+
+    chosen: list[str] = []
+    for name in names:
+        for each in NAMES if name == "all" else (name,):
+            if name == "all" and missing(each):
+                click.echo(f"{each}: {missing(each)} is not installed", err=True)
+            else:
+                chosen.append(each)
+    return list(dict.fromkeys(chosen))
+
+
+def _ask(name: str) -> Row:
+    """Ask one library; print every clause as it is judged."""
+    from ..conformance import load, row, run
+    from ..conformance.report import line, summary
+
+    adapter = load(name)
+    results = []
+    click.echo(f"{getattr(adapter, 'name', name)} {getattr(adapter, 'version', '')}".rstrip())
+    for result in run(adapter):
+        results.append(result)
+        click.echo(line(result))
+    found = row(adapter, results)
+    click.echo(f"{summary(found)}\n")
+    return found
+
+
+def _list() -> None:
+    from ..conformance import ASKED, NAMES, all_clauses
+    from ..conformance.adapters import missing
+
+    for name in NAMES:
+        click.echo(f"{name:16}{missing(name) and 'not installed'}".rstrip())
+    click.echo("\nClauses:")
+    for each in all_clauses():
+        click.echo(f"{each.number:>3}  {each.title:45} {each.equation}".rstrip())
+    click.echo("\nAn adapter of your own has make and forward, and what else it can of:")
+    for text in ASKED.values():
+        click.echo(f"  {text}")

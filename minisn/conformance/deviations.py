@@ -1,0 +1,309 @@
+"""What a layer does instead, by name, and what that means for training; and how it is recognized.
+
+A layer that divides a weight by another number than its norm is told by that number, one that
+does not divide by what its weight has become.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .probes import KINDS, along, operator, reinterpreted
+from .reference import SEMANTICS, gap, leading, nearest, norm, pull
+
+MEANINGS = {
+    "not normalized": "nothing bounds D's slope: training is that of a plain GAN",
+    "clipped": "weights below norm 1 are left alone: a layer can fade away, and D lose its slope",
+    "Frobenius norm": "the norm is 1 at rank one only: layers shrink their signals, and D learns "
+    "few features",
+    "every row to length 1": "weight normalization: norm up to the root of d_out, best at rank one",
+    "every column to length 1": "another normalization: the norm is not bounded by 1",
+    "σ is squared": "weights above norm 1 become small, those below large: depth multiplies this",
+    "the root of σ": "weights keep part of their scale: D's slope is not bounded",
+    "another singular value": "the norm of the normalized weight stays above 1",
+    "a mean in place of the sum uᵀWv": "the norm is the number of rows or columns, layer by layer",
+    "sum of the singular values": "layers shrink their signals",
+    "largest sum of a row": "a bound of another norm: layers shrink unevenly",
+    "largest sum of a column": "a bound of another norm: layers shrink unevenly",
+    "largest entry": "the norm is not bounded by 1",
+    "longest row": "the norm is above 1 wherever rows are not orthogonal",
+    "longest column": "the norm is above 1 wherever columns are not orthogonal",
+    "axis of the transposed convolution": "the matrix has input channels as rows, so the layer's "
+    "norm is not 1, and wider or narrower layers are off by more",
+    "axis of the convolution": "the matrix has input channels as rows: the layer's norm is not 1",
+    "a view in place of a transposition": "the norm is that of a matrix which mixes channels with "
+    "pixels: near, never right",
+    "mean of both axes (BSN)": "bidirectional normalization: another method, L21's",
+    "one matrix alone (SN)": "plain spectral normalization: another method than the one named",
+    "root mean square of both axes": "not BSN, which takes the arithmetic mean",
+    "geometric mean of both axes": "not BSN, which takes the arithmetic mean",
+    "larger of both axes": "not BSN, which takes the mean: layers shrink their signals",
+    "smaller of both axes": "not BSN, which takes the mean: the norm may exceed 1",
+    "sum of both axes": "twice BSN's divisor: every layer halves its signals",
+    "product of both axes": "the divisor grows with the square of the weight",
+    "mean of both axes, a view in place of a transposition": "BSN by a matrix that mixes channels "
+    "with pixels: near, never right",
+    "norm of the convolution (SN_Conv)": "the strict norm: another method, which shrinks signals "
+    "layer by layer and needs a constant",
+    "sum over the window": "kernels whose taps cancel are divided by next to nothing",
+    "one tap of the window": "the other taps are not bounded",
+    "largest norm of a tap": "taps add up: the norm is above 1",
+    "sum of the taps' norms": "an upper bound: layers shrink their signals",
+    "rows of d_out times h": "the matrix of another map: the norm is not 1",
+    "multiplied by a constant": "scaled spectral normalization (SSN): depth takes the constant to "
+    "its power",
+    "an absolute ε": "small weights are not normalized, so training depends on the scale of "
+    "the initialization",
+    "power iteration has not converged": "the divisor is too small: the norm is above 1",
+    "not a known norm": "the norm of the normalized weight is not 1",
+    "not a multiple of W": "directions are changed, not only the scale",
+    "orthonormalized": "all singular values become 1: another method, and another gradient",
+    "singular values clipped": "weights below norm 1 are left alone: a projection",
+    "each tap by its own norm": "the taps add up: the norm is above 1",
+    "outputs are cast to the inputs' type": "integer labels give integer vectors, nearly all zero",
+    "all zeros": "the layer passes nothing on",
+    "not finite": "NaN or infinity spreads through the network at the next step",
+    # -- a round
+    "σ of the vectors before the round": "the divisor lags one update behind the weight",
+    "σ after half a round": "the divisor mixes old and new vectors: too small while W moves",
+    "another σ after one round": "the divisor is not the estimate uᵀWv of (19)",
+    "u is drawn anew at every pass": "the divisor jumps from pass to pass: noise in every gradient",
+    "u starts over at every pass": "the divisor never gets better than after one round",
+    "u is never moved": "the divisor is that of a random direction: D's slope is not bounded",
+    "u does not advance by one round a pass": "the estimate is not that of Algorithm 1",
+    "no warm start": "the first weights have norms well above 1, in the steps that set the course",
+    # -- gradients
+    "W is overwritten": "training projects the weight at each step and descends along the plain "
+    "gradient, without the second term of (12); the optimizer's weight is not the one that moved",
+    "the gradient stops at W̄": "the step is along the gradient of the normalized weight: 1/σ and "
+    "the second term of (12) are lost",
+    "σ is detached": "the second term of (12) is lost: nothing keeps W from growing along its "
+    "leading direction, and its norm drifts",
+    "through the power step": "u and v are differentiated too: off by percents until the iteration "
+    "has converged",
+    "the second term has the wrong sign": "the gradient drives W along its leading direction",
+    "the second term is doubled": "the gradient works against the leading direction twice",
+    "1/σ is missing": "the step size changes with the norm of the weight",
+    "1/σ comes twice": "the step size changes with the norm of the weight",
+    "λ is taken with W": "the second term grows with the norm of the weight",
+    "λ is missing": "a constant pull against the leading direction, whatever the loss",
+    "gradient of the Frobenius norm": "the second term pulls along W, not along its leading "
+    "direction",
+    "another gradient": "the step is along no named direction",
+    "W̄ changes with the scale of W": "the length of W matters: weight decay and step size interact "
+    "with the loss",
+    "only the last pass counts": "the loss on real images, or on samples, has no gradient",
+    "only the first pass counts": "the loss on real images, or on samples, has no gradient",
+    "passes are averaged": "the gradient is half of what the loss has",
+    "u is changed in place under a pending backward": "D(real) − D(fake) stops with an error, or "
+    "gets the wrong gradient",
+    "no second derivatives": "a gradient penalty cannot be trained",
+    "second derivatives are zero": "a gradient penalty does not see the normalization",
+    "another second derivative": "a gradient penalty trains something else",
+    "another trajectory": "200 steps lead to another weight than Algorithm 1's",
+    # -- state
+    "a training pass changes W": "the optimizer's weight is not the one that it moved",
+    "reading moves u": "a logged weight is not the one in use, and logging changes training",
+    "reading changes W": "logging changes training",
+    "evaluation moves u": "evaluating changes what is trained next",
+    "evaluation writes W": "evaluating changes the weight itself",
+    "two evaluations differ": "results cannot be repeated",
+    "evaluation uses W itself": "a network is judged that was never trained",
+    "evaluation takes one round more": "a network is judged whose scale differs from the trained "
+    "one's, by percents while weights move",
+    "evaluation computes σ anew": "a network is judged whose scale differs from the trained one's",
+    "evaluation uses another σ": "a network is judged that was never trained",
+    "0/0 for a zero weight": "a layer that starts at zero gives NaN at once",
+    "u stays 0 after a zero weight": "the weight then passes un-normalized, for good",
+    "NaN stays after a zero weight": "the layer never recovers",
+    "a weight that leaves 0 is not normalized": "its norm is not bounded for a long time",
+    "squares overflow": "large weights give zero, infinity or NaN",
+    "squares underflow": "small weights are not normalized, or give NaN",
+    "the type is not kept": "memory and speed of half precision are lost, or precision is",
+    "computed in another precision": "double precision is double in name only: checks fail",
+    "too little precision": "in this type the norm is not 1",
+    "lost when saved": "training that goes on from a checkpoint is not the same training",
+    "removing leaves W un-normalized": "the exported network is another network",
+    "removing takes one round more": "the exported network is not the one that was evaluated",
+    "removing computes σ anew": "the exported network is not the one that was evaluated",
+    "removing bakes another weight": "the exported network is not the one that was evaluated",
+    "fails": "the call stops with an error",
+}
+"""What each deviation means for training, by its name."""
+
+GRADIENTS = dict(
+    zip(
+        SEMANTICS,
+        ("", "the gradient stops at W̄", "σ is detached", "the second term has the wrong sign",
+         "the second term is doubled", "1/σ is missing", "λ is taken with W", "λ is missing",
+         "1/σ comes twice", "gradient of the Frobenius norm"),
+        strict=True,
+    )
+)  # fmt: skip
+"""Names of semantics; "" is (12)."""
+
+
+def sigma_of(W: np.ndarray, B: np.ndarray) -> tuple[float, float]:
+    """Return the number that a weight was divided by, and how far it is from having been.
+
+    Args:
+        W: the weight.
+        B: what a layer made of it.
+    """
+    inner = float((B * W).sum())
+    if not np.isfinite(B).all() or inner == 0:
+        return float("nan"), float("inf")
+    sigma = float((W * W).sum()) / inner
+    return sigma, gap(B, W / sigma)
+
+
+def divisors(kind: str, W: np.ndarray) -> Iterator[tuple[str, float]]:
+    """Yield what a weight may be divided by, under the name of the deviation.
+
+    Args:
+        kind: of the layer.
+        W: its weight.
+    """
+    axis = KINDS[kind].axis
+    M = along(kind, axis).matrix(W)
+    s = np.linalg.svd(M, compute_uv=False)
+    yield "not normalized", 1.0
+    yield "Frobenius norm", float(np.sqrt((W * W).sum()))
+    yield "σ is squared", s[0] ** 2
+    yield "the root of σ", float(np.sqrt(s[0]))
+    for value in s[1:]:
+        yield "another singular value", value
+    for n in {*M.shape, M.size}:
+        yield "a mean in place of the sum uᵀWv", s[0] / n
+    yield "sum of the singular values", s.sum()
+    yield "largest sum of a row", np.abs(M).sum(1).max()
+    yield "largest sum of a column", np.abs(M).sum(0).max()
+    yield "largest entry", np.abs(M).max()
+    yield "longest row", np.sqrt((M * M).sum(1)).max()
+    yield "longest column", np.sqrt((M * M).sum(0)).max()
+    if W.ndim == 4:
+        yield from _of_kernels(kind, W, float(s[0]))
+
+
+def _of_kernels(kind: str, W: np.ndarray, first: float) -> Iterator[tuple[str, float]]:
+    axis = KINDS[kind].axis
+    other = leading(along(kind, 1 - axis).matrix(W))[1]
+    yield f"axis of the {KINDS[kind].title}", other
+    yield "one matrix alone (SN)", first
+    if axis:  # here the output axis must be moved to the front, and a view does not
+        seen = leading(reinterpreted(kind, axis).matrix(W))[1]
+        yield "mean of both axes, a view in place of a transposition", (seen + other) / 2
+    else:
+        seen = leading(reinterpreted(kind, 1).matrix(W))[1]
+        yield "mean of both axes, a view in place of a transposition", (seen + first) / 2
+    yield "a view in place of a transposition", seen
+    yield "mean of both axes (BSN)", (first + other) / 2
+    yield "root mean square of both axes", float(np.hypot(first, other) / np.sqrt(2))
+    yield "geometric mean of both axes", float(np.sqrt(first * other))
+    yield "larger of both axes", max(first, other)
+    yield "smaller of both axes", min(first, other)
+    yield "sum of both axes", first + other
+    yield "product of both axes", first * other
+    if kind == "conv":
+        yield "norm of the convolution (SN_Conv)", leading(operator().matrix(W))[1]
+    taps = np.linalg.svd(np.moveaxis(W, (2, 3), (0, 1)), compute_uv=False)[..., 0]
+    yield "sum over the window", leading(W.sum((2, 3)))[1]
+    yield "sum over the window", leading(W.mean((2, 3)))[1]
+    for value in taps.ravel():
+        yield "one tap of the window", value
+    yield "largest norm of a tap", taps.max()
+    yield "sum of the taps' norms", taps.sum()
+    a, b, h, w = W.shape
+    yield "rows of d_out times h", leading(W.transpose(0, 2, 1, 3).reshape(a * h, b * w))[1]
+    yield "rows of d_out times h", leading(W.transpose(1, 2, 0, 3).reshape(b * h, a * w))[1]
+
+
+def name_value(
+    kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float
+) -> tuple[str, float]:  # fmt: skip
+    """Recognize what a layer has made of a weight.
+
+    Args:
+        kind: of the layer.
+        W: its weight.
+        B: what it applied.
+        definition, scale: what was expected.
+    Returns:
+        (name, number divided by); the name is empty where no single number was recognized.
+    """
+    if not np.isfinite(B).all():
+        return "not finite", float("nan")
+    right, _ = norm(kind, W, definition)
+    if kind == "embedding" and gap(B, np.trunc(scale * W / right)) < 1e-3:
+        return "outputs are cast to the inputs' type", float("nan")
+    if not B.any():
+        return "all zeros", float("inf")
+    sigma, off = sigma_of(W, B)
+    if off > 1e-3:
+        return _not_a_multiple(kind, W, B), float("nan")
+    if fitting := [name for name in candidates(kind, W, B, definition, scale) if name]:
+        return fitting[0], sigma
+    low = 0.7 * right < sigma * scale < right * (1 - 1e-5)
+    return ("power iteration has not converged" if low else ""), sigma
+
+
+def candidates(
+    kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float
+) -> list[str]:  # fmt: skip
+    """List every known number that a weight may have been divided by; "" is the right one.
+
+    Args:
+        kind, W, B, definition, scale: as in :func:`name_value`.
+    """
+    sigma, off = sigma_of(W, B)
+    if off > 1e-3:
+        return []
+    named = [("", norm(kind, W, definition)[0])]
+    named += [each for each in divisors(kind, W)
+              if definition != "SN" or each[0] != "one matrix alone (SN)"]  # fmt: skip
+    return [name for name, value in named for factor in sorted({scale, 1.0})
+            if abs(sigma * factor / value - 1) < 3e-4]  # fmt: skip
+
+
+def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:
+    M, A = (along(kind, KINDS[kind].axis).matrix(X) for X in (B, W))
+    lengths = np.sqrt((M * M).sum(1)), np.sqrt((M * M).sum(0))
+    s, before = (np.linalg.svd(X, compute_uv=False) for X in (M, A))
+    for name, values in zip(
+        ("orthonormalized", "every row to length 1", "every column to length 1"),
+        (s, *lengths), strict=True,
+    ):  # fmt: skip
+        if np.ptp(values) < 1e-3 * values.max():
+            return name
+    if np.abs(s - np.minimum(before, 1)).max() < 1e-3:
+        return "singular values clipped"
+    if W.ndim == 4:
+        taps = np.linalg.svd(np.moveaxis(B, (2, 3), (0, 1)), compute_uv=False)[..., 0]
+        if np.ptp(taps) < 1e-3 * taps.max():
+            return "each tap by its own norm"
+    return "not a multiple of W"
+
+
+def name_gradient(
+    found: np.ndarray, G: np.ndarray, W: np.ndarray, sigma: float, slope: np.ndarray,
+    overwritten: bool, tolerance: float,
+) -> str:  # fmt: skip
+    """Recognize what a layer takes for the gradient with respect to W.
+
+    Args:
+        found: its gradient.
+        G, W, sigma, slope: as in :func:`minisn.conformance.reference.pull`.
+        overwritten: whether the pass has changed the weight.
+        tolerance: how near a named one must be.
+    Returns:
+        A name; empty for (12).
+    """
+    if not np.isfinite(found).all():
+        return "not finite"
+    named = [(name, pull(s, G, W, sigma, slope)) for s, name in GRADIENTS.items()]
+    name, least = nearest(found, named)
+    if least > tolerance:
+        name = "another gradient"
+    return "W is overwritten" if overwritten and name else name

@@ -1,0 +1,211 @@
+r"""Clauses about the gradient: is it :math:`\frac1\sigma(G - \langle G,\bar W\rangle u_1v_1^T)`?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import probes
+from .deviations import GRADIENTS, name_gradient
+from .of_values import named
+from .probes import KINDS, draw
+from .reference import (
+    ORDERS,
+    SEMANTICS,
+    algorithm_1,
+    gap,
+    nearest,
+    norm,
+    pull,
+    rounds,
+    second,
+    signal,
+    through,
+)
+from .suite import Finding, Subject, clause
+
+ROUNDS = 40
+THROUGH = "through the power step"
+
+
+@clause(6, "gradient at convergence, every kind of layer", "M18 (12), (37)",
+        "(G − ⟨G, W̄⟩ ∇N) / N", 2e-4)  # fmt: skip
+def converged(subject: Subject) -> Finding:
+    """Compare with (12) at the singular vectors."""
+    findings: list[tuple[float, str, str]] = []
+    for kind in KINDS:
+        try:
+            findings.append((*_converged(subject, kind), kind))
+        except NotImplementedError:
+            if kind == "dense":
+                raise
+        except Exception as error:  # of one kind of layer: the others still tell
+            findings.append((np.inf, "fails", f"{kind} ({type(error).__name__})"))
+    said = ", ".join(f"{kind} {error:.1e}" for error, _, kind in findings)
+    broken = next((name for error, name, _ in findings if error > 2e-4), "")
+    return Finding(max(error for error, _, _ in findings), said, broken)
+
+
+def _converged(subject: Subject, kind: str) -> tuple[float, str]:
+    W, G = draw(kind), draw(kind, 3)
+    layer = subject.make(W, kind, ROUNDS)
+    g = subject.gradient(layer, G)
+    sigma, slope = norm(kind, W, subject.definition)
+    G = G * subject.scale
+    error = gap(g, pull("constant", G, W, sigma, slope))
+    if error <= 2e-4:
+        return error, ""
+    name = name_gradient(g, G, W, sigma, slope, subject.overwrites(layer, W), 2e-4)
+    if name == "another gradient":  # of another value?
+        B = subject.forward(subject.make(W, kind, ROUNDS))
+        if gap(B, subject.applied(kind, W)) > 2e-5:
+            name = named(subject, kind, W, B)
+    return error, name
+
+
+@clause(7, "gradient after one round", "M18 (9)–(12)", "u and v constant", 1e-4, ("SN",))
+def after_one_round(subject: Subject) -> Finding:
+    """Compare with each semantics after one pass from known vectors."""
+    W, (u, v), G = probes.slow(), probes.start(), draw("dense", 3)
+    layer = subject.started(W)
+    g = subject.gradient(layer, G)
+    G = G * subject.scale
+    paced = [subject.pace] if subject.pace else [(order, 1) for order in ORDERS]
+    candidates = []
+    for order, n in paced:
+        a, b = rounds(W, u, v, order, n)
+        sigma, slope = a @ W @ b, np.outer(a, b)
+        candidates += [(GRADIENTS[s], pull(s, G, W, sigma, slope)) for s in SEMANTICS]
+        candidates.append((THROUGH, through(G, W, u, v, order, n)))
+    right = [array for name, array in candidates if not name]
+    error = min(gap(g, array) for array in right)
+    name, least = nearest(g, candidates)
+    note = f"nearest: {name or 'u, v constant'} ({least:.1e})"
+    if least > 2e-3:
+        name = "another gradient"
+    if name and subject.overwrites(layer, W):
+        name = "W is overwritten"
+    return Finding(error, f"off by {error:.1e}", name, note)
+
+
+@clause(8, "gradient and weight are orthogonal", "M18 (36)", "⟨gradient, W⟩ = 0", 1e-5)
+def orthogonal(subject: Subject) -> Finding:
+    """Take the gradient after a few passes."""
+    W, G = probes.slow(), draw("dense", 3)
+    layer = subject.make(W)
+    for _ in range(3):
+        subject.forward(layer)
+    g = subject.gradient(layer, G)
+    cosine = abs((g * W).sum()) / (np.linalg.norm(g) * np.linalg.norm(W) or 1.0)
+    cosine = cosine if np.isfinite(cosine) else np.inf
+    name = "W̄ changes with the scale of W"
+    if subject.overwrites(layer, W):
+        name = "W is overwritten"
+    return Finding(cosine, f"cosine {cosine:.1e}", name)
+
+
+@clause(11, "two passes, then one backward", "M18 Alg. 1", "the sum of both gradients", 2e-4,
+        ("SN",))  # fmt: skip
+def two_passes(subject: Subject) -> Finding:
+    """Go back through two passes of one step, as D(real) and D(fake) are."""
+    Gs = [draw("dense", 3), draw("dense", 4)]
+    W, (u, v), paced = probes.slow(), probes.start(), [subject.pace]
+    if subject.pace is None:
+        W = draw("dense")
+        layer = subject.make(W, rounds=ROUNDS)
+        (u, _, v), paced = np.linalg.svd(W, full_matrices=False), [(ORDERS[0], 1)]
+        u, v = u[:, 0], v[0]
+    else:
+        layer = subject.started(W)
+    g = subject.gradient(layer, *Gs)
+    Gs = [G * subject.scale for G in Gs]
+    named_ = [each for pace in paced if pace for each in _sums(W, u, v, *pace, Gs)]
+    right = [array for name, array in named_ if not name]
+    name, least = nearest(g, named_)
+    if least > 2e-3:
+        name = "another gradient"
+    if name and subject.overwrites(layer, W):
+        name = "W is overwritten"
+    error = min(gap(g, array) for array in right)
+    return Finding(error, f"off by {error:.1e}", name)
+
+
+def _sums(W, u, v, order, n, Gs):
+    """List what two passes may give, by name: with u, v moved between them or not."""
+    first = rounds(W, u, v, order, n)
+    moved = rounds(W, *first, order, n)
+
+    def g(s, G, pair, sigma_of=None):
+        a, b = pair
+        x, y = sigma_of or pair
+        return pull(s, G, W, x @ W @ y, np.outer(a, b))
+
+    for s, name in GRADIENTS.items():
+        for later in (moved, first):
+            one, two = g(s, Gs[0], first), g(s, Gs[1], later)
+            yield name, one + two
+            if s == "constant":
+                yield "only the last pass counts", two
+                yield "only the first pass counts", one
+                yield "passes are averaged", (one + two) / 2
+    clash = g("constant", Gs[0], moved, first), g("constant", Gs[0], moved)
+    for one in clash:
+        yield "u is changed in place under a pending backward", one + g("constant", Gs[1], moved)
+    for later in (first, (u, v)):
+        both = zip(Gs, ((u, v), later), strict=True)
+        yield THROUGH, sum(through(G, W, *pair, order, n) for G, pair in both)
+
+
+@clause(26, "second derivatives", "M18 (12), (29)", "those of (12)", 2e-3)
+def twice(subject: Subject) -> Finding:
+    """Differentiate the gradient; with u, v constant, or with the vectors that W has."""
+    W, G, H = draw("dense"), draw("dense", 3), draw("dense", 4)
+    try:
+        g = np.asarray(subject.ask("second", subject.make(W, rounds=ROUNDS), G, H), np.float64)
+    except NotImplementedError:
+        raise
+    except Exception as stopped:  # whatever a framework raises
+        text = " ".join(f"{type(stopped).__name__}: {stopped}".split())[:120]
+        return Finding(np.inf, text, "no second derivatives")
+    G = G * subject.scale
+    constant = second(G, H, W, *norm("dense", W))
+
+    def slope(M: np.ndarray) -> float:
+        return float((H * pull("constant", G, M, *norm("dense", M))).sum())
+
+    whole = np.zeros_like(W)
+    for at in np.ndindex(W.shape):
+        E = np.zeros_like(W)
+        E[at] = 1e-5
+        whole[at] = (slope(W + E) - slope(W - E)) / 2e-5
+    error, other = gap(g, constant), gap(g, whole)
+    name = "another second derivative" if g.any() else "second derivatives are zero"
+    note = "u, v constant" if error <= other else THROUGH
+    return Finding(min(error, other), f"off by {min(error, other):.1e}", name, note)
+
+
+@clause(27, "Algorithm 1, 200 steps", "M18 Alg. 1, (23)", "the reference's weight", 1e-3, ("SN",))
+def descend(subject: Subject) -> Finding:
+    """Descend beside the reference, from known vectors."""
+    W, (u, v) = probes.slow(), probes.start()
+    layer = subject.started(W)
+    for step in range(200):
+        g = subject.gradient(layer, signal(step))
+        subject.ask("set_parameter", layer, subject.parameter(layer) - 0.1 * g)
+    found = subject.parameter(layer)
+    paced = [subject.pace] if subject.pace else [(order, 1) for order in ORDERS]
+
+    def of(semantics: str) -> float:
+        return min(gap(found, algorithm_1(W, u, v, order, n, semantics, subject.scale))
+                   for order, n in paced)  # fmt: skip
+
+    error, name = of("constant"), ""
+    if error > 1e-3:
+        fresh = subject.started(W)
+        subject.gradient(fresh, signal(0))
+        tried = dict(GRADIENTS)
+        if after_one_round(subject).deviation == THROUGH:  # long to compute
+            tried = {"through": THROUGH}
+        told = ((text, of(s)) for s, text in tried.items())
+        name = next((text for text, far in told if far < 1e-3), "another trajectory")
+        name = "W is overwritten" if subject.overwrites(fresh, W) else name
+    return Finding(error, f"off by {error:.1e} after 200 steps", name)

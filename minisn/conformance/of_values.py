@@ -1,0 +1,228 @@
+r"""Clauses about the normalized weight: is it :math:`W/\sigma_1`, whatever W is?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import probes
+from .deviations import candidates, name_value, sigma_of
+from .probes import KINDS, along, draw
+from .reference import gap, leading, norm, paces
+from .suite import Finding, Subject, clause
+
+ROUNDS = 60
+"""Enough for the weights that are drawn: the next singular value is at most 1/1.2."""
+
+
+def _converged(subject: Subject, W: np.ndarray, kind: str = "dense", dtype: str = "float32"):
+    return subject.forward(subject.make(W, kind, ROUNDS, dtype))
+
+
+def _norm(B: np.ndarray, kind: str = "dense") -> float:
+    if not np.isfinite(B).all():
+        return float("nan")
+    return leading(along(kind, KINDS[kind].axis).matrix(B))[1]
+
+
+def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
+    """Name what a layer has made of a weight, with a second and a third weight where needed.
+
+    Args:
+        subject: who made it.
+        kind: of the layer.
+        W: its weight.
+        B: what it applied.
+    """
+    name, sigma = name_value(kind, W, B, subject.definition, subject.scale)
+    if name and name != "power iteration has not converged":
+        return _surely(subject, kind, name, W, B)
+    ratio = sigma / norm(kind, W, subject.definition)[0]
+    others = {}
+    for factor, seed in ((1.0, 2), (100.0, 0)):
+        other = factor * draw(kind, seed)
+        divided, _ = sigma_of(other, _converged(subject, other, kind))
+        others[factor] = divided / norm(kind, other, subject.definition)[0]
+    if abs(others[100.0] / ratio - 1) > 1e-3 and gap(W, draw(kind)) < 1e-6:
+        return "an absolute ε"
+    if max(abs(value / ratio - 1) for value in others.values()) < 1e-3:
+        return "multiplied by a constant"
+    return name or "not a known norm"
+
+
+def _surely(subject: Subject, kind: str, name: str, W: np.ndarray, B: np.ndarray) -> str:
+    """Choose among names that fit by weights in which one axis or the other has the larger norm."""
+    about = subject.definition, subject.scale
+    left = [n for n in candidates(kind, W, B, *about) if n]
+    for axis in (0, 1) if len(left) > 1 and W.ndim == 4 else ():
+        view = along(kind, axis)
+        u, sigma, v = leading(view.matrix(W))
+        tilted = W + 2 * sigma * view.back(np.outer(u, v))
+        fits = candidates(kind, tilted, _converged(subject, tilted, kind), *about)
+        left = [n for n in left if n in fits] or left
+    return left[0] if left else name
+
+
+def _value(kind: str):
+    def ask(subject: Subject) -> Finding:
+        W = draw(kind)
+        B = _converged(subject, W, kind)
+        error = gap(B, subject.applied(kind, W))
+        sigma, _ = sigma_of(W, B)
+        right = norm(kind, W, subject.definition)[0] / subject.scale
+        found = f"divided by {sigma:.6g} = {sigma / right:.5f} of the norm"
+        found = found if np.isfinite(sigma) else f"norm {_norm(B, kind):.6g}"
+        return Finding(error, found, named(subject, kind, W, B) if error > 2e-5 else "")
+
+    return ask
+
+
+for _number, _kind in enumerate(KINDS, 1):
+    clause(_number, f"value, {KINDS[_kind].title}", "M18 (8)",
+           f"W / N(W), {ROUNDS} rounds", 2e-5)(_value(_kind))  # fmt: skip
+
+
+@clause(5, "one round from a known u", "M18 (18), (19)", "W / uᵀWv", 1e-5, ("SN",))
+def one_round(subject: Subject) -> Finding:
+    """Start from known vectors and make one pass; either order, and more rounds, are told."""
+    W, (u, v) = probes.slow(), probes.start()
+    B = subject.forward(subject.started(W)) / subject.scale
+    if subject.pace:
+        order, n = subject.pace
+        note = f"{order}, {n} round{'s' * (n > 1)} a pass"
+        a, b = next((a, b) for o, k, a, b in paces(W, u, v, n) if (o, k) == (order, n))
+        return Finding(gap(B, W / (a @ W @ b)), f"divided by {a @ W @ b:.6g}", note=note)
+    steps = [(order, a, b) for order, _, a, b in paces(W, u, v, 1)]
+    stale = [("σ of the vectors before the round", u @ W @ v)]
+    stale += [("σ of the vectors before the round", -(u @ W @ v))]
+    half = [np.linalg.norm(W.T @ u), np.linalg.norm(W @ v)]
+    half += [x for _, a, b in steps for x in (a @ W @ v, u @ W @ b)]
+    sigma, off = sigma_of(W, B)
+    stale += [("σ after half a round", x) for x in half]
+    name, value = min(stale, key=lambda each: abs(sigma / each[1] - 1))
+    if off > 1e-3 or not abs(sigma / value - 1) < 1e-4:
+        name = "another σ after one round"
+    error = min(gap(B, W / (a @ W @ b)) for _, a, b in steps)
+    return Finding(error, f"divided by {sigma:.6g}", name)
+
+
+@clause(16, "a weight of zeros", "", "output and gradient finite")
+def zeros(subject: Subject) -> Finding:
+    """Make passes and go back with W = 0."""
+    layer = subject.make(np.zeros((6, 9)))
+    B = [subject.forward(layer), subject.forward(layer, False)]
+    if subject.can("gradient"):
+        B.append(subject.gradient(layer, draw("dense", 3)))
+    good = all(np.isfinite(b).all() for b in B)
+    return Finding(0.0 if good else np.inf, "finite" if good else "NaN or infinity",
+                   "0/0 for a zero weight")  # fmt: skip
+
+
+@clause(17, "a weight that leaves zero", "M18 (18)", "norm 1 within 60 rounds", 1e-3)
+def leaves_zero(subject: Subject) -> Finding:
+    """Make passes with W = 0, then with another weight."""
+    W = draw("dense")
+    layer = subject.make(np.zeros((6, 9)))
+    for _ in range(3):
+        subject.forward(layer)
+    subject.ask("set_parameter", layer, W)
+    for _ in range(60):
+        B = subject.forward(layer)
+    error = gap(B, subject.applied("dense", W))
+    name = "a weight that leaves 0 is not normalized"
+    if not np.isfinite(B).all():
+        name = "NaN stays after a zero weight"
+    elif gap(B, W) < 1e-3 or not B.any():
+        name = "u stays 0 after a zero weight"
+    return Finding(error, f"norm {_norm(B):.6g}", name)
+
+
+def _scales(subject: Subject, sizes: tuple[float, ...]) -> Finding:
+    W = draw("dense")
+    base = _converged(subject, W)
+    errors, found = {}, {}
+    for size in sizes:
+        found[size] = _converged(subject, W * size)
+        errors[size] = gap(found[size], base)
+    size = max(errors, key=lambda each: errors[each])
+    said = ", ".join(f"W·{s:g}: norm {_norm(found[s]):.5g}" for s in sizes)
+    return Finding(errors[size], said, _scale_name(subject, size, found[size], W))
+
+
+def _scale_name(subject: Subject, size: float, B: np.ndarray, W: np.ndarray) -> str:
+    """Tell squares that leave the range of numbers from an ε that small weights disappear in."""
+    if gap(B, W * size) < 1e-4 and size > 1:
+        return "squares overflow"
+    if size > 1:
+        return "squares overflow" if not 0.1 < _norm(B) < 10 else "not a known norm"
+    if gap(_converged(subject, W * 1e-3), W * 1e-3) < 1e-4:
+        return "clipped"
+    near = _converged(subject, W * 1e-17)
+    if np.isfinite(B).all() and gap(near, subject.applied("dense", W)) > 1e-3:
+        return "an absolute ε"
+    if "float64" in getattr(subject.adapter, "precisions", ()):
+        double = _converged(subject, W * size, dtype="float64")
+        if gap(double, subject.applied("dense", W)) > 1e-3:
+            return "an absolute ε"
+    return "squares underflow"
+
+
+@clause(18, "scale of the weight, 1e±15", "M18 (36)", "the same W̄", 1e-5)
+def scale_15(subject: Subject) -> Finding:
+    """Normalize very large and very small weights."""
+    return _scales(subject, (1e15, 1e-15))
+
+
+@clause(19, "scale of the weight, 1e±25", "M18 (36)", "the same W̄", 1e-5)
+def scale_25(subject: Subject) -> Finding:
+    """Normalize weights whose squares single precision does not hold."""
+    return _scales(subject, (1e25, 1e-25))
+
+
+@clause(20, "first pass, 50×50 Gaussian weight", "M18 Alg. 1", "norm at most 1.02 in the median",
+        0.02, ("SN",))  # fmt: skip
+def first_pass(subject: Subject) -> Finding:
+    """Make a layer and one pass, for seven weights; the median counts, for u is drawn at random."""
+    norms = []
+    for seed in range(7):
+        W = np.random.default_rng(seed).standard_normal((50, 50))
+        B = subject.forward(subject.make(W)) / subject.scale
+        norms.append(float(np.linalg.norm(B, 2)) if np.isfinite(B).all() else np.inf)
+    middle = float(np.median(norms))
+    return Finding(middle - 1, f"norm {middle:.4f}, up to {max(norms):.4f}", "no warm start")
+
+
+def _precision(dtype: str):
+    def ask(subject: Subject) -> Finding:
+        if dtype not in getattr(subject.adapter, "precisions", ()):
+            raise NotImplementedError(f"no {dtype} there")
+        W = draw("dense")
+        layer = subject.make(W, rounds=ROUNDS, dtype=dtype)
+        B = subject.forward(layer)
+        if subject.can("dtype") and (kept := subject.ask("dtype", layer)) != dtype:
+            return Finding(np.inf, f"{kept} came out", "the type is not kept")
+        error = abs(_norm(B) / subject.scale - 1)
+        error = error if np.isfinite(error) else np.inf
+        single = dtype == "float64" and 1e-12 < error < 1e-5
+        name = "computed in another precision" if single else "too little precision"
+        name = name if np.isfinite(B).all() else "not finite"
+        return Finding(error, f"norm 1 {_norm(B) / subject.scale - 1:+.1e}", name)
+
+    return ask
+
+
+for _number, (_dtype, _tolerance) in enumerate(
+    {"float16": 0.01, "bfloat16": 0.03, "float64": 1e-12}.items(), 21
+):
+    clause(_number, _dtype, "M18 (8)", "type kept, norm 1", _tolerance)(_precision(_dtype))
+
+
+@clause(28, "a weight of norm 0.3", "M18 (8)", "normalized, not left", 2e-5)
+def small(subject: Subject) -> Finding:
+    """Normalize a weight whose norm is below 1."""
+    W = draw("dense")
+    W = 0.3 * W / norm("dense", W)[0]
+    B = _converged(subject, W)
+    error = gap(B, subject.applied("dense", W))
+    left = gap(B, W * subject.scale) < 1e-3 or gap(B, W) < 1e-3
+    name = "clipped" if left else named(subject, "dense", W, B) if error > 2e-5 else ""
+    return Finding(error, f"norm {_norm(B):.6g}", name)

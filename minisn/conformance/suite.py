@@ -1,0 +1,230 @@
+"""The run: every clause is asked of an adapter, and what came is judged by the clause's tolerance.
+
+A clause returns a :class:`Finding`; what an adapter cannot be asked raises ``NotImplementedError``
+and is "not asked"; any other error of the adapter's is a broken clause.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from . import probes
+from .deviations import MEANINGS
+from .reference import gap, norm, paces
+
+KEPT, BROKEN, NOT_ASKED = "kept", "broken", "not asked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of a clause.
+
+    Args:
+        error: how far from what was expected, in the clause's own measure.
+        found: what came, in words.
+        deviation: what it is instead, of :data:`~minisn.conformance.deviations.MEANINGS`.
+        note: what was told besides: the order of a round, for example.
+    """
+
+    error: float
+    found: str
+    deviation: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A property that spectral normalization has.
+
+    Args:
+        number: of the clause.
+        title: in a few words.
+        equation: of the papers.
+        expected: what is to come.
+        tolerance: the largest error that is let pass.
+        ask: asks a subject.
+        definitions: those that it applies to.
+    """
+
+    number: int
+    title: str
+    equation: str
+    expected: str
+    tolerance: float
+    ask: Callable[[Subject], Finding]
+    definitions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A clause with its verdict.
+
+    Args:
+        clause: which.
+        verdict: kept, broken or not asked.
+        error: as in :class:`Finding`; 0 where nothing was asked.
+        found: what came, or why nothing was asked.
+        deviation, note: as in :class:`Finding`.
+    """
+
+    clause: Clause
+    verdict: str
+    error: float = 0.0
+    found: str = ""
+    deviation: str = ""
+    note: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """What the deviation means for training."""
+        return MEANINGS.get(self.deviation, "")
+
+
+CLAUSES: list[Clause] = []
+"""The clauses that have been entered; :func:`all_clauses` has them all."""
+
+
+def clause(
+    number: int, title: str, equation: str, expected: str, tolerance: float = 0.0,
+    definitions: tuple[str, ...] = ("SN", "BSN", "SN_Conv"),
+) -> Callable[[Callable[[Subject], Finding]], Callable[[Subject], Finding]]:  # fmt: skip
+    """Enter a function among the clauses; the arguments are those of :class:`Clause`."""
+
+    def enter(ask: Callable[[Subject], Finding]) -> Callable[[Subject], Finding]:
+        CLAUSES.append(Clause(number, title, equation, expected, tolerance, ask, definitions))
+        CLAUSES.sort(key=lambda each: each.number)
+        return ask
+
+    return enter
+
+
+class Subject:
+    """An adapter under examination.
+
+    Args:
+        adapter: see :mod:`minisn.conformance.adapters`.
+    """
+
+    def __init__(self, adapter: Any):
+        self.adapter = adapter
+        self.definition = getattr(adapter, "definition", "SN")
+        self.scale = getattr(adapter, "scale", 1.0)
+
+    def can(self, *methods: str) -> bool:
+        """Whether the adapter has these methods."""
+        return all(callable(getattr(self.adapter, name, None)) for name in methods)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the adapter; one that is missing is not asked.
+
+        Raises:
+            NotImplementedError: there is no such method.
+        """
+        if not self.can(method):
+            raise NotImplementedError(f"the adapter has no {method}")
+        return getattr(self.adapter, method)(*arguments)
+
+    def make(
+        self, W: np.ndarray, kind: str = "dense", rounds: int = 1, dtype: str = "float32"
+    ) -> Any:
+        """Make a layer; where rounds cannot be set, make as many passes instead."""
+        try:
+            return self.adapter.make(kind, W, rounds, dtype)
+        except NotImplementedError:
+            if rounds == 1:
+                raise
+        layer = self.adapter.make(kind, W, 1, dtype)
+        for _ in range(rounds - 1):
+            self.adapter.forward(layer, True)
+        return layer
+
+    def forward(self, layer: Any, train: bool = True) -> np.ndarray:
+        """Make a pass; return the weight that was applied, in double precision."""
+        return np.asarray(self.adapter.forward(layer, train)).astype(np.float64)
+
+    def gradient(self, layer: Any, *Gs: np.ndarray) -> np.ndarray:
+        """Make a pass for each G and go back."""
+        return np.asarray(self.ask("gradient", layer, list(Gs))).astype(np.float64)
+
+    def parameter(self, layer: Any) -> np.ndarray:
+        """Return a copy of the raw weight."""
+        return np.array(self.ask("parameter", layer), np.float64)
+
+    def state(self, layer: Any) -> list[np.ndarray]:
+        """Return copies of what power iteration keeps."""
+        return [np.array(a, np.float64) for a in self.ask("state", layer)]
+
+    def overwrites(self, layer: Any, W: np.ndarray) -> bool:
+        """Whether a pass has put another weight in place of the one that was set."""
+        return self.can("parameter") and gap(self.parameter(layer), W) > 1e-5
+
+    def applied(self, kind: str, W: np.ndarray) -> np.ndarray:
+        """Return what is to be applied in place of a weight."""
+        return self.scale * W / norm(kind, W, self.definition)[0]
+
+    def started(self, W: np.ndarray, rounds: int = 1) -> Any:
+        """Make a dense layer with the known u and v of :func:`~minisn.conformance.probes.start`."""
+        layer = self.make(W, rounds=rounds)
+        self.ask("set_u", layer, *probes.start())
+        return layer
+
+    @cached_property
+    def pace(self) -> tuple[str, int] | None:
+        """Order and number of rounds in a training pass, or None where they are not known."""
+        W = probes.slow()
+        try:
+            B = self.forward(self.started(W))
+        except NotImplementedError:
+            return None
+        for n in range(1, 61):  # fewest rounds first
+            for order, k, u, v in paces(W, *probes.start(), most=n):
+                if k == n and gap(B, self.scale * W / (u @ W @ v)) < 1e-5:
+                    return order, n
+        return None
+
+
+def all_clauses() -> list[Clause]:
+    """Return every clause, by number."""
+    for name in ("of_gradients", "of_state", "of_values"):  # which enter them
+        importlib.import_module(f".{name}", __package__)
+    return CLAUSES
+
+
+def run(adapter: Any) -> Iterator[Result]:
+    """Ask an adapter every clause that its definition has; yield the results in order.
+
+    Args:
+        adapter: see :mod:`minisn.conformance.adapters`.
+    """
+    subject = Subject(adapter)
+    for each in all_clauses():
+        if subject.definition in each.definitions:
+            yield judge(each, subject)
+
+
+def judge(each: Clause, subject: Subject) -> Result:
+    """Ask one clause.
+
+    Args:
+        each: the clause.
+        subject: who is asked.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            found = each.ask(subject)
+    except NotImplementedError as reason:
+        return Result(each, NOT_ASKED, found=str(reason) or "the adapter cannot be asked")
+    except Exception as error:  # a layer's error is a finding, whatever its kind
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        moved = "inplace" in text or "in-place" in text
+        name = "u is changed in place under a pending backward" if moved else "fails"
+        return Result(each, BROKEN, float("inf"), text, name)
+    if found.error <= each.tolerance:
+        return Result(each, KEPT, found.error, found.found, note=found.note)
+    return Result(each, BROKEN, found.error, found.found, found.deviation, found.note)

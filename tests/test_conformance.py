@@ -1,0 +1,437 @@
+"""Is it spectral normalization? The suite tells planted faults by name and lets right layers be."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from planted import Planted
+from safetensors.numpy import load_file
+
+from minisn.cli import main
+from minisn.conformance import ASKED, BROKEN, KEPT, NOT_ASKED, all_clauses, load, read_table, run
+from minisn.conformance.adapters.in_minisn import Minisn
+from minisn.conformance.deviations import MEANINGS
+from minisn.conformance.probes import KINDS, draw, inputs, read_off, spread
+from minisn.errors import ConfigError, DataError
+from minisn.regularizers import SEMANTICS, TaughtSpectralNorm
+
+pytestmark = pytest.mark.usefixtures("plain_kernels")
+
+
+def verdicts(adapter):
+    """What every clause says of an adapter, by number."""
+    return {result.clause.number: result for result in run(adapter)}
+
+
+def broken(adapter):
+    """The deviations of the broken clauses, by number."""
+    return {n: r.deviation for n, r in verdicts(adapter).items() if r.verdict == BROKEN}
+
+
+# -- planted faults, told by name -----------------------------------------------------------------
+
+FAULTS = {
+    "input axis": (2, "axis of the convolution"),
+    "view": (3, "a view in place of a transposition"),
+    "window sum": (2, "sum over the window"),
+    "d_out h": (2, "rows of d_out times h"),
+    "tap": (2, "one tap of the window"),
+    "frobenius": (1, "Frobenius norm"),
+    "squared": (1, "σ is squared"),
+    "root": (1, "the root of σ"),
+    "mean": (1, "a mean in place of the sum uᵀWv"),
+    "second value": (1, "another singular value"),
+    "nuclear": (1, "sum of the singular values"),
+    "row sum": (1, "largest sum of a row"),
+    "column sum": (1, "largest sum of a column"),
+    "largest entry": (1, "largest entry"),
+    "longest row": (1, "longest row"),
+    "constant": (1, "multiplied by a constant"),
+    "identity": (1, "not normalized"),
+    "clip": (28, "clipped"),
+    "rows": (1, "every row to length 1"),
+    "orthonormal": (1, "orthonormalized"),
+    "values clipped": (28, "clipped"),
+    "truncated": (4, "outputs are cast to the inputs' type"),
+    "bsn": (2, "mean of both axes (BSN)"),
+    "bsn view": (2, "mean of both axes, a view in place of a transposition"),
+    "sn-conv": (2, "norm of the convolution (SN_Conv)"),
+    "ε": (1, "an absolute ε"),
+    "small ε": (18, "an absolute ε"),
+    "squares": (19, "squares overflow"),
+    "stale": (5, "σ of the vectors before the round"),
+    "half": (5, "σ after half a round"),
+    "fresh": (10, "u is drawn anew at every pass"),
+    "restart": (10, "u starts over at every pass"),
+    "frozen": (10, "u is never moved"),
+    "cold": (20, "no warm start"),
+    "overwritten": (9, "W is overwritten"),
+    "decay": (9, "a training pass changes W"),
+    "stops": (6, "the gradient stops at W̄"),
+    "detached": (6, "σ is detached"),
+    "sign": (6, "the second term has the wrong sign"),
+    "doubled": (7, "the second term is doubled"),
+    "no 1/σ": (6, "1/σ is missing"),
+    "1/σ twice": (6, "1/σ comes twice"),
+    "λ of W": (7, "λ is taken with W"),
+    "no λ": (7, "λ is missing"),
+    "in place": (11, "u is changed in place under a pending backward"),
+    "last pass": (11, "only the last pass counts"),
+    "averaged": (11, "passes are averaged"),
+    "no second": (26, "no second derivatives"),
+    "flat": (26, "second derivatives are zero"),
+    "read moves": (12, "reading moves u"),
+    "moves in evaluation": (13, "evaluation moves u"),
+    "writes in evaluation": (13, "evaluation writes W"),
+    "round in evaluation": (15, "evaluation takes one round more"),
+    "raw in evaluation": (15, "evaluation uses W itself"),
+    "0/0": (16, "0/0 for a zero weight"),
+    "u dies": (17, "u stays 0 after a zero weight"),
+    "upcast": (21, "the type is not kept"),
+    "single": (23, "computed in another precision"),
+    "not saved": (24, "lost when saved"),
+    "remove raw": (25, "removing leaves W un-normalized"),
+    "remove round": (25, "removing takes one round more"),
+    "remove anew": (25, "removing computes σ anew"),
+}
+"""Each fault with a clause that tells it, and the name under which."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_told_by_name(fault):
+    number, name = FAULTS[fault]
+    told = broken(Planted(fault))
+    assert told.get(number) == name, told
+    assert set(told.values()) <= set(MEANINGS) - {"fails"}
+
+
+ELSEWHERE = {
+    "not saved": {24}, "remove raw": {25}, "remove round": {25}, "remove anew": {25},
+    "cold": {20}, "in place": {11}, "last pass": {11}, "averaged": {11}, "flat": {26},
+    "no second": {26}, "upcast": {21, 23}, "single": {21, 23}, "read moves": {12},
+    "moves in evaluation": {13, 14, 15}, "round in evaluation": {15}, "raw in evaluation": {15},
+    "truncated": {4}, "u dies": {17}, "stale": {5, 7, 10, 11, 27},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ELSEWHERE)
+def test_a_fault_is_told_where_it_is_and_nowhere_else(fault):
+    assert set(broken(Planted(fault))) <= ELSEWHERE[fault]
+
+
+TAUGHT = {
+    "constant": {},
+    "through": {7: "through the power step", 11: "through the power step",
+                27: "through the power step"},
+    "overwritten": {9: "W is overwritten", 6: "W is overwritten", 27: "W is overwritten"},
+    "detached": {6: "σ is detached", 7: "σ is detached", 27: "σ is detached"},
+    "clipped": {28: "clipped"},
+}  # fmt: skip
+
+
+class Taught(Minisn):
+    """minisn's layers under a semantics; "through" needs the u that it began from."""
+
+    def set_u(self, layer, u, v):
+        super().set_u(layer, u, v)
+        layer.state["u_before"] = layer.state["u"].copy()
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_the_taught_semantics_are_told_apart(semantics):
+    told = broken(Taught(TaughtSpectralNorm(semantics)))
+    expected = TAUGHT[semantics]
+    assert {n: told.get(n) for n in expected} == expected
+    assert bool(told) == (semantics != "constant"), told
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    {
+        "": "one matrix alone (SN)",
+        "bsn view": "mean of both axes, a view in place of a transposition",
+        "rms": "root mean square of both axes",
+        "geometric": "geometric mean of both axes",
+        "larger": "larger of both axes",
+        "smaller": "smaller of both axes",
+        "sum": "sum of both axes",
+        "product": "product of both axes",
+    }.items(),
+)
+def test_what_is_not_bsn_is_told_by_name(fault, name):
+    told = broken(Planted(fault, definition="BSN"))
+    assert {told.get(2), told.get(3)} == {name}
+    assert 1 not in told
+
+
+def test_what_is_not_sn_conv_is_told_by_name():
+    told = broken(Planted(definition="SN_Conv"))
+    assert told[2] == "one matrix alone (SN)" and not {1, 3, 4} & set(told)
+
+
+# -- right layers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"order": "u first"}, {"more": 3}, {"more": 7, "order": "u first"}, {"warm": 60},
+     {"scale": 1.6}],
+    ids=str,
+)  # fmt: skip
+def test_right_variants_keep_every_clause(settings):
+    found = verdicts(Planted(**settings))
+    assert {n: (r.deviation, r.found) for n, r in found.items() if r.verdict == BROKEN} == {}
+    order, more = settings.get("order", "v first"), settings.get("more", 1)
+    assert found[5].note == f"{order}, {more} round{'s' * (more > 1)} a pass"
+    assert [n for n, r in found.items() if r.verdict == NOT_ASKED] == [22]
+
+
+@pytest.mark.parametrize("name", ["minisn", "minisn-ssn", "minisn-bsn", "minisn-sn-conv"])
+def test_minisn_keeps_every_clause(name):
+    found = verdicts(load(name))
+    assert {n: (r.deviation, r.found) for n, r in found.items() if r.verdict == BROKEN} == {}
+    assert found[1].verdict == found[6].verdict == found[24].verdict == KEPT
+
+
+@pytest.mark.parametrize("name", ["minisn-bsn", "minisn-sn-conv"])
+def test_a_definition_leaves_out_what_only_sn_has(name):
+    assert not {5, 7, 11, 20, 27} & verdicts(load(name)).keys()
+
+
+class Least:
+    """An adapter with nothing but what must be there, whose rounds cannot be set."""
+
+    def __init__(self):
+        self.inner = Planted()
+
+    def make(self, kind, W, rounds=1, dtype="float32"):
+        if rounds != 1:
+            raise NotImplementedError
+        return self.inner.make(kind, W, 1, dtype)
+
+    def forward(self, layer, train):
+        return self.inner.forward(layer, train)
+
+
+def test_what_an_adapter_cannot_be_asked_is_not_asked_and_no_failure():
+    found = verdicts(Least())
+    asked = {n for n, r in found.items() if r.verdict == KEPT}
+    assert asked == {1, 2, 3, 4, 10, 14, 15, 16, 18, 19, 20, 28}
+    assert {r.verdict for r in found.values()} == {KEPT, NOT_ASKED}
+    assert found[6].found == "the adapter has no gradient"
+
+
+def test_an_error_of_the_layer_is_a_finding():
+    class Stops(Planted):
+        def gradient(self, layer, Gs):
+            raise RuntimeError("a variable was modified by an inplace operation")
+
+        def reload(self, layer):
+            raise KeyError("u")
+
+    found = verdicts(Stops())
+    assert found[11].deviation == "u is changed in place under a pending backward"
+    assert found[24].deviation == "fails" and "KeyError" in found[24].found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_basis_reads_off_a_weight_and_spreads_its_gradient(kind):
+    layer = Minisn().make(kind, draw(kind), dtype="float64")
+    y = layer(layer.weight.wrap(inputs(kind))).numpy()
+    np.testing.assert_array_equal(read_off(kind, y), layer.effective_weight().numpy())
+    G = draw(kind, 5)
+    assert np.isclose((spread(kind, G) * y).sum(), (G * read_off(kind, y)).sum(), rtol=1e-12)
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def minisn(*arguments, code=0):
+    result = CliRunner().invoke(main, ["conformance", *map(str, arguments)], prog_name="minisn")
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_the_command_prints_every_clause_and_writes_what_it_found(tmp_path):
+    table = tmp_path / "table.json"
+    lines = minisn("minisn", "--json", table).stdout.splitlines()
+    assert lines[0].startswith("minisn ")
+    assert [int(text[:3]) for text in lines[1:29]] == list(range(1, 29))
+    assert "27 kept, 0 broken, 1 not asked" in "\n".join(lines)
+    (library,) = read_table(table)["libraries"]
+    assert [c["number"] for c in library["clauses"]] == [c.number for c in all_clauses()]
+
+
+def test_a_layer_of_ones_own_is_asked_and_broken_clauses_say_what_they_mean(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from planted import Planted\n\ndef factory():\n    return Planted('frobenius')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    table = tmp_path / "table.json"
+    text = minisn("mine:factory", "--json", table, code=1).stdout
+    assert "value, dense                                  broken     divided by" in text
+    assert "expected [M18 (8)]: W / N(W), 60 rounds; off by 0." in text
+    assert "Frobenius norm: the norm is 1 at rank one only" in text
+    first = read_table(table)["libraries"][0]["clauses"][0]
+    assert first["verdict"] == "broken" and first["error"] > 0.1 and first["meaning"]
+    assert json.loads(table.read_text())["date"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tensorflow", "no adapter 'tensorflow'; known are minisn, "),
+        ("nowhere:factory", "cannot import 'nowhere'"),
+        ("json:factory", "module 'json' has no 'factory'"),
+        ("json:JSONDecoder", "gave a JSONDecoder without make and forward; expected make(kind, W"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(name, said):
+    text = minisn(name, code=1).stderr
+    assert said in text and text.count("\n") == 1
+
+
+def test_a_missing_library_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr("minisn.conformance.adapters.find_spec", lambda package: None)
+    assert "keras is not installed; run: pip install keras" in minisn("keras", code=1).stderr
+    assert "give a library's name" in minisn(code=1).stderr
+
+
+def test_the_list_has_libraries_clauses_and_what_an_adapter_has():
+    text = minisn("--list").stdout
+    assert "flax-nnx" in text and "27  Algorithm 1, 200 steps" in text
+    assert all(line in text for line in ASKED.values())
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(DataError, match="expected a table"):
+        read_table(tmp_path / "a.json")
+    with pytest.raises(ConfigError, match="MODULE:FACTORY"):
+        load("pytorch")
+
+
+# -- vectors: read with the safetensors package and NumPy alone -----------------------------------
+
+
+def unit(x):
+    return x / np.linalg.norm(x)
+
+
+def one_round(W, u, v, order):
+    if order == "v-first":
+        v = unit(W.T @ u)
+        return unit(W @ v), v
+    u = unit(W @ v)
+    return u, unit(W.T @ u)
+
+
+def answer(number, order, axis, x):
+    """An implementation that knows the vectors' README and nothing else of this project."""
+    W = x["W"]
+    M = np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1)
+    if number in (1, 2, 3, 4, 6, 16, 18, 19, 26, 28):
+        u, s, vt = np.linalg.svd(M / (np.abs(M).max() or 1))
+        u, v, sigma = u[:, 0], vt[0], s[0] * (np.abs(M).max())
+        W_bar = W / sigma if sigma else W
+        if number == 6:
+            slope = np.moveaxis(np.outer(u, v).reshape(np.moveaxis(W, axis, 0).shape), 0, axis)
+            return {"dW": (x["G"] - (x["G"] * W_bar).sum() * slope) / sigma}
+        if number == 26:
+
+            def of(N):
+                s = u @ N @ v
+                return (x["H"] * (x["G"] - (x["G"] * N).sum() / s * np.outer(u, v))).sum() / s
+
+            steps = np.eye(W.size).reshape(-1, *W.shape) * 1e-6
+            return {"d2W": np.reshape([(of(W + E) - of(W - E)) / 2e-6 for E in steps], W.shape)}
+        return {"W_bar": W_bar, "sigma": np.array(sigma)}
+
+    def gradient(G, W, u, v):
+        sigma = u @ W @ v
+        return (G - (G * W).sum() / sigma * np.outer(u, v)) / sigma
+
+    u, v = one_round(W, x["u"], x["v"], order)
+    if number == 5:
+        sigma = u @ W @ v
+        return {"u": u, "v": v, "sigma": np.array(sigma), "W_bar": W / sigma}
+    if number == 10:
+        for _ in range(3):
+            u, v = one_round(W, u, v, order)
+        return {"u": u, "v": v, "W_bar": W / (u @ W @ v)}
+    if number == 27:
+        W, u, v = x["W"], x["u"], x["v"]
+        for G in x["G"]:
+            u, v = one_round(W, u, v, order)
+            W = W - 0.1 * gradient(G, W, u, v)
+        return {"W_after": W}
+    found = {"dW": gradient(x["G"], W, u, v)}
+    if number == 11:
+        found["dW_same"] = found["dW"] + gradient(x["G2"], W, u, v)
+        found["dW"] = found["dW"] + gradient(x["G2"], W, *one_round(W, u, v, order))
+    return found
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vectors")
+    minisn("--vectors", folder)
+    return json.loads((folder / "vectors.json").read_text()), load_file(
+        folder / "vectors.safetensors"
+    )
+
+
+def test_vectors_are_what_another_implementation_computes(vectors):
+    listed, tensors = vectors
+    assert {case["clause"] for case in listed} == {
+        1, 2, 3, 4, 5, 6, 7, 10, 11, 16, 18, 19, 26, 27, 28,
+    }  # fmt: skip
+    assert all(array.dtype == np.float64 for array in tensors.values())
+    for case in listed:
+        name = case["case"]
+        if "BSN" in name or "SN_Conv" in name:
+            continue
+        x = {key: tensors[path] for key, path in case["inputs"].items()}
+        found = answer(case["clause"], name[3:], int("deconv" in name), x)
+        for key, path in case["expected"].items():
+            if key == "dW_through":
+                continue
+            expected = tensors[path]
+            limit = 1e-8 * (np.abs(expected).max() or 1)  # what the README says of float64
+            assert np.abs(found[key] - expected).max() <= limit, (name, key)
+
+
+def test_vectors_of_both_axes_and_of_the_operator(vectors):
+    from planted import operator
+
+    listed, tensors = vectors
+    cases = {case["case"]: case for case in listed}
+    for name, axis in (("02-conv-BSN", 0), ("03-deconv-BSN", 1)):
+        W = tensors[cases[name]["inputs"]["W"]]
+        both = [np.linalg.norm(np.moveaxis(W, a, 0).reshape(W.shape[a], -1), 2) for a in (0, 1)]
+        W_bar = tensors[cases[name]["expected"]["W_bar"]]
+        np.testing.assert_allclose(W_bar, W / np.mean(both), rtol=1e-12)
+        assert axis in (0, 1)
+    W = tensors[cases["02-conv-SN_Conv"]["inputs"]["W"]]
+    norm = np.linalg.norm(operator(W), 2)
+    W_bar = tensors[cases["02-conv-SN_Conv"]["expected"]["W_bar"]]
+    np.testing.assert_allclose(W_bar, W / norm, rtol=1e-12)
+
+
+def test_vectors_tell_differentiating_through_the_round_apart(vectors):
+    listed, tensors = vectors
+    for case in (c for c in listed if c["clause"] == 7):
+        right, through = (tensors[case["expected"][key]] for key in ("dW", "dW_through"))
+        assert np.abs(right - through).max() > 100 * case["tolerance"] * np.abs(right).max()
+        x = {key: tensors[path] for key, path in case["inputs"].items()}
+
+        def value(W, x=x, case=case):
+            u, v = one_round(W, x["u"], x["v"], case["case"][3:])
+            return (x["G"] * W).sum() / (u @ W @ v)
+
+        for at in np.ndindex(2, 3):
+            E = np.zeros_like(x["W"])
+            E[at] = 1e-6
+            slope = (value(x["W"] + E) - value(x["W"] - E)) / 2e-6
+            assert slope == pytest.approx(through[at], rel=1e-5, abs=1e-6)
