@@ -70,7 +70,7 @@ in one pass over memory, are a hundred: spectral normalization costs a step next
 A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
 that a forked process does not wait for ever. Photographs are nine hundred: folders of one's own
 images, a feature network for colour, what goes wrong in a run and what to try, augmentation.
-Conformance is nineteen hundred: 28 clauses, 90 deviations by name, six libraries' adapters, vectors."""
+Conformance is nineteen hundred: 28 clauses, 90 deviations by name, adapters, and vectors."""
 
 EVENING, EVENING_CODE = 1400, 650
 """Lines of the path that docs/evening.py leads along: all, and of code."""
