@@ -9,6 +9,7 @@ from minisn.conformance import BROKEN, load, read_table, run
 KEPT = Path(__file__).parent.parent / "tutorials" / "studies" / "conformance" / "table.json"
 
 
+@pytest.mark.filterwarnings("default")  # the frameworks' own
 @pytest.mark.parametrize("name", [
     pytest.param("flax-linen", marks=pytest.mark.needs("flax")),
     pytest.param("flax-nnx", marks=pytest.mark.needs("flax")),
