@@ -1,8 +1,9 @@
-"""The index of the papers as a page: each part with its formula, code, tests and tutorials."""
+"""The index of the papers as a page: each part as the paper has it, our code, tests, tutorials."""
 
 import html
 import re
-from textwrap import indent
+from collections.abc import Iterator
+from textwrap import dedent, indent
 
 from minisn.paper import Entry, Index, Place
 
@@ -14,12 +15,13 @@ from .prose import page_link, slug, to_rest
 _INTRO = """Index of the papers
 ===================
 
-Each equation, table and figure with the code that computes it, the tests that would fail without
-it, and the place in the tutorials that explains it. **M18** is Miyato, Kataoka, Koyama, Yoshida,
-*Spectral Normalization for Generative Adversarial Networks*, ICLR 2018 (arXiv 1802.05957). **L21**
-is Lin, Sekar, Fanti, *Why Spectral Normalization Stabilizes GANs*, NeurIPS 2021 (arXiv
-2009.02773). The formula is that of the docstring: where the paper's differs, a line *Deviation*
-says so.
+Each equation, table and figure as the paper has it, with the code that computes it, the tests that
+name that code, and the place in the tutorials that explains it. **M18** is Miyato, Kataoka, Koyama,
+Yoshida, *Spectral Normalization for Generative Adversarial Networks*, ICLR 2018 (arXiv 1802.05957).
+**L21** is Lin, Sekar, Fanti, *Why Spectral Normalization Stabilizes GANs*, NeurIPS 2021 (arXiv
+2009.02773); its full text was not at hand, so each of its parts says where we know it from. The
+paper's formula stands first, in its letters; then that of our docstring where it is another, with
+what differs; and which letter is which name in our code.
 """
 
 
@@ -80,12 +82,43 @@ def _chips(index: Index) -> list[str]:
 
 def _entry(entry: Entry, scopes: dict[str, Scope]) -> list[str]:
     title = f"{entry.paper} {entry.part}"
-    formulas = [f for place in entry.places for f in place.formulas][:1]
     parts = [f".. _{slug(entry.paper, entry.part)}:", "", title, "~" * len(title), ""]
-    parts += [line for f in formulas for line in (".. math::", "", indent(f, "   "), "")]
+    parts += [*_stated(entry)]
     places = [_place(place, scopes) for place in entry.places]
     parts += [*_field("Code", places), *_tests(entry), *_field("Tutorials", _sections(entry)), ""]
     return parts
+
+
+def _stated(entry: Entry) -> Iterator[str]:
+    """Yield what the paper has, then our formula where it is another, and the letters."""
+    said = entry.statement
+    yield from (_escaped(said.states), "")
+    if said.tex:
+        yield from (".. math::", "", indent(said.tex, "   "), "")
+    if said.rows:
+        yield from (".. list-table::", "   :header-rows: 1", "")
+        for row in said.rows:
+            cells = [f"- {_escaped(cell)}".rstrip() for cell in row]
+            yield from (f"   {'  ' if n else '* '}{cell}" for n, cell in enumerate(cells))
+        yield ""
+    if said.differs and entry.formula:
+        yield from (":Ours:", "   .. math::", "", indent(dedent(entry.formula), "      "), "")
+        yield from (f"   {_escaped(said.differs)}", "")
+    if said.letters:
+        yield from (":Letters:", f"   {'; '.join(_letter(*pair) for pair in said.letters.items())}")
+    if said.known:
+        yield f":Known from: {_escaped(said.known)}"
+
+
+def _letter(letter: str, name: str) -> str:
+    """Return a letter and its name in the code, or in parentheses why it has none."""
+    shown = _escaped(name) if name.startswith("(") else f"``{name}``"
+    return f":math:`{letter}` {shown}"
+
+
+def _escaped(text: str) -> str:
+    """Return text of which nothing is markup."""
+    return re.sub(r"([*|_`\\])", r"\\\1", text)
 
 
 def _field(name: str, lines: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import ops
 from .backend import namespace
+from .init import generator
 from .tensor import Tensor
 
 SHIFT, HOLE = 1 / 8, 1 / 2
@@ -34,6 +35,7 @@ def augment(x: Tensor, kinds: str, rng: np.random.Generator) -> Tensor:
 
     Source: Zhao et al. (2020)
     """
+    rng = generator(rng)
     for kind in kinds_of(kinds):
         x = KINDS[kind](x, rng)
     return x
@@ -59,6 +61,7 @@ def color(x: Tensor, rng: np.random.Generator) -> Tensor:
         x: images, [N, C, H, W].
         rng: draws b, s and c for each image.
     """
+    rng = generator(rng)
     brightness, saturation, contrast = (
         _constant(rng.uniform(low, high, (len(x), 1, 1, 1)), x)
         for low, high in ((-0.5, 0.5), (0.0, 2.0), (0.5, 1.5))
@@ -83,6 +86,7 @@ def translation(x: Tensor, rng: np.random.Generator) -> Tensor:
         x: images, [N, C, H, W].
         rng: draws a and b for each image.
     """
+    rng = generator(rng)
     rows, columns = (_constant(_moves(len(x), size, rng), x) for size in x.shape[2:])
     return ops.matmul(ops.matmul(rows, x), ops.permute(columns, (0, 1, 3, 2)))
 
@@ -96,6 +100,7 @@ def cutout(x: Tensor, rng: np.random.Generator) -> Tensor:
         x: images, [N, C, H, W].
         rng: draws the square's middle for each image; a part of it may lie outside.
     """
+    rng = generator(rng)
     down, right = (_hole(len(x), size, rng) for size in x.shape[2:])
     outside = ~(down[:, None, :, None] & right[:, None, None, :])
     return x * _constant(outside, x)

@@ -72,7 +72,7 @@ def to_numpy(array: Array) -> np.ndarray:
         return np.asarray(array)
     if _is_cupy(array):
         return array.get()
-    return np.from_dlpack(array)
+    return np.from_dlpack(array, device="cpu")
 
 
 def to_device(array: Array, device: str) -> Array:

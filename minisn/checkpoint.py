@@ -24,6 +24,7 @@ from . import __version__
 from .backend import Array, to_numpy
 from .config import LATER, Config
 from .data import Fingerprint
+from .data.locate import StrPath
 from .errors import CheckpointError, ConfigError, NonFiniteError
 from .training import Trainer
 
@@ -83,7 +84,7 @@ class Checkpoint:
         return {n.removeprefix(prefix): a for n, a in self.arrays.items() if n.startswith(prefix)}
 
 
-def save(path: Path, trainer: Trainer, seconds: float) -> None:
+def save(path: StrPath, trainer: Trainer, seconds: float) -> None:
     """Write a checkpoint; whatever happens meanwhile, the path holds the old file or the new.
 
     Args:
@@ -95,6 +96,7 @@ def save(path: Path, trainer: Trainer, seconds: float) -> None:
             from.
         CheckpointError: the file cannot be written. In both cases an older file is untouched.
     """
+    path = Path(path)
     arrays = {n: np.asarray(to_numpy(a), order="C") for n, a in _arrays(trainer).items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -124,7 +126,7 @@ def save(path: Path, trainer: Trainer, seconds: float) -> None:
         ) from error
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: StrPath) -> Checkpoint:
     """Read a checkpoint and prove that it is the one that was written.
 
     Args:
@@ -135,6 +137,7 @@ def load(path: Path) -> Checkpoint:
         CheckpointError: the file is missing, cut short, altered, of another format, or no
             checkpoint at all.
     """
+    path = Path(path)
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -232,7 +235,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)  # what a kill has left, or a link to another file
+        with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

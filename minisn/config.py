@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .augment import KINDS, kinds_of
+from .data.locate import StrPath
 from .errors import ConfigError
 from .init import INITIALIZERS
 from .losses import OBJECTIVES
@@ -29,6 +30,10 @@ class Config:
         width: channels of the first layer of D, or of its first block; 64 in the paper, but
             128 in the ResNet for 32 pixels.
         features: channels of D's last convolution, of ``cnn``; 0 for the table's.
+        features_in: channels that D's last convolution takes in, of ``cnn``; 0 for the table's.
+        unit_norm: normalize each unit after G's dense layer by itself, of ``cnn``, as the
+            authors' code does, not each channel.
+        last_bias: D's dense layer has a bias; in the authors' ResNet for 32 pixels it has none.
         latent: length of a latent vector.
         conditional: how labels enter D: ``concat``, ``projection`` or ``auxiliary``; or
             ``none``, for no labels at all. G has them in its normalizations.
@@ -36,6 +41,7 @@ class Config:
         regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
         init: draws D's first weights: ``default``, what goes with the regularizer, or a name of
             :data:`minisn.init.INITIALIZERS`.
+        init_g: draws G's first weights, in the same way; ``default`` is ``normal``.
         scale: the constant that D's normalized weights are multiplied by.
         gain: learn such a factor for each layer of D too.
         gradient_penalty: weight of the gradient penalty; 0 for none.
@@ -43,8 +49,17 @@ class Config:
         beta1, beta2: Adam's decay rates.
         decay_after: step from which the step sizes fall to 0 in a straight line; 0 for never, and
             so for a run that ends before.
+        decay_at_once: the step sizes fall from the first step on; ``decay_after`` is 0 then.
         n_dis: updates of D for one of G.
         batch_size: images per batch.
+        batch_size_g: samples in G's update; 0 for as many.
+        power_steps: ``update``, one round of power iteration before each update of D, as in
+            Algorithm 1; or ``pass``, one before each of D's passes, which then see real images,
+            samples, and G's samples each under a norm of its own, as in the authors' code.
+        first: which network a step updates first, ``D``, as in Algorithm 1, or ``G``, as in the
+            authors' code.
+        dequantize: add noise to pixels, as the authors' code does, see
+            :func:`minisn.data.dequantize_images`.
         flip: show D half of the real images left and right exchanged, as drawn anew each time.
         augment: what is done at random to all that D sees, of
             :data:`minisn.augment.KINDS`, with commas between; or ``none``.
@@ -86,6 +101,15 @@ class Config:
     log_every: int
     sample_every: int
     checkpoint_every: int
+    features_in: int = 0
+    unit_norm: bool = False
+    last_bias: bool = True
+    init_g: str = "default"
+    decay_at_once: bool = False
+    batch_size_g: int = 0
+    power_steps: str = "update"
+    first: str = "D"
+    dequantize: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -98,6 +122,11 @@ class Config:
                     f"{field.name} = {value!r:.60}: expected {_KINDS[field.type]}, "
                     f"got {type(value).__name__}"
                 )
+            elif field.type is str and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise ConfigError(
+                    f"{field.name} = {value!a:.60}: expected text that a file in UTF-8 can keep; "
+                    "rename the folder, or set a locale of UTF-8"
+                )
         for expected, names, holds in _RANGES:
             for name in names:
                 if not holds(getattr(self, name)):
@@ -109,6 +138,11 @@ class Config:
                     f"{name} = {value!r:.60}: expected one of {', '.join(known)}"
                     + _nearest(value, list(known))
                 )
+        if self.decay_at_once and self.decay_after:
+            raise ConfigError(
+                f"decay_after = {self.decay_after} and decay_at_once = true: expected one of "
+                "them; set decay_after = 0"
+            )
         for kind in kinds_of(self.augment):
             if kind not in KINDS:
                 raise ConfigError(
@@ -135,14 +169,22 @@ class Config:
         return dataclasses.asdict(self)
 
 
-LATER: dict[str, Any] = {"flip": False, "augment": "none"}
+UNNAMED: dict[str, Any] = {
+    field.name: field.default for field in dataclasses.fields(Config)
+    if field.default is not dataclasses.MISSING
+}  # fmt: skip
+"""Settings in which a run may be as the authors' code has it, with the values by which it is as it
+was before there were any: a file need not name them."""
+
+LATER: dict[str, Any] = {"flip": False, "augment": "none", **UNNAMED}
 """Settings that runs and files of earlier versions lack, with the values that change nothing."""
 
 NAMES = [field.name for field in dataclasses.fields(Config)]
 _RANGES: list[tuple[str, tuple[str, ...], Callable[[Any], bool]]] = [
     ("at least 1", ("size", "width", "latent", "n_dis", "batch_size", "steps", "log_every",
                     "sample_every", "checkpoint_every"), lambda n: n >= 1),
-    ("at least 0", ("seed", "decay_after", "features"), lambda n: n >= 0),
+    ("at least 0", ("seed", "decay_after", "features", "features_in", "batch_size_g"),
+     lambda n: n >= 0),
     ("more than 0, and finite", ("rate_d", "rate_g", "scale"), lambda x: 0 < x < math.inf),
     ("at least 0, and finite", ("gradient_penalty",), lambda x: 0 <= x < math.inf),
     ("from 0 to below 1", ("beta1", "beta2", "average"), lambda x: 0 <= x < 1),
@@ -153,6 +195,9 @@ _CHOICES = {
     "objective": tuple(OBJECTIVES),
     "regularizer": tuple(METHODS),
     "init": ("default", *INITIALIZERS),
+    "init_g": ("default", *INITIALIZERS),
+    "power_steps": ("update", "pass"),
+    "first": ("D", "G"),
 }
 _KINDS: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false",
@@ -183,12 +228,13 @@ def load_preset(name: str) -> Config:
     return parse_config(text, f"preset {name}")
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: StrPath) -> Config:
     """Read a configuration file.
 
     Raises:
         ConfigError: it is missing, not TOML, or not a complete configuration.
     """
+    path = Path(path)
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,8 @@ from .errors import DTypeError, ShapeError
 from .tensor import Tensor, is_floating, primitive
 
 Pair = int | tuple[int, int]
+MOST = 2**31
+"""No size, stride or padding in pixels comes near: sums of them stay exact in compiled code."""
 
 
 def adjoint(y, w, shape, stride, padding):
@@ -136,9 +138,10 @@ def pair(name: str, value: Pair) -> tuple[int, int]:
     """Make (rows, columns) of a number or a pair, and refuse what is not a size."""
     both = tuple(value) if isinstance(value, Sequence) else (value, value)
     least = 1 if name in ("stride", "kernel") else 0
-    if len(both) != 2 or any(not isinstance(v, int) or v < least for v in both):
+    if len(both) != 2 or any(not isinstance(v, int) or not least <= v < MOST for v in both):
         raise ShapeError(
-            f"{name}: expected a whole number of at least {least}, or two of them, got {value!r}"
+            f"{name}: expected a whole number of at least {least} and less than {MOST}, or two of "
+            f"them, got {value!r}"
         )
     return both
 
@@ -182,6 +185,10 @@ def _check(name, images, other):
         )
     if images.shape[0] == 0:
         raise ShapeError(f"{name}: the batch is empty (shape {tuple(images.shape)})")
+    if 0 in images.shape or 0 in other.shape:
+        raise ShapeError(f"{name}: there is nothing to convolve in arrays of shapes "
+                         f"{tuple(images.shape)} and {tuple(other.shape)}; every size must be at "
+                         "least 1")  # fmt: skip
     for array in (images, other):
         if not is_floating(array):
             raise DTypeError(

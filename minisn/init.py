@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .errors import ConfigError, DTypeError
+
 Initializer = Callable[[np.random.Generator, tuple[int, ...], int], np.ndarray]
 """From a generator, a shape and its output axis to a weight in double precision."""
 
@@ -29,6 +31,33 @@ def fans(shape: tuple[int, ...], axis: int = 0) -> tuple[int, int]:
     """
     kernel = math.prod(shape[2:])
     return shape[1 - axis] * kernel, shape[axis] * kernel
+
+
+def generator(rng: np.random.Generator | int) -> np.random.Generator:
+    """Return a generator of random numbers: the one given, or a new one of a seed.
+
+    Raises:
+        DTypeError: it is neither.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
+        raise DTypeError(f"rng: expected a generator, numpy.random.default_rng(0), or a seed from "
+                         f"0, got {rng!r:.60}")  # fmt: skip
+    return np.random.default_rng(rng)
+
+
+def initializer(init: "Initializer | str") -> "Initializer":
+    """Return an initializer: the one given, or that of a name in :data:`INITIALIZERS`.
+
+    Raises:
+        ConfigError: no initializer has that name.
+    """
+    if isinstance(init, str):
+        if init not in INITIALIZERS:
+            raise ConfigError(f"init: expected one of {', '.join(INITIALIZERS)}, got {init!r:.60}")
+        return INITIALIZERS[init]
+    return init
 
 
 def normal(std: float = 0.02) -> Initializer:
@@ -59,6 +88,26 @@ def xavier(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> n
     Source: [L21 initialization]; Glorot and Bengio (2010)
     """
     return rng.standard_normal(shape) * math.sqrt(2 / sum(fans(shape, axis)))
+
+
+def glorot(gain: float = 1.0) -> Initializer:
+    r"""Draw uniformly, with Xavier's variance times a gain squared.
+
+    .. math:: w \sim U[-s, s], \qquad
+              s = g\,\sqrt{\frac{6}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}}
+
+    Args:
+        gain: :math:`g`; the residual networks of M18's authors have
+            :math:`\sqrt2` in the residual path, see :func:`in_residual`.
+
+    Source: Glorot and Bengio (2010)
+    """
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:
+        limit = gain * math.sqrt(6 / sum(fans(shape, axis)))
+        return rng.uniform(-limit, limit, shape)
+
+    return draw
 
 
 def kaiming(slope: float = 0.0) -> Initializer:
@@ -96,7 +145,17 @@ INITIALIZERS: dict[str, Initializer] = {
     "normal": normal(),
     "lecun": lecun,
     "xavier": xavier,
+    "glorot": glorot(),
     "kaiming": kaiming(0.1),
     "orthogonal": orthogonal,
 }
 """The initializers by name; Kaiming's for the slope of the paper's discriminators."""
+
+
+def in_residual(init: Initializer) -> Initializer:
+    r"""Return what draws the 3x3 kernels of a residual block, where other weights have ``init``.
+
+    It is ``init`` itself, but for Glorot's, which has the gain :math:`\sqrt2` there, as in the code
+    of M18's authors.
+    """
+    return glorot(math.sqrt(2)) if init is INITIALIZERS["glorot"] else init

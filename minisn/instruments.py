@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import lipschitz, ops, spectral
-from .backend import Array, namespace
+from .backend import Array, namespace, to_numpy
 from .conv import pair
 from .errors import ConfigError
 from .init import fans
@@ -100,7 +102,7 @@ def euler_products(network: Module, *inputs: Tensor) -> dict[str, float]:
     Source: [L21 gradient bounds]
     """
     found = _gradients(network, inputs).items()
-    return {name: float(namespace(g).sum(W * g)) for name, (W, g) in found}
+    return {name: float(np.sum(_double(W) * _double(g))) for name, (W, g) in found}
 
 
 def input_gradients(network: Module, images: Tensor, *labels: Tensor) -> Array:
@@ -232,7 +234,7 @@ def gradient_bound(network: Module, x: Tensor) -> dict[str, float]:
     others = [m for m in _chain(network) if not isinstance(m, Weighted)]
     smooth = math.prod(m.lipschitz for m in others)
     norms = layer_norms(network, x)
-    size = float(namespace(x.array).mean(_lengths(x.array)))
+    size = float(_double(_lengths(x.array)).mean())
     return {
         name: size * smooth * own.reach
         * math.prod(norm.operator for other, norm in norms.items() if other != name)
@@ -292,15 +294,20 @@ def weight_variances(network: Module) -> dict[str, Spread]:
     for name, layer in weighted_layers(network).items():
         with no_grad():
             w = layer.effective_weight().array
-        found[name] = Spread(*fans(layer.shape, layer.axis), float(namespace(w).var(w)))
+        found[name] = Spread(*fans(layer.shape, layer.axis), float(_double(w).var()))
     return found
 
 
 def _lengths(rows: Array) -> Array:
-    xp = namespace(rows)
-    return xp.sqrt(xp.sum(rows * rows, axis=tuple(range(1, rows.ndim))))
+    """Return the length of each row; its square need not be a number that the dtype holds."""
+    with no_grad():
+        return ops.norm(Tensor.wrap(rows), axis=tuple(range(1, rows.ndim))).array
 
 
 def _length(array: Array) -> float:
-    xp = namespace(array)
-    return float(xp.sqrt(xp.sum(array * array)))
+    return float(np.linalg.norm(_double(array)))
+
+
+def _double(array: Array) -> np.ndarray:
+    """Return the numbers in double precision, for sums over many."""
+    return to_numpy(array).astype(np.float64)

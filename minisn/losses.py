@@ -6,13 +6,14 @@ loss and gradients; of a NaN the loss is a NaN.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from . import ops
 from .backend import Array, namespace, to_numpy
-from .errors import NonFiniteError, ShapeError
-from .tensor import Tensor, grad
+from .errors import DTypeError, NonFiniteError, ShapeError
+from .tensor import Tensor, as_tensor, grad
 
 
 def standard_d(real: Tensor, fake: Tensor) -> Tensor:
@@ -70,7 +71,54 @@ def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
     return ops.mean(fake) - ops.mean(real)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, targets: Any) -> Tensor:
+    r"""Mean negative log likelihood of answers yes or no, from logits.
+
+    .. math:: -E\big[t\log p + (1 - t)\log(1 - p)\big] = E\big[s(l) - t\,l\big], \qquad
+              p = \mathrm{sigmoid}(l)
+
+    with the softplus :math:`s`, so that no logit is too large.
+
+    Args:
+        logits: l, any shape.
+        targets: t, 0 to 1, of that shape.
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: a target is not from 0 to 1.
+
+    Source: [M18 Eq. (15)], for one kind of image alone
+    """
+    targets = _beside("binary_cross_entropy", logits, targets)
+    if not namespace(targets.array).all((targets.array >= 0) & (targets.array <= 1)):
+        raise DTypeError("binary_cross_entropy: a target is not from 0 to 1")
+    return ops.mean(ops.softplus(logits) - targets * logits)
+
+
+def mean_squared_error(x: Tensor, targets: Any) -> Tensor:
+    r"""Mean square of the differences.
+
+    .. math:: E\big[(x - t)^2\big]
+
+    Args:
+        x, targets: of one shape.
+    Raises:
+        ShapeError: the shapes differ, which broadcasting would hide.
+    """
+    gap = x - _beside("mean_squared_error", x, targets)
+    return ops.mean(gap * gap)
+
+
+def _beside(name: str, x: Tensor, targets: Any) -> Tensor:
+    """Return targets as a tensor of the shape and the type of what is compared with them."""
+    targets = as_tensor(targets)
+    if targets.shape != x.shape:
+        raise ShapeError(f"{name}: expected targets of shape {x.shape}, got {targets.shape}")
+    if targets.requires_grad or targets.dtype == x.dtype:
+        return targets
+    return Tensor.wrap(namespace(x.array).astype(targets.array, x.dtype))
+
+
+def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     r"""Mean negative log likelihood of the right class.
 
     .. math:: -E\big[\log p(y\,|\,x)\big], \qquad
@@ -80,16 +128,21 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         logits: l, [N, classes].
         labels: integers, [N].
     Raises:
+        DTypeError: the labels are not integers.
         ShapeError: the shapes do not belong together, or a label is no class.
 
     Source: [M18 Table 8]
     """
+    labels = as_tensor(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ShapeError(
             f"cross_entropy: expected logits [N, classes] and labels [N], got shapes "
             f"{logits.shape} and {labels.shape}"
         )
     xp = namespace(logits.array)
+    if not xp.isdtype(labels.dtype, "integral"):
+        raise DTypeError(f"cross_entropy: labels must be integers, got dtype {labels.dtype}; "
+                         "convert whole numbers with astype(int)")  # fmt: skip
     if bool(xp.any((labels.array < 0) | (labels.array >= logits.shape[1]))):
         raise ShapeError(
             f"cross_entropy: labels must be 0 to {logits.shape[1] - 1}, got "

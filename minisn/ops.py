@@ -10,14 +10,21 @@ undone here: the engine does that. Operations that are fused for speed stand in
 # mypy: disable-error-code="has-type"
 # (a rule may name the primitive that it belongs to)
 import builtins
+import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from . import kernels
-from .backend import Array, is_numpy, namespace
+from .answers import OPERATIONS
+from .backend import Array, is_array, is_numpy, namespace
 from .errors import DTypeError, ShapeError
 from .tensor import (
     Tensor,
     add,
+    as_tensor,
+    as_tensors,
     astype,
     axes_of,
     broadcast_to,
@@ -87,18 +94,34 @@ def negative(x):
     return -x
 
 
-@primitive(lambda g, x, exponent: g * (exponent * x ** (exponent - 1)) if exponent else g * 0.0)
-def power(x, exponent):
-    r"""Raise to a constant power.
+@primitive(lambda g, x, exponent: _power_rule(g, x, exponent))
+def _power(x, exponent):
+    r"""Raise to a constant power; at 0, a root has the gradient 0, as :func:`sqrt`.
 
     .. math:: y = x^p, \qquad \bar x = \bar y\,p\,x^{p-1}
     """
-    if not isinstance(exponent, int | float):
-        raise DTypeError(
-            f"power: expected a constant number as exponent, got {type(exponent).__name__}; "
-            "write exp(b * log(a)) for a tensor"
-        )
+    if exponent < 0 and not is_floating(x) and namespace(x).isdtype(x.dtype, "integral"):
+        raise DTypeError(f"power: integers have no power {exponent}; convert them to float64 first")
     return x * x if exponent == 2 else x**exponent
+
+
+def _power_rule(g, x, exponent):
+    if exponent == 0:
+        return where(Tensor.wrap(x.array == x.array), 0.0, g)
+    if 0 < exponent < 1:
+        origin = Tensor.wrap(x.array == 0)
+        slope = exponent * where(origin, 1.0, x) ** (exponent - 1)
+        return where(origin, 0.0, g * slope)
+    return g * (exponent * x ** (exponent - 1))
+
+
+def power(x: Tensor, exponent: Tensor | float) -> Tensor:
+    r"""Raise to a power: a number, or a tensor of exponents.
+
+    .. math:: y = x^p
+    """
+    number = isinstance(exponent, int | float | np.number)
+    return _power(x, exponent=exponent) if number else OPERATIONS["raise_to"](x, exponent)
 
 
 @primitive(lambda g, y: g * y)
@@ -132,11 +155,11 @@ def sqrt(x):
 
 
 def _over_twice_root(g, y):
-    positive = Tensor.wrap(y._array > 0)
-    return where(positive, g / (2.0 * where(positive, y, 1.0)), 0.0)
+    origin = Tensor.wrap(y._array == 0)  # a NaN is not hidden
+    return where(origin, 0.0, g / (2.0 * where(origin, 1.0, y)))
 
 
-@primitive(lambda g, x: g * _constant_like(x, namespace(x._array).sign(x._array)))
+@primitive(lambda g, x: _share_of(g, _constant_like(x, namespace(x._array).sign(x._array))))
 def abs(x):
     r"""Absolute value; its gradient at 0 is 0.
 
@@ -155,11 +178,16 @@ def _constant_like(like, array):
 def _share(a, b):
     """The part of the gradient of max(a, b) that goes to a: 1, 0, or half at a tie."""
     xp = namespace(a._array)
-    wins, ties = a._array > b._array, a._array == b._array
-    return Tensor.wrap(xp.astype(wins, a.dtype) + 0.5 * xp.astype(ties, a.dtype))
+    loses, ties = a._array < b._array, a._array == b._array
+    return Tensor.wrap(1 - xp.astype(loses, a.dtype) - 0.5 * xp.astype(ties, a.dtype))
 
 
-@primitive(lambda g, a, b: g * _share(a, b), lambda g, a, b: g * _share(b, a))
+def _share_of(g, share):
+    """Return constant shares of a gradient: nothing of an infinite one where the share is 0."""
+    return where(Tensor.wrap(share._array != 0), g * share, 0.0)
+
+
+@primitive(lambda g, a, b: _share_of(g, _share(a, b)), lambda g, a, b: _share_of(g, _share(b, a)))
 def maximum(a, b):
     r"""Larger of two tensors, with broadcasting; a tie gives each half of the gradient.
 
@@ -168,7 +196,7 @@ def maximum(a, b):
     return namespace(a).maximum(a, b)
 
 
-@primitive(lambda g, a, b: g * _share(b, a), lambda g, a, b: g * _share(a, b))
+@primitive(lambda g, a, b: _share_of(g, _share(b, a)), lambda g, a, b: _share_of(g, _share(a, b)))
 def minimum(a, b):
     r"""Smaller of two tensors, with broadcasting; a tie gives each half of the gradient.
 
@@ -191,14 +219,19 @@ def where(condition, a, b):
     return xp.where(xp.astype(condition, xp.bool), a, b)
 
 
-def clip(x: Tensor, low: float, high: float) -> Tensor:
+def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
     r"""Limit every entry to an interval; at its ends half of the gradient passes.
 
     .. math:: y = \min(\max(x, l), h)
+
+    Args:
+        x: any shape.
+        low, high: numbers, arrays or tensors, with broadcasting; None for no limit.
     """
-    if low > high:
+    if low is not None and high is not None and np.any(np.asarray(low > high)):
         raise ShapeError(f"clip: the lower limit {low} is above the upper limit {high}")
-    return minimum(maximum(x, low), high)
+    x = x if low is None else maximum(x, low)
+    return x if high is None else minimum(x, high)
 
 
 # -- activations ----------------------------------------------------------------------
@@ -289,7 +322,23 @@ def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     .. math:: y = \frac1n \sum_i x_i
     """
-    return x.mean(axis, keepdims)
+    return _widely(lambda x: _mean(x, axes_of(axis, x.ndim, "mean"), keepdims), x)
+
+
+def _mean(x, axis, keepdims):
+    total = sum(x, axis=axis, keepdims=keepdims)
+    return total * (total.size / x.size if x.size else math.nan)
+
+
+def _widely(compute, x):
+    """Compute with whole numbers as float64, and with half precision in single, which is kept."""
+    x = as_tensor(x)
+    xp = namespace(x._array)
+    if not is_floating(x._array) and xp.isdtype(x.dtype, ("bool", "integral")):
+        return compute(Tensor.wrap(xp.astype(x._array, xp.float64)))
+    if is_numpy(x._array) and x.dtype == np.float16:
+        return astype(compute(astype(x, dtype=np.float32)), dtype=x.dtype)
+    return compute(x)
 
 
 def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -299,6 +348,10 @@ def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     Only y itself must be a number that the dtype holds, not the squares.
     """
+    return _widely(lambda x: _norm(x, axes_of(axis, x.ndim, "norm"), keepdims), x)
+
+
+def _norm(x, axis, keepdims):
     unit = Tensor.wrap(tame(x._array, axis))
     z = x / unit
     return sum(sqrt(sum(z * z, axis=axis, keepdims=True)) * unit, axis=axis, keepdims=keepdims)
@@ -314,32 +367,70 @@ def tame(x: Array, axis: int | Sequence[int] | None = None) -> Array:
         1 where all is well, else the size of the largest entry; the axes are kept with size 1.
     """
     xp, limits = namespace(x), namespace(x).finfo(x.dtype)
+    if not x.size:
+        return xp.ones(_kept_shape(x.shape, axis), dtype=x.dtype)
     top = xp.max(xp.abs(x), axis=axis, keepdims=True)
     size = xp.clip(top, float(limits.smallest_normal), float(limits.max))
     return xp.where((top > 1e-12) & (top < 1e12), xp.ones_like(top), size)
 
 
 @primitive(lambda g, x, axis: _var_rule(g, x, axis))
-def var(x, axis=None, keepdims=False):
+def _var(x, axis=None, keepdims=False):
     r"""Variance over some axes, or all: the mean square deviation, divided by n.
 
     .. math:: y = \frac1n \sum_i (x_i - \mu)^2, \qquad \bar x_i = \bar y\,\tfrac2n (x_i - \mu)
     """
     axes = axes_of(axis, x.ndim, "var")
-    _, y = kernels.of(x).moments(x, axes)
+    kept = _kept_shape(x.shape, axis)
+    if x.size:
+        _, y = kernels.of(x).moments(x, axes)
+    else:
+        y = namespace(x).full(kept, math.nan, dtype=x.dtype)
     return y if keepdims else namespace(x).squeeze(y, axis=axes)
 
 
 def _var_rule(g, x, axis):
     centred = x - mean(x, axis, keepdims=True)
-    return reshape(g, _kept_shape(x.shape, axis)) * centred * (2.0 * g.size / x.size)
+    twice = 2.0 * g.size / x.size if x.size else 0.0
+    return reshape(g, _kept_shape(x.shape, axis)) * centred * twice
 
 
-def _largest(x, y, axis):
-    """The entries that equal the maximum, sharing its gradient evenly."""
+def var(
+    x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: int = 0
+) -> Tensor:
+    r"""Variance over some axes, or all: the square deviations, divided by n or by less.
+
+    .. math:: y = \frac1{n - d} \sum_i (x_i - \mu)^2
+
+    Args:
+        x: any shape.
+        axis: an axis, several, or None for all.
+        keepdims: keep the axes with size 1.
+        ddof: :math:`d`, 1 for the unbiased estimate; a variance of n = d entries is a NaN.
+    """
+
+    def compute(x):
+        y = _var(x, axis=axis, keepdims=keepdims)
+        n = x.size // y.size if y.size else 0
+        return y * (n / (n - ddof) if n > ddof else math.nan) if ddof else y
+
+    return _widely(compute, x)
+
+
+def _attained(x, y, axis):
+    """The entries that equal the largest, or the smallest, sharing its gradient evenly."""
     xp = namespace(x._array)
-    top = xp.astype(x._array == xp.reshape(y._array, _kept_shape(x.shape, axis)), x.dtype)
-    return Tensor.wrap(top / xp.sum(top, axis=axis, keepdims=True))
+    ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
+    hit = xp.astype((x._array == ends) | (ends != ends), x.dtype)
+    axes = axes_of(axis, x.ndim)
+    return Tensor.wrap(hit / xp.sum(hit, axis=axes, keepdims=True) if x.size else hit)
+
+
+def _extreme(name, x, axis):
+    axes = axes_of(axis, x.ndim, name)
+    if x.size == 0 and math.prod(_kept_shape(x.shape, axis)):
+        raise ShapeError(f"{name}: a tensor of shape {x.shape} has no entry along axis {axis}")
+    return axes
 
 
 def _kept_shape(shape, axis):
@@ -347,37 +438,69 @@ def _kept_shape(shape, axis):
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
-@primitive(lambda g, x, y, axis: reshape(g, _kept_shape(x.shape, axis)) * _largest(x, y, axis))
+@primitive(lambda g, x, y, axis: (
+    _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))))  # fmt: skip
 def max(x, axis=None, keepdims=False):
     r"""Largest entry over some axes, or all; tied entries share the gradient evenly.
 
     .. math:: y = \max_i x_i, \qquad \bar x_i = \bar y\,\frac{[x_i = y]}{\#\{j : x_j = y\}}
     """
-    if x.size == 0:
-        raise ShapeError(f"max: a tensor of shape {x.shape} has no largest entry")
-    return namespace(x).max(x, axis=axis, keepdims=keepdims)
+    axes = _extreme("max", x, axis)
+    return namespace(x).max(x, axis=axes, keepdims=keepdims)
 
 
-def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+@primitive(lambda g, x, y, axis: (
+    _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))))  # fmt: skip
+def min(x, axis=None, keepdims=False):
     r"""Smallest entry over some axes, or all; tied entries share the gradient evenly.
 
-    .. math:: y = \min_i x_i = -\max_i(-x_i)
+    .. math:: y = \min_i x_i, \qquad \bar x_i = \bar y\,\frac{[x_i = y]}{\#\{j : x_j = y\}}
     """
-    return -max(-x, axis=axis, keepdims=keepdims)
+    axes = _extreme("min", x, axis)
+    return namespace(x).min(x, axis=axes, keepdims=keepdims)
 
 
-@primitive(lambda g, x, axis: (
-    reshape(g, _kept_shape(x.shape, axis)) * exp(log_softmax(x, axis))))  # fmt: skip
-def logsumexp(x, axis=None, keepdims=False):
+@primitive(
+    lambda g, x, y, axis: _logsumexp_rule(reshape(g, _kept_shape(x.shape, axis)), y, x, axis)
+)
+def _logsumexp(x, axis=None, keepdims=False):
     r"""Logarithm of a sum of exponentials, without overflow.
 
     .. math:: y = m + \log\sum_i e^{x_i - m},\; m = \max_i x_i, \qquad
               \bar x_i = \bar y\,e^{x_i - y}
     """
-    xp = namespace(x)
-    m = xp.max(x, axis=axis, keepdims=True)
-    y = m + xp.log(xp.sum(xp.exp(x - m), axis=axis, keepdims=True))
-    return y if keepdims else xp.squeeze(y, axis=axes_of(axis, x.ndim))
+    xp, axes = namespace(x), axes_of(axis, x.ndim, "logsumexp")
+    kept = _kept_shape(x.shape, axis)
+    if not x.size:
+        y = xp.full(kept, -math.inf, dtype=x.dtype)
+    else:
+        m = xp.max(x, axis=axes, keepdims=True)
+        m = xp.where(xp.isfinite(m), m, xp.zeros_like(m))  # infinities need no help
+        with np.errstate(divide="ignore", over="ignore"):
+            y = m + xp.log(xp.sum(xp.exp(x - m), axis=axes, keepdims=True))
+    return y if keepdims else xp.squeeze(y, axis=axes)
+
+
+def _logsumexp_rule(g, y, x, axis):
+    """Where the sum is infinite, its infinite terms share the gradient, if there are any."""
+    xp = namespace(x._array)
+    ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
+    infinite = xp.isinf(ends)
+    calm = where(Tensor.wrap(infinite), 0.0, x)
+    hit = xp.astype(x._array == math.inf, x.dtype)
+    axes = axes_of(axis, x.ndim)
+    hits = xp.sum(hit, axis=axes, keepdims=True)
+    share = Tensor.wrap(hit / xp.where(hits > 0, hits, xp.ones_like(hits)))
+    softmax = exp(log_softmax(calm, axis)) if x.size else x
+    return where(Tensor.wrap(infinite), _share_of(g, share), g * softmax)
+
+
+def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Logarithm of a sum of exponentials, without overflow; of no terms it is -inf.
+
+    .. math:: y = m + \log\sum_i e^{x_i - m}, \qquad m = \max_i x_i
+    """
+    return _widely(lambda x: _logsumexp(x, axis=axis, keepdims=keepdims), x)
 
 
 def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
@@ -385,8 +508,14 @@ def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
 
     .. math:: y_i = z_i - \log\sum_j e^{z_j}, \qquad z_i = x_i - \max_j x_j
     """
-    z = x - max(x, axis=axis, keepdims=True).detach()
-    return z - logsumexp(z, axis=axis, keepdims=True)
+
+    def compute(x):
+        if not x.size:
+            return x * 1.0
+        z = x - max(x, axis=axis, keepdims=True).detach()
+        return z - logsumexp(z, axis=axis, keepdims=True)
+
+    return _widely(compute, x)
 
 
 # -- shapes and indexing --------------------------------------------------------------------
@@ -444,9 +573,17 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
     .. math:: y = [x_1, x_2, \dots]
     """
-    if not tensors:
-        raise ShapeError("concat: expected at least one tensor, got none")
+    tensors = _several("concat", tensors)
     return _concat(*tensors, axis=axis)
+
+
+def _several(name, tensors):
+    """List what is to be joined: tensors, arrays or numbers, at least one."""
+    if not isinstance(tensors, Tensor) and not is_array(tensors):
+        tensors = list(tensors)
+    if not len(tensors):
+        raise ShapeError(f"{name}: expected at least one tensor, got none")
+    return list(as_tensors(name, list(tensors)))
 
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -454,6 +591,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
     .. math:: y_{k\,i} = x^{(k)}_i
     """
+    tensors = _several("stack", tensors)
     shapes = {t.shape for t in tensors}
     if len(shapes) != 1:
         raise ShapeError(f"stack: expected tensors of one shape, got {sorted(shapes)}")
@@ -461,8 +599,23 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     return concat([reshape(t, (*t.shape[:at], 1, *t.shape[at:])) for t in tensors], axis=at)
 
 
-@primitive(lambda g, x_shape, widths: g[tuple(slice(lo, lo + n) for (lo, _), n in
-                                              zip(widths, x_shape, strict=True))])  # fmt: skip
+def _widths(widths, ndim):
+    """Read widths as NumPy does: one number or one pair is for all axes."""
+    if isinstance(widths, int):
+        widths = (widths, widths)
+    if len(widths) == 2 and all(isinstance(n, int) for n in widths):
+        widths = (tuple(widths),)
+    return tuple(widths) * ndim if len(widths) == 1 else tuple(widths)
+
+
+@primitive(
+    lambda g, x_shape, widths: g[
+        tuple(
+            slice(lo, lo + n)
+            for (lo, _), n in zip(_widths(widths, len(x_shape)), x_shape, strict=True)
+        )
+    ]
+)
 def pad(x, widths):
     r"""Surround with zeros.
 
@@ -470,8 +623,9 @@ def pad(x, widths):
 
     Args:
         x: any shape.
-        widths: for each axis, zeros (before, after).
+        widths: for each axis, zeros (before, after); one pair, or one number, for all.
     """
+    widths = _widths(widths, x.ndim)
     if len(widths) != x.ndim or any(lo < 0 or hi < 0 for lo, hi in widths):
         raise ShapeError(
             f"pad: expected {x.ndim} pairs of widths, none negative, got {tuple(widths)}"
@@ -595,15 +749,18 @@ def matmul(a, b):
 # -- images ---------------------------------------------------------------------------------------
 
 
-def avg_pool2d(x: Tensor, size: int = 2) -> Tensor:
-    r"""Average non-overlapping squares.
+def avg_pool2d(x: Tensor, size: Any = 2, stride: Any = None, padding: Any = 0) -> Tensor:
+    r"""Average non-overlapping squares; or, with a stride or padding, windows of zeros and pixels.
 
     .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{ki+p,\,kj+q}
 
     Args:
-        x: images, [N, C, H, W], H and W multiples of the size.
+        x: images, [N, C, H, W], H and W multiples of the size where no stride is given.
         size: :math:`k`, pixels.
+        stride, padding: as for :func:`minisn.pooling.max_pool2d`.
     """
+    if stride is not None or padding or not isinstance(size, int):
+        return OPERATIONS["mean_windows"](x, size, stride, padding)
     n, c, h, w = _image_shape("avg_pool2d", x, size)
     if h % size or w % size:
         raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not squares of {size}; pad or crop first")
@@ -650,3 +807,19 @@ def check_floating(name: str, x: Tensor) -> None:
     if not is_floating(x._array):
         raise DTypeError(f"{name}: expected floating-point numbers, got dtype {x.dtype}; "
                          "convert to float32 or float64 first")  # fmt: skip
+
+
+OPERATIONS.update({name: globals()[name] for name in __all__})
+
+
+def __getattr__(name: str) -> Any:
+    """Find the operations of the files beside this one, which build on it."""
+    try:
+        return OPERATIONS[name]
+    except KeyError:
+        raise AttributeError(f"minisn.ops has no operation {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    """Name all operations."""
+    return sorted({*globals(), *OPERATIONS})

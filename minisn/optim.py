@@ -4,13 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod, sqrt
+from typing import Any
 
 import numpy as np
 
 from . import kernels
 from .backend import Array, namespace, seems_finite, to_numpy
-from .errors import NonFiniteError, ShapeError
-from .tensor import Tensor
+from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
+from .tensor import Tensor, as_tensor, is_floating
+
+Gradients = Sequence[Any]
+"""One for each parameter: tensors, or arrays."""
 
 Parameters = Iterable[Tensor] | Mapping[str, Tensor]
 """What an optimizer updates; errors call parameters by their names, or by their number."""
@@ -53,9 +57,24 @@ class _Flat:
         self.names, self.parameters = list(named), list(named.values())
         if not self.parameters:
             raise ShapeError("an optimizer needs at least one parameter, got none")
+        for name, p in named.items():
+            if not isinstance(p, Tensor) or p.op is not None or not is_floating(p.array):
+                got = f"dtype {p.dtype}" if isinstance(p, Tensor) else f"a {type(p).__name__}"
+                raise DTypeError(f"parameter {name}: expected a floating-point Tensor that was not "
+                                 f"computed, got {got}; pass network.parameters()")  # fmt: skip
+        self._check_dtypes(self.parameters[0].dtype)
+        self.dtype = self.parameters[0].dtype
         self._joined: Array | None = None
         self._versions: list[int] = []
         self.latest: Array | None = None  # the gradients of the last step
+
+    def _check_dtypes(self, dtype: Any) -> None:
+        """Refuse parameters of unlike types: they lie in one vector."""
+        for name, p in zip(self.names, self.parameters, strict=True):
+            if p.dtype != dtype:
+                raise DTypeError(f"parameter {name} is {p.dtype}, expected {dtype} as of the first "
+                                 "one; bring all to one dtype with network.to(dtype=...), then "
+                                 "make the optimizer")  # fmt: skip
 
     def values(self) -> Array:
         """Join the parameters, unless they are still the parts of what was assigned last."""
@@ -63,15 +82,30 @@ class _Flat:
             return _join([p.array for p in self.parameters], None)
         return self._joined
 
-    def gradients(self, grads: Sequence[Tensor]) -> Array:
+    def gradients(self, grads: Gradients | None) -> Array:
+        """Join the gradients that are given, or those that ``backward()`` has left."""
+        if grads is None:
+            if all(p.grad is None for p in self.parameters):
+                raise GraphError("step: no parameter has a gradient; call loss.backward() before, "
+                                 "or pass grad(loss, parameters)")  # fmt: skip
+            given = [namespace(p.array).zeros_like(p.array) if p.grad is None else p.grad.array
+                     for p in self.parameters]  # fmt: skip
+        else:
+            given = [as_tensor(g).array for g in ([grads] if isinstance(grads, Tensor) else grads)]
         shapes = [p.shape for p in self.parameters]
-        if [g.shape for g in grads] != shapes:
+        if [g.shape for g in given] != shapes:
             raise ShapeError(
                 f"step: expected one gradient for each of {len(shapes)} parameters, in their "
-                f"order and shapes; got {len(grads)}"
+                f"order and shapes; got {len(given)}"
             )
-        self.latest = _join([g.array for g in grads], self.latest)
+        self._check_dtypes(self.dtype)
+        self.latest = _join(given, self.latest)
         return self.latest
+
+    def zero(self) -> None:
+        """Forget the gradients that ``backward()`` has left."""
+        for p in self.parameters:
+            p.grad = None
 
     def check(self, what: str, vector: Array) -> None:
         """Refuse a vector with a NaN or an infinity, and name the parameter that it belongs to."""
@@ -124,15 +158,22 @@ class SGD:
         self._flat = _Flat(parameters)
         self.rate = rate
 
-    def step(self, grads: Sequence[Tensor]) -> None:
-        """Update every parameter with its gradient, given in the parameters' order.
+    def step(self, grads: Gradients | None = None) -> None:
+        """Update every parameter with its gradient.
 
+        Args:
+            grads: in the parameters' order; None for those that ``loss.backward()`` has added up,
+                0 where there is none. They stay until :meth:`zero_grad`.
         Raises:
             NonFiniteError: a gradient, or what comes of it, is not finite; names the parameter.
         """
         flat = self._flat
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
             flat.assign(flat.values() - self.rate * flat.gradients(grads))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients that ``backward()`` has added to the parameters."""
+        self._flat.zero()
 
 
 class Adam:
@@ -149,6 +190,8 @@ class Adam:
         eps: keeps the quotient finite.
 
     Source: [M18 Table 1]; Kingma and Ba (2015)
+    Deviation: L21's code, in TensorFlow, adds epsilon to the root of the uncorrected v, and so
+    does Chainer, as we recall it; early on that counts for more.
     """
 
     def __init__(
@@ -162,23 +205,32 @@ class Adam:
         self.m = namespace(values).zeros_like(values)
         self.v = namespace(values).zeros_like(values)
 
-    def step(self, grads: Sequence[Tensor]) -> None:
-        """Update every parameter with its gradient, given in the parameters' order.
+    def step(self, grads: Gradients | None = None) -> None:
+        """Update every parameter with its gradient.
 
+        Args:
+            grads: in the parameters' order; None for those that ``loss.backward()`` has added up,
+                0 where there is none. They stay until :meth:`zero_grad`.
         Raises:
             NonFiniteError: a gradient, or what comes of it, is not finite; names the parameter.
+                Parameters and moments are as they were before.
         """
-        g = self._flat.gradients(grads)
-        self.steps += 1
-        root = sqrt(1 - self.beta2**self.steps)
+        g, steps = self._flat.gradients(grads), self.steps + 1
+        m, v = (namespace(a).asarray(a, copy=True) for a in (self.m, self.v))
+        root = sqrt(1 - self.beta2**steps)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
             theta = kernels.of(g).adam(
-                self._flat.values(), g, self.m, self.v,
-                self.rate * root / (1 - self.beta1**self.steps), self.beta1, self.beta2,
+                self._flat.values(), g, m, v,
+                self.rate * root / (1 - self.beta1**steps), self.beta1, self.beta2,
                 self.eps * root,
             )  # fmt: skip
-        self._flat.check("the gradient, or its square,", self.v)
+        self._flat.check("the gradient, or its square,", v)
         self._flat.assign(theta)
+        self.m, self.v, self.steps = m, v, steps
+
+    def zero_grad(self) -> None:
+        """Forget the gradients that ``backward()`` has added to the parameters."""
+        self._flat.zero()
 
     def gradient_norm(self) -> float:
         r"""Return the length of the last step's gradient, over all parameters.

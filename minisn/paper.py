@@ -1,14 +1,16 @@
-"""The index of the papers: for each equation, table and figure who computes it and who tests it.
+"""The index of the papers: what each part states, who computes it, who tests it, who explains it.
 
-It is read from the sources, never kept by hand: from tags such as ``[M18 Eq. (8)]`` in docstrings,
-from what each test names, and from the headings and tags of the notebooks. Nothing is imported.
+What the papers state is in ``papers/*.toml``. The rest is read from the sources, never kept by
+hand: from tags such as ``[M18 Eq. (8)]`` in docstrings, from what each test names, and from the
+headings and tags of the notebooks. Nothing is imported.
 """
 
 import ast
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +53,30 @@ class Place:
         return " ".join(self.doc.strip().split("\n\n")[0].split())
 
 
+@dataclass(frozen=True)
+class Statement:
+    """What a paper has at one of its parts.
+
+    Args:
+        states: what it says, in a sentence of ours.
+        tex: its formula, in the paper's letters; empty where it has none.
+        rows: of a table, the first with the names of the columns.
+        ours: the place whose formula stands beside it.
+        differs: what is other in that formula; empty if nothing is.
+        letters: from a letter of either formula to its name in the code, or in parentheses why
+            it has none.
+        known: where we have it from, if not from the paper's text.
+    """
+
+    states: str = ""
+    tex: str = ""
+    rows: list[list[str]] = field(default_factory=list)
+    ours: str = ""
+    differs: str = ""
+    letters: dict[str, str] = field(default_factory=dict)
+    known: str = ""
+
+
 @dataclass
 class Entry:
     """A part of a paper with all that belongs to it.
@@ -58,6 +84,7 @@ class Entry:
     Args:
         paper: M18 or L21.
         part: ``Eq. (8)``, ``Table 3``, ``SN_Conv`` and the like.
+        statement: what the paper has there.
         places: where it is computed.
         tests: those that name one of the places: (name, path, line).
         sections: of notebooks that name it: (path, heading).
@@ -65,9 +92,16 @@ class Entry:
 
     paper: str
     part: str
+    statement: Statement = field(default_factory=Statement)
     places: list[Place] = field(default_factory=list)
     tests: list[tuple[str, str, int]] = field(default_factory=list)
     sections: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def formula(self) -> str:
+        """Our formula, to stand beside the paper's; empty where the paper has none."""
+        formulas = self.places[0].formulas if self.places else []
+        return formulas[0] if formulas and (self.statement.tex or not self.statement.states) else ""
 
 
 def parts_of(text: str) -> Iterator[tuple[str, str]]:
@@ -91,8 +125,10 @@ class Index:
     def entries(self) -> list[Entry]:
         """Every part of the papers that is named anywhere, M18's in the paper's order.
 
-        Of several places those with a formula come first, and of these the most specific.
+        Of several places the one that the statement names comes first, then those with a formula,
+        and of these the most specific.
         """
+        stated = self.statements
         found = {("M18", part): Entry("M18", part) for part in M18}
         for place in self._places():
             for key in dict.fromkeys(parts_of(place.doc)):
@@ -100,12 +136,23 @@ class Index:
         tests = list(self._tests())
         for entry in found.values():
             wanted = {word for place in entry.places for word in _words(place)}
-            entry.places.sort(key=lambda place: (not place.formulas, len([*parts_of(place.doc)])))
+            entry.statement = stated.get((entry.paper, entry.part), Statement())
+            entry.places.sort(key=_rank(entry.statement.ours))
             entry.tests += [test for test, named in tests if wanted & named]
         for path, heading, text in self._sections():
             for key in dict.fromkeys(parts_of(text)):
                 found.setdefault(key, Entry(*key)).sections.append((path, heading))
         return list(found.values())
+
+    @cached_property
+    def statements(self) -> dict[tuple[str, str], Statement]:
+        """What the papers state, by paper and part."""
+        files = {path.stem.upper(): path for path in sorted((self.root / "papers").glob("*.toml"))}
+        return {
+            (paper, part): Statement(**fields)
+            for paper, path in files.items()
+            for part, fields in tomllib.loads(path.read_text("utf-8")).items()
+        }
 
     def source(self, place: Place) -> str:
         """Return the lines of a place."""
@@ -168,6 +215,16 @@ def _inside(tree: ast.AST, where: str, prefix: str) -> Iterator[Place]:
                     texts = [ast.literal_eval(a) for a in call.args if isinstance(a, ast.Constant)]
                     span = (call.lineno, call.end_lineno or call.lineno)
                     yield Place(f"minisn study {texts[0]}", where, span, "\n".join(map(str, texts)))
+
+
+def _rank(ours: str) -> Callable[[Place], tuple[bool, bool, int]]:
+    """Return the order of places, of which one is called by its name or by its file's too."""
+
+    def rank(place: Place) -> tuple[bool, bool, int]:
+        chosen = ours in (place.name, f"{Path(place.path).stem}.{place.name}")
+        return not chosen, not place.formulas, len([*parts_of(place.doc)])
+
+    return rank
 
 
 def _text(node: ast.AST | None) -> str:

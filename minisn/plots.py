@@ -16,6 +16,7 @@ import numpy as np
 
 from .checkpoint import replace_file
 from .data import unscale_images
+from .data.locate import StrPath
 from .errors import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ def sheet(images: np.ndarray, zoom: int = 3) -> np.ndarray:
     return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
-def save_sheet(path: Path, images: np.ndarray) -> None:
+def save_sheet(path: StrPath, images: np.ndarray) -> None:
     """Write a sheet of images as a PNG file; see :func:`sheet` and :func:`write_file`."""
+    path = Path(path)
     from matplotlib.image import imsave
 
     file = io.BytesIO()
@@ -204,12 +206,13 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: StrPath, content: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
         DataError: it cannot be written.
     """
+    path = Path(path)
     try:
         replace_file(path, content)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from . import __version__, plots, runs
 from .backend import to_numpy
 from .config import Config
 from .data import Fingerprint
+from .data.locate import StrPath
 from .health import RULES, Finding, Health
 from .nn import Module, weighted_layers
 from .regularizers import METHODS
@@ -41,7 +43,7 @@ class _Layer:
 
 
 def write_report(
-    folder: Path, discriminator: Module, step: int, seconds: float,
+    folder: StrPath, discriminator: Module, step: int, seconds: float,
     images: Fingerprint | None = None,
 ) -> Path:  # fmt: skip
     """Draw the plots of a run and write its report.
@@ -57,6 +59,7 @@ def write_report(
     Raises:
         DataError: a file cannot be written, or the log is damaged.
     """
+    folder = Path(folder)
     config, log = runs.read_config(folder), runs.read_log(folder)
     layers = _layers(discriminator)
     sections = [
@@ -68,7 +71,7 @@ def write_report(
         _commands(folder),
     ]
     page = _PAGE.substitute(
-        title=html.escape(f"{folder.resolve().name}: a GAN on {config.data}"),
+        title=html.escape(f"{_shown(folder.resolve().name)}: a GAN on {config.data}"),
         style=_STYLE,
         body="\n".join(sections),
         version=html.escape(__version__),
@@ -78,8 +81,9 @@ def write_report(
     return path
 
 
-def sheets(folder: Path) -> list[tuple[int, Path]]:
+def sheets(folder: StrPath) -> list[tuple[int, Path]]:
     """List the sample sheets of a run: (step, path), the earliest first."""
+    folder = Path(folder)
     found = (folder / "samples").glob("*.png")
     return sorted((int(path.stem), path) for path in found if path.stem.isdigit())
 
@@ -191,7 +195,7 @@ def _layer_table(layers: list[_Layer]) -> str:
 
 
 def _commands(folder: Path) -> str:
-    run = shlex.quote(str(folder))
+    run = shlex.quote(_shown(folder))
     lines = {
         "Go on training": f"minisn train --resume {run} --steps N",
         "Draw new samples": f"minisn sample {run}",
@@ -199,6 +203,11 @@ def _commands(folder: Path) -> str:
     }
     items = (f"<li>{what}: <code>{html.escape(line)}</code></li>" for what, line in lines.items())
     return _section("Go on from here", f"<ul>{''.join(items)}</ul>")
+
+
+def _shown(path: str | Path) -> str:
+    """Return the name of a file as UTF-8 can write it, whatever the file system has."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 # -- pieces of HTML -------------------------------------------------------------------------

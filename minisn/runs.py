@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from .backend import to_numpy
 from .checkpoint import load, replace_file, restore, save
 from .config import Config, load_config
 from .data import scale_images
+from .data.locate import StrPath
 from .errors import ConfigError, DataError, NonFiniteError
 from .health import Health, spread
 from .losses import OBJECTIVES, slopes
@@ -38,6 +39,8 @@ CONFIG = "config.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = "run.lock"
+_NAMES = (CONFIG, LOG, CHECKPOINT, LOCK, "images.npz", "report.html")
+_FOLDERS = ("samples", "plots")
 
 SAMPLES = 64
 """Images on a sample sheet."""
@@ -64,7 +67,7 @@ OnSample = Callable[[int, np.ndarray], None]
 # -- the folder ------------------------------------------------------------------------------
 
 
-def create_run(folder: Path, config: Config) -> None:
+def create_run(folder: StrPath, config: Config) -> None:
     """Make the folder of a new run, with its configuration.
 
     Args:
@@ -73,6 +76,7 @@ def create_run(folder: Path, config: Config) -> None:
     Raises:
         ConfigError: the folder is in use or cannot be written.
     """
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(path.name != f"{CONFIG}.part" for path in folder.iterdir()):
@@ -87,18 +91,21 @@ def create_run(folder: Path, config: Config) -> None:
     _write_config(folder, config)
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: StrPath) -> Config:
     """Read the settings of a run.
 
     Raises:
         ConfigError: there is no run in the folder, or its configuration is damaged.
+        DataError: a file of it is a link to elsewhere.
     """
+    folder = Path(folder)
+    _refuse_links(folder)
     if not (folder / CONFIG).exists():
         raise ConfigError(f"{folder} is not the folder of a run: it has no {CONFIG}")
     return load_config(folder / CONFIG)
 
 
-def read_log(folder: Path) -> list[Entry]:
+def read_log(folder: StrPath) -> list[Entry]:
     """Read the log of a run; a last line that a kill cut short is left out.
 
     Returns:
@@ -106,17 +113,20 @@ def read_log(folder: Path) -> list[Entry]:
     Raises:
         DataError: the log cannot be read, or another line is damaged; it is named.
     """
+    folder = Path(folder)
     return [entry for entry, _ in read_lines(folder / LOG)]
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: StrPath) -> Iterator[None]:
     """Keep other processes from writing to a run; the lock ends with the process that holds it.
 
     Raises:
         ConfigError: another process holds it.
-        DataError: the lock cannot be written.
+        DataError: the lock cannot be written, or a file of the run is a link to elsewhere.
     """
+    folder = Path(folder)
+    _refuse_links(folder)
     lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
     try:
         lock.acquire()
@@ -131,6 +141,24 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse a run with a link that leaves its folder, for what is there is not the run's.
+
+    It would be shown in the report, or written over.
+    """
+    home = os.path.realpath(folder)
+    paths = [folder / name for name in _NAMES + _FOLDERS]
+    for inner in _FOLDERS:
+        with suppress(OSError):
+            paths += [Path(entry.path) for entry in os.scandir(folder / inner)]
+    for path in paths:
+        if os.path.commonpath([home, target := os.path.realpath(path)]) != home:
+            raise DataError(
+                f"{path} leads to {target}, outside of the run's folder; remove the link, or put "
+                "a copy in its place"
+            )
 
 
 def _write_config(folder: Path, config: Config) -> None:
@@ -206,7 +234,7 @@ class _Log:
 
 def train(
     trainer: Trainer,
-    folder: Path,
+    folder: StrPath,
     seconds: float = 0.0,
     minutes: float | None = None,
     on_log: OnLog | None = None,
@@ -231,17 +259,24 @@ def train(
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the update was finished and a checkpoint
             saved. A second one does not wait: the last checkpoint is where to resume.
+        SystemExit: so did SIGTERM or SIGHUP, as of a cluster's scheduler or a closed terminal, for
+            which Python has no exception; the status is the signal's, 128 and its number. Where
+            either is ignored or handled already, it stays so.
+        OSError: ``on_log`` could not write what it was told; the same was done before.
         NonFiniteError: training has diverged: a weight, gradient or loss is not finite. The step
             is named, what it was, and the layer with the largest weight. NumPy does not warn of it
             too. The last checkpoint, from before, is kept.
         CheckpointError, DataError: a checkpoint or the log cannot be written. The older ones
             are untouched.
-        ConfigError: another process is training this run.
+        ConfigError: another process is training this run, or minutes is not a number from 0.
     """
+    folder = Path(folder)
+    if minutes is not None and not minutes >= 0:
+        raise ConfigError(f"minutes: expected a number from 0, or None for no end, got {minutes}")
     config = trainer.config
     start = time.perf_counter() - seconds
     until = seconds + 60 * minutes if minutes is not None else math.inf
-    with alone(folder), _PatientInterrupt() as interrupt, np.errstate(all="ignore"):
+    with alone(folder), _Patience() as patience, np.errstate(all="ignore"):
         recorder = _Recorder(trainer, folder / LOG, on_log, on_sample)
         try:
             if trainer.step == 0:
@@ -251,13 +286,13 @@ def train(
                     losses = trainer.update()
                 seconds = time.perf_counter() - start
                 recorder.record(losses, seconds)
-                interrupted, done = interrupt.asked, trainer.step == config.steps
-                stop = interrupted or done or seconds >= until
+                end, done = patience.end or recorder.unheard, trainer.step == config.steps
+                stop = end or done or seconds >= until
                 if stop or trainer.step % config.checkpoint_every == 0:
                     recorder.log.sync()
                     save(folder / CHECKPOINT, trainer, seconds)
-                if interrupted:
-                    raise KeyboardInterrupt
+                if end:
+                    raise end
                 if stop:
                     recorder.sample()
                     break
@@ -267,7 +302,7 @@ def train(
 
 
 def resume(
-    folder: Path,
+    folder: StrPath,
     images: np.ndarray,
     device: str = "cpu",
     config: Config | None = None,
@@ -290,6 +325,7 @@ def resume(
         CheckpointError: the checkpoint is damaged, or does not fit the data or the settings.
         DataError: the log is damaged, or cannot be written. Nothing is changed then.
     """
+    folder = Path(folder)
     before = read_config(folder)
     with alone(folder):
         lines = read_lines(folder / LOG)
@@ -347,6 +383,7 @@ class _Recorder:
         for entry, _ in read_lines(log):
             self.health.see(entry)  # what was found before is not told again
         self._sampled: int | None = None
+        self.unheard: OSError | None = None
 
     def record(self, losses: Losses | None, seconds: float) -> None:
         config, step = self.trainer.config, self.trainer.step
@@ -359,7 +396,10 @@ class _Recorder:
             entry["health"] = {finding.key: finding.words for finding in found}
         self.log.write(entry)
         if self.on_log:
-            self.on_log(entry)
+            try:
+                self.on_log(entry)
+            except OSError as error:  # nobody reads on: not worth the updates made so far
+                self.unheard = error
         if images is not None:
             self._show(images)
 
@@ -427,27 +467,30 @@ def _check_finite(entry: Entry) -> None:
             )
 
 
-class _PatientInterrupt:
-    """Notes the first Ctrl-C instead of raising it; a second one is raised at once."""
+class _Patience:
+    """Notes the first signal to end, as what to raise for it; a second one is raised at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.end: BaseException | None = None
+        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> "_PatientInterrupt":
-        self._before = signal.getsignal(signal.SIGINT)
-        self._ours = (
-            threading.current_thread() is threading.main_thread()
-            and self._before not in (None, signal.SIG_IGN)
-        )  # fmt: skip
-        if self._ours:
-            signal.signal(signal.SIGINT, self._note)
+    def __enter__(self) -> "_Patience":
+        if threading.current_thread() is threading.main_thread():
+            ends = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+            found = {number: signal.getsignal(number) for number in ends if number is not None}
+            self._before = {n: before for n, before in found.items() if before == signal.SIG_DFL}
+            if (before := signal.getsignal(signal.SIGINT)) not in (None, signal.SIG_IGN):
+                self._before[signal.SIGINT] = before
+        for number in self._before:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _note(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+        end = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        if self.end:
+            raise end
+        self.end = end

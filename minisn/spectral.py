@@ -292,7 +292,7 @@ def power_iteration(
 
     Args:
         W: weight, at least 2 axes.
-        u: the last u, [W.shape[axis]], not zero.
+        u: the last u, [W.shape[axis]], not zero; brought to the dtype of W.
         n: rounds; the paper's algorithm makes one per update.
         axis: the output axis of W.
     Returns:
@@ -309,6 +309,7 @@ def power_iteration(
     _check_rounds("power_iteration", n)
     _check_vectors("power_iteration", W, axis, u)
     matrix = as_matrix(values_of(W), axis)
+    u = namespace(u).astype(u, matrix.dtype, copy=False)
     return kernels.of(matrix).power_iteration(matrix, u, n)
 
 

@@ -22,16 +22,17 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, overload
 
 import numpy as np
 
 from . import kernels
+from .answers import Answers
 from .backend import Array, is_array, is_numpy, namespace, to_numpy
 from .errors import DTypeError, GraphError, MinisnError, ShapeError
+from .recording import is_recording, record
+from .recording import no_grad as no_grad
 
 Rule = Callable[..., "Tensor"]
 
@@ -39,33 +40,7 @@ RULES: dict[str, Primitive] = {}
 """The public rule table: every primitive by name."""
 
 
-class _Recording(threading.local):
-    on = True
-
-
-_recording = _Recording()
-
-
-@contextmanager
-def _record(on: bool) -> Iterator[None]:
-    before, _recording.on = _recording.on, on
-    try:
-        yield
-    finally:
-        _recording.on = before
-
-
-def no_grad():
-    """Switch recording off in this thread: a context manager and a decorator."""
-    return _record(False)
-
-
-def is_recording() -> bool:
-    """Whether operations in this thread are being recorded."""
-    return _recording.on
-
-
-class Tensor:
+class Tensor(Answers):
     """An array that remembers how it was computed.
 
     Args:
@@ -79,14 +54,18 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_array", "_version", "grad", "node", "requires_grad")
-    __array_ufunc__ = None  # numpy_array * tensor: let Tensor's operator answer
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data._array
-        array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
+        try:
+            array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
+        except ValueError as error:
+            raise ShapeError(f"cannot make a tensor of lists of unlike lengths: {error}") from None
         if is_numpy(array) and array.dtype.kind not in "biufc":
             raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
+        if is_numpy(array) and not array.dtype.isnative:  # as of a file from another machine
+            array = array.astype(array.dtype.newbyteorder("="))
         self._set(array, requires_grad)
 
     def _set(self, array: Array, requires_grad: bool) -> None:
@@ -165,12 +144,6 @@ class Tensor:
         """Return the values as a NumPy array of its own."""
         return np.array(to_numpy(self._array))
 
-    def item(self) -> float:
-        """Return the one entry as a Python number."""
-        if self.size != 1:
-            raise ShapeError(f"item: a tensor of shape {self.shape} has not one entry")
-        return to_numpy(self._array).reshape(()).item()
-
     def detach(self) -> Tensor:
         """Return the same values cut off from the graph."""
         return Tensor.wrap(self._array)
@@ -241,9 +214,6 @@ class Tensor:
     def __rmatmul__(self, other: Any) -> Tensor:
         return RULES["matmul"](other, self)
 
-    def __pow__(self, exponent: float) -> Tensor:
-        return RULES["power"](self, exponent=exponent)
-
     def __neg__(self) -> Tensor:
         return RULES["negative"](self)
 
@@ -260,11 +230,6 @@ class Tensor:
         """Sum over axes; see :func:`minisn.tensor.sum`."""
         return sum(self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Average over axes."""
-        total = sum(self, axis=axis, keepdims=keepdims)
-        return total * (total.size / self.size if self.size else float("nan"))
-
     def reshape(self, *shape: Any) -> Tensor:
         """Return the same entries in another shape; see :func:`minisn.tensor.reshape`."""
         return reshape(self, shape=shape[0] if len(shape) == 1 else shape)
@@ -276,9 +241,6 @@ class Tensor:
         if not self.shape:
             raise ShapeError("len: a tensor without axes has no length")
         return self.shape[0]
-
-    def __float__(self) -> float:
-        return float(self.item())
 
     def __repr__(self) -> str:
         made = f", op={self.op.name}" if self.op else ""
@@ -436,9 +398,9 @@ class Primitive:
         if not self.variadic and len(args) != len(self.rules):
             args, params = self._arrange(args, params)
         params = {name: _setting(value) for name, value in {**self._defaults, **params}.items()}
-        inputs = _as_tensors(self.name, args)
+        inputs = as_tensors(self.name, args)
         array, saved = self._compute(inputs, params)
-        if _recording.on and any(t.requires_grad for t in inputs) and is_floating(array):
+        if is_recording() and any(t.requires_grad for t in inputs) and is_floating(array):
             return Tensor.computed(array, Node(self, inputs, params, array, saved))
         return Tensor.wrap(array)
 
@@ -463,6 +425,9 @@ class Primitive:
         except (ValueError, IndexError) as error:
             shapes = ", ".join(str(t.shape) for t in inputs)
             raise ShapeError(f"{self.name}: given shapes {shapes}: {error}") from error
+        except (TypeError, OverflowError) as error:
+            dtypes = ", ".join(str(t.dtype) for t in inputs)
+            raise DTypeError(f"{self.name}: given dtypes {dtypes}: {error}") from error
         # reductions give NumPy scalars: make every result an array
         return np.asarray(result) if isinstance(result, np.generic) else result, saved
 
@@ -563,7 +528,7 @@ def _setting(value: Any) -> Any:
     return namespace(value).asarray(value, copy=True) if is_array(value) else value
 
 
-def _as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
+def as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
     """Make every argument a Tensor; a Python number takes the dtype of the tensors beside it."""
     if all(type(a) is Tensor for a in args):
         return tuple(args)
@@ -573,19 +538,35 @@ def _as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
     return tuple(a if isinstance(a, Tensor) else _constant(name, a, beside) for a in args)
 
 
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor as it is, and make one of an array, a number or nested lists."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
 def _constant(name: str, value: Any, beside: Array) -> Tensor:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, int | float):
-        if isinstance(value, float) and not is_floating(beside):
-            raise DTypeError(
-                f"{name}: the number {value} does not fit a tensor of dtype {beside.dtype}; "
-                "convert the tensor to float32 or float64 first"
-            )
-        return Tensor.wrap(namespace(beside).full((), value, dtype=beside.dtype))
+        dtype = beside.dtype if is_floating(beside) else _fitting(name, value, beside)
+        return Tensor.wrap(namespace(beside).full((), value, dtype=dtype))
     if is_array(value) or isinstance(value, list | tuple):
         return Tensor(value)
     raise DTypeError(f"{name}: expected a Tensor, an array or a number, got {type(value).__name__}")
+
+
+def _fitting(name: str, value: float, beside: Array) -> Any:
+    """Return the dtype of a number beside integers or booleans; whole numbers keep to theirs."""
+    xp, dtype = namespace(beside), beside.dtype
+    if xp.isdtype(dtype, "bool") and not isinstance(value, bool):  # truth has no size to keep
+        return xp.int64 if isinstance(value, int) else xp.float64
+    whole = xp.isdtype(dtype, "integral")
+    limits = xp.iinfo(dtype) if whole else None
+    if limits and (isinstance(value, float) or not limits.min <= value <= limits.max):
+        raise DTypeError(
+            f"{name}: the number {value} does not fit a tensor of dtype {dtype}; convert the "
+            "tensor to float32 or float64 first, or to a larger integer, with .astype"
+        )
+    return dtype
 
 
 # -- the primitives that the walk itself needs --------------------------------
@@ -611,8 +592,14 @@ def sum(x, axis=None, keepdims=False):
         axis: an axis, several, or None for all.
         keepdims: keep the summed axes with size 1.
     """
-    axes = axes_of(axis, x.ndim, "sum")
-    y = kernels.of(x).sum(x, axes)
+    axes, xp = axes_of(axis, x.ndim, "sum"), namespace(x)
+    if not is_floating(x) and xp.isdtype(
+        x.dtype, ("bool", "integral")
+    ):  # counts do not fit the type of what is counted
+        counted = xp.astype(x, xp.int64) if xp.isdtype(x.dtype, "bool") else x
+        y = xp.sum(counted, axis=axes, keepdims=True)
+    else:
+        y = kernels.of(x).sum(x, axes)
     return y if keepdims else namespace(x).squeeze(y, axis=axes)
 
 
@@ -651,6 +638,15 @@ def astype(x, dtype):
     The engine gives the gradient the type of x, as that of every input.
     """
     return namespace(x).astype(x, dtype)
+
+
+@primitive(None)
+def constant(x, value):
+    r"""Give a value that does not depend on x, in its graph.
+
+    .. math:: y = c, \qquad \bar x = 0
+    """
+    return value
 
 
 def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> tuple[int, ...]:
@@ -720,6 +716,10 @@ def grad(y, xs, grad_output=None, create_graph=False):
     found = _walk(y.vertex, _seed(y, grad_output), ends, create_graph)
     grads = [found[id(v)] if id(v) in found else _zeros_like(x)
              for x, v in zip(targets, ends, strict=True)]  # fmt: skip
+    if create_graph:  # so that a derivative that has become constant has one: 0
+        with record(True):
+            grads = [g if g.requires_grad else constant(x, value=g.array)
+                     for x, g in zip(targets, grads, strict=True)]  # fmt: skip
     return grads[0] if isinstance(xs, Tensor) else grads
 
 
@@ -738,7 +738,7 @@ def _walk(
             leads.add(id(vertex))
     found: dict[int, Tensor] = {}
     cotangents = {id(start): g}
-    with _record(create_graph):
+    with record(create_graph):
         for vertex in reversed(order):
             if (g_y := cotangents.pop(id(vertex), None)) is None:
                 continue

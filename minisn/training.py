@@ -13,8 +13,16 @@ from . import kernels, ops
 from .augment import augment
 from .backend import Array, device_namespace, seems_finite, to_numpy
 from .config import Config
-from .data import BatchStream, Fingerprint, check_images, fingerprint, scale_images
+from .data import (
+    BatchStream,
+    Fingerprint,
+    check_images,
+    dequantize_images,
+    fingerprint,
+    scale_images,
+)
 from .errors import ConfigError, DTypeError, NonFiniteError
+from .init import INITIALIZERS
 from .losses import OBJECTIVES, cross_entropy
 from .models import MODELS
 from .nn import BatchNorm, Module, power_step
@@ -26,7 +34,8 @@ Loss = Array
 """A loss: an array without axes, on the device of the networks."""
 
 CLASS_LOSS_OF_G = 0.1
-"""Weight of the auxiliary classifier's loss for G; it is 1 for D [M18 Table 8]."""
+"""Weight of the auxiliary classifier's loss for G; it is 1 for D. Both are those of Gulrajani et
+al.'s public CIFAR-10 code, on which the networks of [M18 Table 8] build; M18 does not tell them."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +66,26 @@ def networks(
         ConfigError: a size that the model has no table for, labels that it lacks, or features
             for another model than the CNN.
     """
-    if config.features and config.model != "cnn":
-        raise ConfigError(
-            f'features = {config.features}: only model = "cnn" has them to choose, not '
-            f"{config.model!r}; set features = 0"
-        )
+    of_cnn = {"features": 0, "features_in": 0, "unit_norm": False}
+    for name, value in of_cnn.items():
+        if config.model != "cnn" and getattr(config, name) != value:
+            raise ConfigError(
+                f'{name} = {getattr(config, name)}: only model = "cnn" has it to choose, not '
+                f"{config.model!r}; set {name} = {str(value).lower()}"
+            )
     scheme = method(config.regularizer, config.scale, config.gain, config.init)
     classes = 0 if config.conditional == "none" else classes
     generator, discriminator = MODELS[config.model]
-    G = generator(config.size, channels, rng, config.width, config.latent, classes)
-    last = {"features": config.features} if config.features else {}
+    init_g = INITIALIZERS["normal" if config.init_g == "default" else config.init_g]
+    for_g, for_d = {}, {}
+    if config.model == "cnn":
+        for_g["unit_norm"] = config.unit_norm
+        for_d = {"features": config.features, "features_in": config.features_in}
+    G = generator(config.size, channels, rng, config.width, config.latent, classes, init_g,
+                  **for_g)  # fmt: skip
     D = discriminator(config.size, channels, rng, config.width, scheme,
-                      conditional=config.conditional, classes=classes, **last)  # fmt: skip
+                      conditional=config.conditional, classes=classes,
+                      last_bias=config.last_bias, **for_d)  # fmt: skip
     return G, D
 
 
@@ -104,7 +121,9 @@ class Trainer:
         self.G, self.D = networks(config, images.shape[1], self.classes, rng)
         self.G.to(device)
         self.D.to(device)
-        self._apart = any(isinstance(m, BatchNorm) for _, m in self.D.named_modules())
+        self._apart = config.power_steps == "pass" or any(
+            isinstance(m, BatchNorm) for _, m in self.D.named_modules()
+        )
         penalty = GradientPenalty(config.gradient_penalty) if config.gradient_penalty else None
         self.penalties = [p for p in (self.method.penalty, penalty) if p]
         betas = (config.beta1, config.beta2)
@@ -123,24 +142,46 @@ class Trainer:
         return fingerprint(self.images, self.labels)
 
     def update(self) -> Losses:
-        """Make one step: n_dis updates of D, each after one power step, then one of G."""
+        """Make one step: n_dis updates of D, each after one power step, then one of G.
+
+        Source: [M18 Alg. 1]
+        Deviation: the authors' code updates G first (``first = "G"``), with 128 samples for D's 64
+        (``batch_size_g``), and makes a power step at every pass of D, 2 n_dis + 1 of them
+        (``power_steps = "pass"``), as the preset ``cifar10-authors`` does.
+        Deviation: L21's code gives G's update the z of D's last one, and in it divides by the
+        norm of the new weight after a power step that is not kept.
+        """
         self._set_rates()
         with kernels.one_pool():
+            loss_g = self._update_g() if self.config.first == "G" else None
             for _ in range(self.config.n_dis):
-                real, y_real = self.next_batch()
-                z, y_fake = self.latent()
-                with no_grad():
-                    fake = self.G(z, *y_fake)
-                power_step(self.D)
-                loss_d = self.loss_d(real, y_real, fake, y_fake)
-                self.adam_d.step(grad(loss_d, self.D.parameters()))
-                project(self.D, self.method.projection)
-            loss_g = self.loss_g(*self.latent())
-            self.adam_g.step(grad(loss_g, self.G.parameters()))
+                loss_d = self._update_d()
+            loss_g = self._update_g() if loss_g is None else loss_g
         if self.config.average:
             self._update_average()
         self.step += 1
         return Losses(loss_d.array, loss_g.array)
+
+    def _update_d(self) -> Tensor:
+        """Descend once with D, in the weights under the normalized ones.
+
+        Source: [M18 Alg. 1], [M18 Eq. (23)]
+        """
+        real, y_real = self.next_batch()
+        z, y_fake = self.latent()
+        with no_grad():
+            fake = self.G(z, *y_fake)
+        if self.config.power_steps == "update":
+            power_step(self.D)
+        loss = self.loss_d(real, y_real, fake, y_fake)
+        self.adam_d.step(grad(loss, self.D.parameters()))
+        project(self.D, self.method.projection)
+        return loss
+
+    def _update_g(self) -> Tensor:
+        loss = self.loss_g(*self.latent(self.config.batch_size_g))
+        self.adam_g.step(grad(loss, self.G.parameters()))
+        return loss
 
     def loss_d(self, real: Tensor, y_real: Labels, fake: Tensor, y_fake: Labels) -> Tensor:
         """Compute the loss of D on real images and samples: the objective, and any penalty.
@@ -173,6 +214,8 @@ class Trainer:
     def _judge(self, images: Tensor, labels: Labels) -> tuple[Tensor, Tensor | None]:
         """Return D's scores of augmented images, and what an auxiliary classifier makes of them."""
         images = augment(images, self.config.augment, self.rng)
+        if self.config.power_steps == "pass":
+            power_step(self.D)
         if self.config.conditional == "auxiliary":
             score, guess = self.D(images)
         else:
@@ -185,7 +228,9 @@ class Trainer:
     def next_batch(self) -> tuple[Tensor, Labels]:
         """Take the next real images, float32 in [-1, 1], with their labels, on the device."""
         rows = self.data.next_indices()
-        images = scale_images(self.images[rows])
+        pixels = self.images[rows]
+        noisy = self.config.dequantize
+        images = dequantize_images(pixels, self.rng) if noisy else scale_images(pixels)
         if self.config.flip:
             flipped = self.rng.random((len(images), 1, 1, 1)) < 0.5
             images = np.where(flipped, images[..., ::-1], images)
@@ -193,9 +238,9 @@ class Trainer:
             self._on_device(self.labels[rows])
         ]
 
-    def latent(self) -> tuple[Tensor, Labels]:
-        """Draw latent vectors for one batch, standard normal, and labels, all as likely."""
-        n = self.config.batch_size
+    def latent(self, n: int = 0) -> tuple[Tensor, Labels]:
+        """Draw n latent vectors, or a batch's, standard normal, and labels, all as likely."""
+        n = n or self.config.batch_size
         z = self._on_device(self.rng.standard_normal((n, self.config.latent), np.float32))
         if not self.classes:
             return z, []
@@ -207,7 +252,8 @@ class Trainer:
     def _set_rates(self) -> None:
         """Let the step sizes fall to 0 in a straight line, from the step where decay begins."""
         config, share = self.config, 1.0
-        if config.decay_after and self.step > config.decay_after:
+        begins = bool(config.decay_after) and self.step > config.decay_after
+        if config.decay_at_once or begins:
             share = (config.steps - self.step) / (config.steps - config.decay_after)
         self.adam_d.rate, self.adam_g.rate = share * config.rate_d, share * config.rate_g
 

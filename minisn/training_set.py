@@ -15,13 +15,14 @@ from .config import Config
 from .data import Dataset, FolderReport, load, read_folder
 from .data.catalog import CATALOG
 from .data.folder import Watch
+from .data.locate import StrPath
 from .errors import ConfigError, DataError
 
 IMAGES = "images.npz"
 
 
 def training_set(
-    config: Config, data_dir: Path | None = None, run: Path | None = None, watch: Watch = iter
+    config: Config, data_dir: StrPath | None = None, run: StrPath | None = None, watch: Watch = iter
 ) -> tuple[Dataset, FolderReport | None]:
     """Read the images that a configuration names, or those that a run keeps.
 
@@ -36,6 +37,8 @@ def training_set(
         ConfigError: no data set or folder has the name.
         DataError: the images cannot be read.
     """
+    data_dir = Path(data_dir) if data_dir else None
+    run = Path(run) if run else None
     if run and (run / IMAGES).exists():
         return _read(run / IMAGES, config.data), None
     if is_folder(config):
@@ -53,7 +56,7 @@ def is_folder(config: Config) -> bool:
 
 
 def keep_images(
-    run: Path, images: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = ()
+    run: StrPath, images: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = ()
 ) -> None:
     """Keep the training images of a run in its folder, for who goes on with it or evaluates it.
 
@@ -65,6 +68,7 @@ def keep_images(
     Raises:
         DataError: they cannot be written; nothing else has changed.
     """
+    run = Path(run)
     labels = np.full(len(images), -1) if labels is None else labels
     try:
         with replacing(run / IMAGES) as file:

@@ -329,6 +329,14 @@ def test_wrong_usage_is_exit_status_2(line, words):
     assert "Traceback" not in result.output
 
 
+def test_a_resumed_run_keeps_its_seed(run):
+    before = content(run)
+    for name in ("seed=7", "data=cifar10"):
+        result = minisn("train", "--resume", run, "--steps", 8, "--set", name, code=1)
+        assert f"leave out --set {name.split('=')[0]}" in error_of(result)
+    assert content(run) == before
+
+
 def test_a_folder_in_use_is_left_alone(run):
     before = content(run)
     result = minisn("train", "mnist-tiny", "--out", run, code=1)

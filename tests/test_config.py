@@ -7,6 +7,7 @@ import tomli_w
 
 from minisn.config import (
     NAMES,
+    UNNAMED,
     Config,
     load_config,
     load_preset,
@@ -127,6 +128,36 @@ def test_a_configuration_does_not_change():
     with pytest.raises(AttributeError):
         GOOD.width = 3
     assert GOOD.replace(width=3).width == 3 and GOOD.width == 16
+
+
+def test_decay_is_asked_for_once():
+    with pytest.raises(ConfigError, match="decay_after = 5 and decay_at_once = true: expected one"):
+        GOOD.replace(decay_after=5, decay_at_once=True)
+    assert GOOD.replace(decay_at_once=True).decay_at_once
+
+
+def test_a_file_from_before_the_authors_settings_is_the_run_that_it_was():
+    values = GOOD.to_dict()
+    for name in UNNAMED:
+        del values[name]
+    assert parse_config(tomli_w.dumps(values), "old") == GOOD
+    assert UNNAMED == {
+        "features_in": 0, "unit_norm": False, "last_bias": True, "init_g": "default",
+        "decay_at_once": False, "batch_size_g": 0, "power_steps": "update", "first": "D",
+        "dequantize": False,
+    }  # fmt: skip
+
+
+def test_the_authors_preset_is_their_configuration():
+    """What pfnet-research/sngan_projection has for CIFAR-10 without labels, and its code."""
+    theirs = load_preset("cifar10-authors").to_dict()
+    paper = load_preset("cifar10-resnet").to_dict()
+    assert {name: value for name, value in theirs.items() if value != paper[name]} == {
+        "init": "glorot", "init_g": "glorot", "last_bias": False, "decay_at_once": True,
+        "steps": 50_000, "batch_size_g": 128, "power_steps": "pass", "first": "G",
+        "dequantize": True,
+    }  # fmt: skip
+    assert (theirs["batch_size"], theirs["n_dis"], theirs["rate_d"]) == (64, 5, 2e-4)
 
 
 # --- files ------------------------------------------------------------------------------------

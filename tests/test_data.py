@@ -796,6 +796,20 @@ def test_scaling_is_exact_and_undone_exactly():
     assert pixels[255] == 255  # the argument is left as it was
 
 
+def test_dequantized_pixels_lie_anywhere_in_their_share_of_the_range():
+    pixels = np.arange(256, dtype=np.uint8).repeat(1000)
+    x = data.dequantize_images(pixels, np.random.default_rng(0))
+    within = (x.astype(float) + 1) * 128 - pixels  # to be uniform in [0, 1)
+    assert x.dtype == np.float32 and x.max() <= 1
+    assert within.min() >= -1e-5 and within.max() <= 1 + 1e-5
+    counts = np.histogram(within, 10, (0, 1))[0]
+    assert abs(counts - 25_600).max() < 5 * np.sqrt(25_600)
+    again = data.dequantize_images(pixels, np.random.default_rng(0))
+    np.testing.assert_array_equal(x, again)
+    with pytest.raises(DTypeError, match="dequantize_images: images are float32"):
+        data.dequantize_images(np.zeros(3, np.float32), np.random.default_rng(0))
+
+
 def test_unscaling_rounds_and_clips():
     x = np.array([[-7, -1, 0.5 / 127.5 - 0.99999999], [1.49 / 127.5 - 1, 1, 9]])
     assert data.unscale_images(x).tolist() == [[0, 0, 1], [1, 255, 255]]

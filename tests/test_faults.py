@@ -78,7 +78,7 @@ COMMON = textwrap.dedent("""
         yield "report", ("report", run)
         yield "evaluate", ("evaluate", "--features", features, "--reference", features,
                            "--json", folder / "scores.json")
-        yield "paper", ("paper", "--html", folder / "index.html")
+        yield "paper", ("paper", "--json", folder / "index.json")
         yield "coursework", ("coursework", "build", "--out", folder / "course")
         yield "study", ("study", "fig14", "--out", folder / "studies")
 """)
@@ -313,7 +313,7 @@ def places(file, run, features):
     yield ("sample", run, "--out", file / "sheet.png")
     yield ("sample", run, "--format", "png-folder", "--out", file)
     yield ("sample", run, "--format", "png-folder", "--out", file / "drawn")
-    yield ("paper", "--html", file / "index.html")
+    yield ("paper", "--json", file / "index.json")
     yield ("coursework", "build", "--out", file / "course")
     yield ("study", "fig14", "--out", file)
     yield ("evaluate", "--features", features, "--reference", features, "--json", file / "a.json")

@@ -8,7 +8,7 @@ from minisn.conv import conv2d, conv2d_transpose, conv2d_weight
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from minisn.fused import normalize
 from minisn.gradcheck import check_adjoint, gradcheck
-from minisn.gradcheck.differences import Line, _power, noise_level, taylor_slope
+from minisn.gradcheck.differences import Line, noise_level, taylor_slope
 from minisn.tensor import Primitive
 
 rng = np.random.default_rng(7)
@@ -39,7 +39,7 @@ WRONG = {
     "factor of 2": (
         lambda x: np.sum(x**2), X, {"grad": lambda x: x}, "a factor of 1/2"),
     "factor of 2 at a single number": (
-        lambda x: x**2, 1.5, {"grad": lambda x: 4 * x}, "a factor of 2"),
+        lambda x: x**2, 1.5, {"grad": lambda x: 4 * x}, ""),
     "no plain factor at a single number": (
         lambda x: x**2, 1.5, {"grad": lambda x: 2.7315 * x}, ""),
     "a constant": (
@@ -83,15 +83,18 @@ WRONG = {
     "g ignored": (
         np.tanh, X, {"vjp": lambda g, x: sech2(x)}, "the incoming gradient g is not used"),
     "an entry": (
-        lambda x: np.sum(np.sin(x)), A, {"grad": off_at((2, 1), np.cos, 1.5)}, ""),
+        lambda x: np.sum(np.sin(x)), A, {"grad": off_at((2, 1), np.cos, 1.5)},
+        "one entry alone is wrong, [2, 1] of input 0, of 9 compared"),
     "a millionth": (
-        lambda x: np.sum(np.sin(x)), A, {"grad": off_at((2, 1), np.cos, 1 + 1e-6)}, ""),
+        lambda x: np.sum(np.sin(x)), A, {"grad": off_at((2, 1), np.cos, 1 + 1e-6)},
+        "one entry alone is wrong, [2, 1]"),
     "one entry of many": (
-        lambda x: np.sum(np.sin(x)), BIG, {"grad": off_at((120, 7), np.cos, 1.01)}, ""),
+        lambda x: np.sum(np.sin(x)), BIG, {"grad": off_at((120, 7), np.cos, 1.01)},
+        "one entry alone is wrong, [120, 7]"),
     "the sign of many": (
         np.sin, BIG, {"vjp": lambda g, x: -g * np.cos(x)}, "the sign"),
     "a jacobian": (
-        lambda x: A @ x, X, {"grad": lambda x: A.T}, ""),
+        lambda x: A @ x, X, {"grad": lambda x: A.T}, "the Jacobian is transposed"),
     "detached": (
         lambda x: (x.detach() * x).sum(), X, {}, "a factor of 1/2"),
     "beside a kink": (
@@ -105,7 +108,7 @@ WRONG = {
         "a factor of 2"),
     "of a small output beside a large one": (
         lambda x: x * np.array([1e-8, 1.0, 1e8]), X,
-        {"vjp": lambda g, x: g * np.array([2e-8, 1.0, 1e8])}, ""),
+        {"vjp": lambda g, x: g * np.array([2e-8, 1.0, 1e8])}, "one entry alone is wrong"),
 }  # fmt: skip
 
 
@@ -130,7 +133,7 @@ def test_the_worst_entry_is_found(name, index):
     right = np.cos(x[index]) if name != "at small and large numbers" else 1 / x[index]
     assert (worst.name, worst.index, worst.point) == ("input 0", index, x[index])
     assert worst.claimed == claim["grad"](x)[index]
-    assert abs(worst.numerical - right) <= worst.estimate < 1e-3 * abs(worst.claimed - right)
+    assert abs(worst.numerical - right) <= worst.estimate < 1e-2 * abs(worst.claimed - right)
     assert 0 < worst.step < max(1.0, abs(x[index]))
 
 
@@ -160,21 +163,38 @@ KINKS = {
 }  # fmt: skip
 
 
+STEEP = {"a jump", "an odd jump", "a cusp", "a vertical tangent"}
+
+
 @pytest.mark.parametrize("name", KINKS)
 def test_a_kink_is_told_from_a_wrong_gradient(name):
     fn, x, claimed, index, point = KINKS[name]
+    strict = gradcheck(fn, x, grad=claimed, subgradients=False)
+    wrong = name == "claim outside"
+    assert strict.diagnosis == ("wrong gradient" if wrong else "kink"), strict
+    assert (strict.failure.worst.index, strict.failure.worst.point) == (index, point)
     report = gradcheck(fn, x, grad=claimed)
-    assert report.diagnosis == "kink", report
-    assert (report.failure.worst.index, report.failure.worst.point) == (index, point)
+    if name in STEEP:
+        assert report.diagnosis == "kink"
+    elif not wrong:
+        assert report, report
+        if x.size < 256:  # beyond, random directions pass it on one side only
+            assert "fn has a kink there, and the claim is a subgradient" in str(report)
 
 
 def test_a_kink_is_described():
     inside, outside = (gradcheck(*KINKS[k][:2], grad=KINKS[k][2]) for k in
                        ("abs at 0", "claim outside"))  # fmt: skip
-    assert "slope -1 on one side, 1 on the other; the claim lies between them" in str(inside)
-    assert "neither of them nor between them" in str(outside)
+    assert "slope -1 on one side, 1 on the other; the claim 0 lies between them" in str(inside)
+    assert "is neither of them nor between them" in str(outside)
     assert "input 0 [1] = 0" in str(inside)
     assert "jumps" in str(gradcheck(*KINKS["a jump"][:2], grad=KINKS["a jump"][2]))
+
+
+def test_a_tie_that_counts_twice_is_no_subgradient():
+    report = gradcheck(np.max, np.array([2.0, 2.0, 0.0]), grad=lambda x: 1.0 * (x == x.max()))
+    assert report.diagnosis == "wrong gradient"
+    assert report.failure.guess == "a tie is counted more than once"
 
 
 def test_a_wrong_gradient_beside_a_kink_is_a_wrong_gradient():
@@ -409,7 +429,6 @@ TENSOR_FUNCTIONS = {
     "convolution": (lambda x, w: conv2d(ops.relu(conv2d(x, w, padding=1)), w, stride=2),
                     [rng.normal(size=(2, 1, 4, 3)), rng.normal(size=(1, 1, 3, 2))]),
     "large": (lambda x: ops.sum(ops.relu(x) * ops.tanh(x)), [BIG]),
-    "no graph": (lambda x: Tensor(np.ones(3)), [X]),
     "Tensors given": (lambda x: ops.exp(x), [Tensor(X)]),
     "one unused": (lambda a, b: ops.sum(a * a), [X, A]),
 }  # fmt: skip
@@ -531,7 +550,8 @@ def test_second_order_covers_the_incoming_gradient():
 
 def test_a_kink_of_second_order_is_told():
     report = gradcheck(lambda x: ops.sum(ops.relu(x) ** 2), np.array([1.0, 0.0]), order=2)
-    assert [c.diagnosis for c in report.checks] == ["right", "kink"]
+    assert [c.diagnosis for c in report.checks] == ["right", "right"]
+    assert "fn has a kink there" in str(report)
     report = gradcheck(ops.sqrt, np.array([1.0, 0.0]), order=2)
     assert [c.diagnosis for c in report.checks] == ["non-finite", "kink"]
 
@@ -554,14 +574,14 @@ def line(f, x, d, noise=1e-16):
 )  # fmt: skip
 def test_the_error_estimate_holds_and_is_small(f, x, right):
     noise = 1e-16 * abs(f(x)) + 1e-17
-    for found in (line(f, x, x, noise).difference(2.0**-13), line(f, x, x, noise).best()):
+    for found in (line(f, x, x, noise).difference(2.0**-13), line(f, x, x, noise).central()):
         error = abs(found.value[0] / x - right)
         assert error <= found.estimate[0] / x
     assert found.estimate[0] / x < 1e-7 * abs(right)
 
 
 def test_an_honest_estimate_where_nothing_can_be_resolved():
-    found = line(lambda x: np.float32(x) * 1.0, 1.0, 1.0, 3e-8).best()
+    found = line(lambda x: np.float32(x) * 1.0, 1.0, 1.0, 3e-8).central()
     assert abs(found.value[0] - 1.0) <= found.estimate[0] < 1e-4
 
 
@@ -576,20 +596,6 @@ def test_noise_is_measured(f, low, high):
     assert low <= found[0] <= high
 
 
-def test_a_kink_beside_the_point_is_none():
-    assert line(np.abs, 0.0, 1.0).kinks()[0][0]
-    assert not line(lambda x: np.abs(x - 1e-6), 0.0, 1.0).kinks()[0][0]
-    assert not line(np.sin, 0.0, 1.0).kinks()[0][0]
-
-
-def test_one_value_that_is_off_makes_no_kink():
-    steps = 4.0 ** -np.arange(16.0)
-    for off in range(1, 15):
-        series = steps**2
-        series[off] += 1e-13 + 0.7 * series[off]
-        assert _power(series[:, None], np.array([1e-16]))[0] > 1.3
-
-
 def test_the_taylor_slope_is_a_verdict():
     assert taylor_slope(line(np.exp, 0.5, 1.0), np.exp(0.5)) == pytest.approx(2.0, abs=0.01)
     assert taylor_slope(line(np.exp, 0.5, 1.0), 1.01 * np.exp(0.5)) == pytest.approx(1.0, abs=0.01)
@@ -600,13 +606,6 @@ def test_the_taylor_slope_is_a_verdict():
     wrong = gradcheck(lambda x: np.sum(np.exp(x)), X, grad=off_at(1, np.exp, 1.1))
     assert right.checks[0].slope == pytest.approx(2.0, abs=0.01)
     assert wrong.checks[0].slope == pytest.approx(1.0, abs=0.01)
-
-
-def test_a_slope_alone_can_refuse(monkeypatch):
-    monkeypatch.setattr("minisn.gradcheck.survey.taylor_slope", lambda *_: 1.0)
-    report = gradcheck(lambda x: np.sum(np.exp(x)), X, grad=np.exp)
-    assert report.diagnosis == "wrong gradient"
-    assert "the Taylor remainder falls too slowly" in str(report)
 
 
 def test_large_checks_use_random_directions():
@@ -691,6 +690,173 @@ def test_a_jacobian_is_checked():
                                                          np.eye(3)))  # fmt: skip
 
 
+# -- what it once got wrong --------------------------------------------------------------------
+
+FIELD = np.array([0.3, -1.2, 0.8])
+
+NOT_RIGHT = {
+    "an entry of 1e200 hides nothing": (lambda x: np.sum(np.sin(x)), FIELD, {
+        "grad": lambda x: -5 * np.cos(x) + np.array([0, 0, 1e200])}, "wrong gradient"),
+    "a scalar's backward ignores g": (lambda x: np.sum(np.sin(x)), FIELD, {
+        "vjp": lambda g, x: np.cos(x)}, "wrong gradient"),
+    "|g|": (np.sin, FIELD, {"vjp": lambda g, x: np.abs(g) * np.cos(x)}, "wrong gradient"),
+    "g squared": (np.sin, FIELD, {"vjp": lambda g, x: g**2 * np.cos(x)}, "wrong gradient"),
+    "g clipped": (np.sin, FIELD, {"vjp": lambda g, x: np.clip(g, -100, 100) * np.cos(x)},
+                  "wrong gradient"),
+    "g overwritten": (np.sin, FIELD, {"vjp": lambda g, x: np.multiply(g, np.cos(x), out=g)},
+                      "changed state"),
+    "lost in rounding": (lambda x: 1e15 + np.sum(x**2), FIELD, {"grad": lambda x: 0 * x},
+                         "too little precision"),
+    "half lost in rounding": (lambda x: 1e12 + np.sum(x**2), FIELD, {"grad": lambda x: 0 * x},
+                              "wrong gradient"),
+    "inputs ignored": (lambda x: Tensor(np.ones(3)), FIELD, {}, "nothing to check"),
+    "empty, of another shape": (lambda x: np.sum(x**2), np.zeros((0, 3)), {
+        "grad": lambda x: np.zeros((3, 0))}, "wrong gradient"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_RIGHT)
+def test_what_is_not_right_is_told(name):
+    fn, x, claim, diagnosis = NOT_RIGHT[name]
+    for seed in range(5):
+        report = gradcheck(fn, [x], seed=seed, **claim)
+        assert report.diagnosis == diagnosis, report
+
+
+SEAMS = {
+    "Huber": (lambda x: np.where(np.abs(x) < 1, 0.5 * x * x, np.abs(x) - 0.5),
+              lambda x: np.clip(x, -1, 1), 1.0),
+    "ELU": (lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+            lambda x: np.where(x > 0, 1.0, np.exp(np.minimum(x, 0))), 0.0),
+    "softsign": (lambda x: x / (1 + np.abs(x)), lambda x: 1 / (1 + np.abs(x)) ** 2, 0.0),
+    "mu-law": (lambda x: np.sign(x) * np.log1p(255 * np.abs(x)),
+               lambda x: 255 / (1 + 255 * np.abs(x)), 0.0),
+    "x relu(x)": (lambda x: x * relu(x), lambda x: 2 * relu(x), 0.0),
+    "smoothstep": (lambda x: np.clip(x, 0, 1) ** 2 * (3 - 2 * np.clip(x, 0, 1)),
+                   lambda x: 6 * np.clip(x, 0, 1) * (1 - np.clip(x, 0, 1)), 1.0),
+    "|x|^1.5": (lambda x: np.abs(x) ** 1.5, lambda x: 1.5 * np.sign(x) * np.abs(x) ** 0.5, 0.0),
+    "a step away": (lambda x: np.floor(x) + x, np.ones_like, 100.2),
+    "a quantizer": (lambda x: np.round(255 * x) / 255 + x**2, lambda x: 2 * x, 0.31),
+    "exp(700)": (np.exp, np.exp, 700.0),
+    "an edge": (np.arcsin, lambda x: 1 / np.sqrt(1 - x * x), 1 - 1e-9),
+    "cancellation": (lambda x: (1 - np.cos(x)) / x**2, lambda x: -x / 12 + x**3 / 180, 1e-4),
+    "relu squared near 0": (lambda x: relu(x) ** 2, lambda x: 2 * relu(x), 1e-9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEAMS)
+def test_right_at_seams_steps_and_edges(name):
+    f, df, at = SEAMS[name]
+    for seed in range(5):
+        report = gradcheck(lambda x: np.sum(f(x)), np.array([at]), grad=df, seed=seed)
+        assert report, report
+        wrong = gradcheck(lambda x: np.sum(f(x)), np.array([at]), seed=seed,
+                          grad=lambda x: 1.3 * df(x) + 0.3)  # fmt: skip
+        assert not wrong, wrong
+
+
+def test_ties_a_millionth_apart_are_right():
+    x = np.array([[a, a + 1e-6] for a in (0.3, -0.7, 1.1, 0.05, -2.0, 0.9)])
+    for seed in (0, 36):
+        assert gradcheck(lambda x: np.sum(x.max(1)), [x], seed=seed,
+                         grad=lambda x: 1.0 * (x == x.max(1, keepdims=True)))  # fmt: skip
+
+
+def test_a_backward_may_reuse_its_buffer():
+    buffer = np.empty(3)
+    assert gradcheck(np.sin, X, vjp=lambda g, x: np.multiply(g, np.cos(x), out=buffer))
+
+
+# -- whatever people have ----------------------------------------------------------------------
+
+
+def test_a_module_is_checked_in_all_its_parameters():
+    from minisn.nn import Linear
+
+    layer, x = Linear(3, 2, rng=np.random.default_rng(0)), Tensor(B)
+    before = [p.array for p in layer.parameters()]
+    report = gradcheck(lambda: (layer(x) ** 2).mean(), layer)
+    assert report, report
+    assert report.checks[0].scope == "all 8 entries, 1 output"
+    assert gradcheck(layer, [B])
+    for a, p in zip(before, layer.parameters(), strict=True):
+        assert a.dtype == p.dtype
+        assert np.array_equal(a, p.array)
+    lost = gradcheck(lambda *p: (layer(x) ** 2).mean(), layer.parameters())
+    assert lost.diagnosis == "nothing to check"
+
+
+def test_nested_inputs_several_outputs_and_keywords():
+    def fn(tree, *, scale):
+        a, (b,) = tree["a"], tree["b"]
+        return {"sum": np.sum(a * b), "sin": scale * np.sin(a)}
+
+    def back(g, tree, *, scale):
+        a, (b,) = tree["a"], tree["b"]
+        g_a = g["sum"] * b + g["sin"] * scale * np.cos(a)
+        return {"b": (g["sum"] * a,), "a": g_a}, np.sum(g["sin"] * np.sin(a))
+
+    tree = {"a": X, "b": (X + 1,)}
+    report = gradcheck(fn, [tree], kwargs={"scale": 0.5}, vjp=back)
+    assert report, report
+
+    def swapped(g, tree, *, scale):
+        claim, last = back(g, tree, scale=scale)
+        return {"a": claim["a"], "b": (2 * claim["b"][0],)}, last
+
+    report = gradcheck(fn, [tree], kwargs={"scale": 0.5}, vjp=swapped)
+    assert report.failure.message == "wrong: the claimed gradient of input 0['b'][0]"
+    assert "a factor of 2" in report.failure.guess
+
+
+def test_the_third_order_is_checked():
+    report = gradcheck(lambda x: ops.sum(ops.exp(x) * x), X / 3, order=3)
+    assert [c.diagnosis for c in report.checks] == ["right"] * 3
+
+
+@pytest.mark.needs("torch")
+def test_torch_functions_modules_and_autograd_functions():
+    import torch
+
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g * ctx.saved_tensors[0].cos()
+
+    x = torch.tensor(X)
+    assert gradcheck(lambda x: torch.tanh(x), x, order=2)
+    report = gradcheck(Wrong, x)
+    assert report.diagnosis == "wrong gradient"
+    assert "a factor of 2" in report.failure.guess
+    net = torch.nn.Linear(3, 2)
+    report = gradcheck(net, torch.tensor(B))
+    assert report, report
+    assert net.weight.dtype == torch.float32
+    lost = gradcheck(lambda *p: net(x.float()).sum(), list(net.parameters()))
+    assert lost.diagnosis == "nothing to check"
+
+
+@pytest.mark.needs("jax")
+def test_jax_functions_are_checked_in_their_own_gradient():
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def f(x):
+        return jnp.sin(x)
+
+    f.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (-g * jnp.cos(x),))
+    report = gradcheck(lambda p: jnp.sum(jnp.tanh(p["w"])), {"w": X}, order=2)
+    assert report, report
+    report = gradcheck(f, X)
+    assert report.failure.guess.startswith("the sign")
+
+
 # -- what it prints ----------------------------------------------------------------------------
 
 
@@ -708,7 +874,8 @@ def test_a_failure_prints_all_there_is():
     assert lines[5] == "    claimed    3"
     assert lines[6].startswith("    numerical  6 ± ")
     assert "(step " in lines[6]
-    assert lines[7] == "    Taylor     slope 1.00 (2 when right, 1 when wrong)"
+    assert lines[7] == "    difference -3"
+    assert lines[8] == "    Taylor     slope 1.00 (2 when right, 1 when wrong)"
 
 
 def test_a_success_prints_how_sure_it_is():
@@ -726,17 +893,22 @@ def test_a_success_prints_how_sure_it_is():
 @pytest.mark.parametrize(
     ("error", "message", "fn", "inputs", "options"),
     [
-        (ConfigError, "order must be 1 or 2, got 3", ops.exp, X, {"order": 3}),
+        (ConfigError, "order must be 1, 2, ..., got 0", ops.exp, X, {"order": 0}),
         (ConfigError, "not both", np.sum, X, {"grad": np.ones_like, "vjp": np.ones_like}),
-        (ConfigError, "order 2 needs a function of Tensors", np.sum, X,
+        (ConfigError, "order 2 and more need a function of Tensors", np.sum, X,
          {"grad": np.ones_like, "order": 2}),
         (DTypeError, "no input is floating point", np.sum, np.arange(3), {"grad": np.ones_like}),
         (DTypeError, "input 1 is complex", np.sum, [X, X * 1j], {"grad": np.ones_like}),
-        (DTypeError, "fn returned ndarray, expected one Tensor", lambda x: x.array, X, {}),
-        (DTypeError, "fn returned tuple, expected one Tensor", lambda x: (x, x), X, {}),
-        (DTypeError, "fn returned tuple, expected one real", lambda x: (x, x), X,
-         {"grad": np.ones_like}),
-        (DTypeError, "fn returned ndarray, expected one real", lambda x: x > 0, X,
+        (DTypeError, "fn returned ndarray, expected Tensors", lambda x: x.array, X, {}),
+        (ConfigError, "fn returns 2 outputs, and grad= says the gradient of one",
+         lambda x: (x, x), X, {"grad": np.ones_like}),
+        (ConfigError, "inputs is a function; SciPy's check_grad takes", np.sum, np.ones_like, {}),
+        (ConfigError, "takes 2 arguments: a backward that takes g first is passed as vjp=",
+         np.sum, X, {"grad": lambda g, x: g * x}),
+        (ConfigError, "a gradient without g is passed as grad=", np.sin, X,
+         {"vjp": lambda x: np.cos(x)}),
+        (ConfigError, "fn is ndarray, expected a function", X, X, {}),
+        (DTypeError, "fn returned an array of bool, expected real", lambda x: x > 0, X,
          {"grad": np.ones_like}),
         (ShapeError, "2 floating-point inputs, but 1 claimed", lambda a, b: np.sum(a * b), [X, X],
          {"grad": lambda a, b: b}),

@@ -43,6 +43,27 @@ def test_the_variance_is_the_one_of_the_formula(kind, name, variance):
     assert abs(w.mean()) < 5 * math.sqrt(expected / w.size)
 
 
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("gain", [1.0, math.sqrt(2)])
+def test_glorots_weights_fill_their_range_evenly(kind, gain):
+    shape, axis = SHAPES[kind]
+    d_out, d_in, pixels = shape[axis], shape[1 - axis], math.prod(shape[2:])
+    limit = gain * math.sqrt(6 / ((d_in + d_out) * pixels))
+    w = np.sort(init.glorot(gain)(rng(), shape, axis).ravel()) / limit
+    # the largest gap between n evenly spread numbers and their ranks: Kolmogorov's, beyond 2.2
+    # for one draw in ten thousand
+    gap = np.abs((w + 1) / 2 - np.arange(w.size) / w.size).max()
+    assert gap < 2.2 / math.sqrt(w.size) and abs(w).max() <= 1
+
+
+def test_residual_paths_have_a_gain_of_their_own_under_glorot_alone():
+    shape = (4, 3, 3, 3)
+    for name, draw in init.INITIALIZERS.items():
+        gain = math.sqrt(2) if name == "glorot" else 1
+        found = init.in_residual(draw)(rng(), shape, 0)
+        np.testing.assert_allclose(found, gain * draw(rng(), shape, 0), atol=1e-15)
+
+
 def test_kaiming_depends_on_the_slope_and_keeps_a_signal_level():
     relu = init.kaiming(0.0)(rng(), (400, 300), 0)
     linear = init.kaiming(1.0)(rng(), (400, 300), 0)

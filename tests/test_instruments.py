@@ -597,3 +597,25 @@ def test_bsn_in_a_network_keeps_the_bound():
         c_one, c_two, *kernel = m.weight.shape
         bound = 4 / (math.prod(kernel) * (math.sqrt(c_one) + math.sqrt(c_two)) ** 2)
         assert spread.variance <= 1.02 * bound  # the first estimates are within 1%
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e25])
+def test_lengths_of_single_precision_need_no_squares(size):
+    D = nn.Sequential(nn.Linear(3, 2, np.random.default_rng(0), bias=False))
+    W = np.array([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]], np.float32)
+    D[0].weight.assign(W * np.float32(size))
+    x = Tensor(np.ones((4, 3), np.float32))
+    np.testing.assert_allclose(
+        input_gradients(D, x), np.full(4, 5 * size), rtol=1e-6)  # fmt: skip
+    D[0].weight.assign(W)
+    x = Tensor(np.full((4, 3), size, np.float32))
+    slopes = weight_gradients(D, x)["layers.0"]
+    assert slopes == pytest.approx(size * np.sqrt(6) / 2, rel=1e-6)
+
+
+def test_the_variance_of_many_weights_keeps_its_digits():
+    D = nn.Sequential(nn.Linear(1000, 200, np.random.default_rng(0), bias=False))
+    W = (100 + D[0].weight.numpy()).astype(np.float32)
+    D[0].weight.assign(W)
+    found = weight_variances(D)["layers.0"].variance
+    assert found == pytest.approx(W.astype(np.float64).var(), rel=1e-9)

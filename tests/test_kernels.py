@@ -559,3 +559,45 @@ def test_a_training_step_compiles_each_kernel_once():
     counts = dict(line.split() for line in run(COMPILED).splitlines())
     assert counts["_conv2d"] == counts["_convolve"] == counts["_sum_taps"] == "1"
     assert set(counts.values()) <= {"0", "1"}, counts
+
+
+# -- where Numba cannot work as usual --------------------------------------------------------------
+
+
+SUM = (
+    "import numpy as np; from minisn import Tensor, kernels; "
+    "print(Tensor(np.ones((64, 1024), np.float32)).sum().item(), kernels._cpu() is None)"
+)
+
+
+def test_a_compiler_that_is_switched_off_is_done_without():
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    ran = subprocess.run([sys.executable, "-c", SUM], env=env, capture_output=True, text=True)
+    assert (ran.stdout.strip(), ran.stderr) == ("65536.0 True", "")
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_kernels_compile_without_a_place_to_keep_them(tmp_path, temporary):
+    pytest.importorskip("numba", reason="the compiled kernels are not installed")
+    code = f"""
+import sys, tempfile
+from numba.core import caching
+before = caching._CacheLocator.ensure_cache_path
+def ensure(self):
+    if "minisn-numba-" not in self.get_cache_path(): raise OSError("read-only")
+    return before(self)
+caching._CacheLocator.ensure_cache_path = ensure
+if not {temporary}:
+    def mkdtemp(**_): raise OSError("no room")
+    tempfile.mkdtemp = mkdtemp
+{SUM}
+"""
+    env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**env, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.stdout.strip(), ran.stderr) == (f"65536.0 {not temporary}", "")
+    assert list(tmp_path.iterdir()) == []  # what was kept there is gone

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from minisn import Tensor, grad, ops
-from minisn.errors import NonFiniteError, ShapeError
+from minisn.errors import DTypeError, NonFiniteError, ShapeError
 from minisn.gradcheck import gradcheck
 from minisn.losses import (
     OBJECTIVES,
+    binary_cross_entropy,
     cross_entropy,
     hinge_d,
     hinge_g,
+    mean_squared_error,
     optimal_logit,
     slopes,
     standard_d,
@@ -164,3 +166,43 @@ def test_there_is_no_best_discriminator_where_a_density_is_not_positive(density)
     for pair in ((fine, spoilt), (spoilt, fine)):
         with pytest.raises(NonFiniteError, match="a density is not above 0"):
             optimal_logit(*pair)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0.5, 0.9], [np.nan, np.nan], [1.0, 0.0], [True, False], ["a", "b"]]
+)
+def test_labels_that_are_no_whole_numbers_are_refused(labels):
+    logits = Tensor([[0.0, 1.0], [2.0, 0.0]])
+    with pytest.raises(DTypeError, match=r"labels must be integers|cannot make a tensor"):
+        cross_entropy(logits, labels if isinstance(labels[0], str) else Tensor(labels))
+
+
+def test_labels_are_taken_as_arrays_and_lists():
+    logits = Tensor([[0.0, 1.0], [2.0, 0.0]])
+    losses = [
+        cross_entropy(logits, held).item()
+        for held in ([1, 0], np.array([1, 0]), np.array([1, 0], np.uint8), Tensor([1, 0]))
+    ]
+    assert losses == [losses[0]] * 4
+
+
+def test_binary_cross_entropy_and_squared_error_are_pytorchs(torch):
+    l, t = np.random.default_rng(0).normal(size=(2, 3, 4))
+    t = 1 / (1 + np.exp(-t))
+    for ours, theirs in (
+        (binary_cross_entropy, torch.nn.functional.binary_cross_entropy_with_logits),
+        (mean_squared_error, torch.nn.functional.mse_loss),
+    ):
+        x, z = Tensor(l, requires_grad=True), torch.tensor(l, requires_grad=True)
+        loss, right = ours(x, t), theirs(z, torch.tensor(t))
+        right.backward()
+        assert loss.item() == pytest.approx(right.item(), rel=1e-12)
+        np.testing.assert_allclose(grad(loss, x).numpy(), z.grad.numpy(), rtol=1e-10)
+        with pytest.raises(ShapeError, match="expected targets of shape"):
+            ours(x, t[0])
+    y = binary_cross_entropy(Tensor([1e4, -1e4]), [0, 1])
+    assert y.item() == 1e4
+    assert binary_cross_entropy(Tensor(np.zeros(2, np.float32)), [0, 1]).dtype == np.float32
+    for targets in ([0.5, 1.5], [np.nan, 0.0]):
+        with pytest.raises(DTypeError, match="a target is not from 0 to 1"):
+            binary_cross_entropy(Tensor([0.0, 0.0]), targets)

@@ -176,7 +176,7 @@ def test_kernel_distance_of_whole_sets_is_the_mmd():
     a, b = features(30, 4), features(30, 4, 1, shift=1)
     result = kernel_distance(a, b, rng_of(), subsets=3, size=30)
     assert result.value == pytest.approx(mmd2(a.values, b.values), rel=1e-12)
-    assert result.spread == pytest.approx(0, abs=1e-9)
+    assert result.spread is None  # every subset is the whole
     parts = kernel_distance(a, b, rng_of(), subsets=20, size=10)
     assert parts.spread > 0.01
     assert parts == kernel_distance(a, b, rng_of(), subsets=20, size=10)
@@ -825,3 +825,18 @@ def test_everything_at_once_sees_good_and_bad_photographs(cifar):
     assert recall["real"] > 0.7 > recall["two classes"] > 0.1 > recall["blurred"]
     assert precision["collapsed"] > 0.7 and recall["collapsed"] < 0.1
     assert similarity["collapsed"] > 0.5 > 0.15 > similarity["real"] > 0.05 > similarity["noise"]
+
+
+def test_subsets_that_are_all_there_is_have_no_deviation():
+    rows = np.random.default_rng(0).normal(size=(2, 50, 4)).astype(np.float32)
+    images, reference = (Sample(x, name, "e", "d") for x, name in zip(rows, "ab", strict=True))
+    whole = kernel_distance(images, reference, np.random.default_rng(1), subsets=5, size=50)
+    assert whole.spread is None
+    assert whole.value == pytest.approx(mmd2(*rows.astype(np.float64)), rel=1e-12)
+    part = kernel_distance(images, reference, np.random.default_rng(1), subsets=5, size=40)
+    assert part.spread > 1e-4
+
+
+def test_statistics_of_many_single_precision_numbers_keep_their_digits():
+    rows = (1000 + np.random.default_rng(0).normal(size=(2, 3000, 2))).astype(np.float32)
+    assert mmd2(*rows) == mmd2(*rows.astype(np.float64))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from minisn.errors import ConfigError, ShapeError
-from minisn.models import cnn_discriminator, cnn_generator
+from minisn.init import INITIALIZERS
+from minisn.models import cnn_discriminator, cnn_generator, resnet_generator
 from minisn.nn import BatchNorm, Conv2d, ConvTranspose2d, LeakyReLU, Linear, ReLU, Tanh, Weighted
 from minisn.regularizers import SpectralNorm, method
 from minisn.tensor import Tensor, no_grad
@@ -109,6 +110,46 @@ def test_width_scales_every_layer(width):
         (8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)]  # fmt: skip
     convolutions = [m.weight.shape[0] for m in D.layers if isinstance(m, Conv2d)]
     assert convolutions == [width * k for k in (1, 1, 2, 2, 4, 4, 8)]
+
+
+def test_the_last_convolution_can_be_wider_at_both_ends_and_the_dense_layer_without_bias():
+    D = cnn_discriminator(32, 3, rng(), 4, features=48, features_in=24, last_bias=False)
+    shapes = [m.weight.shape for m in D.layers if isinstance(m, Weighted)]
+    assert shapes[5:] == [(24, 16, 4, 4), (48, 24, 3, 3), (1, 48 * 16)]
+    *others, last = (m.bias for m in D.layers if isinstance(m, Weighted))
+    assert last is None and None not in others
+    with no_grad():
+        assert D(Tensor(np.zeros((2, 3, 32, 32), np.float32))).shape == (2, 1)
+
+
+@pytest.mark.parametrize("unit_norm", [True, False])
+def test_the_dense_layer_is_normalized_by_unit_or_by_channel(unit_norm):
+    G = cnn_generator(16, 1, rng(), 2, latent=6, unit_norm=unit_norm)
+    h = Tensor(rng().standard_normal((64, 6)).astype(np.float32))
+    with no_grad():
+        for layer in G.layers[:3]:
+            h = layer(h)
+    assert h.shape == (64, 16, 2, 2)
+    by_unit = h.numpy().mean(0), h.numpy().var(0)
+    by_channel = h.numpy().mean((0, 2, 3)), h.numpy().var((0, 2, 3))
+    for mean, var in [by_unit, by_channel] if unit_norm else [by_channel]:
+        np.testing.assert_allclose(mean, 0, atol=1e-5)
+        np.testing.assert_allclose(var, 1, atol=0.05)  # eps beside variances of 0.02^2 * 6
+    assert unit_norm or np.abs(by_unit[0]).max() > 0.05
+
+
+def test_generators_draw_as_they_are_told():
+    for build in (cnn_generator, resnet_generator):
+        usual, again, other = (
+            build(32, 1, rng(), 2, init=INITIALIZERS[name])
+            for name in ("normal", "normal", "lecun")
+        )
+        named = usual.named_parameters()
+        weights = [name for name in named if name.endswith("weight")]
+        for name in weights:
+            mine, theirs = (G.named_parameters()[name].numpy() for G in (again, other))
+            np.testing.assert_array_equal(named[name].numpy(), mine)
+            assert not np.isclose(mine, theirs).any(), name
 
 
 def test_equal_generators_of_chance_give_equal_weights():

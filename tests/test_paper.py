@@ -1,7 +1,10 @@
 """The index of the papers: complete, and read from what is there."""
 
+import io
 import json
+import re
 import textwrap
+import tokenize
 
 import pytest
 from click.testing import CliRunner
@@ -109,8 +112,12 @@ def minisn(*arguments, code=0):
 
 def test_the_table_has_a_line_for_every_part():
     lines = minisn().stdout.splitlines()
-    assert [line[4:20].strip() for line in lines[: len(M18)]] == M18
-    assert "minisn/regularizers/gradients.py" in next(x for x in lines if "Eq. (36)" in x)
+    parts = [line[:20].strip() for line in lines if line[:20].strip()]
+    assert parts == [f"{e.paper} {e.part}" for e in INDEX.entries]
+    assert parts[: len(M18)] == [f"M18 {part}" for part in M18]
+    at = next(n for n, line in enumerate(lines) if line.startswith("M18 Eq. (36)"))
+    assert "the weight itself is what is taken away" in lines[at]
+    assert "minisn/regularizers/gradients.py" in lines[at + 1]
 
 
 @pytest.mark.parametrize("asked", [["12"], ["(12)"], ["Eq.", "(12)"]])
@@ -125,11 +132,151 @@ def test_a_part_that_is_none_is_one_line():
     assert "expected an equation 1 to 38" in minisn("39", code=1).stderr
 
 
-def test_pages_and_data_hold_the_same(tmp_path):
-    page, data = tmp_path / "index.html", tmp_path / "index.json"
-    minisn("--html", page, "--json", data)
-    entries = json.loads(data.read_text("utf-8"))
-    text = page.read_text("utf-8")
+def test_data_hold_the_whole_index(tmp_path):
+    path = tmp_path / "index.json"
+    minisn("--json", path)
+    entries = json.loads(path.read_text("utf-8"))
     assert [e["part"] for e in entries] == [e.part for e in INDEX.entries]
-    assert text.count("<tr>") == len(entries) + 1
-    assert "http" not in text.replace("http://www.w3.org/1998/Math/MathML", "")
+    assert entries[7]["statement"]["tex"] == r"\bar W_{SN}(W) := W/\sigma(W)"
+
+
+# -- what the papers state, beside the code ----------------------------------------------------
+
+
+STATED = [pytest.param(e, id=f"{e.paper} {e.part}") for e in INDEX.entries]
+ACCENTS = ("bar", "hat", "tilde")
+GREEK = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "eta", "theta", "lambda", "mu",
+    "rho", "sigma", "tau", "phi", "psi", "ell",
+}  # fmt: skip
+TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[{}]|[_^]|\S")
+
+
+def letters(tex, scripts=False):
+    r"""The letters of a formula, with their accents; not its named operators, nor its scripts.
+
+    ``\bar W_{SN} = W/\sigma(W)`` has three.
+    """
+    return set(_letters(TOKEN.findall(tex), scripts))
+
+
+def _group(tokens):
+    """Take the next argument off the tokens: what braces hold, or one token with its own."""
+    first = tokens.pop(0)
+    if first in ("\\mathrm", "\\mathcal", "\\mathbb", *(f"\\{a}" for a in ACCENTS)):
+        return [first, *_group(tokens)]
+    if first == "\\frac":
+        return [first, *_group(tokens), *_group(tokens)]
+    if first != "{":
+        return [first]
+    inside, depth = [], 1
+    while depth:
+        token = tokens.pop(0)
+        depth += (token == "{") - (token == "}")
+        inside.append(token)
+    return inside[:-1]
+
+
+def _letters(tokens, scripts):
+    while tokens:
+        token = tokens.pop(0)
+        name = token[1:]
+        if token in ("_", "^") or name == "underset":  # what stands below, then below what
+            below = _group(tokens)
+            yield from _letters(below, scripts) if scripts else []
+        elif name in ("mathbb", "text", "operatorname", "begin", "end"):
+            _group(tokens)
+        elif name in ("mathrm", "mathcal"):
+            inside = "".join(_group(tokens))
+            if len(inside) == 1:
+                yield inside if name == "mathrm" else f"\\mathcal {inside}"
+        elif name in ACCENTS:
+            for letter in _letters(_group(tokens), scripts):
+                yield f"{token} {letter}"
+        elif name in GREEK or (len(token) == 1 and token.isalpha()):
+            yield token
+
+
+def names_in(entry):
+    """Every identifier, attribute and string in the code of an entry's places."""
+    text = "\n".join(textwrap.dedent(INDEX.source(place)) for place in entry.places)
+    found = set()
+    for line in tokenize.generate_tokens(io.StringIO(text).readline):
+        if line.type in (tokenize.NAME, tokenize.STRING):
+            found.add(line.string.strip("\"'"))
+    return found
+
+
+def alike(a, b):
+    """Whether two formulas are the same but for how they are spaced and their brackets sized."""
+    plain = [
+        re.sub(r"\\(left|right|[bB]igg?[lr]?|q?quad)(?![a-zA-Z])|\\[,;!]|[\s{}]|,$", "", tex)
+        .replace(r"\mathrmtrace", r"\mathrmtr").replace(":=", "=").replace(",", "")
+        for tex in (a, b)
+    ]  # fmt: skip
+    return plain[0] == plain[1]
+
+
+def test_letters_are_read_off_a_formula():
+    assert letters(r"\bar W_{SN}(W) := W/\sigma(W)") == {r"\bar W", "W", r"\sigma"}
+    assert letters(r"\underset{x\sim q}{\mathrm E}[\log D(x)]^T") == {"E", "D", "x"}
+    assert letters(r"\hat{\mathrm E}[\delta^T h] \in \mathbb R^{d}") == {r"\hat E", r"\delta", "h"}
+    assert letters(r"\mathrm{trace}(\frac{A}B), \mathcal D_M") == {"A", "B", r"\mathcal D"}
+    assert letters(r"\max_{h\ne0} \nabla_{\bar W}V") == {"V"}
+
+
+def test_formulas_are_alike_whatever_their_spaces():
+    assert alike(r"\left( a \right)\, b,", r"\big(a\big) b")
+    assert not alike("a + b", "a - b") and not alike(r"W^T", "W")
+
+
+@pytest.mark.parametrize("entry", STATED)
+def test_every_part_says_what_the_paper_states(entry):
+    said = entry.statement
+    assert re.fullmatch(r"[A-Z].+[.]", said.states), "its data file lacks a sentence"
+    if re.match(r"Eq|Alg", entry.part):
+        assert said.tex, "an equation has its formula"
+    if entry.part.startswith("Table"):
+        assert len({*map(len, said.rows)}) == 1 and len(said.rows) > 2
+    assert bool(said.known) == (entry.paper == "L21"), "only M18's text was read"
+
+
+def test_no_statement_is_left_over():
+    assert {*INDEX.statements} == {(e.paper, e.part) for e in INDEX.entries}
+
+
+@pytest.mark.parametrize("entry", STATED)
+def test_the_place_beside_a_statement_is_one_of_its_own(entry):
+    if entry.statement.ours:
+        first = entry.places[0]
+        stem = first.path.removesuffix(".py").rpartition("/")[2]
+        assert entry.statement.ours in (first.name, f"{stem}.{first.name}")
+    if entry.statement.tex:
+        assert entry.statement.ours, "a formula stands beside one of ours"
+
+
+@pytest.mark.parametrize("entry", [p for p in STATED if p.values[0].statement.tex])
+def test_the_glossary_maps_every_letter(entry):
+    """A letter of either formula has a name that the code does use, or the reason it has none."""
+    said, known = entry.statement, names_in(entry)
+    both = (said.tex, entry.formula)
+    found, more = ({x for tex in both for x in letters(tex, scripts)} for scripts in (False, True))
+    assert found - said.letters.keys() == set(), "letters that the glossary does not map"
+    assert said.letters.keys() - more == set(), "letters that neither formula has"
+    for letter, name in said.letters.items():
+        words = set() if name.startswith("(") else set(re.findall(r"[A-Za-z_]\w*", name))
+        assert words - known == set(), f"{letter} is called {name}, which the code does not use"
+
+
+@pytest.mark.parametrize("entry", [p for p in STATED if p.values[0].statement.tex])
+def test_what_differs_is_said_where_anything_does(entry):
+    same = alike(entry.statement.tex, entry.formula)
+    assert same == (not entry.statement.differs), (entry.statement.tex, entry.formula)
+
+
+def test_the_papers_formula_comes_first_and_ours_beside_it():
+    lines = minisn("8").stdout.splitlines()
+    titles = [line[:20].strip() for line in lines[: lines.index("")] if line[:20].strip()]
+    assert titles == ["M18 Eq. (8)", "The paper", "Ours", "What differs", "Letters"]
+    assert r"\bar W_{SN}(W) := W/\sigma(W)" in next(x for x in lines if x.startswith("The paper"))
+    assert "F        1e-3  0.9  0.999  5" in minisn("Table", "1").stdout

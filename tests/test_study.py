@@ -134,6 +134,7 @@ def test_the_name_tells_cells_apart_by_all_that_matters():
              Cell(cell().label, TINY, ("norms",)).name}  # fmt: skip
     assert len(names) == 4
     assert cell().name == cell().name
+    assert cell(first="G").name != cell().name
 
 
 def test_a_cell_that_was_cut_short_ends_as_one_that_was_not(tmp_path):
@@ -376,3 +377,29 @@ def test_figure_14_draws_the_admissible_sets():
             assert row["sigma_1"] == pytest.approx(1)
         else:  # [M18 Eq. (13)] with two rows
             assert row["x"] ** 2 + row["y"] ** 2 == pytest.approx(2)
+
+
+def test_cells_of_earlier_versions_are_still_found():
+    """Their names, as written before there were settings of the authors' code."""
+    named = {study: STUDIES[study].cells(False)[0].name for study in ("fig1", "fig9", "l21-a")}
+    assert named == {
+        "fig1": "weight clipping-A-0-ffe45593", "fig9": "SN-37fcf25c",
+        "l21-a": "none-normal-ea36fd0b",
+    }  # fmt: skip
+
+
+def test_figure_4_widens_the_last_convolution_at_both_ends():
+    for full, width in ((False, 16), (True, 64)):
+        cells = STUDIES["fig4"].cells(full)
+        found = [(c.config.features_in, c.config.features) for c in cells]
+        assert found == 2 * [(int(k * 4 * width), int(k * 8 * width)) for k in (0.5, 1, 2, 4, 8)]
+
+
+def test_full_studies_of_lin_have_the_authors_length():
+    for name, study in STUDIES.items():
+        if name.startswith("l21-"):
+            for cell in study.cells(True):
+                config = cell.config
+                assert (config.steps, config.rate_d, config.n_dis) == (400_000, 1e-4, 1)
+                assert config.steps % config.sample_every == 0 and config.objective == "hinge"
+                assert "gradients" in cell.probes or config.sample_every == config.steps

@@ -426,8 +426,8 @@ def test_what_is_not_numbers_is_refused(data):
 def test_an_operand_of_another_kind_is_named():
     with pytest.raises(DTypeError, match="add: expected a Tensor, an array or a number, got str"):
         leaf(1.0) + "one"
-    with pytest.raises(DTypeError, match="power: expected a constant number as exponent"):
-        leaf(1.0) ** leaf(2.0)
+    with pytest.raises(DTypeError, match="raise_to: expected a Tensor, an array or a number"):
+        leaf(1.0) ** "two"
 
 
 def test_arguments_by_name_by_place_and_too_many():

@@ -12,11 +12,13 @@ pytestmark = pytest.mark.usefixtures("one_thread", "every_size")
 def smaller(config):
     """Few channels and images; what takes thousands of steps to begin does so within ten.
 
-    From the seventh step on the step sizes fall, and the average's decay has reached its limit.
+    From the seventh step on the step sizes fall, if not from the first, and the average's decay
+    has reached its limit.
     """
     return config.replace(
-        width=4, batch_size=8, steps=10, decay_after=5, average=min(config.average, 0.4)
-    )
+        width=4, batch_size=8, batch_size_g=min(config.batch_size_g, 12), steps=10,
+        decay_after=0 if config.decay_at_once else 5, average=min(config.average, 0.4),
+    )  # fmt: skip
 
 
 def made_up(config):

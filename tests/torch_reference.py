@@ -14,7 +14,8 @@ from minisn.tensor import Tensor
 from minisn.training import Trainer
 
 KNOWN = {
-    "model": ("cnn", "resnet"), "features": (0,), "conditional": ("none", "projection"),
+    "model": ("cnn", "resnet"), "features": (0,), "features_in": (0,), "unit_norm": (False,),
+    "conditional": ("none", "projection"),
     "objective": ("hinge",), "regularizer": ("sn",), "gain": (False,), "gradient_penalty": (0.0,),
 }  # fmt: skip
 """What is written below. A setting that is not must be taught here before it can be checked."""
@@ -37,8 +38,8 @@ class Recorded(Trainer):
     def next_batch(self):
         return self._kept(self.real, *super().next_batch())
 
-    def latent(self):
-        return self._kept(self.noise, *super().latent())
+    def latent(self, n=0):
+        return self._kept(self.noise, *super().latent(n))
 
     def _judge(self, images, labels):
         self.states.append(self.rng.bit_generator.state)
@@ -87,7 +88,7 @@ class Network:
         return F.conv2d(x, W, self.p[f"{at}.bias"], stride, padding=0 if kernel == 1 else 1)
 
     def dense(self, x, at):
-        return F.linear(x, self.weight(at), self.p[f"{at}.bias"])
+        return F.linear(x, self.weight(at), self.p.get(f"{at}.bias"))
 
 
 class Generator(Network):
@@ -201,24 +202,51 @@ class Reference:
 
     def update(self):
         """Make one step on what the trainer was fed in its own, and return the two losses."""
-        config, G, D = self.config, self.G, self.D
+        config, G = self.config, self.G
+        if config.first == "G":
+            loss_g = self.update_g()
         for _ in range(config.n_dis):
-            (x, *y), (z, *c) = self.real.pop(0), self.noise.pop(0)
-            with torch.no_grad():
-                fake = G(z, *c)
-            D.power_step()
-            x, fake = self.seen(torch.cat([x, fake])).split(len(x))
-            loss_d = F.relu(1 - D(x, *y)).mean() + F.relu(1 + D(fake, *c)).mean()
-            self.descend(self.adam_d, loss_d, config.rate_d)
-        z, *c = self.noise.pop(0)
-        loss_g = -D(self.seen(G(z, *c)), *c).mean()
-        self.descend(self.adam_g, loss_g, config.rate_g)
+            loss_d = self.update_d()
+        if config.first == "D":
+            loss_g = self.update_g()
         decay = min(config.average, (1 + self.step) / (10 + self.step))
         now = G.arrays()
         for name, value in self.average.items():
             value.lerp_(now[name], 1 - decay)
         self.step += 1
         return loss_d.item(), loss_g.item()
+
+    def update_d(self):
+        """Descend once with D, as Algorithm 1 does, or with a norm of its own for each pass."""
+        G, D = self.G, self.D
+        (x, *y), (z, *c) = self.real.pop(0), self.noise.pop(0)
+        with torch.no_grad():
+            fake = G(z, *c)
+        if self.config.power_steps == "pass":
+            of_real = self.judged(x, *y)
+            of_fake = self.judged(fake, *c)
+        else:
+            D.power_step()
+            x, fake = self.seen(torch.cat([x, fake])).split(len(x))
+            of_real, of_fake = D(x, *y), D(fake, *c)
+        loss = F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean()
+        self.descend(self.adam_d, loss, self.config.rate_d)
+        return loss
+
+    def update_g(self):
+        z, *c = self.noise.pop(0)
+        assert len(z) == (self.config.batch_size_g or self.config.batch_size)
+        fake = self.G(z, *c)
+        per_pass = self.config.power_steps == "pass"
+        loss = -(self.judged(fake, *c) if per_pass else self.D(self.seen(fake), *c)).mean()
+        self.descend(self.adam_g, loss, self.config.rate_g)
+        return loss
+
+    def judged(self, x, *labels):
+        """D's scores in a pass that begins with a power step."""
+        x = self.seen(x)
+        self.D.power_step()
+        return self.D(x, *labels)
 
     def seen(self, x):
         """Change images as Zhao et al. (2020) do, by what the trainer drew for it."""
@@ -254,7 +282,8 @@ class Reference:
         """Take one of Adam's steps, of a size that falls to 0 in a straight line at the end."""
         (group,) = adam.param_groups
         steps, start = self.config.steps, self.config.decay_after
-        group["lr"] = rate * min(1, (steps - self.step) / (steps - start)) if start else rate
+        falls = start or self.config.decay_at_once
+        group["lr"] = rate * min(1, (steps - self.step) / (steps - start)) if falls else rate
         slopes = torch.autograd.grad(loss, group["params"])
         for p, slope in zip(group["params"], slopes, strict=True):
             p.grad = slope

@@ -4,9 +4,15 @@ A command imports what it needs when it runs, so that help is quick. A mistake o
 user's ends with one line on standard error, ``minisn: error: ...``, and exit status 1.
 """
 
+import codecs
 import difflib
 import errno
 import importlib
+import io
+import os
+import signal
+import sys
+import threading
 from typing import ClassVar
 
 import click
@@ -21,6 +27,29 @@ class Failure(click.ClickException):
     def show(self, file: object = None) -> None:
         """Print the line on standard error."""
         click.echo(f"minisn: error: {' '.join(self.message.split())}", err=True)
+
+
+def _prepare() -> None:
+    """Let Ctrl-C be an exception from here on, and let all that is said be printed."""
+    if threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    codecs.register_error("minisn", _write_anyway)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before we began
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="minisn")
+
+
+def _write_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write a byte of a file's name as it is, a letter that the terminal lacks by its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    code = ord(error.object[error.start])
+    byte = 0xDC80 <= code <= 0xDCFF  # how Python stands for what is no text
+    return bytes([code - 0xDC00]) if byte else f"\\u{code:04x}", error.start + 1
 
 
 class Commands(click.Group):
@@ -62,6 +91,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; turn what a user can cause into a line and an exit status."""
+        _prepare()
         try:
             return super().invoke(ctx)
         except MinisnError as error:

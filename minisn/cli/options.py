@@ -1,6 +1,8 @@
 """Arguments and options that several commands take, and what the Tab key completes them to."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,3 +39,16 @@ device_option = click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
     help="Where to compute; cuda needs CuPy.",
 )  # fmt: skip
+
+
+class Minutes(click.FloatRange):
+    """A time above 0; Python's "nan" is a number that is never reached, and is refused."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read a number of minutes."""
+        minutes = super().convert(value, param, ctx)
+        if math.isnan(minutes):
+            self.fail(f"{value!r} is not a number of minutes.", param, ctx)
+        return minutes

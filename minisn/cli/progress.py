@@ -1,10 +1,12 @@
 """What is seen while a network trains."""
 
+import errno
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import click
@@ -19,6 +21,21 @@ def steady_bar(**settings: Any) -> tqdm:
     bar._time = time.monotonic
     bar.reset()  # begins anew, at a time of that clock
     return bar
+
+
+def is_closed(error: OSError) -> bool:
+    """Whether what was written to is closed: a pipe by its reader, or a terminal."""
+    return error.errno in (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
+
+
+def last_words(words: object) -> None:
+    """Print a line; where nobody reads any more, be silent from then on."""
+    try:
+        click.echo(words)
+    except OSError as error:
+        if not is_closed(error):
+            raise
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the end)
 
 
 class Progress:
@@ -40,7 +57,7 @@ class Progress:
     def __call__(self, entry: dict[str, Any]) -> None:
         """Show a line of the log, and above it what was found with it."""
         for words in entry.get("health", {}).values():
-            self._bar.write(words)
+            tqdm.write(words)
         if entry.get("norm"):
             self._norm = f", norms up to {max(entry['norm'].values()):.3f}"
         if entry["loss_d"] is None:
@@ -76,7 +93,8 @@ def compile_notice() -> Iterator[None]:
     def watch() -> None:
         while not over.wait(0.2):
             if _compiling():
-                tqdm.write("Compiling the kernels for this machine: once, about half a minute.")
+                with suppress(OSError):
+                    tqdm.write("Compiling the kernels for this machine: once, about half a minute.")
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)

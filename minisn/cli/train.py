@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import complete_dataset, data_dir_option, device_option, preset_argument
+from .options import Minutes, complete_dataset, data_dir_option, device_option, preset_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
 @click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
               help="Take the settings from a TOML file in place of a preset.")  # fmt: skip
 @click.option("--steps", type=int, help="Updates of G: the setting steps.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True),
+@click.option("--minutes", type=Minutes(0, min_open=True),
               help="Stop after so many minutes, even if steps are left.")  # fmt: skip
 @click.option("--seed", type=int, help="The setting seed.")
 @click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path),
@@ -111,6 +111,10 @@ def _check_resumed(folder: Path, before: Config, config: Config) -> None:
     if config.steps < made:
         raise ConfigError(f"{folder} has made {made} steps; expected --steps {made} or more, "
                           f"got {config.steps}")  # fmt: skip
+    if config.seed != before.seed:
+        raise ConfigError(f"{folder} was started with seed {before.seed}, not {config.seed}, and "
+                          "its sheets and data go on with it; leave out --set seed, or start "
+                          "another run")  # fmt: skip
     if config.data != before.data:
         raise ConfigError(f"{folder} was started on {before.data}, not on {config.data}; leave out "
                           "--set data, or start another run")  # fmt: skip
@@ -160,7 +164,7 @@ def _train(
     """Train, say how it went and how to go on, and write the report."""
     from .. import runs
     from ..report import duration, write_report
-    from .progress import Progress
+    from .progress import Progress, last_words
 
     config, status, whole = trainer.config, 0, True
     click.echo(f"{folder}: {config.data}, {config.size} x {config.size}, width {config.width}, "
@@ -168,19 +172,31 @@ def _train(
     try:
         with Progress(trainer.step, config.steps, seconds, minutes) as progress:
             seconds = runs.train(trainer, folder, seconds, minutes, progress, _sheets(folder))
-        click.echo(f"{trainer.step:,} steps in {duration(seconds)}.")
-    except KeyboardInterrupt:
+        last_words(f"{trainer.step:,} steps in {duration(seconds)}.")
+    except (KeyboardInterrupt, SystemExit, OSError) as end:
+        status = _status(end)
         step, seconds = _saved(folder)
-        status, whole = 130, step == trainer.step  # a second Ctrl-C breaks into an update
-        click.echo(f"Stopped; saved at step {step:,}.")
+        whole = step == trainer.step  # a second Ctrl-C breaks into an update
+        last_words(f"Stopped; saved at step {step:,}.")
     if trainer.step < config.steps:
-        click.echo(f"Go on with: minisn train --resume {shlex.quote(str(folder))}")
+        last_words(f"Go on with: minisn train --resume {shlex.quote(str(folder))}")
     else:
-        click.echo(f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
+        last_words(f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
                    f"--steps {2 * config.steps}")  # fmt: skip
     if whole:
-        click.echo(write_report(folder, trainer.D, trainer.step, seconds, trainer.fingerprint))
+        last_words(write_report(folder, trainer.D, trainer.step, seconds, trainer.fingerprint))
     ctx.exit(status)
+
+
+def _status(end: BaseException) -> int:
+    """Return the exit status for what ended a training early: the number of a signal, and 128."""
+    from .progress import is_closed
+
+    if isinstance(end, OSError) and not is_closed(end):
+        raise end
+    if isinstance(end, SystemExit):
+        return int(end.code or 0)
+    return 130 if isinstance(end, KeyboardInterrupt) else 141  # SIGINT, SIGPIPE
 
 
 def _sheets(folder: Path) -> Callable[[int, np.ndarray], None]:

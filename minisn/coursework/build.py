@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..data.locate import StrPath
 from ..errors import ConfigError, DataError
 from .tutorials import TUTORIALS, names_of
 
@@ -38,7 +39,7 @@ def test_{name}({function}):
 '''
 
 
-def build(folder: Path, tutorials: Path = TUTORIALS, form: str = "nbgrader") -> list[Path]:
+def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader") -> list[Path]:
     """Write ``student/`` and ``solution/`` notebooks of every tutorial that has exercises.
 
     Args:
@@ -53,6 +54,8 @@ def build(folder: Path, tutorials: Path = TUTORIALS, form: str = "nbgrader") -> 
         DataError: no such folder, no exercise in it, a damaged notebook, or one that defines the
             name of an exercise outside it, so that an empty answer would be judged by that.
     """
+    folder = Path(folder)
+    tutorials = Path(tutorials)
     try:
         import nbformat
     except ImportError:

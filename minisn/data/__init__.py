@@ -9,7 +9,7 @@ from minisn.data.datasets import Dataset, Listing, list_datasets, load
 from minisn.data.fetch import fetch
 from minisn.data.fingerprint import Fingerprint, fingerprint
 from minisn.data.folder import FolderReport, read_folder, refuse_ambiguous
-from minisn.data.images import check_images, scale_images, unscale_images
+from minisn.data.images import check_images, dequantize_images, scale_images, unscale_images
 from minisn.data.locate import resolve_data_dir
 from minisn.data.stream import BatchStream
 from minisn.data.verify import FileReport, verify
@@ -22,6 +22,7 @@ __all__ = [
     "FolderReport",
     "Listing",
     "check_images",
+    "dequantize_images",
     "fetch",
     "fingerprint",
     "list_datasets",

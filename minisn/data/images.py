@@ -68,22 +68,46 @@ def scale_images(images: np.ndarray) -> np.ndarray:
 
     .. math:: x = p / 127.5 - 1
 
-    No noise is added: M18 names no dequantization, and its authors' CIFAR-10 code uses none
-    (their ImageNet code does add uniform noise, one pixel level wide).
-
     Args:
         images: pixels 0 to 255, uint8, any shape.
     Returns:
         float32, same shape.
     Raises:
         DTypeError: the images are not uint8.
+
+    Deviation: M18 names no noise, and the authors' chainer-gan-lib adds none; their
+    sngan_projection does, see :func:`dequantize_images`.
     """
+    return _scaled("scale_images", images, 127.5)
+
+
+def dequantize_images(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    r"""Map pixels to [-1, 1], each to a random place in its share of the range.
+
+    .. math:: x = p / 128 - 1 + \epsilon, \qquad \epsilon \sim U[0, 1/128)
+
+    So the authors' sngan_projection reads images; M18 does not name it.
+
+    Args:
+        images: pixels 0 to 255, uint8, any shape.
+        rng: draws the noise.
+    Returns:
+        float32, same shape.
+    Raises:
+        DTypeError: the images are not uint8.
+    """
+    x = _scaled("dequantize_images", images, 128)
+    x += rng.random(x.shape, np.float32) / np.float32(128)
+    return x
+
+
+def _scaled(name: str, images: np.ndarray, half: float) -> np.ndarray:
     if images.dtype != np.uint8:
         raise DTypeError(
-            f"scale_images: images are {images.dtype}, expected uint8; pass the pixels unscaled"
+            f"{name}: images are {images.dtype}, expected uint8; pass the pixels unscaled"
         )
     x = images.astype(np.float32)
-    x /= np.float32(127.5)
+    x /= np.float32(half)
     x -= np.float32(1)
     return x
 

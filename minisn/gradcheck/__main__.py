@@ -1,4 +1,4 @@
-"""``python -m minisn.gradcheck --all``: check the rule table, and print what was found."""
+"""``python -m minisn.gradcheck --all`` checks the rule table, ``module:function`` one's own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, MinisnError
 from ..kernels import use_kernels
 from ..tensor import RULES
 from .cases import CASES, check_primitive
+from .own import check_own
 from .report import Report
 
 MODULES = ("spec", "array_api", "cpu")
@@ -28,12 +29,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m minisn.gradcheck",
         description="Check the gradients of the library's primitives, of first and second order, "
-        "against finite differences, in every kernel module.",
+        "against finite differences, in every kernel module; or a function of your own.",
     )
-    parser.add_argument("names", nargs="*", metavar="PRIMITIVE", help="which to check")
+    parser.add_argument("names", nargs="*", metavar="PRIMITIVE|MODULE:FUNCTION",
+                        help="which to check")  # fmt: skip
+    own = parser.add_argument_group("for a function of your own")
+    own.add_argument(
+        "--inputs",
+        nargs="+",
+        default=[],
+        metavar="INPUT",
+        help="each a shape as 2x3 (3x for a vector), a number, or a .npy file",
+    )
+    own.add_argument("--grad", metavar="FUNCTION", help="the claimed gradient, for NumPy")
+    own.add_argument("--vjp", metavar="FUNCTION", help="the claimed backward, for NumPy")
+    own.add_argument("--order", type=int, default=1, help="check up to this order")
+    own.add_argument("--seed", type=int, default=0, help="of random inputs and directions")
     parser.add_argument("--all", action="store_true", help="check the whole rule table")
     parser.add_argument("--kernels", choices=MODULES, help="check in this kernel module only")
     args = parser.parse_args(argv)
+    if len(args.names) == 1 and ":" in args.names[0]:
+        try:
+            return check_own(args.names[0], args.inputs, {"grad": args.grad, "vjp": args.vjp},
+                             args.order, args.seed)  # fmt: skip
+        except MinisnError as error:
+            parser.error(str(error))
     if args.all == bool(args.names):
         parser.error("give the names of primitives, or --all")
     for name in args.names:
@@ -81,12 +101,16 @@ def _row(name: str, order: int, reports: dict[str, list[Report]]) -> list[str]:
         print(_line(name, order, "", 0, "", "NO CASE"))
         return [f"{name}: no sample case; add one to CASES in minisn/gradcheck/cases.py"]
     checks = [(k, i, r.checks[order - 1]) for k, rs in reports.items() for i, r in enumerate(rs)]
-    failed = [(k, i, c) for k, i, c in checks if not c]
+    failed = [(k, i, c) for k, i, c in checks if not c.right]
     ratio = max(c.ratio for _, _, c in checks)
     words = sorted({f"{c.diagnosis.upper()} ({k})" for k, _, c in failed})
     verdict = ", ".join(words) or "right"
     print(_line(name, order, " ".join(reports), len(CASES[name]), f"{ratio:.2g}", verdict))
-    return [f"{name}, case {i}, kernels {k}:\n{c}" for k, i, c in failed]
+    if not failed:
+        return []
+    _, case, check = next((f for f in failed if f[2].guess), failed[0])
+    where = ", ".join(sorted({k for k, _, _ in failed}))
+    return [f"{name}, case {case}, kernels {where}: order {order}, {check.line}"]
 
 
 def _line(name: str, order: Any, kernels: str, cases: Any, ratio: str, verdict: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import conv, ops  # noqa: F401 - they fill the table
+from .. import conv, elementwise, linalg, ops, statistics  # noqa: F401 - they fill the table
 from ..kernels import use_kernels
 from ..tensor import RULES
 from .check import gradcheck
@@ -38,6 +38,22 @@ def case(*inputs: Any, **params: Any) -> Case:
 
 def _positive(*shape: int) -> np.ndarray:
     return np.abs(away_from_zero(_rng, shape))
+
+
+def _within(*shape: int) -> np.ndarray:
+    """Draw numbers well inside (-1, 1)."""
+    return np.tanh(away_from_zero(_rng, shape)) * 0.8
+
+
+def _treads(*shape: int) -> np.ndarray:
+    """Draw whole numbers other than 0: as far as can be from a step at halves."""
+    return np.ceil(_positive(*shape)) * np.sign(away_from_zero(_rng, shape))
+
+
+def _apart(*shape: int) -> np.ndarray:
+    """Draw matrices whose singular values, and eigenvalues, lie well apart."""
+    spread = np.arange(1.0, 1 + shape[-1]) * np.eye(shape[-2], shape[-1])
+    return 2 * spread + 0.3 * _rng.normal(size=shape)
 
 
 _broadcasts = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1, 2), (3, 1)), ((), (2,)), ((1, 2), (2, 2))]
@@ -86,7 +102,25 @@ CASES: dict[str, list[Case]] = {
        for name in ("negative", "exp", "abs", "tanh", "sigmoid", "softplus")},
     **{name: [case(_positive(*s)) for s in _entries] for name in ("log", "sqrt")},
     **{name: [case((2, 3, 2), **p) for p in _reductions]
-       for name in ("sum", "max", "logsumexp", "var")},
+       for name in ("sum", "max", "min", "logsumexp", "var")},
+    "constant": [case((2,), value=np.array([1.0, 2.0, 3.0]))],
+    **{name: [case(s) for s in _entries]
+       for name in ("sin", "cos", "arctan", "sinh", "cosh", "arcsinh", "expm1", "sign", "erf")},
+    **{name: [case(_treads(*s) + middle) for s in _entries]
+       for name, middle in (("floor", 0.5), ("ceil", 0.5), ("round", 0.0))},
+    **{name: [case(_within(*s)) for s in _entries]
+       for name in ("tan", "arcsin", "arccos", "arctanh", "log1p")},
+    **{name: [case(_positive(*s)) for s in _entries] for name in ("log2", "log10")},
+    "arccosh": [case(1.0 + _positive(*s)) for s in _entries],
+    **{name: [case(a, b) for a, b in _broadcasts] for name in ("arctan2", "logaddexp", "hypot")},
+    "raise_to": [case(_positive(2, 3), (3,)), case(_positive(2, 1), (2, 2)), case(_positive(), ())],
+    **{name: [case(_treads(2, 3) + 0.5, np.ones(3)), case(_treads(2, 2) + 0.5, np.ones(()))]
+       for name in ("floor_divide", "remainder")},
+    "cumsum": [case((3,), axis=0), case((2, 3), axis=1), case((2, 3, 2), axis=1)],
+    "solve": [case(_apart(3, 3), (3, 2)), case(_apart(2, 2), (2,)), case(_apart(2, 2, 2), (2, 1))],
+    **{name: [case(_apart(*s)) for s in ((2, 2), (3, 3), (2, 2, 2))]
+       for name in ("inv", "det", "logdet", "cholesky", "eigh")},
+    "svd": [case(_apart(*s)) for s in ((2, 2), (3, 2), (2, 3), (2, 3, 2))],
     "power": [case(_positive(3), exponent=p) for p in (0.5, -1.5)]
              + [case((2, 2), exponent=p) for p in (0, 1, 2, 3, -1)],
     "where": [case(np.array([True, False, True]), (2, 3), (3,)),

@@ -9,21 +9,25 @@ from typing import Any
 import numpy as np
 
 from ..backend import is_array, namespace
-from ..errors import ConfigError, ShapeError
+from ..errors import ShapeError
 from ..tensor import Tensor
+from .calls import prepared, refuse
 from .examine import examine
-from .report import AdjointReport, Check, Report
-from .subject import ArrayFunction, Gradient, Point, Subject, TensorFunction, as_numpy, several
+from .report import AdjointReport, Report
+from .subject import pullback
 from .survey import away_from_zero
+from .tree import as_numpy, several
 
 
 def gradcheck(
     fn: Callable[..., Any],
     inputs: Any,
-    *,
+    *misplaced: Any,
     order: int = 1,
     grad: Callable[..., Any] | None = None,
     vjp: Callable[..., Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    subgradients: bool = True,
     full: bool | None = None,
     seed: int = 0,
     rng: np.random.Generator | None = None,
@@ -34,25 +38,35 @@ def gradcheck(
               |\varphi(t) - \varphi(0) - t\,\langle\nabla f(x), d\rangle| \overset?= O(t^2),
               \qquad \varphi(t) = f(x + td)
 
-    Each difference comes with an estimate of its own error (two step sizes, Richardson, the
-    measured noise of f); a gradient is right when it lies within. The step sizes adapt
-    where the first ones disagree, so a kink nearby or an odd scale raises no alarm.
-    Everything is computed in float64, whatever the inputs are given in.
+    Each difference comes with a bound of its own error, from the spread of the steps and the
+    measured noise of f; a gradient is right when it lies within. The step sizes adapt where
+    the first ones disagree, so a kink nearby or an odd scale raises no alarm. Everything is
+    computed in float64, whatever the inputs are given in. A backward is tried with several
+    incoming gradients, and must be linear in them.
 
-    With ``order=2`` the gradient itself is checked as well, as a function of the inputs and
+    Where f has a kink, one slope, or one between them, is right, and the report tells it.
+
+    With ``order=n`` the gradient itself is checked as well, as a function of the inputs and
     of the incoming gradient: the derivatives of :math:`\langle\nabla f, v\rangle` for random
-    v against differences of :math:`\nabla f`. Each order has its own diagnosis.
+    v against differences of :math:`\nabla f`; and so on. Each order has its own diagnosis.
 
     Args:
-        fn: the function. Of Tensors, returning a Tensor, it is differentiated by the
-            engine; with ``grad`` or ``vjp`` it is a function of NumPy arrays.
-        inputs: where to check: an array, Tensor or number, or a list or tuple of them.
-            Integers and booleans are passed on unchanged.
-        order: 1, or 2 for the first and the second (functions of Tensors only).
+        fn: the function. Of Tensors, of PyTorch's tensors or of JAX's arrays, its own gradient
+            is checked; with ``grad`` or ``vjp`` it is a function of NumPy arrays. A module, or
+            an autograd Function of PyTorch, is checked with all its parameters.
+        inputs: where to check: a list or tuple of arguments, each an array, Tensor, number, or
+            nested lists, tuples and dicts of them; or one alone; or a dict of arguments by
+            name. Integers and booleans are passed on unchanged. A module in place of inputs is
+            checked in all its parameters: fn is called with it, or with nothing.
+        misplaced: nothing may stand here; it is asked for to say what was meant.
+        order: 1, or n for all up to the n-th (not with ``grad`` or ``vjp``).
         grad: ``grad(*inputs)``, the claimed gradient of a scalar ``fn``: an array for each
             floating-point input. If ``fn`` returns an array, the axes of its shape come first.
         vjp: in place of ``grad``, a backward written by hand: ``vjp(g, *inputs)`` returns,
-            for each floating-point input, the gradient of :math:`\langle g, f\rangle`.
+            for each floating-point input, the gradient of :math:`\langle g, f\rangle`; g is
+            nested as the outputs are, if they are several.
+        kwargs: arguments by name, checked as well.
+        subgradients: accept a subgradient at a kink; False refuses every kink.
         full: compare every entry (True) or random directions (False); None: by size.
         seed: of the random directions.
         rng: a generator to draw them from in place of the seed.
@@ -63,32 +77,16 @@ def gradcheck(
         DTypeError: nothing to differentiate, or fn returns something else than asked.
         ShapeError: the claim's number of arrays or leading axes do not fit.
     """
-    if order not in (1, 2):
-        raise ConfigError(f"gradcheck: order must be 1 or 2, got {order!r}")
-    if grad is not None and vjp is not None:
-        raise ConfigError("gradcheck: pass grad= or vjp=, not both")
-    claimed = grad is not None or vjp is not None
-    if claimed and order == 2:
-        raise ConfigError(
-            "gradcheck: order 2 needs a function of Tensors; to check a second derivative written "
-            "by hand, pass the first as fn and the second as grad"
-        )
+    refuse(fn, inputs, misplaced, order, grad, vjp)
     rng = np.random.default_rng(seed) if rng is None else rng
-    point = Point(inputs)
-    with np.errstate(all="ignore"):
-        if claimed:
-            return Report((examine(ArrayFunction(fn, point, grad, vjp), 1, full, rng),))
-        subject = TensorFunction(fn, point)
-        checks = [examine(subject, 1, full, rng)]
-        if order == 2:
-            checks.append(_second(subject, full, rng))
+    with np.errstate(all="ignore"), prepared(fn, inputs, kwargs, grad, vjp) as subject:
+        checks = [examine(subject, 1, full, rng, subgradients)]
+        for n in range(2, order + 1):
+            subject.value(subject.point.x)
+            seeds = [away_from_zero(rng, shape) for shape in subject.shapes]
+            subject = pullback(subject, seeds)
+            checks.append(examine(subject, n, full, rng, subgradients))
     return Report(tuple(checks))
-
-
-def _second(inner: TensorFunction, full: bool | None, rng: np.random.Generator) -> Check:
-    inner.value(inner.point.x)
-    subject: Subject = Gradient(inner, away_from_zero(rng, inner.shape))
-    return examine(subject, 2, full, rng)
 
 
 def check_adjoint(
@@ -120,7 +118,7 @@ def check_adjoint(
         ShapeError: f_adj returns other shapes than f's inputs have.
     """
     rng = np.random.default_rng(seed) if rng is None else rng
-    models = x if isinstance(x, list) else [x]
+    models = [_model(m) for m in (x if isinstance(x, list) else [x])]
     report = AdjointReport(0.0, 0.0, 0.0)
     for _ in range(trials):
         report = _adjoint_trial(f, f_adj, models, rng)
@@ -170,6 +168,16 @@ def _explain(report: AdjointReport, f: Callable, f_adj: Callable, xs: list, fx: 
 
 def _wide(a: Any) -> np.ndarray:
     return as_numpy(a).astype(np.float64)
+
+
+def _model(value: Any) -> Any:
+    """Read what stands for an input: a shape, also as one number, or an array, not of integers."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return (int(value),)
+    if isinstance(value, tuple) and all(isinstance(n, int) for n in value):
+        return value
+    array = as_numpy(value)
+    return array.astype(np.float64) if array.dtype.kind in "iub" else value
 
 
 def _random_like(model: Any, rng: np.random.Generator) -> Any:

@@ -1,12 +1,13 @@
 r"""Finite differences that know their own error, on functions of one flat vector.
 
-Along a line :math:`\varphi(t) = f(x + t d)` the central difference is
+Along a line :math:`\varphi(t) = f(x + t d)` the central difference
 
-.. math:: D(t) = \frac{\varphi(t) - \varphi(-t)}{2t} = \varphi'(0) + c\,t^2 + O(t^4),
+.. math:: D(t) = \frac{\varphi(t) - \varphi(-t)}{2t} = \varphi'(0) + O(t^p), \qquad p \ge 1/2,
 
-so two steps give Richardson's value :math:`R = (16 D(t/4) - D(t)) / 15`, and
-:math:`|D(t) - D(t/4)| / 15`, the error of the better of the two, bounds the error that
-is left. Rounding adds :math:`\sigma / t`, with the noise :math:`\sigma` of f measured.
+is taken at steps a factor 4 apart. No order p is assumed but the least: then
+:math:`|D(t) - D(t/4)|` bounds the error that is left in :math:`D(t/4)`. What rounding adds is
+seen twice: as the noise of f, measured, and as the spread of the differences at all smaller
+steps, which grows like :math:`1/t`.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,12 @@ import numpy as np
 Flat = np.ndarray
 EPS = float(np.finfo(np.float64).eps)
 BASE = 2.0**-13
-"""First step, in units of the direction: truncation and rounding are both about 1e-10 there."""
+"""First step, in units of the direction."""
 
-SPACINGS = (2.0**-34, 2.0**-25, 2.0**-16, 2.0**-9, 2.0**-5)
+SPACINGS = (2.0**-34, 2.0**-25, 2.0**-20, 2.0**-16, 2.0**-9, 2.0**-5)
 """Where noise is looked for, in units of the direction: the two finest first."""
+ROUNDING = 2.0**-21
+"""Stairs higher than this part of the value are steps of the function, not float32's rounding."""
 NODES = np.arange(1, 10) + np.random.default_rng(0).uniform(0.0, 0.9, 9)
 RESIDUAL = np.linalg.qr(np.vander(NODES / 10.0, 5), mode="complete")[0][:, 5:].T
 """Projects values at the nodes on what polynomials of degree 4 cannot be."""
@@ -44,26 +47,35 @@ def noise_level(
 
     Over a tiny stretch a polynomial of degree 4 holds all that is smooth in f and leaves its
     noise; the larger of the two finest stretches counts. Where they are too small to change f
-    (float32 inside), wider ones are taken. The :math:`t_k` are irregular, for rounding at
-    regular ones can be regular too, and many spacings to one side of x, so that a kink at x
-    is no noise. After J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci.
-    Comput. 2011, who take differences of high order at regular points.
+    (float32 inside), wider ones are taken, unless the change is a step of f itself, too high for
+    rounding. Of the stretches on both sides of x the quieter counts, so that a kink on one
+    is no noise. The :math:`t_k` are irregular, for rounding at regular ones can be regular
+    too. After J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci. Comput. 2011,
+    who take differences of high order at regular points.
     """
     unit = d / max(1.0, float(np.max(np.abs(d))))
     sigma = np.full(f(x).shape, np.nan)
     for spacing in spacings:
-        last = spacing == SPACINGS[-1]
-        shift = 0.0 if last else 32.0
-        table = np.stack([f(x + (shift + t) * spacing * unit) for t in NODES])
-        moves = np.count_nonzero(np.diff(table, axis=0), axis=0) >= (1 if last else 6)
-        found = np.hypot.reduce(RESIDUAL @ (table - table[0]), axis=0) / 2
-        found = np.where(moves & np.isfinite(found), found, np.nan)
+        found = np.fmin(*(_stretch(f, x, unit, spacing, side) for side in (1.0, -1.0)))
         sigma = np.where(np.isnan(sigma), found, sigma)
         if spacing == SPACINGS[1]:
             sigma = np.fmax(sigma, found)
         if spacing != SPACINGS[0] and not np.isnan(sigma).any():
             break
     return np.nan_to_num(sigma)
+
+
+def _stretch(f: Callable[[Flat], Flat], x: Flat, unit: Flat, spacing: float, side: float) -> Flat:
+    """Return the noise on one side of x at one spacing; NaN where it shows none or steps."""
+    fine, last = spacing < SPACINGS[2], spacing == SPACINGS[-1]
+    shift = 0.0 if last else 32.0
+    table = np.stack([f(x + side * (shift + t) * spacing * unit) for t in NODES])
+    moves = np.abs(np.diff(table, axis=0))
+    shown = np.count_nonzero(moves, axis=0) >= (1 if last else 6)
+    found = np.hypot.reduce(RESIDUAL @ (table - table[0]), axis=0) / 2
+    if not fine:
+        shown &= found <= ROUNDING * np.max(np.abs(table), axis=0)
+    return np.where(shown & np.isfinite(found), found, np.nan)
 
 
 class Line:
@@ -85,89 +97,94 @@ class Line:
             self._seen[t] = self.f(self.x + t * self.d if t else self.x)
         return self._seen[t]
 
-    def ladder(self) -> list[float]:
-        """Return falling steps, wide enough for any scale that the point suggests."""
+    def ladder(self, deep: bool = False) -> list[float]:
+        """Return falling steps, wide enough for any scale that the point suggests.
+
+        Args:
+            deep: go on to the last digits of the point, as where its neighbours are undefined.
+        """
         moved = self.d != 0
         size, values = np.abs(self.d[moved]), np.abs(self.x[moved])
         widest, least = float(np.max(size)), np.where(values > 0, values / size, 1.0).min()
         top = 2.0**-3 * max(1.0, 1.0 / widest)
         bottom = 2.0**-26 * max(min(1.0, float(least), 1.0 / widest), 2.0**-60)
+        if deep:
+            bottom = 2.0**-46 * max(min(1.0, float(least)), 1e-290)
         return [top * 4.0**-k for k in range(2 + int(np.log2(top / bottom) // 2))]
+
+    def difference(self, t: float) -> Difference:
+        """Take the difference at the step t/4, with that at t to tell its error."""
+        return self.settle([t, t / 4], self._central)
+
+    def central(self, deep: bool = False) -> Difference:
+        """Return the derivative from both sides at the step that tells most."""
+        return self.settle(self.ladder(deep), self._central)
+
+    def side(self, sign: int, deep: bool = False) -> Difference:
+        """Return the derivative from one side: +1 or -1."""
+        return self.settle(self.ladder(deep), lambda t: self._slope(sign * t))
 
     def _central(self, t: float) -> Flat:
         return (self(t) - self(-t)) / (2 * t)
 
-    def difference(self, t: float) -> Difference:
-        """Extrapolate from the steps t and t/4."""
-        wide, narrow = self._central(t), self._central(t / 4)
-        estimate = np.abs(wide - narrow) / 15 + 8 * self.noise / (t / 4)
-        value = (16 * narrow - wide) / 15
-        estimate = np.where(np.isfinite(value), estimate, np.inf)
-        return Difference(value, estimate, np.full(value.shape, t / 4))
+    def _slope(self, t: float) -> Flat:
+        return (self(t) - self(0.0)) / t
 
-    def best(self) -> Difference:
-        """Try all steps; keep the least estimate among those that no smaller step contradicts."""
-        tried = [self.difference(t) for t in self.ladder()[:-1]]
-        values = np.stack([d.value for d in tried])
-        estimates = np.stack([d.estimate for d in tried])
-        with np.errstate(invalid="ignore"):
+    def settle(self, steps: list[float], quotient: Callable[[float], Flat]) -> Difference:
+        """Pick, of quotients at falling steps, the one with the least error.
+
+        One that a smaller step contradicts is out.
+        """
+        t = np.array(steps)[:, None]
+        with np.errstate(invalid="ignore", over="ignore"):
+            series = np.stack([quotient(s) for s in steps])
+            spread = np.abs(np.diff(series, axis=0))
+            spread = np.where(np.isfinite(spread), spread, np.inf)
+            rounded = np.maximum.accumulate((spread * t[:-1])[::-1], axis=0)[::-1]
+            rounded = np.vstack([rounded[1:], np.zeros((1, rounded.shape[1]))])
+            estimates = spread + (3 * rounded + 8 * self.noise) / t[1:]
+            values = np.where(np.isfinite(series[1:]), series[1:], np.nan)
             gaps = np.abs(values[:, None] - values[None, :])
             agree = ~(gaps > 2 * (estimates[:, None] + estimates[None, :]))
-        smaller = np.triu(np.ones((len(tried),) * 2, dtype=bool), 1)[:, :, None]
+        smaller = np.triu(np.ones((len(values),) * 2, dtype=bool), 1)[:, :, None]
         valid = np.all(agree | ~smaller, axis=1)
         pick = np.argmin(np.where(valid, estimates, np.inf), axis=0)
         rows = np.arange(values.shape[1])
-        steps = np.array([t / 4 for t in self.ladder()[:-1]])
-        return Difference(values[pick, rows], estimates[pick, rows], steps[pick])
+        return Difference(values[pick, rows], estimates[pick, rows], t[1:, 0][pick])
+
+    def far(self) -> Difference:
+        """Return the derivative from wide steps, each with the noise where it ends.
+
+        It tells more than :meth:`central` where f is noisy at x and quiet beside it, as
+        (1 - cos x)/x² near 0. Three steps must agree.
+        """
+        steps = self.ladder()[:4]
+        series = np.stack([self._central(t) for t in steps])
+        spread = np.abs(np.diff(series, axis=0))
+        values, estimates = [], []
+        for k in (1, 2):
+            ends = [self.x + sign * steps[k] * self.d for sign in (1, -1)]
+            noise = np.fmax(*(noise_level(self.f, end, self.d * steps[k]) for end in ends))
+            noise = np.fmax(noise, EPS * np.max(np.abs([self.f(end) for end in ends]), axis=0))
+            values.append(series[k])
+            estimates.append(np.fmax(spread[k - 1], spread[k]) + 8 * noise / steps[k])
+        estimate = np.where(np.isfinite(estimates), estimates, np.inf)
+        pick, rows = np.argmin(estimate, axis=0), np.arange(series.shape[1])
+        return Difference(np.stack(values)[pick, rows], estimate[pick, rows],
+                          np.array(steps[1:3])[pick])  # fmt: skip
 
     def bent(self, t: float) -> np.ndarray:
         """Whether the two steps t and t/4 already look like a kink, in each row."""
-        return _kinked(*(self._parts([t, t / 4])), self.noise)[0]
+        wide, narrow = (np.abs(self(s) - 2 * self(0.0) + self(-s)) for s in (t, t / 4))
+        return (narrow > 64 * self.noise) & (narrow * 4**1.7 > wide)
 
-    def kinks(self) -> tuple[np.ndarray, np.ndarray]:
-        r"""Tell the rows that have no derivative at x, and the step that showed it.
-
-        .. math:: \varphi(t) - 2\varphi(0) + \varphi(-t) \sim t^2 \text{ if smooth},\;
-                  \sim t \text{ at a kink}, \qquad
-                  \varphi(t) - \varphi(-t) \sim t \text{ if smooth},\; \sim 1 \text{ at a jump}
-
-        The powers are read at the smallest steps where noise does not cover them, so a
-        kink beside x, farther away than those, is none.
-        """
-        steps = np.array(self.ladder())
-        kinked, at = _kinked(*self._parts(list(steps)), self.noise)
-        return kinked, steps[at]
-
-    def _parts(self, steps: list[float]) -> tuple[np.ndarray, np.ndarray]:
-        up, down = (np.stack([self(sign * t) for t in steps]) for sign in (1, -1))
-        return np.abs(up - 2 * self(0.0) + down), np.abs(up - down)
-
-    def sides(self, t: float, row: int) -> tuple[float, float]:
-        """Return the slopes to the left and to the right of x at a step."""
-        middle = self(0.0)[row]
-        return float((middle - self(-t)[row]) / t), float((self(t)[row] - middle) / t)
-
-
-def _kinked(even: np.ndarray, odd: np.ndarray, noise: Flat) -> tuple[np.ndarray, np.ndarray]:
-    p, at_even = _power(even, noise)
-    q, at_odd = _power(odd, noise)
-    return (p < 1.3) | (q < 0.7), np.where(p < 1.3, at_even, at_odd)
-
-
-def _power(series: np.ndarray, noise: Flat) -> tuple[Flat, np.ndarray]:
-    """Fit series ~ t^p at the smallest steps, a factor 4 apart, that noise leaves.
-
-    The larger of two successive powers counts: a single outlier makes no kink.
-    """
-    with np.errstate(all="ignore"):
-        clear = (series[:-1] > 400 * noise + 1e-300) & np.isfinite(series[:-1])
-        at = np.where(clear, np.arange(len(series) - 1)[:, None], -1).max(axis=0)
-        rows = np.arange(series.shape[1])
-        lower = np.fmax(series[at + 1, rows], noise + 1e-300)
-        p = np.log(series[at, rows] / lower) / np.log(4.0)
-        before = np.log(series[at - 1, rows] / series[at, rows]) / np.log(4.0)
-        p = np.where(at > 0, np.fmax(p, before), p)
-    return np.where(at >= 0, p, np.inf), np.maximum(at, 0)
+    def steep(self, sign: int, deep: bool = False) -> np.ndarray:
+        """Whether the slope to one side still grows at the least steps: a jump, or a cusp."""
+        steps = [t for t in self.ladder(deep) if np.any(self.x + t * self.d != self.x)][-4:]
+        slopes = np.abs(np.stack([self._slope(sign * t) for t in steps]))
+        with np.errstate(invalid="ignore"):
+            grows = np.all(slopes[1:] >= 1.6 * slopes[:-1], axis=0)
+            return grows & (slopes[-1] * steps[-1] > 64 * self.noise)
 
 
 def taylor_slope(line: Line, claimed: float) -> float | None:

@@ -1,20 +1,29 @@
-"""From measurements to a verdict: what is wrong, where, and why."""
+"""From measurements to a verdict: what is wrong, and where."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from .diagnosis import Evidence, guess, guess_incoming, guess_shape
+from .causes import cause_of, shape_cause
 from .differences import EPS
-from .report import KINK, NON_FINITE, PRECISION, RIGHT, STATE, WRONG, Check, Entry
-from .subject import Subject
-from .survey import FULL_ENTRIES, WEAK, Survey, Table
+from .linear import nonlinear
+from .report import KINK, NON_FINITE, NOTHING, PRECISION, RIGHT, STATE, WRONG, Check, Entry
+from .subject import EngineFunction, Subject
+from .survey import BENT, DIRECTIONS, EDGE, FULL_ENTRIES, STEEP, Survey, Table
+from .wording import describe_kink, entry_of, name_wrong, notes_of
 
 SAMPLE = 32
 """Entries that are looked at one by one when a random direction failed."""
+WEAK = 0.1
+"""An error bar above this part of the derivative leaves it no digit."""
+JOINT = 4
+"""Entries that are moved together where f bends along several."""
 
 
-def examine(subject: Subject, order: int, full: bool | None, rng: np.random.Generator) -> Check:
+def examine(subject: Subject, order: int, full: bool | None, rng: np.random.Generator,
+            kinks: bool = True) -> Check:  # fmt: skip
     """Go through all that can be wrong with a gradient, the most telling first.
 
     Args:
@@ -22,19 +31,22 @@ def examine(subject: Subject, order: int, full: bool | None, rng: np.random.Gene
         order: of the derivative, for the report.
         full: every entry and every output (True), random directions (False), by size (None).
         rng: where random directions come from.
+        kinks: accept one of the slopes, or one between them, where f has a kink.
     """
     s = Survey(subject, order, full, rng)
-    if s.x.size == 0 or s.y.size == 0:
-        return _check(s)
-    for stage in (_finite, _state, _claims):
+    for stage in (_empty, _finite, _state, _nothing, _claims):
         failed = stage(s)
         if failed is not None:
             return failed
-    table = s.measure_all()
-    s.measure_slope(s.noise)
-    ratio = float(np.where(_vanishes(s, table), 0.0, table.ratio).max())
-    found = [_state(s), _judge(s, table), _check(s, ratio=ratio)]
-    return next(check for check in found if check is not None)
+    if s.x.size == 0 or s.y.size == 0:
+        return _check(s)
+    table = _measure(s)
+    joint = _joint(s, table) if (table.kind == BENT).any() else None
+    s.measure_slope()
+    found = (_state(s), _judge(s, table, kinks), joint, _linear(s))
+    right = _check(s, ratio=float(table.ratio.max()))
+    verdict = next((check for check in found if check is not None), right)
+    return replace(verdict, notes=notes_of(s, table))
 
 
 def _check(s: Survey, diagnosis: str = RIGHT, message: str = "", *, guess: str = "",
@@ -42,7 +54,42 @@ def _check(s: Survey, diagnosis: str = RIGHT, message: str = "", *, guess: str =
     return Check(s.order, diagnosis, message, guess, worst, ratio, s.slope, s.scope)
 
 
+def _measure(s: Survey) -> Table:
+    """Compare every entry and a direction through those where f is smooth, or some directions."""
+    if not s.every_entry:
+        return s.measure([None] * DIRECTIONS, [s.direction() for _ in range(DIRECTIONS)])
+    table = s.measure(list(range(s.x.size)))
+    smooth = np.all((table.kind != BENT) & (table.kind != STEEP) & (table.kind != EDGE), axis=1)
+    failed = (table.ratio > 1).any()
+    if failed or smooth.sum() < 2:
+        return table
+    return _joined(table, s.measure([None], [s.direction() * smooth]))
+
+
+def _joined(a: Table, b: Table) -> Table:
+    parts = (np.concatenate([getattr(a, n), getattr(b, n)])
+             for n in ("claimed", "low", "high", "estimate", "step", "kind"))  # fmt: skip
+    return Table(a.directions + b.directions, a.entries + b.entries, *parts)
+
+
 # -- what must hold before anything can be compared ---------------------------------
+
+
+def _empty(s: Survey) -> Check | None:
+    """Where there is no number to compare, the shapes are all there is to check."""
+    if s.x.size and s.y.size:
+        return None
+    for i, claimed in enumerate(s.subject.pull(s.x, np.zeros(s.y.size))):
+        if claimed.shape != s.point.pieces[i].shape:
+            return _check(s, WRONG, _shapes(s, i, claimed))
+    return _check(s)
+
+
+def _shapes(s: Survey, i: int, claimed: np.ndarray) -> str:
+    piece = s.point.pieces[i]
+    return (
+        f"the claimed gradient of {piece.name} has shape {claimed.shape}, the input {piece.shape}"
+    )
 
 
 def _finite(s: Survey) -> Check | None:
@@ -53,8 +100,7 @@ def _finite(s: Survey) -> Check | None:
                       "inputs")  # fmt: skip
     bad = np.flatnonzero(~np.isfinite(s.y))
     if bad.size:
-        index = tuple(map(int, np.unravel_index(bad[0], s.subject.shape)))
-        place = f" {list(index)}" if index else ""
+        place = s.subject.place(int(bad[0])).removeprefix("output")
         return _check(s, NON_FINITE, f"fn's result{place} is {s.y[bad[0]]} at the inputs; check "
                       "where it can be computed")  # fmt: skip
     return None
@@ -71,7 +117,7 @@ def _state(s: Survey) -> Check | None:
                           "input; freeze what it keeps between calls (u, v of a power iteration, "
                           "batch statistics, a random mask) while checking")  # fmt: skip
     if s.subject.spoiled:
-        names = ", ".join(sorted(s.subject.spoiled))
+        names = " and ".join(sorted(s.subject.spoiled))
         return _check(s, STATE, f"fn or its gradient changed {names} in place; work on a copy")
     return None
 
@@ -81,111 +127,207 @@ def _moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return ~np.isclose(before, after, rtol=0, atol=256 * EPS * size, equal_nan=True)
 
 
+def _nothing(s: Survey) -> Check | None:
+    """Refuse a function that an engine never saw its inputs in."""
+    if not isinstance(s.subject, EngineFunction) or s.order > 1 or _uses_inputs(s):
+        return None
+    return _check(
+        s,
+        NOTHING,
+        "fn's result is the same wherever its inputs are, so nothing was "
+        "checked; pass what it computes with, or for a network gradcheck(loss, network)",
+    )
+
+
+def _uses_inputs(s: Survey) -> bool:
+    steps = (2.0**-5, 1.0, -1.0, 8.0)
+    return any(np.any(s.f(s.x + t * s.nudge()) != s.z) for t in steps)
+
+
 def _claims(s: Survey) -> Check | None:
-    """Ask for the claimed gradient of each row, twice for the first."""
+    """Ask for the claimed gradient of each row, again after other calls for the first."""
     first = s.subject.pull(s.x, s.rows[0])
     for i, piece in enumerate(s.point.pieces):
         if first[i].shape != piece.shape:
-            return _wrong_shape(s, i, first[i])
+            s.set_claims(np.zeros((len(s.rows), s.x.size)))
+            return _check(s, WRONG, _shapes(s, i, first[i]), guess=_shape_guess(s, i, first[i]))
     claims = np.stack([s.pull(s.x, row) for row in s.rows])
+    s.pull(s.x + 2.0**-5 * s.nudge(), s.rows[-1])
     flat = np.concatenate([c.reshape(-1) for c in first])
-    if _moved(claims[0], flat).any():
+    if _moved(claims[0], flat).any() or _moved(flat, s.pull(s.x, s.rows[0])).any():
         return _check(s, STATE, "two calls of the gradient at the same input differ; freeze what "
                       "it keeps between calls")  # fmt: skip
     s.set_claims(np.nan_to_num(claims, nan=0.0, posinf=0.0, neginf=0.0))
     bad = np.argwhere(~np.isfinite(claims))
-    if bad.size:
-        r, i = (int(k) for k in bad[0])
-        table = s.measure([i])
-        table.claimed[0, r] = claims[r, i] * s.scale[i]
-        worst = _entry(s, table, 0, r)
-        kink = ", where fn has a kink" if s.line(s.unit(i)).kinks()[0][r] else ""
-        return _check(s, NON_FINITE, f"the claimed gradient is {worst.claimed}{kink}", worst=worst)
-    return None
+    if not bad.size:
+        return _state(s) if s.subject.spoiled else None
+    r, i = (int(k) for k in bad[0])
+    table = s.measure([i])
+    worst = replace(entry_of(s, table, 0, r), claimed=float(claims[r, i]))
+    kink = ", where fn has a kink" if table.kind[0, r] in (BENT, STEEP) else ""
+    return _check(s, NON_FINITE, f"the claimed gradient is {worst.claimed}{kink}", worst=worst)
 
 
-def _wrong_shape(s: Survey, i: int, claimed: np.ndarray) -> Check:
+def _shape_guess(s: Survey, i: int, claimed: np.ndarray) -> str:
     piece = s.point.pieces[i]
-    s.set_claims(np.zeros((len(s.rows), s.x.size)))
     at = np.arange(piece.part.start, piece.part.stop)[:FULL_ENTRIES]
-    found = [s.line(s.unit(int(k))).best() for k in at]
+    found = [s.line(s.unit(int(k))).central() for k in at]
     value = np.array([d.value[0] for d in found]) / s.scale[at]
-    slack = np.array([d.estimate[0] for d in found]) / s.scale[at] + 1e-5 * np.max(np.abs(value))
+    slack = np.array([d.estimate[0] for d in found]) / s.scale[at]
+    slack = slack + 1e-5 * np.max(np.abs(value), initial=0.0)
 
     def fits(candidate: np.ndarray) -> bool:
         return bool(np.all(np.abs(candidate.reshape(-1)[: at.size] - value) <= slack))
 
-    message = (f"the claimed gradient of {piece.name} has shape {claimed.shape}, the input "
-               f"{piece.shape}")  # fmt: skip
-    return _check(s, WRONG, message, guess=guess_shape(claimed, piece.shape, fits))
+    return shape_cause(claimed, piece.shape, fits) if at.size else ""
 
 
 # -- judging ------------------------------------------------------------------------
 
 
-def _judge(s: Survey, table: Table) -> Check | None:
-    failed = _failures(s, table)
+def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
+    failed = _failures(s, table, kinks)
     if not failed:
-        if (_vanishes(s, table) & (table.claimed != 0)).any():
-            s.slope = None
-        if s.slope is not None and s.slope < 1.5:
-            s.measure_slope(s.wide_noise())
-        if s.slope is not None and s.slope < 1.5:
-            return _check(s, WRONG, "every difference agrees, but the Taylor remainder falls too "
-                          "slowly along a random direction")  # fmt: skip
         return None
     if not s.every_entry:
         closer = _localize(s, table, *failed[0][1])
-        found = _failures(s, closer)
+        found = _failures(s, closer, kinks)
         if found:
             table, failed = closer, found
     diagnosis, (k, r) = failed[0]
-    worst = _entry(s, table, k, r)
+    worst = entry_of(s, table, k, r)
+    likely = ""
     if diagnosis == WRONG and _imprecise(s, table, r):
         diagnosis = PRECISION
         message = ("the claimed gradient agrees to about 7 digits, as many as float32 has; compute "
                    "it in float64")  # fmt: skip
     elif diagnosis == WRONG:
-        s.measure_slope(s.noise, table.directions[k], r)
-        message = _name_wrong(s, table)
+        s.measure_slope(table.directions[k], r)
+        message = name_wrong(s, table)
+        likely = (nonlinear(s) if s.order == 1 else "") or (
+            cause_of(s, table, k) if worst.index is not None else ""
+        )
     elif diagnosis == KINK:
-        message = _describe_kink(s, table, k, r, worst)
+        message = describe_kink(s, table, k, r)
     elif diagnosis == NON_FINITE:
         message = "fn is NaN or infinite beside this point, at every step; move away from the edge"
     else:
         message = ("fn's rounding hides its derivative, as when it computes in float32; the claim "
                    "can be neither confirmed nor refused: compute in float64")  # fmt: skip
-    likely = _guess(s, table, k) if diagnosis == WRONG and worst.index is not None else ""
     ratio = float(table.ratio[k, r])
     return _check(s, diagnosis, message, guess=likely, worst=worst, ratio=ratio)
 
 
-def _failures(s: Survey, t: Table) -> list[tuple[str, tuple[int, int]]]:
+def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, int]]]:
     """List what went wrong, the most certain first, each with its worst direction and row."""
-    lost = ~np.isfinite(t.value)
-    vanishes = _vanishes(s, t)
-    wrong = ~lost & ~t.kink & ~vanishes & (t.ratio > 1)
-    size = np.maximum(s.size, np.abs(t.claimed))
-    floor = np.maximum(1e-8 * np.abs(s.z), 1e-12 * s.natural)
-    weak = (t.estimate > np.maximum(WEAK * size, floor)) & ~wrong & ~lost & ~vanishes
-    severity = np.where(t.kink, np.abs(t.claimed - t.value), t.ratio)
+    steep, bent = t.kind == STEEP, t.kind == BENT
+    lost = ~np.isfinite(t.low) & ~steep
+    wrong = ~lost & ~steep & (t.ratio > 1)
+    refused = steep | bent if not kinks else steep
+    one_sided = steep & _one_sided(s, t, steep)
+    mixed = np.broadcast_to(s.every_row & (np.arange(len(s.rows)) >= s.y.size), t.ratio.shape)
+    weak = _weak(s, t) & ~(wrong | lost | steep | mixed)
     found = []
-    for name, mask in ((WRONG, wrong), (NON_FINITE, lost & ~t.kink), (KINK, t.kink),
-                       (PRECISION, weak)):  # fmt: skip
+    for name, mask in ((WRONG, wrong), (NON_FINITE, lost | one_sided),
+                       (KINK, refused & ~one_sided & ~wrong), (PRECISION, weak)):  # fmt: skip
         if mask.any():
-            k, r = np.unravel_index(np.argmax(np.where(mask, severity, -1.0)), mask.shape)
+            # an output says more than a combination of outputs
+            mask = mask & ~mixed if (mask & ~mixed).any() else mask
+            score = np.where(mask, t.estimate if name == PRECISION else t.ratio, -1.0)
+            k, r = np.unravel_index(np.argmax(score), mask.shape)
             found.append((name, (int(k), int(r))))
     return found
 
 
-def _vanishes(s: Survey, t: Table) -> np.ndarray:
-    """Tell where the gradient is zero but for rounding, in the claim and in the differences.
+def _one_sided(s: Survey, t: Table, steep: np.ndarray) -> np.ndarray:
+    """Tell where f is not defined on one side, as the square root below 0."""
+    found = np.zeros(steep.shape, dtype=bool)
+    for k in np.flatnonzero(steep.any(axis=1)):
+        ends = [np.isfinite(s.f(s.x + sign * 2.0**-20 * t.directions[k])) for sign in (1, -1)]
+        found[k] = ~(ends[0] & ends[1])
+    return found
 
-    A difference that does not settle, of changes that the last digits of other numbers in
-    the function explain, is no evidence against a claim of that size.
+
+def _weak(s: Survey, t: Table) -> np.ndarray:
+    """Tell where the differences carry no digit of the derivative.
+
+    What is zero but for rounding has none: there it is enough that the bar is small beside the
+    other entries, the values and the inputs, unless fn moves in its last digits only.
     """
-    unsettled = (np.abs(t.value) <= 50 * t.estimate) & (t.estimate * t.step <= s.least)
-    return unsettled & (np.abs(t.claimed) <= s.least)
+    with np.errstate(invalid="ignore"):
+        bar, size = t.estimate, np.maximum(np.abs(t.claimed), np.abs(t.value))
+        sure = np.where(np.abs(t.value) > bar, np.abs(t.value), 0.0)
+        row = np.max(np.where(np.isfinite(sure), sure, 0.0), axis=0)
+        natural = float(np.max(s.relative))
+        zero = np.abs(t.claimed) <= 64 * EPS * np.maximum(row, natural)
+        small = bar <= np.where(zero, 1e-4 * np.maximum(np.maximum(row, np.abs(s.z)), natural), 0)
+        small |= (bar <= 1e-6 * row) & (np.abs(t.claimed) <= bar)
+        weak = ~(bar <= WEAK * size)
+    for k in np.flatnonzero((weak & small).any(axis=1)):
+        small[k] &= ~s.hidden(t.directions[k])
+    return weak & ~small
+
+
+def _joint(s: Survey, table: Table) -> Check | None:
+    """Try a claim at kinks along entries together: it must lie among the slopes nearby.
+
+    A claim between the slopes of each entry can be none of the function: both of two tied
+    entries cannot be the maximum.
+    """
+    bent = [k for k in range(len(table.entries)) if (table.kind[k] == BENT).any()]
+    bent = bent if all(table.entries[k] is not None for k in bent) else []
+    for first in range(0, min(len(bent), 4 * JOINT), JOINT):
+        group = bent[first : first + JOINT]
+        if len(group) < 2:
+            break
+        for d in (
+            sum(table.directions[k] for k in group),
+            *(
+                sum(
+                    table.directions[k] * c
+                    for k, c in zip(group, s.rng.uniform(0.5, 1.5, len(group)), strict=True)
+                )
+                for _ in range(2)
+            ),
+        ):
+            failed = _outside(s, table, group, d)
+            if failed is not None:
+                return failed
+    return None
+
+
+def _outside(s: Survey, table: Table, group: list[int], d: np.ndarray) -> Check | None:
+    radius, t = 2.0**-12, 2.0**-24
+    slopes = []
+    for _ in range(8 * 2 ** len(group)):
+        at = s.x + radius * sum(table.directions[k] * s.rng.uniform(-1, 1) for k in group)
+        slopes.append((s.f(at + t * d) - s.f(at - t * d)) / (2 * t))
+    low, high = np.min(slopes, axis=0), np.max(slopes, axis=0)
+    claimed = s.claims @ d
+    bar = (
+        16 * s.noise / t + 0.02 * (high - low) + 8 * radius * np.maximum(np.abs(low), np.abs(high))
+    )
+    error = np.maximum(low - claimed, claimed - high)
+    bad = (error > bar) & np.isfinite(low) & np.isfinite(high)
+    if not bad.any():
+        return None
+    r = int(np.argmax(np.where(bad, error, -1.0)))
+    names = ", ".join(entry_of(s, table, k, r).place for k in group)
+    return _check(s, WRONG, f"fn has a kink along several entries ({names}), and the claim is no "
+                  f"subgradient: together they give slopes from {low[r]:.6g} to {high[r]:.6g}, the "
+                  f"claim says {claimed[r]:.6g}",
+                  guess="" if claimed[r] < high[r] else "a tie is counted more than once",
+                  worst=entry_of(s, table, group[0], r))  # fmt: skip
+
+
+def _linear(s: Survey) -> Check | None:
+    likely = nonlinear(s)
+    if s.subject.spoiled:
+        return _state(s)
+    if not likely:
+        return None
+    return _check(s, WRONG, "the gradients fit at some incoming gradients g and not at others",
+                  guess=likely)  # fmt: skip
 
 
 def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
@@ -210,68 +352,14 @@ def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
     return s.measure([worst, *map(int, np.sort(others[: SAMPLE - 1]))])
 
 
-# -- saying it -----------------------------------------------------------------------
-
-
-def _entry(s: Survey, t: Table, k: int, r: int) -> Entry:
-    """Describe one comparison, in the units of the entry."""
-    i = t.entries[k]
-    of = ", of a random combination of the outputs"
-    if s.every_row:
-        output = [int(n) for n in np.unravel_index(r, s.subject.shape)]
-        of = f", of output {output}" if output else ""
-    name, index, point, unit = "a random direction", None, float("nan"), 1.0
-    if i is not None:
-        piece, index = s.point.locate(i)
-        name, point, unit = piece.name, float(s.x[i]), float(s.scale[i])
-    return Entry(name, index, point, of, float(t.claimed[k, r]) / unit, float(t.value[k, r]) / unit,
-                 float(t.estimate[k, r]) / unit, float(t.step[k, r]) * unit)  # fmt: skip
-
-
-def _describe_kink(s: Survey, t: Table, k: int, r: int, worst: Entry) -> str:
-    line = s.line(t.directions[k])
-    step = float(line.kinks()[1][r])
-    near, far = np.array(line.sides(step / 4, r)), np.array(line.sides(step, r))
-    if np.max(np.abs(near)) > 1.5 * np.max(np.abs(far)):
-        return "fn jumps here, or is infinitely steep: it has no derivative; check elsewhere"
-    left, right = near * (t.step[k, r] / worst.step)
-    between = min(left, right) <= worst.claimed <= max(left, right)
-    judged = "lies between them" if between else "is neither of them nor between them"
-    return (f"fn has no derivative at this point: slope {left:.6g} on one side, {right:.6g} on the "
-            f"other; the claim {judged}; check elsewhere")  # fmt: skip
-
-
-def _name_wrong(s: Survey, t: Table) -> str:
-    bad = sorted({s.point.locate(e)[0].name for e, row in zip(t.entries, t.ratio, strict=True)
-                  if e is not None and (row > 1).any()})  # fmt: skip
-    if bad:
-        return f"wrong: the claimed gradient of {', '.join(bad)}"
-    return "wrong along a random direction, but at none of the entries tried"
-
-
 def _imprecise(s: Survey, t: Table, r: int) -> bool:
     """Whether rounding to float32 in the claim explains the error."""
-    error = float(np.max(np.abs(t.claimed - t.value), initial=0.0, where=np.isfinite(t.value)))
-    if error > 1e-4 * s.size[r]:
+    error = float(np.max(t.error, initial=0.0, where=np.isfinite(t.error)))
+    size = float(np.max(np.abs(t.value[:, r]), initial=0.0, where=np.isfinite(t.low[:, r])))
+    if error > 1e-4 * size:
         return False
     row = s.claims[r]
     single = float(np.finfo(np.float32).eps)
-    if np.array_equal(row, row.astype(np.float32)) and error <= 8 * single * s.size[r]:
+    if np.array_equal(row, row.astype(np.float32)) and error <= 8 * single * size:
         return True
     return error <= 32 * s.claim_noise(r)
-
-
-def _guess(s: Survey, t: Table, k: int) -> str:
-    piece, _ = s.point.locate(t.entries[k])
-    chosen = [j for j, e in enumerate(t.entries) if piece.part.start <= e < piece.part.stop]
-    at = np.array([t.entries[j] for j in chosen])
-    claims = {p.name: s.claims[:, p.part].reshape(-1, *p.shape) for p in s.point.pieces}
-    claimed = claims.pop(piece.name)
-    lengths = {n for p in s.point.pieces for n in p.shape} | set(s.subject.shape)
-    unit = s.relative[at] / s.scale[at]
-    found = Evidence(piece.name, claimed, claims, at - piece.part.start, s.relative[at],
-                     t.value[chosen].T * unit, t.estimate[chosen].T * unit,
-                     frozenset(lengths - {1}))  # fmt: skip
-    g = s.rng.uniform(0.5, 1.5, s.subject.shape)
-    neglect = guess_incoming(lambda v: s.pull(s.x, v.reshape(-1))[piece.part], g)
-    return (neglect if s.order == 1 else "") or guess(found)

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 RIGHT = "right"
 WRONG = "wrong gradient"
 KINK = "kink"
 STATE = "changed state"
 PRECISION = "too little precision"
 NON_FINITE = "non-finite"
+NOTHING = "nothing to check"
 
-DIAGNOSES = (RIGHT, WRONG, KINK, STATE, PRECISION, NON_FINITE)
+DIAGNOSES = (RIGHT, WRONG, KINK, STATE, PRECISION, NON_FINITE, NOTHING)
 """Every diagnosis a check can end with."""
 
 
@@ -39,6 +42,14 @@ class Entry:
     step: float
 
     @property
+    def digits(self) -> int:
+        """How many digits show in which of them the claim and the difference differ."""
+        size, gap = max(abs(self.claimed), abs(self.numerical)), abs(self.claimed - self.numerical)
+        if not 0 < gap < np.inf or not size < np.inf:
+            return 10
+        return int(np.clip(np.ceil(np.log10(size / gap)) + 3, 10, 17))
+
+    @property
     def place(self) -> str:
         """Where it is, in words."""
         if self.index is None:
@@ -49,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on the gradients of one order; truthy when they are right.
+    """The verdict on the gradients of one order; ``right`` tells whether they are.
 
     Args:
         order: 1, or 2 for the derivatives of the gradient.
@@ -61,6 +72,7 @@ class Check:
         slope: the Taylor remainder's, 2 or more when right, near 1 when wrong; None where
             the remainder is only rounding.
         scope: how much was compared, in words.
+        notes: what was accepted that is worth knowing, as a kink with a subgradient.
     """
 
     order: int
@@ -71,29 +83,45 @@ class Check:
     ratio: float = 0.0
     slope: float | None = None
     scope: str = ""
+    notes: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong."""
         return self.diagnosis == RIGHT
+
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        where = f" at {self.worst.place}" if self.worst is not None else ""
+        return f"{self.diagnosis.upper()}{where}: {self.guess or self.message}"
 
     def __str__(self) -> str:
         slope = "in rounding" if self.slope is None else f"{self.slope:.2f}"
         slope = "above 3" if self.slope is not None and self.slope > 3.1 else slope
-        if self:
-            return (f"  order {self.order}: right; {self.scope}; worst error {self.ratio:.2g} of "
-                    f"its estimate; Taylor slope {slope}")  # fmt: skip
+        told = [f"    note: {note}" for note in self.notes]
+        if self.right:
+            return "\n".join(
+                [
+                    f"  order {self.order}: right; {self.scope}; worst error "
+                    f"{self.ratio:.2g} of its estimate; Taylor slope {slope}",
+                    *told,
+                ]
+            )
         lines = [f"  order {self.order}: {self.diagnosis.upper()} ({self.scope})"]
         lines += [f"    {self.message}"] if self.message else []
         lines += [f"    likely: {self.guess}"] if self.guess else []
         if self.worst is not None:
-            w = self.worst
+            w, digits = self.worst, self.worst.digits
             lines += [
                 f"    worst      {w.place}",
-                f"    claimed    {w.claimed:.10g}",
-                f"    numerical  {w.numerical:.10g} ± {w.estimate:.1e} (step {w.step:.1e})",
+                f"    claimed    {w.claimed:.{digits}g}",
+                f"    numerical  {w.numerical:.{digits}g} ± {w.estimate:.1e} (step {w.step:.1e})",
+                f"    difference {w.claimed - w.numerical:.3g}",
             ]
         if self.diagnosis == WRONG and self.slope is not None:
             lines += [f"    Taylor     slope {slope} (2 when right, 1 when wrong)"]
-        return "\n".join(lines)
+        return "\n".join(lines + told)
 
 
 @dataclass(frozen=True)
@@ -105,7 +133,7 @@ class Report:
     @property
     def failure(self) -> Check | None:
         """The first check that failed, or None."""
-        return next((c for c in self.checks if not c), None)
+        return next((c for c in self.checks if not c.right), None)
 
     @property
     def diagnosis(self) -> str:

@@ -1,20 +1,21 @@
 """What is checked, whatever it is made of, as a function of one flat vector."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..backend import is_array, namespace, to_numpy
-from ..errors import DTypeError, ShapeError
-from ..tensor import Tensor, grad
+from ..errors import ConfigError, DTypeError, ShapeError
+from .engines import Engine, Leaves, must_own
+from .tree import as_numpy, flat_reals, leaves, matched, rebuilt
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One checked input: its name, its place among the arguments and in the flat vector."""
+    """One checked input: its name, its place among the leaves and in the flat vector."""
 
     name: str
     position: int
@@ -26,37 +27,66 @@ class Point:
     """The inputs, of which the floating-point ones vary and the others stay fixed.
 
     Args:
-        inputs: one array, Tensor or number, or a list or tuple of them.
+        inputs: a list or tuple of arguments, each an array, Tensor, number, or nested lists,
+            tuples and dicts of them; what is neither list nor tuple is the only argument.
+        kwargs: arguments by name, likewise.
+        parameters: a module's parameters by name, checked too.
     """
 
-    def __init__(self, inputs: Any):
-        self.given = several(inputs)
+    def __init__(self, inputs: Any, kwargs: dict | None = None, parameters: dict | None = None):
+        given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        self.args = [np.array(a, dtype=np.float64) if _numbers(a) else a for a in given]
+        self.kwargs, self.parameters = kwargs or {}, parameters or {}
+        named = [(f"input {i}{path}", leaf) for i, arg in enumerate(self.args)
+                 for path, leaf in leaves(arg)]  # fmt: skip
+        named += [(f"{key}{path}", leaf) for key, arg in self.kwargs.items()
+                  for path, leaf in leaves(arg)]  # fmt: skip
+        named += self.parameters.items()
+        self.given = [leaf for _, leaf in named]
         self.pieces: list[Piece] = []
         parts: list[np.ndarray] = []
-        start = 0
-        for position, given in enumerate(self.given):
-            array = as_numpy(given)
-            if array.dtype.kind == "c":
-                raise DTypeError(f"gradcheck: input {position} is complex; pass its real parts")
-            if array.dtype.kind == "f":
+        for position, (name, given) in enumerate(named):
+            array = _numeric(name, given)
+            if array is not None:
+                start = sum(p.size for p in parts)
                 part = slice(start, start + array.size)
-                self.pieces.append(Piece(f"input {position}", position, array.shape, part))
+                self.pieces.append(Piece(name, position, array.shape, part))
                 parts.append(array.astype(np.float64).reshape(-1))
-                start += array.size
         if not self.pieces:
             raise DTypeError("gradcheck: no input is floating point; pass float64 arrays")
         self.x = np.concatenate(parts)
+        self.last = len(self.given) - len(self.parameters)
 
     def unflatten(self, flat: np.ndarray) -> list[np.ndarray]:
         """Cut a flat vector into arrays, one per checked input."""
         return [flat[p.part].reshape(p.shape).copy() for p in self.pieces]
 
-    def arguments(self, arrays: Sequence[Any]) -> list[Any]:
-        """Put checked inputs back among the fixed ones."""
-        arguments = list(self.given)
+    def arguments(self, arrays: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Put checked inputs back among the fixed ones; return arguments and keyword arguments."""
+        filled = list(self.given)
         for piece, array in zip(self.pieces, arrays, strict=True):
-            arguments[piece.position] = array
-        return arguments
+            filled[piece.position] = array
+        values: Iterator[Any] = iter(filled)
+        return [rebuilt(a, values) for a in self.args], rebuilt(self.kwargs, values)
+
+    def claimed(self, result: Any) -> list[np.ndarray]:
+        """Return claimed gradients, one for each checked input, whatever they are nested in."""
+        model = [*self.args, *self.kwargs.values()]
+        if isinstance(result, dict) and result.keys() == self.kwargs.keys() and not self.args:
+            result = [result[key] for key in self.kwargs]
+        found = list(result) if isinstance(result, list | tuple) else [result]
+        if len(model) == 1 and isinstance(model[0], list | tuple) and len(found) != 1:
+            found = [result]
+        if len(found) != len(self.pieces) or any(isinstance(f, list | tuple | dict) for f in found):
+            varied = {p.position for p in self.pieces}
+            floating, at = [], 0
+            for arg in model:
+                count = sum(1 for _ in leaves(arg))
+                if varied & set(range(at, at + count)):
+                    floating.append((arg, [at + i in varied for i in range(count)]))
+                at += count
+            found = _nested(found, floating, len(self.pieces))
+        return [as_numpy(c) for c in found]
 
     def locate(self, i: int) -> tuple[Piece, tuple[int, ...]]:
         """Return the input that a flat position belongs to, and the entry there."""
@@ -69,28 +99,101 @@ class Point:
         scale = np.ones_like(self.x)
         for p in self.pieces:
             values = np.abs(self.x[p.part])
-            typical = np.sqrt(np.mean(values**2)) if values.size else 0.0
+            top = float(np.max(values, initial=0.0, where=np.isfinite(values)))
+            typical = top * np.sqrt(np.mean((values / top) ** 2)) if top > 0 else 0.0
             scale[p.part] = np.maximum(values, typical) if typical > 0 else 1.0
-        return 2.0 ** np.floor(np.log2(scale))
+        return 2.0 ** np.floor(np.log2(np.maximum(scale, 1e-290)))
 
 
-def as_numpy(value: Any) -> np.ndarray:
-    """Return a Tensor's, an array's or a number's values as a NumPy array."""
-    if isinstance(value, Tensor):
-        value = value.array
-    return to_numpy(value) if is_array(value) else np.asarray(value)
+def _numbers(arg: Any) -> bool:
+    """Whether an argument is a list of numbers, nested or not, which stands for an array."""
+    plain = isinstance(arg, list) and arg and all(isinstance(n, float) or _numbers(n) for n in arg)
+    return bool(plain)
 
 
-def several(result: Any) -> list[Any]:
-    """Make a list of one result or of several."""
-    return list(result) if isinstance(result, list | tuple) else [result]
+def _numeric(name: str, given: Any) -> np.ndarray | None:
+    """Return what varies as an array; None for what stays fixed."""
+    if callable(given) and not hasattr(given, "shape"):
+        return None
+    array = as_numpy(given)
+    if array.dtype.kind == "c":
+        raise DTypeError(f"gradcheck: {name} is complex; pass its real parts")
+    return array if array.dtype.kind == "f" else None
 
 
-class ArrayFunction:
-    """A NumPy function with a claimed gradient.
+def _nested(found: list[Any], floating: list[tuple[Any, list[bool]]], count: int) -> list[Any]:
+    """Take the claims on several arguments, each nested as it is, apart."""
+    if len(found) != len(floating):
+        raise ShapeError(f"gradcheck: {count} floating-point inputs, but {len(found)} claimed "
+                         "gradients; return one for each")  # fmt: skip
+    pairs = zip(found, floating, strict=True)
+    return [leaf for tree, (model, varies) in pairs
+            for leaf, keep in zip(matched(tree, model), varies, strict=True) if keep]  # fmt: skip
+
+
+class Subject:
+    """A function with a claimed gradient.
 
     Args:
-        fn: arrays in, an array or a number out.
+        fn: the function.
+        point: its inputs.
+    """
+
+    own = False
+    """Whether the claim is the function's own gradient, not one written by hand."""
+
+    def __init__(self, fn: Callable, point: Point):
+        self.fn, self.point = fn, point
+        self.model: Any = None
+        self.shapes: list[tuple[int, ...]] = [()]
+        self.spoiled: set[str] = set()
+        """Names of what a call changed in place."""
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs, flat."""
+        raise NotImplementedError
+
+    def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
+        """Return the claimed gradients of the outputs' product with g, as they came."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the only output; that of a flat vector where there are several."""
+        one = len(self.shapes) == 1
+        return self.shapes[0] if one else (sum(int(np.prod(s)) for s in self.shapes),)
+
+    def place(self, row: int) -> str:
+        """Say which output a row is, as ``"output [2, 0]"``; nothing for a single number."""
+        for i, shape in enumerate(self.shapes):
+            size = int(np.prod(shape))
+            if row < size:
+                index = [int(n) for n in np.unravel_index(row, shape)] if shape else ""
+                several = f" {i}" if len(self.shapes) > 1 else ""
+                named = f"{several} {index}" if index else several
+                return f"output{named}" if named else ""
+            row -= size
+        raise IndexError(row)
+
+    def parts(self, g: np.ndarray) -> list[np.ndarray]:
+        """Cut an incoming gradient into one array per output."""
+        ends = np.cumsum([int(np.prod(s)) for s in self.shapes])[:-1]
+        cut = np.split(np.asarray(g).reshape(-1), ends)
+        return [c.reshape(s).copy() for c, s in zip(cut, self.shapes, strict=True)]
+
+    def take(self, result: Any, who: str = "fn") -> list[Any]:
+        """Take apart what the function returned."""
+        self.model = result
+        outputs = [leaf for _, leaf in leaves(result)]
+        self.shapes = [np.shape(as_numpy(y)) for y in outputs]
+        return outputs
+
+
+class ArrayFunction(Subject):
+    """A NumPy function with a gradient written by hand.
+
+    Args:
+        fn: arrays in, arrays or numbers out.
         point: its inputs.
         jacobian: ``jacobian(*inputs)``, for each floating-point input the derivatives, of the
             output's shape followed by the input's; or None.
@@ -98,36 +201,38 @@ class ArrayFunction:
     """
 
     def __init__(self, fn: Callable, point: Point, jacobian: Callable | None, vjp: Callable | None):
-        self.fn, self.point, self._jacobian, self._vjp = fn, point, jacobian, vjp
-        self.shape: tuple[int, ...] = ()
-        self.spoiled: set[str] = set()
-        """Names of inputs that a call changed in place."""
+        super().__init__(fn, point)
+        self._jacobian, self._vjp = jacobian, vjp
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs, flat."""
-        result = self._call(self.fn, x)
-        if isinstance(result, list | tuple) or as_numpy(result).dtype.kind not in "fiu":
-            raise DTypeError(f"gradcheck: fn returned {type(result).__name__}, expected one real "
-                             "array or number")  # fmt: skip
-        y = as_numpy(result)
-        self.shape = y.shape
-        return y.astype(np.float64).reshape(-1)
+        return flat_reals(self.take(self._call(self.fn, x)), "fn")
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
         """Return the claimed gradients of the outputs' product with g, as they came."""
         self.value(x)  # a backward written by hand may use what its forward left behind
-        g = g.reshape(self.shape)
-        claimed = self._call(self._vjp, x, g) if self._vjp else self._call(self._jacobian, x)
-        arrays = [as_numpy(c) for c in several(claimed)]
-        if len(arrays) != len(self.point.pieces):
-            raise ShapeError(f"gradcheck: {len(self.point.pieces)} floating-point inputs, but "
-                             f"{len(arrays)} claimed gradients; return one for each")  # fmt: skip
-        return arrays if self._vjp else [self._contract(g, a) for a in arrays]
+        cut = self.parts(g)
+        if self._vjp is None:
+            if len(self.shapes) > 1:
+                raise ConfigError(f"gradcheck: fn returns {len(self.shapes)} outputs, and grad= "
+                                  "says the gradient of one; pass vjp=lambda g, *inputs: ..., "
+                                  "where g is nested as the outputs")  # fmt: skip
+            jacobians = self.point.claimed(self._call(self._jacobian, x))
+            return [self._contract(cut[0], np.array(j, np.float64)) for j in jacobians]
+        kept = [c.copy() for c in cut]
+        result = self._call(self._vjp, x, rebuilt(self.model, iter(cut)))
+        # a copy: a backward may use one buffer for all its results
+        claims = [np.array(c) for c in self.point.claimed(result)]
+        if not all(np.array_equal(a, b) for a, b in zip(cut, kept, strict=True)):
+            self.spoiled.add("g, the incoming gradient,")
+        return claims
 
-    def _call(self, fn: Callable | None, x: np.ndarray, *before: np.ndarray) -> Any:
+    def _call(self, fn: Callable | None, x: np.ndarray, *before: Any) -> Any:
         assert fn is not None
         arrays, kept = self.point.unflatten(x), self.point.unflatten(x)
-        result = fn(*(b.copy() for b in before), *self.point.arguments(arrays))
+        args, kwargs = self.point.arguments(arrays)
+        result = fn(*before, *args, **kwargs)
+        result = rebuilt(result, iter([_kept(leaf) for _, leaf in leaves(result)]))
         for piece, now, then in zip(self.point.pieces, arrays, kept, strict=True):
             if not np.array_equal(now, then, equal_nan=True):
                 self.spoiled.add(piece.name)
@@ -142,97 +247,69 @@ class ArrayFunction:
         return np.tensordot(g, jacobian, axes=g.ndim)
 
 
-class TensorFunction:
-    """A function of Tensors; its claim is what the engine differentiates."""
+def _kept(leaf: Any) -> Any:
+    """Copy an array, for the function may write into it at its next call."""
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
-    def __init__(self, fn: Callable, point: Point):
-        self.fn, self.point = fn, point
-        self.shape: tuple[int, ...] = ()
-        self.spoiled: set[str] = set()
+
+class EngineFunction(Subject):
+    """A function that an engine differentiates; its claim is what the engine says.
+
+    Args:
+        engine: whose function it is.
+        fn: leaves in, leaves out, both as lists.
+        point: its inputs.
+    """
+
+    own = True
+
+    def __init__(self, engine: Engine, fn: Callable[[Leaves], Leaves], point: Point):
+        super().__init__(fn, point)
+        self.engine = engine
+
+    def lifted(self, x: np.ndarray) -> Leaves:
+        """Make float64 leaves of a flat vector; a parameter of a module is one itself."""
+        made: Leaves = []
+        for piece, array in zip(self.point.pieces, self.point.unflatten(x), strict=True):
+            given = self.point.given[piece.position]
+            owned = 0 <= piece.position - self.point.last < len(self.point.parameters)
+            made.append(self.engine.leads(given, array) if owned else
+                        self.engine.lift(array, given))  # fmt: skip
+        return made
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs, flat."""
-        return as_numpy(self.forward(self.tensors(x))).astype(np.float64).reshape(-1)
+        with self.engine.double():
+            outputs = self.take(self.fn(self.lifted(x)))
+            must_own(self.engine, outputs)
+            return flat_reals(outputs, "fn")
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
         """Return the gradients of the outputs' product with g."""
-        xs = self.tensors(x)
-        y = self.forward(xs)
-        if not y.requires_grad:
-            return [np.zeros(p.shape) for p in self.point.pieces]
-        return [as_numpy(t) for t in grad(y, xs, grad_output=like(g.reshape(y.shape), y))]
-
-    def tensors(self, x: np.ndarray) -> list[Tensor]:
-        """Make float64 Tensors of a flat vector, in the array library of the inputs."""
-        given = [self.point.given[p.position] for p in self.point.pieces]
-        arrays = self.point.unflatten(x)
-        return [like(a, t, requires_grad=True) for a, t in zip(arrays, given, strict=True)]
-
-    def forward(self, xs: list[Tensor]) -> Tensor:
-        """Apply fn, and say so if it is not made of Tensors."""
-        y = self.fn(*self.point.arguments(xs))
-        if not isinstance(y, Tensor):
-            raise DTypeError(
-                f"gradcheck: fn returned {type(y).__name__}, expected one Tensor; for a function "
-                "of arrays pass its gradient too, as grad= or vjp="
-            )
-        self.shape = y.shape
-        return y
+        with self.engine.double():
+            found = self.engine.vjp(self.fn, self.lifted(x), None, self.parts(g))
+            return [np.array(as_numpy(f)) for f in found]
 
 
-def like(array: np.ndarray, other: Any, requires_grad: bool = False) -> Tensor:
-    """Make a Tensor in the array library of another; a result takes its dtype too."""
-    held = other.array if isinstance(other, Tensor) else other
-    xp = namespace(held) if is_array(held) else np
-    dtype = held.dtype if not requires_grad else xp.float64
-    return Tensor(xp.asarray(array, dtype=dtype), requires_grad=requires_grad)
+def pullback(inner: EngineFunction, gs: list[np.ndarray]) -> EngineFunction:
+    """Return the gradient of a function as a function of its inputs and incoming gradients.
 
-
-class Gradient:
-    """The first-order gradient as a function of the inputs and of the incoming gradient.
-
-    Its claim is what the engine gets by differentiating its own backward walk.
+    Its own gradient is that of the next order, so this can be repeated.
 
     Args:
-        inner: the function of Tensors.
-        g: the incoming gradient to start from, of the shape of the function's result.
+        inner: the function.
+        gs: incoming gradients to start from, one for each output.
     """
-
-    def __init__(self, inner: TensorFunction, g: np.ndarray):
-        self.inner, self.spoiled = inner, inner.spoiled
-        self.shape = inner.point.x.shape
-        self.point = Point([*inner.point.given, like(g, inner.forward(inner.tensors(inner.point.x)),
-                                                     requires_grad=True)])  # fmt: skip
-        last = self.point.pieces[-1]
-        self.point.pieces[-1] = Piece("grad_output", last.position, last.shape, last.part)
-
-    def value(self, x: np.ndarray) -> np.ndarray:
-        """Return the gradients, flat."""
-        *_, gradients = self._walk(x, create_graph=False)
-        return np.concatenate([as_numpy(t).astype(np.float64).reshape(-1) for t in gradients])
-
-    def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
-        """Return the gradients of the product of the gradient with a direction g."""
-        xs, seed, gradients = self._walk(x, create_graph=True)
-        products = [(t * like(v, t)).sum()
-                    for t, v in zip(gradients, self.inner.point.unflatten(g), strict=True)
-                    if t.requires_grad]  # fmt: skip
-        if not products:
-            return [np.zeros(p.shape) for p in self.point.pieces]
-        total = products[0]
-        for product in products[1:]:
-            total = total + product
-        return [as_numpy(t) for t in grad(total, [*xs, seed])]
-
-    def _walk(self, x: np.ndarray, create_graph: bool) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        size = self.inner.point.x.size
-        xs = self.inner.tensors(x[:size])
-        y = self.inner.forward(xs)
-        seed = like(x[size:].reshape(y.shape), y, requires_grad=True)
-        if not y.requires_grad:
-            return xs, seed, [t * 0.0 for t in xs]
-        cotangent = seed if seed.dtype == y.dtype else ops.astype(seed, y.dtype)
-        return xs, seed, grad(y, xs, grad_output=cotangent, create_graph=create_graph)
-
-
-Subject = ArrayFunction | TensorFunction | Gradient
+    n, engine, fn, point = len(inner.point.pieces), inner.engine, inner.fn, inner.point
+    seeds = {f"grad_output{i if len(gs) > 1 else ''}": g for i, g in enumerate(gs)}
+    grown = Point.__new__(Point)
+    grown.__dict__.update(point.__dict__)
+    start = point.x.size
+    grown.pieces, grown.given = list(point.pieces), list(point.given)
+    for name, g in seeds.items():
+        grown.pieces.append(Piece(name, len(grown.given), g.shape, slice(start, start + g.size)))
+        with engine.double():
+            grown.given.append(engine.lift(g, point.given[point.pieces[0].position]))
+        start += g.size
+    grown.x = np.concatenate([point.x, *(g.reshape(-1) for g in gs)])
+    return EngineFunction(engine, lambda xs: engine.vjp(fn, xs[:n], xs[n:]), grown)

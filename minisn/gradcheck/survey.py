@@ -15,8 +15,9 @@ FULL_ENTRIES = 256
 FULL_ROWS = 64
 FULL_SIZE = 4096
 DIRECTIONS = 4
-WEAK = 0.05
-"""An estimate above this part of the gradient confirms nothing."""
+SMOOTH, BENT, STEEP, EDGE = range(4)
+"""What f is like along a line: differentiable; with a slope on each side; infinitely steep or with
+a jump; defined on one side only."""
 
 
 def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
@@ -28,32 +29,64 @@ def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np
 class Table:
     """Claims beside differences, [directions, rows], in units of the directions.
 
-    ``entries`` holds the entry that each direction moves, None where it moves all.
+    Where f bends, any slope from ``low`` to ``high`` is a derivative; elsewhere the two are one.
+    ``entries`` holds the entry that each direction moves, None where it moves many.
     """
 
     directions: list[np.ndarray]
     entries: list[Any]
     claimed: np.ndarray
-    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     estimate: np.ndarray
     step: np.ndarray
-    kink: np.ndarray
+    kind: np.ndarray
+
+    @property
+    def value(self) -> np.ndarray:
+        """The derivative that is nearest to the claim."""
+        return np.clip(self.claimed, self.low, self.high)
+
+    @property
+    def error(self) -> np.ndarray:
+        """How far each claim is from the nearest derivative."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.abs(self.claimed - self.value)
 
     @property
     def ratio(self) -> np.ndarray:
         """Error in units of its estimate; infinite where there is no difference."""
-        return np.where(np.isfinite(self.value), _ratio(self.claimed, self), np.inf)
+        error = self.error
+        found = np.divide(error, self.estimate, out=np.zeros_like(error), where=error > 0)
+        return np.where(np.isfinite(self.low), found, np.inf)
 
 
-def _ratio(claimed: np.ndarray, found: Table | Difference) -> np.ndarray:
-    error = np.abs(claimed - found.value)
-    return np.divide(error, found.estimate, out=np.zeros_like(error), where=error > 0)
+@dataclass
+class Along:
+    """What one line showed, one entry per row."""
+
+    low: np.ndarray
+    high: np.ndarray
+    estimate: np.ndarray
+    step: np.ndarray
+    kind: np.ndarray
+
+    def fits(self, claimed: np.ndarray) -> np.ndarray:
+        """Tell which claims lie within the error bar."""
+        error = np.maximum(self.low - claimed, claimed - self.high)
+        return (error <= self.estimate) & (self.kind != STEEP)
+
+
+def _plain(found: Difference) -> Along:
+    kind = np.full(found.value.shape, SMOOTH)
+    return Along(found.value, found.value, found.estimate, found.step, kind)
 
 
 class Survey:
     """Evaluates a subject and its claim around the point.
 
-    The *rows* are what is differentiated: every output, or random combinations of them.
+    The *rows* are what is differentiated: every output, or random combinations of them; and two
+    further combinations, of both signs and other sizes, for a backward must follow any g.
 
     Args:
         subject: the function and its claim.
@@ -71,7 +104,16 @@ class Survey:
         few = m <= FULL_ROWS and n * m <= FULL_SIZE and order == 1
         self.every_row = m == 1 or (few if full is None else full)
         self.every_entry = n <= FULL_ENTRIES if full is None else full
-        self.rows = np.eye(m) if self.every_row else away_from_zero(rng, (2, m))
+        sign = rng.choice([-1.0, 1.0], m)
+        drawn = sign * rng.uniform(0.5, 1.5, (2, m)) * np.array([[3.0], [-0.3]])
+        drawn *= 2.0**-20 if np.any(np.abs(self.y) > 2.0**300) else 1.0
+        self.rows = np.vstack([np.eye(m), drawn]) if self.every_row else drawn
+        # rows as huge as exp(700) are measured in a unit of theirs
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.abs(self._rows(self.y))
+            size = np.where(np.isfinite(size), size, np.max(np.abs(self.y), initial=0.0))
+        huge = np.isfinite(size) & (size > 2.0**300)
+        self.unit_of = np.where(huge, 2.0 ** np.floor(np.log2(np.where(huge, size, 1.0))), 1.0)
         self.z = self._combine(self.y)
         self.slope: float | None = None
         # steps: of each entry beside the others, and relative to itself
@@ -87,15 +129,10 @@ class Survey:
         return f"{what}, {combined}{m} output{'s' if m > 1 else ''}"
 
     def set_claims(self, claims: np.ndarray) -> None:
-        """Take the claimed gradients, [rows, entries], and measure the noise around them."""
-        self.claims = claims
-        parts = np.abs(claims * self.relative)
-        self.size = parts.max(axis=1)
-        self.level = np.abs(self.z) + np.linalg.norm(parts, axis=1)
-        self.noise = np.maximum(self.measure_noise(), EPS * self.level)
-        self.natural = float(max(self.level.max(), self.relative.max()))
-        self.least = 4096 * EPS * self.natural
-        self._wide_noise: np.ndarray | None = None
+        """Take the claimed gradients, [rows, entries], and measure the noise around the point."""
+        self.claims = claims / self.unit_of[:, None]
+        self.noise = self.measure_noise()
+        self._wide: np.ndarray | None = None
 
     def f(self, x: np.ndarray) -> np.ndarray:
         """Evaluate the rows; NaN where the function refuses."""
@@ -110,8 +147,16 @@ class Survey:
             )
         return self._combine(y)
 
+    def _rows(self, y: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", over="ignore"):
+            mixed = self.rows[len(y) if self.every_row else 0 :] @ y
+        return np.concatenate([y, mixed]) if self.every_row else mixed
+
     def _combine(self, y: np.ndarray) -> np.ndarray:
-        return y if self.every_row else self.rows @ y
+        with np.errstate(over="ignore"):
+            parts = y / np.max(self.unit_of, initial=1.0)
+            whole = self._rows(parts) * (np.max(self.unit_of, initial=1.0) / self.unit_of)
+            return np.where(self.unit_of == 1.0, self._rows(y), whole)
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> np.ndarray:
         """Return the claimed gradient for an incoming gradient, flat."""
@@ -125,9 +170,9 @@ class Survey:
         """Return the largest noise in the claimed gradient of a row, in units of the steps."""
 
         def claim(x: np.ndarray) -> np.ndarray:
-            return self.scale * self.pull(x, self.rows[r])
+            return self.scale * self.pull(x, self.rows[r]) / self.unit_of[r]
 
-        return float(np.max(noise_level(claim, self.x, self.nudge(), SPACINGS[2:])))
+        return float(np.max(noise_level(claim, self.x, self.nudge(), SPACINGS[3:])))
 
     def nudge(self) -> np.ndarray:
         """Draw a direction that changes every entry by about its own size."""
@@ -147,53 +192,103 @@ class Survey:
         d[i] = self.scale[i]
         return d
 
-    def measure_all(self) -> Table:
-        """Compare every entry, or some random directions."""
-        if self.every_entry:
-            return self.measure(list(range(self.x.size)))
-        return self.measure([None] * DIRECTIONS, [self.direction() for _ in range(DIRECTIONS)])
-
     def measure(self, entries: list, directions: list[np.ndarray] | None = None) -> Table:
         """Compare some entries, or some directions."""
         directions = directions or [self.unit(i) for i in entries]
-        claimed = np.stack([self.claims @ d for d in directions])
+        with np.errstate(over="ignore", invalid="ignore"):
+            claimed = np.stack([self.claims @ d for d in directions])
         found = [self._along(self.line(d), c) for d, c in zip(directions, claimed, strict=True)]
-        value, estimate, step, kink = (np.stack(part) for part in zip(*found, strict=True))
-        return Table(directions, entries, claimed, value, estimate, step, kink)
+        columns = ("low", "high", "estimate", "step", "kind")
+        stacked = (np.stack([getattr(a, name) for a in found]) for name in columns)
+        return Table(directions, entries, claimed, *stacked)
 
-    def _along(self, line: Line, claimed: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _along(self, line: Line, claimed: np.ndarray) -> Along:
         """Differentiate along a line: two steps first, all of them where these leave a doubt."""
-        size = np.maximum(self.size, np.abs(claimed))
-        floor = 64 * EPS * (size + self.level)
-        found = line.difference(BASE)
-        vague = found.estimate > np.where(size > 0, 1e-6 * size, 1e-8 * np.abs(self.z))
-        doubt = ~(np.abs(claimed - found.value) <= found.estimate + floor) | vague
-        kink = np.zeros(claimed.shape, dtype=bool)
-        if doubt.any() or line.bent(BASE).any():
-            found, kink = line.best(), line.kinks()[0]
-            if (kink | (_ratio(claimed, found) > 1)).any():
-                line.noise = self.wide_noise()
-                other, bend = line.best(), line.kinks()[0]
-                explained = ~bend & (_ratio(claimed, other) <= 1) & (other.estimate <= WEAK * size)
-                if explained.all():
-                    found, kink = other, bend
-        return found.value, found.estimate + floor, found.step, kink
+        quick = line.difference(BASE)
+        error = np.abs(claimed - quick.value)
+        natural = np.minimum(np.abs(self.z), 1e3 * float(np.max(self.relative)))
+        limit = np.where(claimed == 0, 1e-8 * natural, 1e-6 * np.abs(quick.value))
+        fine = (error <= quick.estimate) & (quick.estimate <= limit)
+        if fine.all() and not line.bent(BASE).any():
+            return _plain(quick)
+        found = self._closely(line)
+        if not found.fits(claimed).all():
+            other = self._rounded(line, found, claimed)
+            found = found if other is None else other
+        return found
+
+    def _closely(self, line: Line) -> Along:
+        """Look at all steps, and at both sides."""
+        deep = False
+        steep = line.steep(1) | line.steep(-1)
+        if steep.any() or not np.isfinite(line.central().value).all():
+            deep, steep = True, line.steep(1, True) | line.steep(-1, True)
+        both, left, right = line.central(deep), line.side(-1, deep), line.side(1, deep)
+        with np.errstate(invalid="ignore"):
+            gap = np.abs(left.value - right.value)
+            bend = (gap > left.estimate + right.estimate) & ~steep
+        found = _plain(both)
+        found.low = np.where(bend, np.minimum(left.value, right.value), both.value)
+        found.high = np.where(bend, np.maximum(left.value, right.value), both.value)
+        found.estimate = np.where(bend, left.estimate + right.estimate, both.estimate)
+        found.kind = np.select([steep, bend], [STEEP, BENT], SMOOTH)
+        for one in (left, right):
+            edge = ~np.isfinite(both.value) & np.isfinite(one.value) & np.isfinite(one.estimate)
+            edge &= ~steep
+            for name in ("value", "estimate", "step"):
+                for mine in ("low", "high") if name == "value" else (name,):
+                    there = getattr(found, mine)
+                    setattr(found, mine, np.where(edge, getattr(one, name), there))
+            found.kind = np.where(edge, EDGE, found.kind)
+        return self._farther(line, found) if self.every_entry else found
+
+    def _farther(self, line: Line, found: Along) -> Along:
+        """Look at wide steps where the others leave no digit."""
+        weak = (found.estimate > 0.1 * np.abs(found.low)) & (found.kind == SMOOTH)
+        if not weak.any():
+            return found
+        far = line.far()
+        better = weak & (far.estimate < 0.1 * np.abs(far.value)) & (far.estimate < found.estimate)
+        better &= np.abs(far.value - found.low) <= far.estimate + found.estimate
+        for name, there in (("low", far.value), ("high", far.value), ("estimate", far.estimate),
+                            ("step", far.step)):  # fmt: skip
+            setattr(found, name, np.where(better, there, getattr(found, name)))
+        return found
+
+    def _rounded(self, line: Line, found: Along, claimed: np.ndarray) -> Along | None:
+        """Judge again with noise that hides among digits that move, as of float32 inside."""
+        wide = self.wide_noise()
+        hidden = (wide > 2.0**-29 * np.abs(self.z)) & (wide < 2.0**-21 * np.abs(self.z))
+        if not hidden.any():
+            return None
+        other = Line(line.f, line.x, line.d, np.where(hidden, wide, self.noise))
+        other._seen = line._seen
+        again = self._closely(other)
+        better = hidden & ~found.fits(claimed) & again.fits(claimed)
+        useful = again.estimate <= 0.1 * np.abs(claimed)
+        return again if (better & useful).any() and (again.fits(claimed) | ~hidden).all() else None
 
     def wide_noise(self) -> np.ndarray:
         """Look for noise at a wider spacing, too: rounding can hide among digits that move."""
-        if self._wide_noise is None:
-            wide = noise_level(self.f, self.x, self.nudge(), SPACINGS[2:3])
-            self._wide_noise = np.maximum(self.noise, wide)
-        return self._wide_noise
+        if self._wide is None:
+            wide = noise_level(self.f, self.x, self.nudge(), SPACINGS[3:4])
+            self._wide = np.maximum(self.noise, wide)
+        return self._wide
 
-    def measure_slope(
-        self, noise: np.ndarray, d: np.ndarray | None = None, row: int | None = None
-    ) -> None:
+    def hidden(self, d: np.ndarray) -> np.ndarray:
+        """Tell the rows that move along a direction, but in their last digits only."""
+        with np.errstate(invalid="ignore"):
+            moves = np.array([np.abs(self.f(self.x + t * d) - self.z) for t in (-8, -1, 1, 8)])
+            moves = np.where(np.isfinite(moves), moves, np.inf).max(axis=0)
+            return (moves > 0) & (moves <= 2.0**-20 * np.abs(self.z))
+
+    def measure_slope(self, d: np.ndarray | None = None, row: int | None = None) -> None:
         """Set the Taylor slope: in a random direction of all rows, or in a given one of one."""
         weights = away_from_zero(self.rng, len(self.rows))
         if row is not None:
             weights = np.eye(len(self.rows))[row]
         d = self.direction() if d is None else d
-        line = Line(lambda x: np.array([weights @ self.f(x)]), self.x, d,
-                    np.array([np.linalg.norm(weights * noise)]))  # fmt: skip
-        self.slope = taylor_slope(line, float(weights @ (self.claims @ d)))
+        noise = np.array([np.hypot.reduce(weights * self.noise)])
+        line = Line(lambda x: np.array([weights @ self.f(x)]), self.x, d, noise)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.slope = taylor_slope(line, float(weights @ (self.claims @ d)))

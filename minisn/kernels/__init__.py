@@ -19,9 +19,14 @@ import importlib
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 
+import numpy as np
+
 from ..backend import Array, is_numpy
 from ..errors import ConfigError
 from . import array_api, spec
+
+NATIVE = {np.dtype(kind).str for kind in (np.float32, np.float64)}
+"""The numbers that are compiled for; those of another byte order are left to NumPy."""
 
 CHOICES = ("auto", "spec", "array_api", "cpu")
 
@@ -42,8 +47,10 @@ class use_kernels:
         if name not in CHOICES:
             raise ConfigError(f"unknown kernels {name!r}; expected one of {', '.join(CHOICES)}")
         if name == "cpu" and _cpu() is None:
-            raise ConfigError("kernels 'cpu' need Numba, which is not installed; "
-                              "run: pip install numba, or use 'array_api'")  # fmt: skip
+            raise ConfigError(
+                "kernels 'cpu' need Numba, which is not installed or switched off by "
+                "NUMBA_DISABLE_JIT; run: pip install numba, or use 'array_api'"
+            )
         self._before, _chosen = _chosen, name
 
     def __enter__(self) -> "use_kernels":
@@ -58,7 +65,7 @@ def of(array: Array) -> ModuleType:
     """Return the kernel module for an array."""
     if _chosen == "spec":
         return spec
-    if _chosen != "array_api" and is_numpy(array) and array.dtype.char in "fd":
+    if _chosen != "array_api" and is_numpy(array) and array.dtype.str in NATIVE:
         return _cpu() or array_api
     return array_api
 
@@ -86,7 +93,7 @@ def compiling() -> AbstractContextManager:
 
 @functools.cache
 def _cpu() -> ModuleType | None:
-    """Import the Numba kernels at their first use, and do without where Numba is missing."""
+    """Import the Numba kernels at their first use, and do without where Numba cannot be used."""
     try:
         return importlib.import_module(".cpu", __name__)
     except ImportError:

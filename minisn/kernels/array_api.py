@@ -4,7 +4,9 @@ A convolution becomes one matrix product: the patches of the image that the kern
 meets are laid side by side as rows, each as long as one filter.
 """
 
-from ..backend import Array, namespace
+import numpy as np
+
+from ..backend import Array, is_numpy, namespace
 
 Pair = tuple[int, int]
 
@@ -105,13 +107,15 @@ def _normalized(a: Array) -> Array:
 
 
 def leaky_relu(x: Array, slope: float) -> Array:
-    """Keep positive entries, scale the others."""
-    return namespace(x).where(x > 0, x, slope * x)
+    """Keep positive entries, scale the others; a scale of 0 gives 0 of infinities too."""
+    xp = namespace(x)
+    return xp.where(x <= 0, slope * x if slope else xp.zeros_like(x), x)
 
 
 def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
     """Keep g where x is positive, scale it elsewhere."""
-    return namespace(x).where(x > 0, g, slope * g)
+    xp = namespace(x)
+    return xp.where(x <= 0, slope * g if slope else xp.zeros_like(g), g)
 
 
 def sum(x: Array, axes: tuple[int, ...]) -> Array:
@@ -122,6 +126,9 @@ def sum(x: Array, axes: tuple[int, ...]) -> Array:
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Return mean and variance over some axes, which are kept with size 1."""
     xp = namespace(x)
+    if is_numpy(x) and x.dtype == np.float16:  # its squares soon overflow
+        mean, variance = moments(x.astype(np.float32), axes)
+        return mean.astype(x.dtype), variance.astype(x.dtype)
     mean = xp.mean(x, axis=axes, keepdims=True)
     centred = x - mean
     return mean, xp.mean(centred * centred, axis=axes, keepdims=True)

@@ -76,7 +76,8 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     r"""Run n rounds of :math:`v \leftarrow W^Tu/\|W^Tu\|,\; u \leftarrow Wv/\|Wv\|`.
 
-    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19)]; where Wv is zero, u stays what it was.
+    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19), (20), (21)]; where Wv is zero, u stays
+    what it was.
     """
     xp = namespace(W)
     rows, columns = W.shape
@@ -106,13 +107,13 @@ def _normalize(a: Array) -> None:
 
 
 def leaky_relu(x: Array, slope: float) -> Array:
-    r"""Compute :math:`x` where positive, :math:`ax` elsewhere."""
-    return _entrywise(lambda t: t if t > 0 else slope * t, x)
+    r"""Compute :math:`ax` where :math:`x \le 0` (0 for :math:`a = 0`), :math:`x` elsewhere."""
+    return _entrywise(lambda t: (slope * t if slope else 0.0) if t <= 0 else t, x)
 
 
 def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
-    r"""Compute :math:`g` where x is positive, :math:`ag` elsewhere."""
-    return _entrywise(lambda h, t: h if t > 0 else slope * h, g, x)
+    r"""Compute :math:`ag` where :math:`x \le 0` (0 for :math:`a = 0`), :math:`g` elsewhere."""
+    return _entrywise(lambda h, t: (slope * h if slope else 0.0) if t <= 0 else h, g, x)
 
 
 def _entrywise(f, *arrays: Array) -> Array:

@@ -6,6 +6,7 @@ Source: [M18 Table 3]
 import numpy as np
 
 from ..errors import ConfigError
+from ..init import Initializer, generator, normal
 from ..nn import (
     BatchNorm,
     Conv2d,
@@ -30,7 +31,7 @@ PAPER_WIDTH = 64
 
 def cnn_generator(
     size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
-    latent: int = 128, classes: int = 0,
+    latent: int = 128, classes: int = 0, init: Initializer = normal(), unit_norm: bool = False,
 ) -> Chain:  # fmt: skip
     r"""The standard CNN generator: latent vectors to images in (-1, 1).
 
@@ -40,9 +41,6 @@ def cnn_generator(
     output padding of 1, so that any size of at least 8 is hit. With labels, every
     normalization has a gain and a shift for each class.
 
-    Deviation: batch normalization and ReLU follow the dense layer too, as in the authors'
-    code; the table names them only after the transposed convolutions.
-
     Args:
         size: M, pixels: 28, 32 or 48 for the data sets here.
         channels: of the images.
@@ -50,6 +48,8 @@ def cnn_generator(
         width: w, 64 in the paper.
         latent: length of a latent vector, 128 in the paper.
         classes: how many labels there are; 0 for none.
+        init: draws the first weights.
+        unit_norm: normalize each unit of the dense layer by itself.
     Returns:
         A module from [N, latent], and labels [N] if there are any, to
         [N, channels, size, size].
@@ -57,33 +57,43 @@ def cnn_generator(
         ConfigError: a size below 8.
 
     Source: [M18 Table 3]
+    Deviation: batch normalization and ReLU follow the dense layer too; the table names them only
+    after the transposed convolutions. The code of M18's authors and of L21's has them, but
+    normalizes each of the :math:`8w M_g^2` units by itself over the batch (``unit_norm = true``);
+    here 8w channels are normalized over batch and pixels.
+    Deviation: batch normalization has :math:`\epsilon = 10^{-5}`, as L21's code; Chainer's, which
+    M18's uses, is twice that. The authors' chainer-gan-lib also draws z uniformly.
     """
+    rng = generator(rng)
     start, *larger = reversed(_halvings(size))
+    units = 8 * width * start * start
+    shape = Reshape(8 * width, start, start)
     layers: list[Module] = [
-        Linear(latent, start * start * 8 * width, rng, bias=False),
-        Reshape(8 * width, start, start),
-        batch_norm(8 * width, classes),
+        Linear(latent, units, rng, bias=False, init=init),
+        *([batch_norm(units, classes), shape] if unit_norm else
+          [shape, batch_norm(8 * width, classes)]),
         ReLU(),
-    ]
+    ]  # fmt: skip
     now, d_in = start, 8 * width
     for target, d_out in zip(larger, (4 * width, 2 * width, width), strict=True):
         layers += [
             ConvTranspose2d(
                 d_in, d_out, 4, rng, stride=2, padding=1, output_padding=target - 2 * now,
-                bias=False,
+                bias=False, init=init,
             ),
             batch_norm(d_out, classes),
             ReLU(),
         ]  # fmt: skip
         now, d_in = target, d_out
-    layers += [Conv2d(width, channels, 3, rng, padding=1), Tanh()]
+    layers += [Conv2d(width, channels, 3, rng, padding=1, init=init), Tanh()]
     return Chain(*layers)
 
 
 def cnn_discriminator(
     size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
     regularizer: Method = method("sn"), gamma: str | None = None,
-    conditional: str = "none", classes: int = 0, features: int = 0,
+    conditional: str = "none", classes: int = 0, features: int = 0, features_in: int = 0,
+    last_bias: bool = True,
 ) -> Chain:  # fmt: skip
     r"""The standard CNN discriminator: images to one score each.
 
@@ -106,7 +116,10 @@ def cnn_discriminator(
             learned number, ``"shared"`` by the same for all; L21's variants.
         conditional: one of :data:`minisn.models.CONDITIONAL`.
         classes: how many labels there are.
-        features: channels of the last convolution, which Figure 4 varies; 0 for the table's 8w.
+        features: output channels of the last convolution; 0 for the table's 8w.
+        features_in: its input channels, which are the output of the one before; 0 for the
+            table's 4w. Figure 4 multiplies both by one factor.
+        last_bias: the dense layer has a bias.
     Returns:
         A module from images [N, channels, size, size], and labels [N] where they are joined or
         projected, to [N, 1]; with an auxiliary classifier also to logits, [N, classes].
@@ -114,7 +127,12 @@ def cnn_discriminator(
         ConfigError: a size below 8, an unknown gamma, or a conditional D without classes.
 
     Source: [M18 Table 3], [M18 Figure 4], [L21 experiments]
+    Deviation: the CNN of the authors' chainer-gan-lib widens in its strided convolutions and has
+    slope 0.2; this one is the table's.
+    Deviation: L21's code draws the convolutions' first weights from a normal distribution that is
+    truncated at two deviations of 0.02; here it is not.
     """
+    rng = generator(rng)
     sizes = _halvings(size)
     check_labels(conditional, classes)
     scheme, init = regularizer.reparametrize, regularizer.init
@@ -124,7 +142,8 @@ def cnn_discriminator(
         raise ConfigError(f"gamma = {gamma!r}: expected None, 'layer' or 'shared'")
     layers: list[Module] = []
     d_in = channels
-    widths = [width * factor for factor in (1, 1, 2, 2, 4, 4)] + [features or 8 * width]
+    widths = [width * factor for factor in (1, 1, 2, 2, 4)]
+    widths += [features_in or 4 * width, features or 8 * width]
     for step, d_out in enumerate(widths):
         kernel, stride = (4, 2) if step % 2 else (3, 1)
         if conditional == "concat" and step == 4:
@@ -141,7 +160,7 @@ def cnn_discriminator(
         ]  # fmt: skip
         d_in = d_out
     d_phi = d_in * sizes[-1] ** 2
-    psi: Module = Linear(d_phi, 1, rng, reparametrize=scheme, init=init)
+    psi: Module = Linear(d_phi, 1, rng, bias=last_bias, reparametrize=scheme, init=init)
     if gamma:
         psi = Sequential(psi, *scales[gamma]())
     end = head(psi, d_phi, regularizer, rng, conditional, classes)

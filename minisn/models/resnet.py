@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import ConfigError
+from ..init import Initializer, generator, in_residual, normal
 from ..nn import BatchNorm, Conv2d, Embedding, Linear, Module, ReLU, Reshape, Sequential, Tanh
 from ..regularizers import Method, method
 from ..tensor import Tensor
@@ -65,16 +66,20 @@ class UpBlock(Labelled):
         d_in, d_out: channels.
         rng: draws the weights.
         classes: how many labels the normalizations know; 0 for plain ones.
+        init: how, but see :func:`minisn.init.in_residual`.
 
     Source: [M18 Figure 8]
     """
 
-    def __init__(self, d_in: int, d_out: int, rng: np.random.Generator, classes: int):
+    def __init__(
+        self, d_in: int, d_out: int, rng: np.random.Generator, classes: int,
+        init: Initializer = normal(),
+    ):  # fmt: skip
         super().__init__()
         self.n1, self.n2 = batch_norm(d_in, classes), batch_norm(d_out, classes)
-        self.c1 = Conv2d(d_in, d_out, 3, rng, padding=1)
-        self.c2 = Conv2d(d_out, d_out, 3, rng, padding=1)
-        self.c0 = Conv2d(d_in, d_out, 1, rng)
+        self.c1 = Conv2d(d_in, d_out, 3, rng, padding=1, init=in_residual(init))
+        self.c2 = Conv2d(d_out, d_out, 3, rng, padding=1, init=in_residual(init))
+        self.c0 = Conv2d(d_in, d_out, 1, rng, init=init)
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
         """Apply to images [N, d_in, H, W], giving [N, d_out, 2H, 2W]."""
@@ -115,8 +120,9 @@ class DownBlock(Module):
 
         def conv(d_in: int, d_out: int, kernel: int, size: int) -> Conv2d:
             scheme = regularizer.reparametrize.at(size, 1, kernel // 2)
+            init = regularizer.init if kernel == 1 else in_residual(regularizer.init)
             return Conv2d(d_in, d_out, kernel, rng, padding=kernel // 2,
-                          reparametrize=scheme, init=regularizer.init)  # fmt: skip
+                          reparametrize=scheme, init=init)  # fmt: skip
 
         self.residual = Sequential(
             *([] if first else [*normalization(regularizer, d_in, first=False), ReLU()]),
@@ -151,9 +157,9 @@ class SumPool(Module):
 
 def resnet_generator(
     size: int, channels: int, rng: np.random.Generator, width: int | None = None,
-    latent: int = 128, classes: int = 0,
+    latent: int = 128, classes: int = 0, init: Initializer = normal(),
 ) -> Chain:  # fmt: skip
-    """The ResNet generator: latent vectors to images in (-1, 1).
+    r"""The ResNet generator: latent vectors to images in (-1, 1).
 
     A dense layer, blocks that double the image, batch normalization, ReLU, one 3x3
     convolution and tanh. With labels the normalizations in the blocks are those of the
@@ -166,6 +172,7 @@ def resnet_generator(
         width: w, None for the paper's.
         latent: length of a latent vector, 128 in the paper.
         classes: how many labels there are; 0 for none.
+        init: draws the first weights.
     Returns:
         A module from [N, latent], and labels [N] if there are any, to
         [N, channels, size, size].
@@ -173,27 +180,33 @@ def resnet_generator(
         ConfigError: a size without a table.
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
+    Deviation: first weights are normal, 0.02; the authors' code draws them uniformly by Glorot's
+    rule, times :math:`\sqrt2` in the residual path (``init_g = "glorot"``). The paper tells
+    neither.
+    Deviation: batch normalization has :math:`\epsilon = 10^{-5}`; Chainer's is twice that.
     """
+    rng = generator(rng)
     table = _table(size)
     w = table.width if width is None else width
     first, *blocks = (factor * w for factor in table.up)
     layers: list[Module] = [
-        Linear(latent, first * table.start**2, rng),
+        Linear(latent, first * table.start**2, rng, init=init),
         Reshape(first, table.start, table.start),
     ]
     d_in = first
     for d_out in blocks:
-        layers.append(UpBlock(d_in, d_out, rng, classes))
+        layers.append(UpBlock(d_in, d_out, rng, classes, init))
         d_in = d_out
-    layers += [BatchNorm(d_in), ReLU(), Conv2d(d_in, channels, 3, rng, padding=1), Tanh()]
-    return Chain(*layers)
+    last = Conv2d(d_in, channels, 3, rng, padding=1, init=init)
+    return Chain(*layers, BatchNorm(d_in), ReLU(), last, Tanh())
 
 
 def resnet_discriminator(
     size: int, channels: int, rng: np.random.Generator, width: int | None = None,
     regularizer: Method = method("sn"), conditional: str = "none", classes: int = 0,
+    last_bias: bool = True,
 ) -> Chain:  # fmt: skip
-    """The ResNet discriminator: images to one score each.
+    r"""The ResNet discriminator: images to one score each.
 
     Blocks that halve the image, blocks that do not, ReLU, the sum over the image and a dense
     layer to one number. To be joined, the labels' vectors, of length 128 at the paper's width,
@@ -208,6 +221,7 @@ def resnet_discriminator(
         regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
         conditional: one of :data:`minisn.models.CONDITIONAL`.
         classes: how many labels there are.
+        last_bias: the dense layer has a bias.
     Returns:
         A module from images [N, channels, size, size], and labels [N] where they are joined or
         projected, to [N, 1]; with an auxiliary classifier also to logits, [N, classes].
@@ -215,7 +229,15 @@ def resnet_discriminator(
         ConfigError: a size without a table, or a conditional D without classes.
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
+    Deviation: first weights are normal, 0.02; the authors' code draws them uniformly by Glorot's
+    rule, times :math:`\sqrt2` in the residual path (``init = "glorot"``). Under SN their scale
+    changes nothing but how large Adam's steps are beside them: 2 to 6 times smaller there.
+    Deviation: the dense layer has a bias; in the authors' network for 32 pixels it has none
+    (``last_bias = false``).
+    Deviation: L21's ResNet has as many hidden channels as output channels, and a 1x1 shortcut in
+    every block.
     """
+    rng = generator(rng)
     table = _table(size)
     check_labels(conditional, classes)
     w = table.width if width is None else width
@@ -230,7 +252,7 @@ def resnet_discriminator(
         down = k < len(table.down)
         layers.append(DownBlock(d_in, factor * w, size, rng, regularizer, down, first=k == 0))
         d_in, size = factor * w, size // 2 if down else size
-    psi = Linear(d_in, 1, rng, reparametrize=scheme, init=init)
+    psi = Linear(d_in, 1, rng, bias=last_bias, reparametrize=scheme, init=init)
     end = head(psi, d_in, regularizer, rng, conditional, classes)
     return Chain(*layers, ReLU(), SumPool(), end)
 

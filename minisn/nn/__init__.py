@@ -4,7 +4,7 @@
 weight · ``recurrent`` for sequences · ``normalization`` and ``activations`` those without.
 """
 
-from .activations import LeakyReLU, ReLU, Reshape, Scale, Tanh
+from .activations import Dropout, LeakyReLU, ReLU, Reshape, Scale, Tanh
 from .layers import (
     Conv2d,
     ConvTranspose2d,
@@ -26,6 +26,7 @@ __all__ = [
     "ConditionalBatchNorm",
     "Conv2d",
     "ConvTranspose2d",
+    "Dropout",
     "Embedding",
     "LayerNorm",
     "LeakyReLU",

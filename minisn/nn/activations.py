@@ -3,6 +3,8 @@
 import numpy as np
 
 from .. import ops
+from ..elementwise import dropout
+from ..init import generator
 from ..tensor import Tensor
 from .module import Module
 
@@ -41,6 +43,23 @@ class Tanh(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply entry by entry."""
         return ops.tanh(x)
+
+
+class Dropout(Module):
+    """While training, set entries to 0 at random: see :func:`minisn.elementwise.dropout`.
+
+    Args:
+        rate: of the entries that are set to 0, below 1.
+        rng: draws them, or a seed.
+    """
+
+    def __init__(self, rate: float, rng: np.random.Generator | int):
+        super().__init__()
+        self.rate, self._rng = rate, generator(rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply entry by entry; in evaluation nothing is changed."""
+        return dropout(x, self.rate, self._rng) if self.training else x
 
 
 class Reshape(Module):

@@ -2,17 +2,19 @@
 
 import math
 import os
+from typing import Any
 
 import numpy as np
 
 from .. import conv
 from ..backend import namespace, seems_finite
-from ..errors import DTypeError, NonFiniteError, ShapeError
+from ..conv import Pair, pair
+from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
-from ..init import Initializer, normal
-from ..tensor import Tensor
+from ..init import Initializer, generator, initializer, normal
+from ..tensor import Tensor, as_tensor
 from .module import Module
-from .reparametrization import Reparametrization
+from .reparametrization import Reparametrization, scheme_of
 
 BYTES_PER_WEIGHT = 28
 """While training: its draw in double precision; itself, its gradient, Adam's two moments and the
@@ -49,14 +51,27 @@ class Weighted(Module):
                 f"{needed / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f}; lower the width, "
                 "the features or the latent length"
             )
-        self.shape = shape
-        self.reparametrize = reparametrize or Reparametrization()
-        W = Tensor(init(rng, shape, self.axis).astype(np.float32), requires_grad=True)
+        self.shape, rng = shape, generator(rng)
+        self._scheme = scheme_of(reparametrize)
+        W = Tensor(initializer(init)(rng, shape, self.axis).astype(np.float32), requires_grad=True)
         learned, self.state = self.reparametrize.start(W, self.axis, rng)
         self._names = tuple(learned)
         for name, tensor in learned.items():
             setattr(self, name, tensor)
         self.bias = Tensor(np.zeros(biases, np.float32), requires_grad=True) if biases else None
+
+    @property
+    def reparametrize(self) -> Reparametrization:
+        """How the weight is made; a layer is made with its scheme, and keeps it."""
+        return self._scheme
+
+    @reparametrize.setter
+    def reparametrize(self, value: Any) -> None:
+        raise GraphError(
+            f"{type(self).__name__}.reparametrize cannot be set afterwards, for the scheme has "
+            "numbers of its own to start with: make the layer anew with reparametrize=... (and "
+            "copy its weights with load_state_dict, or .weight.assign)"
+        )
 
     @property
     def learned(self) -> dict[str, Tensor]:
@@ -79,10 +94,10 @@ class Linear(Weighted):
 
     Args:
         d_in, d_out: sizes; the weight is [d_out, d_in].
-        rng: draws the weight.
+        rng: draws the weight, or a seed.
         bias: add b.
         reparametrize: a scheme such as ``SpectralNorm()``.
-        init: draws a weight of a shape.
+        init: draws a weight of a shape, or a name of :data:`minisn.init.INITIALIZERS`.
 
     Source: [M18 Eq. (1)]
     """
@@ -104,8 +119,8 @@ class Conv2d(Weighted):
 
     Args:
         d_in, d_out: channels; the weight is [d_out, d_in, kernel, kernel].
-        kernel: size, pixels.
-        rng: draws the weight.
+        kernel: size, pixels, one number or (rows, columns); so are stride and padding.
+        rng: draws the weight, or a seed.
         stride, padding: pixels.
         bias, reparametrize, init: as in :class:`Linear`.
 
@@ -113,11 +128,11 @@ class Conv2d(Weighted):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, kernel: int, rng: np.random.Generator, stride: int = 1,
-        padding: int = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
+        self, d_in: int, d_out: int, kernel: Pair, rng: np.random.Generator, stride: Pair = 1,
+        padding: Pair = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
         init: Initializer = normal(),
     ):  # fmt: skip
-        shape = (d_out, d_in, kernel, kernel)
+        shape = (d_out, d_in, *pair("kernel", kernel))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding = stride, padding
 
@@ -145,11 +160,11 @@ class ConvTranspose2d(Weighted):
     axis = 1
 
     def __init__(
-        self, d_in: int, d_out: int, kernel: int, rng: np.random.Generator, stride: int = 1,
-        padding: int = 0, output_padding: int = 0, bias: bool = True,
+        self, d_in: int, d_out: int, kernel: Pair, rng: np.random.Generator, stride: Pair = 1,
+        padding: Pair = 0, output_padding: Pair = 0, bias: bool = True,
         reparametrize: Reparametrization | None = None, init: Initializer = normal(),
     ):  # fmt: skip
-        shape = (d_in, d_out, kernel, kernel)
+        shape = (d_in, d_out, *pair("kernel", kernel))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
 
@@ -182,7 +197,7 @@ class Embedding(Weighted):
         return look_up(self.effective_weight(), x, "Embedding")
 
 
-def look_up(rows: Tensor, labels: Tensor | None, who: str) -> Tensor:
+def look_up(rows: Tensor, labels: Any, who: str) -> Tensor:
     """Take the row of each label.
 
     Args:
@@ -197,6 +212,7 @@ def look_up(rows: Tensor, labels: Tensor | None, who: str) -> Tensor:
     """
     if labels is None:
         raise ShapeError(f"{who}: this network is conditional, so it needs labels; pass them, [N]")
+    labels = as_tensor(labels)
     xp = namespace(labels.array)
     if not xp.isdtype(labels.dtype, "integral"):
         raise DTypeError(f"{who}: labels must be integers, got dtype {labels.dtype}")

@@ -8,60 +8,79 @@ only parameters are ever given to an optimizer.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
-from ..backend import Array, namespace, to_device
-from ..errors import CheckpointError
-from ..tensor import Tensor
+import numpy as np
+
+from ..backend import Array, is_array, namespace, to_device
+from ..errors import CheckpointError, DTypeError
+from ..tensor import Tensor, is_floating
+
+HIDDEN = ("training", "ends", "lipschitz")
+"""Attributes that :func:`describe` leaves out."""
 
 
 class Module:
     """A part of a network: its parameters, its state, and the modules it is made of.
 
-    Attributes that are Tensors with ``requires_grad`` are parameters; attributes that are
-    Modules, or lists of them, are parts; ``state`` holds named arrays.
+    Attributes that are Tensors with ``requires_grad`` are parameters; attributes that are Modules
+    are parts; both are found in lists, tuples and dicts too, however deep. ``state`` holds named
+    arrays. A part that is used twice is one part, under its first name.
     """
 
+    training: bool
+    state: dict[str, Array]
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make a module that works even where its class forgot ``super().__init__()``."""
+        self = super().__new__(cls)
+        self.training, self.state = True, {}
+        return self
+
     def __init__(self) -> None:
-        self.training = True
-        self.state: dict[str, Array] = {}
+        """Do nothing: there is nothing to set."""
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the result; each module says how."""
         raise TypeError(f"{type(self).__name__} has no forward")
 
-    def __call__(self, *inputs: Any) -> Any:
-        return self.forward(*inputs)
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        return self.forward(*(Tensor(x) if is_array(x) else x for x in inputs), **settings)
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     # -- walking ---------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """Yield this module and all its parts, each with its dotted name."""
-        yield prefix, self
-        path = f"{prefix}." if prefix else ""
+        """Yield this module and all its parts, each once, with its dotted name."""
+        return _modules(self, prefix, {})
+
+    def own_parts(self, prefix: str = "") -> Iterator[tuple[str, "Module | Tensor"]]:
+        """Yield the modules and the parameters that are this module's own, by dotted name."""
+        path, seen = f"{prefix}." if prefix else "", set[int]()
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield from value.named_modules(path + name)
-            elif isinstance(value, list):
-                for i, part in enumerate(value):
-                    if isinstance(part, Module):
-                        yield from part.named_modules(f"{path}{name}.{i}")
+            if name != "state":
+                yield from _parts(path + name, value, seen)
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Return every parameter under its dotted name, in a fixed order.
 
         One that several parts share is listed once, under the first name.
         """
-        named = {
-            f"{prefix}.{name}" if prefix else name: value
-            for prefix, module in self.named_modules()
-            for name, value in vars(module).items()
-            if isinstance(value, Tensor) and value.requires_grad
-        }
-        first = {id(value): name for name, value in reversed(named.items())}
-        return {name: value for name, value in named.items() if first[id(value)] == name}
+        first: dict[int, tuple[str, Tensor]] = {}
+        for prefix, module in self.named_modules():
+            for name, part in module.own_parts(prefix):
+                if isinstance(part, Tensor):
+                    first.setdefault(id(part), (name, part))
+        return dict(first.values())
 
     def parameters(self) -> list[Tensor]:
         """Return every parameter, in a fixed order."""
         return list(self.named_parameters().values())
+
+    def zero_grad(self) -> None:
+        """Forget the gradients that ``backward()`` has added to the parameters."""
+        for p in self.parameters():
+            p.grad = None
 
     def train(self, on: bool = True) -> Self:
         """Switch to training: batch normalization uses the batch's moments."""
@@ -106,29 +125,97 @@ class Module:
                     f"{name} has shape {tuple(array.shape)}, this network expects "
                     f"{tuple(mine[name].shape)}: it was saved from another architecture"
                 )
-        parameters = self.named_parameters()
-        for name, p in parameters.items():
-            p.assign(namespace(p.array).asarray(arrays[name], dtype=p.dtype, copy=True))
+        taken = {name: namespace(mine[name]).asarray(array, dtype=mine[name].dtype, copy=True)
+                 for name, array in arrays.items()}  # fmt: skip
+        for name, p in self.named_parameters().items():
+            p.assign(taken[name])
         for prefix, module in self.named_modules():
-            for name, value in module.state.items():
-                full = f"{prefix}.{name}" if prefix else name
-                module.state[name] = namespace(value).asarray(
-                    arrays[full], dtype=value.dtype, copy=True
-                )
+            for name in module.state:
+                module.state[name] = taken[f"{prefix}.{name}" if prefix else name]
 
-    def to(self, device: str = "cpu", dtype: str | None = None) -> Self:
-        """Move all parameters and state to a device, and to another floating-point type."""
+    def to(self, device: str = "cpu", dtype: Any = None) -> Self:
+        """Move all parameters and state to a device, and to another floating-point type.
+
+        Args:
+            device: ``"cpu"`` or ``"cuda"``.
+            dtype: as NumPy takes it, ``"float64"`` or ``np.float64``; None keeps each type.
+        Raises:
+            DTypeError: the dtype is none, or not floating point. Nothing is changed.
+        """
+        kind = None if dtype is None else _floating(dtype)
 
         def moved(array: Array) -> Array:
             array = to_device(array, device)
-            return array if dtype is None else namespace(array).astype(
-                array, getattr(namespace(array), dtype))  # fmt: skip
+            return namespace(array).astype(array, getattr(namespace(array), kind)) if (
+                kind and is_floating(array)) else array  # fmt: skip
 
-        for p in self.parameters():
-            p.reset(moved(p.array))
-        for _, module in self.named_modules():
-            module.state = {name: moved(value) for name, value in module.state.items()}
+        parameters = [(p, moved(p.array)) for p in self.parameters()]
+        states = [(module, {name: moved(value) for name, value in module.state.items()})
+                  for _, module in self.named_modules()]  # fmt: skip
+        for p, array in parameters:
+            p.reset(array)
+        for module, state in states:
+            module.state = state
         return self
+
+
+def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield the modules and parameters in nested lists, tuples and dicts, with dotted names.
+
+    Raises:
+        DTypeError: one is in a set, which has no order to name it by.
+    """
+    if isinstance(value, Tensor):
+        if value.requires_grad and value.op is None:
+            yield name, value
+    elif isinstance(value, Module):
+        yield name, value
+    elif isinstance(value, list | tuple | dict) and id(value) not in seen:
+        seen.add(id(value))  # a list may hold itself
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _parts(f"{name}.{key}", part, seen)
+    elif isinstance(value, set | frozenset) and any(isinstance(v, Module | Tensor) for v in value):
+        raise DTypeError(f"{name} is a set, whose parts have no order: make it a list")
+
+
+def _modules(
+    module: Module, prefix: str, seen: dict[int, Module]
+) -> Iterator[tuple[str, Module]]:  # fmt: skip
+    seen[id(module)] = module
+    yield prefix, module
+    for name, part in module.own_parts(prefix):
+        if isinstance(part, Module) and id(part) not in seen:
+            yield from _modules(part, name, seen)
+
+
+def describe(module: Module, seen: frozenset[int] = frozenset()) -> str:
+    """Write a module with its settings and the shapes of its parameters, its parts below it."""
+    if id(module) in seen:
+        return f"{type(module).__name__}(...)"  # it holds itself
+    shown, lines = [], []
+    for path, part in module.own_parts():
+        if isinstance(part, Tensor):
+            shown.append(f"{path}={list(part.shape)}")
+        else:
+            below = describe(part, seen | {id(module)}).replace("\n", "\n  ")
+            lines.append(f"  {path}: {below}")
+    for key, value in vars(module).items():
+        if isinstance(value, int | float | str) and key[:1] != "_" and key not in HIDDEN:
+            shown.append(f"{key}={value!r}")
+        elif key == "_scheme" and type(value).__name__ != "Reparametrization":
+            shown.append(f"reparametrize={type(value).__name__}")
+    return "\n".join([f"{type(module).__name__}({', '.join(shown)})", *lines])
+
+
+def _floating(dtype: Any) -> str:
+    """Name a floating-point type."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.kind != "f":
+        raise DTypeError(f"to: expected a floating-point dtype such as 'float32', got {dtype!r}")
+    return found.name
 
 
 class Sequential(Module):
@@ -136,7 +223,24 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module):
         super().__init__()
+        if len(layers) == 1 and isinstance(layers[0], list | tuple):
+            (layers,) = layers  # type: ignore[assignment]
+        for layer in layers:
+            if not callable(layer) or isinstance(layer, type):
+                raise DTypeError(f"Sequential: expected modules, got {layer!r}")
         self.layers = list(layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def forward(self, x: Tensor) -> Any:
         """Apply all."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import kernels, ops
 from ..backend import Array, namespace
+from ..errors import ShapeError
 from ..fused import normalize
 from ..tensor import Tensor
 from .layers import look_up
@@ -22,9 +23,16 @@ class _Normalization(Module):
 
     def _learned(self, x: Tensor) -> tuple[Tensor | float, Tensor]:
         """Return gain and shift, along the channels of x."""
+        self._check(x)
         shape = _along_channels(x)
         gain = 1.0 if self.gamma is None else self.gamma.reshape(shape)
         return gain, self.beta.reshape(shape)
+
+    def _check(self, x: Tensor) -> None:
+        channels = self.beta.shape[-1]
+        if x.ndim < 2 or x.shape[1] != channels:
+            raise ShapeError(f"{type(self).__name__}: expected [N, {channels}, ...], got shape "
+                             f"{list(x.shape)}")  # fmt: skip
 
 
 def _along_channels(x: Tensor) -> tuple[int, ...]:
@@ -40,7 +48,7 @@ class BatchNorm(_Normalization):
     left behind.
 
     Deviation: the running variance is that of the batches, divided by n; PyTorch's is
-    n / (n - 1) times as large.
+    n / (n - 1) times as large, and so is that of Chainer, which M18's authors use.
 
     Args:
         channels: size of axis 1.
@@ -66,7 +74,8 @@ class BatchNorm(_Normalization):
         return self._normalize(x, *self._learned(x))
 
     def _normalize(self, x: Tensor, gain: Tensor | float, shift: Tensor) -> Tensor:
-        if self.training:
+        """Normalize; an empty batch has no moments, and leaves the running ones as they are."""
+        if self.training and x.size:
             axes = (0, *range(2, x.ndim))
             moments = kernels.of(x.array).moments(x.array, axes)
             self._remember(*moments)
@@ -105,6 +114,7 @@ class ConditionalBatchNorm(BatchNorm):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Apply to [N, channels] or [N, channels, H, W], with the classes c of the items, [N]."""
+        self._check(x)
         shape = (-1, x.shape[1]) + (1,) * (x.ndim - 2)
         gamma, beta = (
             look_up(rows, labels, "ConditionalBatchNorm").reshape(shape)

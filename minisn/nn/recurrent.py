@@ -8,7 +8,7 @@ import numpy as np
 from .. import ops, spectral
 from ..backend import namespace
 from ..errors import ShapeError
-from ..init import Initializer, lecun, orthogonal
+from ..init import Initializer, generator, lecun, orthogonal
 from ..tensor import Tensor, no_grad
 from .activations import LeakyReLU, ReLU, Tanh
 from .layers import Linear
@@ -43,6 +43,7 @@ class Recurrent(Module, ABC):
         reparametrize_input: Reparametrization | None = None, init: Initializer = orthogonal,
     ):  # fmt: skip
         super().__init__()
+        rng = generator(rng)  # a seed would draw the same weight for each gate
         self.d_in, self.d_hidden = d_in, d_hidden
         # The two biases of a gate would only be added up, but for the last gate of a GRU.
         self.input = [
@@ -75,10 +76,10 @@ class Recurrent(Module, ABC):
         Raises:
             ShapeError: x or h does not fit.
         """
-        if x.ndim != 3 or x.shape[2] != self.d_in:
+        if x.ndim != 3 or x.shape[2] != self.d_in or not len(x):
             raise ShapeError(
                 f"{type(self).__name__}: expected sequences [T, N, {self.d_in}], time first, got "
-                f"shape {list(x.shape)}"
+                f"shape {list(x.shape)}" + ("" if len(x) else ", which is of no step at all")
             )
         expected = (x.shape[1], self.d_hidden)
         if h is None:

@@ -1,11 +1,12 @@
 """What a layer asks of the scheme that makes its weight."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from ..backend import Array
+from ..errors import DTypeError
 from ..tensor import Tensor
 
 State = dict[str, Array]
@@ -54,3 +55,17 @@ class Reparametrization:
 
     def retract(self, learned: Learned, axis: int) -> None:
         """Bring what is learned back to where it must lie, after an update has moved it."""
+
+
+def scheme_of(value: Any) -> Reparametrization:
+    """Return a scheme: the one given, one of a class, or for None the weight as it is.
+
+    Raises:
+        DTypeError: it is none of these.
+    """
+    if isinstance(value, type) and issubclass(value, Reparametrization):
+        value = value()
+    if value is not None and not isinstance(value, Reparametrization):
+        raise DTypeError(f"reparametrize: expected a scheme of minisn.regularizers such as "
+                         f"SpectralNorm(), got {value!r:.60}")  # fmt: skip
+    return value or Reparametrization()

@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import ops, spectral
 from ..backend import namespace
+from ..init import generator
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
 
@@ -38,6 +39,7 @@ def gradient_penalty(
 
     Source: [M18 Eq. (29)], [M18 Eq. (30)], [M18 Eq. (31)]
     """
+    rng = generator(rng)
     xp = namespace(real.array)
     draws = rng.random((real.shape[0],) + (1,) * (real.ndim - 1))
     epsilon = Tensor.wrap(xp.asarray(draws, dtype=real.dtype))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .. import spectral
 from ..backend import Array, namespace
@@ -18,6 +19,8 @@ class WeightClipping:
 
     .. math:: w_{ij} \leftarrow \min(\max(w_{ij}, -c), c)
 
+    In a network :func:`project` clips the convolutions alone, as the paper does.
+
     Args:
         c: 0.01 in the paper's experiments.
     Raises:
@@ -27,6 +30,7 @@ class WeightClipping:
     """
 
     c: float = 0.01
+    least_axes: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if not self.c > 0:
@@ -71,10 +75,11 @@ def project(network: Module, projection: Projection | None = None) -> None:
 
     Args:
         network: D.
-        projection: what to do to every weight; None leaves only what the layers' own
-            schemes ask for.
+        projection: what to do to every weight, or to those of ``least_axes`` and more where it
+            has that; None leaves only what the layers' own schemes ask for.
     """
+    least = getattr(projection, "least_axes", 0)
     for layer in weighted_layers(network).values():
         layer.reparametrize.retract(layer.learned, layer.axis)
-        if projection is not None:
+        if projection is not None and len(layer.shape) >= least:
             layer.weight.assign(projection(layer.weight.array, layer.axis))

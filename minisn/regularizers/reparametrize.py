@@ -120,6 +120,9 @@ class SpectralNorm(Normalization):
         scale, gain: as in :class:`Normalization`; a scale other than 1 makes it SSN.
 
     Source: [M18 Eq. (8)], [M18 Eq. (22)], [L21 SSN]
+    Deviation: the authors' code adds 1e-12 to the lengths that it divides by in (18), and its dense
+    layers and embeddings make power steps in evaluation too; here nothing moves u and v but a
+    power step that training asks for.
     """
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
@@ -196,7 +199,8 @@ class BidirectionalSpectralNorm(Normalization):
     spectral normalization.
 
     Deviation: u and v are constants in the gradient; the authors' code differentiates
-    through its power step. The two agree where the iteration has converged.
+    through its power step. The two agree where the iteration has converged. Its u starts
+    un-normalized, truncated normal; here it starts warmed up.
 
     Args:
         scale, gain: as in :class:`Normalization`; a scale other than 1 makes it BSSN.

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import kernels, ops
+from ..init import generator
 from ..nn import Module
 from ..tensor import Tensor, grad
 
@@ -35,6 +36,7 @@ def attack(
 
     Source: Madry et al. (2018)
     """
+    rng = generator(rng)
     ones = (1,) * (images.ndim - 1)
     r = np.broadcast_to(np.asarray(radius, images.dtype), len(images)).reshape(-1, *ones)
     found, least = images, np.full(len(images), np.inf)

@@ -8,6 +8,7 @@ import numpy as np
 from .. import lipschitz, spectral
 from ..conv import Pair, output_size, pair
 from ..errors import ConfigError
+from ..init import generator
 from ..lipschitz import LipschitzBound
 from ..nn import Conv2d, Linear, Module
 from ..nn import Sequential as Chain
@@ -176,6 +177,7 @@ def certified_accuracy(
         radii: r, in the units of the images.
         rng, steps, restarts: of :func:`attack`.
     """
+    rng = generator(rng)
     proved = certified_radius(network, images, labels)
     return CertifiedAccuracy(
         tuple(map(float, radii)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import kernels
-from ..init import kaiming
+from ..init import generator, kaiming
 from ..losses import cross_entropy
 from ..nn import Conv2d, Linear, Module, ReLU, Reparametrization, Reshape, power_step
 from ..nn import Sequential as Chain
@@ -40,6 +40,7 @@ def classifier(
 
     Source: [M18 Eq. (7)]; Tsuzuku et al. (2018)
     """
+    rng = generator(rng)
     channels, height, columns = shape
     init = kaiming()
     scheme = reparametrize or Reparametrization()
@@ -75,6 +76,7 @@ def train_classifier(
 
     Source: [M18 Alg. 1]
     """
+    rng = generator(rng)
     parameters = network.parameters()
     adam = Adam(parameters, rate, beta1=0.9)
     losses = []
@@ -133,6 +135,7 @@ def noise_accuracy(
         sigmas: :math:`\sigma`, each with one draw per image.
         rng: draws the noise.
     """
+    rng = generator(rng)
     found = [
         accuracy(network, images + s * rng.standard_normal(images.shape, images.dtype), labels)
         for s in np.asarray(sigmas, images.dtype)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import NonFiniteError
-from ..init import lecun
+from ..init import generator, lecun
 from ..nn import Linear, Recurrent, power_step
 from ..optim import Adam
 from ..regularizers import project
@@ -34,6 +34,7 @@ def adding_problem(
 
     Source: Hochreiter and Schmidhuber (1997)
     """
+    rng = generator(rng)
     values, marks = rng.random((length, count)), np.zeros((length, count))
     for first, end in ((0, length // 2), (length // 2, length)):
         marks[rng.integers(first, end, count), np.arange(count)] = 1
@@ -116,6 +117,7 @@ def learn_adding(
 
     Source: [M18 Alg. 1]
     """
+    rng = generator(rng)
     out = Linear(layer.d_hidden, 1, rng, init=lecun)
     parameters = layer.parameters() + out.parameters()
     adam = Adam(parameters, rate, beta1=0.9)

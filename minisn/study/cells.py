@@ -15,9 +15,10 @@ import numpy as np
 
 from .. import runs
 from ..checkpoint import replace_file
-from ..config import Config
+from ..config import UNNAMED, Config
 from ..data import load
 from ..data.catalog import find_entry
+from ..data.locate import StrPath
 from ..errors import ConfigError, DataError, NonFiniteError
 from ..training import Trainer
 from .probes import PROBES, Split
@@ -46,8 +47,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A folder's name: the label, and a digest of all that decides the result."""
-        facts = json.dumps([self.config.to_dict(), sorted(self.probes)], sort_keys=True)
+        """A folder's name: the label, and a digest of all that decides the result.
+
+        Settings that came later change it only where they change the run, so that finished cells
+        are still found.
+        """
+        settings = {name: value for name, value in self.config.to_dict().items()
+                    if name not in UNNAMED or value != UNNAMED[name]}  # fmt: skip
+        facts = json.dumps([settings, sorted(self.probes)], sort_keys=True)
         digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
         return "-".join([*map(str, self.label.values()), digest])
 
@@ -63,12 +70,13 @@ class Cell:
         return replace(self, config=self.config.replace(data=data, size=size))
 
 
-def read_result(folder: Path) -> Result | None:
+def read_result(folder: StrPath) -> Result | None:
     """Return the result of a finished cell, or None.
 
     Raises:
         DataError: the file is damaged.
     """
+    folder = Path(folder)
     path = folder / RESULT
     try:
         result = json.loads(path.read_text("utf-8"))
@@ -85,7 +93,7 @@ def _damaged(path: Path, reason: object) -> DataError:
     return DataError(f"cannot read the result {path} ({reason}); remove it to run the cell again")
 
 
-def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
+def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Result:
     """Train a cell from where it stands to its end, and return what was measured.
 
     A run that diverges is a result too: ``diverged`` tells the step.
@@ -99,6 +107,8 @@ def run_cell(root: Path, cell: Cell, data_dir: Path | None = None) -> Result:
     Raises:
         DataError: the cell's folder cannot be written; what is in it stays.
     """
+    root = Path(root)
+    data_dir = Path(data_dir) if data_dir else None
     folder = root / cell.name
     if (done := read_result(folder)) is not None:
         return done

@@ -150,8 +150,10 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
             "distributed.worker.memory.terminate": False,
         }),
         # what goes wrong in a cell is told once, as its error, not by every process
-        LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
-                     dashboard_address=":0", silence_logs=logging.CRITICAL) as cluster,
+        # its doors are on this machine alone, and the one for browsers is shut
+        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
+                     dashboard_address=None, worker_dashboard_address=None,
+                     silence_logs=logging.CRITICAL) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip
         yield client

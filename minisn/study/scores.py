@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..data import unscale_images
+from ..data.locate import StrPath
 from ..metrics import NETWORKS, extractor_for, frechet_distance, inception_score
 from ..training import Trainer
 
@@ -15,7 +16,7 @@ SAMPLES, REFERENCE = 2000, 5000
 SAMPLES_FILE = "samples.npy"
 
 
-def scores(trainer: Trainer, images: np.ndarray, folder: Path) -> dict[str, Any]:
+def scores(trainer: Trainer, images: np.ndarray, folder: StrPath) -> dict[str, Any]:
     """Score samples by the feature network for their shape, or keep them where none ships.
 
     Args:
@@ -28,6 +29,7 @@ def scores(trainer: Trainer, images: np.ndarray, folder: Path) -> dict[str, Any]
 
     Source: [M18 App. B.1], [M18 Eq. (24)]
     """
+    folder = Path(folder)
     z = np.random.default_rng(1).standard_normal((SAMPLES, trainer.config.latent), np.float32)
     parts = [trainer.sample(z[k : k + 250]) for k in range(0, SAMPLES, 250)]
     samples = unscale_images(np.concatenate(parts))

@@ -5,6 +5,11 @@ product in registers · ``convolution`` patches and products, tile by tile · ``
 few channels · ``winograd`` fewer products, where that pays · ``entrywise`` one pass over memory.
 """
 
+# ruff: noqa: E402 - the place comes before the kernels that are kept there
+from .cache import find_place
+
+find_place()
+
 from .compiling import compiling
 from .convolution import conv2d, conv2d_transpose, conv2d_weight
 from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add

@@ -7,10 +7,14 @@ patches into a buffer of its own and multiplies it while it is in cache. Sums ar
 in an order that depends on the number of threads only: equal seeds give equal bits.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit, prange
 
+from ...errors import DTypeError, ShapeError
 from . import narrow, winograd
+from .entrywise import all_finite
 from .pool import in_one_pool, threads
 from .product import fill, multiply, product_of
 
@@ -123,9 +127,19 @@ def _conv2d_weight(product, x, y, parts, out, kernel, stride, padding, tile, n_t
             multiply(product, y[first:last].T, cols[: last - first], parts[t], k > begin)
 
 
+def _meet(name: str, x: Array, y: Array, *sizes: tuple[Any, Any]) -> None:
+    """Refuse arrays that do not belong together: compiled code would read past their ends."""
+    if x.dtype != y.dtype:
+        raise DTypeError(f"{name}: expected arrays of one dtype, got {x.dtype} and {y.dtype}")
+    if x.ndim != 4 or y.ndim != 4 or any(a != b for a, b in sizes):
+        raise ShapeError(f"{name}: arrays of shapes {list(x.shape)} and {list(y.shape)} do not "
+                         "belong together; see minisn.conv")  # fmt: skip
+
+
 @in_one_pool
 def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None = None) -> Array:
     r"""Compute :math:`Y = X_{patches} W^T + b`, tile by tile."""
+    _meet("conv2d", x, w, (x.shape[1:2], w.shape[1:2]))
     (n, d_in, h, width), (d_out, _, *kernel) = x.shape, w.shape
     out = (
         (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
@@ -140,9 +154,9 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None =
     if d_out <= narrow.FEW and stride == (1, 1):
         return narrow.to_few(images, w, b, padding).transpose(0, 3, 1, 2)
     y = np.empty((n, *out, d_out), x.dtype)
-    if winograd.fits(images, y, tuple(kernel), stride):
+    if fits := winograd.fits(images, y, tuple(kernel), stride):
         winograd.conv2d(images, w, b, y, stride[0], padding)
-    else:
+    if not (fits and all_finite(y)):
         filters, rows = np.ascontiguousarray(_filters(w).T), y.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, len(filters))
@@ -156,6 +170,7 @@ def conv2d_transpose(
     y: Array, w: Array, stride: Pair, padding: Pair, output_padding: Pair
 ) -> Array:
     r"""Compute the patches :math:`Y W` and add each to the pixels it came from, tile by tile."""
+    _meet("conv2d_transpose", y, w, (y.shape[1:2], w.shape[:1]))
     (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
     if stride == (1, 1):
         return conv2d(y, _turned(w), stride, _around(tuple(kernel), padding))
@@ -164,9 +179,10 @@ def conv2d_transpose(
         for s, m, k, a, extra in zip(stride, out, kernel, padding, output_padding, strict=True)
     ]
     x, maps = np.zeros((n, *size, d_in), y.dtype), _channels_last(y)
-    if winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
+    if fits := winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
         winograd.conv2d_transpose(maps, w, x, padding)
-    else:
+    if not (fits and all_finite(x)):
+        x[:] = 0
         filters, rows = _filters(w), maps.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, filters.shape[1])
@@ -178,6 +194,11 @@ def conv2d_transpose(
 @in_one_pool
 def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     r"""Compute :math:`W = Y^T X_{patches}`, each thread over its own rows, then summed in order."""
+    sizes = (
+        (m + 2 * a - k) // s + 1
+        for m, k, s, a in zip(x.shape[2:], kernel, stride, padding, strict=False)
+    )
+    _meet("conv2d_weight", x, y, (x.shape[:1], y.shape[:1]), (tuple(sizes), y.shape[2:]))
     d_in, (_, d_out, *out) = x.shape[1], y.shape
     images, maps = _channels_last(x), _channels_last(y)
     if d_in <= narrow.FEW:
@@ -186,7 +207,8 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
         return _turned(narrow.weight_from_few(y, images, kernel, stride, _around(kernel, padding)))
     if winograd.fits(images, maps, kernel, stride):
         w = winograd.conv2d_weight(images, maps, kernel[0], stride[0], padding)
-        return w.transpose(0, 3, 1, 2)
+        if all_finite(w):
+            return w.transpose(0, 3, 1, 2)
     rows = maps.reshape(-1, d_out)
     n_threads = threads()
     tile = _tile(len(rows), n_threads, kernel[0] * kernel[1] * d_in)

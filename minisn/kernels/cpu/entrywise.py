@@ -8,8 +8,9 @@ takes compiled code four times as long (``tests/benchmarks/kernels.py``).
 import numpy as np
 from numba import njit, prange
 
+from ...errors import ShapeError
 from .. import array_api
-from .pool import SMALL, in_one_pool
+from .pool import SMALL, alike, in_one_pool, read_only
 
 Array = np.ndarray
 
@@ -30,13 +31,13 @@ def unflat(entries: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Ar
 @njit(cache=True, nogil=True, parallel=True)
 def _leaky_relu(x, slope, y):
     for i in prange(x.size):
-        y[i] = x[i] if x[i] > 0 else slope * x[i]
+        y[i] = x[i] if not x[i] <= 0 else slope * x[i] if slope != 0 else slope
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def _leaky_relu_pull(g, x, slope, y):
     for i in prange(g.size):
-        y[i] = g[i] if x[i] > 0 else slope * g[i]
+        y[i] = g[i] if not x[i] <= 0 else slope * g[i] if slope != 0 else slope
 
 
 @in_one_pool
@@ -53,6 +54,7 @@ def leaky_relu(x: Array, slope: float) -> Array:
 @in_one_pool
 def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
     """Keep g where x is positive, scale it elsewhere."""
+    alike("leaky_relu_pull", x, g)
     if x.size < SMALL:
         return array_api.leaky_relu_pull(g, x, slope)
     entries, order = flat(x)
@@ -61,17 +63,42 @@ def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
     return unflat(y, x.shape, order)
 
 
+@njit(cache=True, nogil=True, parallel=True, fastmath={"reassoc"})
+def _trace(x):
+    total = x.dtype.type(0)
+    for i in prange(x.size):
+        total += x[i] - x[i]  # a NaN, or 0
+    return total
+
+
+def all_finite(x: Array) -> bool:
+    """Whether no entry of a contiguous array is a NaN or an infinity, in one pass over it."""
+    return bool(_trace(read_only(x.reshape(-1))) == 0)
+
+
 @njit(cache=True, nogil=True)
 def _scatter_add(values, places, size):
-    y = np.zeros(size, values.dtype)
+    y, outside = np.zeros(size, values.dtype), 0
     for i in range(values.size):
-        y[places[i]] += values[i]
-    return y
+        if 0 <= places[i] < size:
+            y[places[i]] += values[i]
+        else:
+            outside += 1
+    return y, outside
 
 
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place."""
-    return _scatter_add(np.ascontiguousarray(values), np.ascontiguousarray(places), size)
+    if values.shape != places.shape or values.ndim != 1 or places.dtype.kind not in "iu":
+        raise ShapeError(
+            f"scatter_add: expected as many places, integers, as values, [n], got "
+            f"{list(places.shape)} of {places.dtype} and {list(values.shape)}"
+        )
+    y, outside = _scatter_add(np.ascontiguousarray(values), np.ascontiguousarray(places), size)
+    if outside:
+        raise ShapeError(f"scatter_add: places must be 0 to {size - 1}, got {places.min()} to "
+                         f"{places.max()}")  # fmt: skip
+    return y
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -88,6 +115,7 @@ def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
 
     It is bound by memory, and two arrays that are not made anew are memory saved.
     """
+    alike("adam", theta, g, m, v)
     if theta.size < SMALL:
         return array_api.adam(theta, g, m, v, rate, beta1, beta2, eps)
     settings = (rate, beta1, 1 - beta1, beta2, 1 - beta2, eps)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from .. import array_api
-from .pool import SMALL, in_one_pool, read_only, threads
+from .pool import SMALL, alike, in_one_pool, read_only, threads
 
 Array = np.ndarray
 Axes = tuple[int, ...]
@@ -160,6 +160,7 @@ def normalize_pull(
     With the sums over the pixels of each item and channel all else is a matter of a few numbers,
     and the gradient of x is one of these times g, plus one times x, plus one.
     """
+    alike("normalize_pull", x, g)
     given = _fits(x, mean, spread, gain, shift)
     if given is None:
         return array_api.normalize_pull(g, x, mean, spread, gain, shift)

@@ -22,7 +22,7 @@ import numba
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from ...errors import MinisnError
+from ...errors import ConfigError, MinisnError, ShapeError
 
 _blas = ThreadpoolController().select(user_api="blas")
 SMALL = 1 << 15
@@ -74,10 +74,29 @@ def in_one_pool(kernel):
                 "multiprocessing.get_context('spawn'); or begin it with "
                 "minisn.use_kernels('array_api'), which needs no threads but differs in last digits"
             )
-        with one_pool():
-            return kernel(*args)
+        try:
+            with one_pool():
+                return kernel(*args)
+        except ValueError as error:
+            if "threading layer" not in str(error):
+                raise
+            raise ConfigError(
+                "Numba cannot start its threads with NUMBA_THREADING_LAYER="
+                f"{os.environ.get('NUMBA_THREADING_LAYER', 'default')}: what that needs is "
+                "missing or too old; unset it, or set it to workqueue, which is always there"
+            ) from error
 
     return wrapper
+
+
+def alike(name: str, x: np.ndarray, *others: np.ndarray) -> None:
+    """Refuse arrays that are not of one shape and dtype: compiled code would read past the end."""
+    for other in others:
+        if other.shape != x.shape or other.dtype != x.dtype:
+            raise ShapeError(
+                f"{name}: expected arrays of one shape and dtype, {list(x.shape)} of {x.dtype}, "
+                f"got {list(other.shape)} of {other.dtype}"
+            )
 
 
 def read_only(x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ the gradient, which is read twice and written once.
 import numpy as np
 from numba import njit, prange
 
-from .pool import SMALL, in_one_pool, read_only, threads
+from ...errors import ShapeError
+from .pool import SMALL, alike, in_one_pool, read_only, threads
 
 Array = np.ndarray
 
@@ -72,7 +73,10 @@ def _power_iteration(W, u, n, n_threads):
 @in_one_pool
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     """Run n rounds of (18) and return (u, v, sigma)."""
-    W, u = (read_only(np.ascontiguousarray(a)) for a in (W, u))
+    if u.shape != W.shape[:1]:
+        raise ShapeError(f"power_iteration: weight {list(W.shape)} expects a u of "
+                         f"{len(W)} entries, got {list(u.shape)}")  # fmt: skip
+    W, u = (read_only(np.ascontiguousarray(a, W.dtype)) for a in (W, u))
     u, v, sigma = _power_iteration(W, u, n, threads() if W.size >= SMALL else 1)
     return u, v, np.asarray(sigma, W.dtype)
 
@@ -95,6 +99,9 @@ def _spectral_pull(g, W, r, u, v, scale, o, n_threads):
 @in_one_pool
 def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
     """Pull a gradient back through the division of a weight by its spectral norm."""
+    alike("spectral_pull", g, W)
+    alike("spectral_pull", np.empty((g.shape[0], g.shape[-1]), g.dtype), v)
+    alike("spectral_pull", np.empty(g.shape[1], g.dtype), u)
     number, o = g.dtype.type, np.empty(g.shape, g.dtype)
     flat = (-1, g.shape[-1])
     g, W, u, v = (read_only(np.ascontiguousarray(a)) for a in (g, W, u, v))

@@ -12,6 +12,10 @@ channels are products of matrices, one for each of the 16 (or 9) places in a blo
 linear in each factor, so the gradient in the weight is its transpose: sums of inputs times sums
 of outputs, and :math:`G^T` at the end.
 
+Differences of inputs make a NaN of two infinities, and sums near the largest number overflow,
+where the sum of products need not: ``convolution`` computes a result that is not finite again, by
+the products themselves.
+
 Images are [N, H, W, C] as in ``convolution``. U holds sums by place, block and channel.
 
 Source: Winograd (1980); Lavin and Gray (2016), arXiv 1509.09308

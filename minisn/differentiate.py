@@ -1,0 +1,106 @@
+"""Functions of functions: value and gradient at once, Jacobians and Hessians."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .errors import ConfigError, DTypeError, ShapeError
+from .ops import stack
+from .tensor import Tensor, as_tensor, grad
+
+Places = int | tuple[int, ...]
+
+
+def value_and_grad(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any]:
+    r"""Make a function that returns the value of f and its gradient.
+
+    .. math:: (x_1, x_2, \dots) \mapsto \big(f(x), \nabla_{x_k} f(x)\big)
+
+    Args:
+        f: from tensors to one number.
+        argnums: place of the argument to differentiate, or several.
+    Returns:
+        A function of tensors, arrays or numbers that returns (value, gradient), or for several
+        places (value, gradients). What it returns is recorded where its arguments are.
+    """
+
+    def function(*inputs: Any, **settings: Any) -> Any:
+        y, xs, recorded = _call("value_and_grad", f, argnums, inputs, settings)
+        if y.size != 1:
+            raise ShapeError(f"value_and_grad: f must give one number, got shape {y.shape}; "
+                             "use jacobian for several")  # fmt: skip
+        found = _gradients(y, xs, recorded)
+        y = y if recorded else y.detach()
+        return y, found[0] if isinstance(argnums, int) else tuple(found)
+
+    return function
+
+
+def jacobian(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any]:
+    r"""Make a function that returns all derivatives of f, row by row.
+
+    .. math:: J_{ij} = \frac{\partial f_i}{\partial x_j}
+
+    Args:
+        f: from tensors to a tensor.
+        argnums: place of the argument to differentiate, or several.
+    Returns:
+        A function of tensors, arrays or numbers that returns a tensor of the result's axes and
+        then the argument's; for several places, a tuple of them.
+    """
+
+    def function(*inputs: Any, **settings: Any) -> Any:
+        y, xs, recorded = _call("jacobian", f, argnums, inputs, settings)
+        flat = y.reshape(-1)
+        rows = [_gradients(flat[i], xs, recorded) for i in range(y.size)]
+        found = tuple(
+            stack([row[k] for row in rows]).reshape(*y.shape, *x.shape)
+            if rows else Tensor(x.numpy()[None][:0]).reshape(*y.shape, *x.shape)
+            for k, x in enumerate(xs)
+        )  # fmt: skip
+        return found[0] if isinstance(argnums, int) else found
+
+    return function
+
+
+def hessian(f: Callable[..., Tensor], argnum: int = 0) -> Callable[..., Tensor]:
+    r"""Make a function that returns all second derivatives of f.
+
+    .. math:: H_{ij} = \frac{\partial^2 f}{\partial x_i\,\partial x_j}
+
+    Args:
+        f: from tensors to one number.
+        argnum: place of the argument to differentiate.
+    Returns:
+        A function of tensors, arrays or numbers that returns a tensor of the argument's axes,
+        twice.
+    """
+    gradient = value_and_grad(f, argnum)
+    return jacobian(lambda *inputs, **settings: gradient(*inputs, **settings)[1], argnum)
+
+
+def _call(
+    name: str, f: Callable[..., Any], argnums: Places, inputs: tuple, settings: dict[str, Any]
+) -> tuple[Tensor, list[Tensor], bool]:
+    """Call f with leaves in the places to differentiate; tell whether the result is recorded."""
+    places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not all(-len(inputs) <= p < len(inputs) for p in places):
+        raise ConfigError(f"{name}: argnums {argnums} name no argument of {len(inputs)}; pass "
+                          "what is differentiated by place, not by name")  # fmt: skip
+    places = tuple(p % len(inputs) for p in places)
+    recorded = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    arguments = list(inputs)
+    for p in places:
+        x = as_tensor(inputs[p])
+        arguments[p] = x if x.requires_grad else Tensor(x, requires_grad=True)
+    y = f(*arguments, **settings)
+    if not isinstance(y, Tensor):
+        raise DTypeError(f"{name}: f must return a Tensor, got {type(y).__name__}; compute with "
+                         "minisn's operations, not with NumPy's")  # fmt: skip
+    return y, [arguments[p] for p in places], recorded
+
+
+def _gradients(y: Tensor, xs: list[Tensor], recorded: bool) -> list[Tensor]:
+    """Differentiate; what does not depend on any x has the gradient 0."""
+    if not y.requires_grad:
+        return [Tensor(x * 0.0) for x in xs]
+    return grad(y, xs, create_graph=recorded)

@@ -1,0 +1,412 @@
+"""More operations on every entry by itself, each rule beside its forward, as in ``ops``."""
+
+# mypy: disable-error-code="has-type"
+# (a rule may name the primitive that it belongs to)
+import math
+from typing import Any
+
+import numpy as np
+
+from .answers import OPERATIONS
+from .backend import is_numpy, namespace, to_numpy
+from .errors import ConfigError
+from .ops import exp, log, log_softmax, sigmoid, sqrt, where
+from .tensor import Tensor, as_tensor, primitive
+
+__all__ = [
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "ceil",
+    "cos",
+    "cosh",
+    "dropout",
+    "elu",
+    "erf",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "gelu",
+    "hypot",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "raise_to",
+    "reciprocal",
+    "remainder",
+    "round",
+    "sign",
+    "silu",
+    "sin",
+    "sinh",
+    "softmax",
+    "square",
+    "tan",
+]  # fmt: skip
+
+
+# -- circular and hyperbolic functions --------------------------------------------------------
+
+
+@primitive(lambda g, x: g * cos(x))
+def sin(x):
+    r"""Sine.
+
+    .. math:: y = \sin x, \qquad \bar x = \bar y\cos x
+    """
+    return namespace(x).sin(x)
+
+
+@primitive(lambda g, x: -g * sin(x))
+def cos(x):
+    r"""Cosine.
+
+    .. math:: y = \cos x, \qquad \bar x = -\bar y\sin x
+    """
+    return namespace(x).cos(x)
+
+
+@primitive(lambda g, y: g * (1.0 + y * y))
+def tan(x):
+    r"""Tangent.
+
+    .. math:: y = \tan x, \qquad \bar x = \bar y\,(1 + y^2)
+    """
+    return namespace(x).tan(x)
+
+
+@primitive(lambda g, x: g / sqrt(1.0 - x * x))
+def arcsin(x):
+    r"""Inverse of the sine.
+
+    .. math:: y = \arcsin x, \qquad \bar x = \bar y / \sqrt{1 - x^2}
+    """
+    return namespace(x).asin(x)
+
+
+@primitive(lambda g, x: -g / sqrt(1.0 - x * x))
+def arccos(x):
+    r"""Inverse of the cosine.
+
+    .. math:: y = \arccos x, \qquad \bar x = -\bar y / \sqrt{1 - x^2}
+    """
+    return namespace(x).acos(x)
+
+
+@primitive(lambda g, x: g / (1.0 + x * x))
+def arctan(x):
+    r"""Inverse of the tangent.
+
+    .. math:: y = \arctan x, \qquad \bar x = \bar y / (1 + x^2)
+    """
+    return namespace(x).atan(x)
+
+
+@primitive(
+    lambda g, a, b: g * b / (a * a + b * b), lambda g, a, b: -g * a / (a * a + b * b)
+)  # fmt: skip
+def arctan2(a, b):
+    r"""Angle of the point (b, a), in all four quadrants.
+
+    .. math:: y = \arg(b + ia), \qquad \bar a = \frac{\bar y\,b}{a^2 + b^2}, \quad
+              \bar b = \frac{-\bar y\,a}{a^2 + b^2}
+    """
+    return namespace(a).atan2(a, b)
+
+
+@primitive(lambda g, x: g * cosh(x))
+def sinh(x):
+    r"""Hyperbolic sine.
+
+    .. math:: y = \sinh x, \qquad \bar x = \bar y\cosh x
+    """
+    return namespace(x).sinh(x)
+
+
+@primitive(lambda g, x: g * sinh(x))
+def cosh(x):
+    r"""Hyperbolic cosine.
+
+    .. math:: y = \cosh x, \qquad \bar x = \bar y\sinh x
+    """
+    return namespace(x).cosh(x)
+
+
+@primitive(lambda g, x: g / sqrt(x * x + 1.0))
+def arcsinh(x):
+    r"""Inverse of the hyperbolic sine.
+
+    .. math:: y = \mathrm{arsinh}\,x, \qquad \bar x = \bar y / \sqrt{x^2 + 1}
+    """
+    return namespace(x).asinh(x)
+
+
+@primitive(lambda g, x: g / sqrt(x * x - 1.0))
+def arccosh(x):
+    r"""Inverse of the hyperbolic cosine.
+
+    .. math:: y = \mathrm{arcosh}\,x, \qquad \bar x = \bar y / \sqrt{x^2 - 1}
+    """
+    return namespace(x).acosh(x)
+
+
+@primitive(lambda g, x: g / (1.0 - x * x))
+def arctanh(x):
+    r"""Inverse of the hyperbolic tangent.
+
+    .. math:: y = \mathrm{artanh}\,x, \qquad \bar x = \bar y / (1 - x^2)
+    """
+    return namespace(x).atanh(x)
+
+
+# -- exponentials, logarithms and powers ----------------------------------------------------------
+
+
+@primitive(lambda g, x: g * exp(x))
+def expm1(x):
+    r"""Exponential less 1, with all digits near 0.
+
+    .. math:: y = e^x - 1, \qquad \bar x = \bar y\,e^x
+    """
+    return namespace(x).expm1(x)
+
+
+@primitive(lambda g, x: g / (1.0 + x))
+def log1p(x):
+    r"""Logarithm of 1 + x, with all digits near 0.
+
+    .. math:: y = \log(1 + x), \qquad \bar x = \bar y / (1 + x)
+    """
+    return namespace(x).log1p(x)
+
+
+@primitive(lambda g, x: g / (x * math.log(2)))
+def log2(x):
+    r"""Logarithm to base 2.
+
+    .. math:: y = \log_2 x, \qquad \bar x = \bar y / (x \log 2)
+    """
+    return namespace(x).log2(x)
+
+
+@primitive(lambda g, x: g / (x * math.log(10)))
+def log10(x):
+    r"""Logarithm to base 10.
+
+    .. math:: y = \log_{10} x, \qquad \bar x = \bar y / (x \log 10)
+    """
+    return namespace(x).log10(x)
+
+
+@primitive(
+    lambda g, a, b: g * _falling(a, b), lambda g, a, b: g * _falling(b, a)
+)  # fmt: skip
+def logaddexp(a, b):
+    r"""Logarithm of a sum of two exponentials, without overflow.
+
+    .. math:: y = \log(e^a + e^b), \qquad \bar a = \bar y\,\mathrm{sigmoid}(a - b), \quad
+              \bar b = \bar y\,\mathrm{sigmoid}(b - a)
+    """
+    return namespace(a).logaddexp(a, b)
+
+
+def _falling(a, b):
+    """Return the share of a; equal infinities have a half each."""
+    equal = Tensor.wrap(a.array == b.array)
+    return where(equal, 0.5, sigmoid(a - b)) if bool(namespace(a.array).any(
+        namespace(a.array).isinf(a.array))) else sigmoid(a - b)  # fmt: skip
+
+
+def exp2(x: Tensor) -> Tensor:
+    r"""Raise 2 to a power.
+
+    .. math:: y = 2^x
+    """
+    return raise_to(2.0, x)
+
+
+def square(x: Tensor) -> Tensor:
+    r"""Multiply every entry with itself.
+
+    .. math:: y = x^2
+    """
+    x = as_tensor(x)
+    return x * x
+
+
+def reciprocal(x: Tensor) -> Tensor:
+    r"""Divide 1 by every entry.
+
+    .. math:: y = 1 / x
+    """
+    return 1.0 / as_tensor(x)
+
+
+@primitive(lambda g, a, b: g * b * raise_to(a, b - 1.0), lambda g, y, a: _by_exponent(g, y, a))
+def raise_to(a, b):
+    r"""Raise to a power that is a tensor too, with broadcasting.
+
+    .. math:: y = a^b, \qquad \bar a = \bar y\,b\,a^{b-1}, \quad \bar b = \bar y\,y\log a
+
+    Where the base is 0, the exponent has the gradient 0.
+    """
+    return a**b
+
+
+def _by_exponent(g, y, a):
+    origin = Tensor.wrap(a.array == 0)
+    return where(origin, 0.0, g * y * log(where(origin, 1.0, a)))
+
+
+@primitive(
+    lambda g, y, a: g * _over(a, y), lambda g, y, b: g * _over(b, y)
+)  # fmt: skip
+def hypot(a, b):
+    r"""Length of a vector of two entries; at 0 the gradient is 0.
+
+    .. math:: y = \sqrt{a^2 + b^2}, \qquad \bar a = \bar y\,a / y, \quad \bar b = \bar y\,b / y
+    """
+    return namespace(a).hypot(a, b)
+
+
+def _over(a, y):
+    origin = Tensor.wrap(y.array == 0)
+    return where(origin, 0.0, a / where(origin, 1.0, y))
+
+
+# -- steps: constant between their jumps -----------------------------------------------------------
+
+
+@primitive(None)
+def sign(x):
+    r"""Sign of every entry, 0 at 0.
+
+    .. math:: y = [x > 0] - [x < 0], \qquad \bar x = 0
+    """
+    return namespace(x).sign(x)
+
+
+@primitive(None)
+def floor(x):
+    r"""Round down.
+
+    .. math:: y = \lfloor x\rfloor, \qquad \bar x = 0
+    """
+    return namespace(x).floor(x)
+
+
+@primitive(None)
+def ceil(x):
+    r"""Round up.
+
+    .. math:: y = \lceil x\rceil, \qquad \bar x = 0
+    """
+    return namespace(x).ceil(x)
+
+
+@primitive(None)
+def round(x, decimals=0):
+    r"""Round to a number of decimals, ties to the even digit.
+
+    .. math:: y = 10^{-d}\lfloor 10^d x\rceil, \qquad \bar x = 0
+    """
+    return np.round(x, decimals) if is_numpy(x) else (
+        namespace(x).round(x * 10.0**decimals) / 10.0**decimals)  # fmt: skip
+
+
+@primitive(None, None)
+def floor_divide(a, b):
+    r"""Divide and round down.
+
+    .. math:: y = \lfloor a / b\rfloor, \qquad \bar a = \bar b = 0
+    """
+    return a // b
+
+
+@primitive(lambda g: g, lambda g, a, b: -g * floor_divide(a, b))
+def remainder(a, b):
+    r"""What is left of a division that was rounded down; it has the sign of b.
+
+    .. math:: y = a - b\,\lfloor a / b\rfloor, \qquad \bar a = \bar y, \quad
+              \bar b = -\bar y\,\lfloor a / b\rfloor
+    """
+    return a % b
+
+
+# -- activations -----------------------------------------------------------------------------------
+
+
+@primitive(lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
+def erf(x):
+    r"""Error function.
+
+    .. math:: y = \frac2{\sqrt\pi}\int_0^x e^{-t^2} dt, \qquad
+              \bar x = \bar y\,\frac2{\sqrt\pi}\,e^{-x^2}
+    """
+    from scipy import special  # takes long to import
+
+    return special.erf(x) if is_numpy(x) else namespace(x).asarray(special.erf(to_numpy(x)))
+
+
+def gelu(x: Tensor) -> Tensor:
+    r"""Gaussian error linear unit.
+
+    .. math:: y = x\,\Phi(x) = \tfrac x2\big(1 + \mathrm{erf}(x / \sqrt2)\big)
+    """
+    x = as_tensor(x)
+    return x * (0.5 * (1.0 + erf(x * math.sqrt(0.5))))
+
+
+def silu(x: Tensor) -> Tensor:
+    r"""Sigmoid-weighted linear unit.
+
+    .. math:: y = x\,\mathrm{sigmoid}(x)
+    """
+    return as_tensor(x) * sigmoid(x)
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    r"""Exponential linear unit.
+
+    .. math:: y = \max(x, 0) + \alpha\,(e^{\min(x, 0)} - 1)
+    """
+    x = as_tensor(x)
+    positive = x > 0
+    return where(positive, x, alpha * expm1(where(positive, 0.0, x)))
+
+
+def softmax(x: Tensor, axis: Any = -1) -> Tensor:
+    r"""Turn scores into probabilities along an axis.
+
+    .. math:: y_i = e^{x_i} / \textstyle\sum_j e^{x_j}
+    """
+    return exp(log_softmax(as_tensor(x), axis))
+
+
+def dropout(x: Tensor, rate: float, rng: np.random.Generator | int) -> Tensor:
+    r"""Set entries to 0 at random, and scale the others up so that the mean stays.
+
+    .. math:: y_i = \frac{m_i\,x_i}{1 - p}, \qquad P(m_i = 1) = 1 - p
+
+    Args:
+        x: any shape.
+        rate: :math:`p`, from 0 to below 1.
+        rng: draws which entries stay, or a seed.
+    Raises:
+        ConfigError: another rate.
+    """
+    if not 0 <= rate < 1:
+        raise ConfigError(f"dropout: expected a rate from 0 to below 1, got {rate!r}")
+    x = as_tensor(x)
+    draws = np.random.default_rng(rng).random(x.shape)
+    kept = Tensor.wrap(namespace(x.array).asarray(draws >= rate))
+    return where(kept, x * (1 / (1 - rate)), 0.0)
+
+
+OPERATIONS.update({name: globals()[name] for name in __all__})

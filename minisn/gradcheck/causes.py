@@ -1,0 +1,157 @@
+"""Guesses at the mistake behind a wrong gradient: each a transformation that would mend it.
+
+A guess is made only where it mends every number that was compared, at the point and at
+another one beside it, and where there are enough of them that chance would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations, permutations
+
+import numpy as np
+
+from .evidence import Evidence, elsewhere, gather
+from .factors import chain_factor, constant, offset, plain_factor, softmax_cross
+from .linear import neglected
+from .regions import region, repeated
+from .survey import Survey, Table
+
+Cause = tuple[str, str]
+"""A name of the mistake, which must be the same wherever it is looked for, and a sentence."""
+
+
+def cause_of(s: Survey, t: Table, k: int) -> str:
+    """Name the likely mistake in one input's gradient, or return an empty string."""
+    first = gather(s, t, k)
+    if first is None:
+        return ""
+    part = next(p.part for p in s.point.pieces if p.name == first.name)
+    needed = np.any(np.abs(first.value[: first.outputs]) > first.slack[: first.outputs], axis=1)
+    missing = neglected(s, part, needed) if s.order == 1 and first.outputs else ""
+    if missing:
+        return missing
+    causes = list(_causes(first))
+    if not causes:
+        return ""
+    second = elsewhere(s, first)
+    if second is None:
+        return causes[0][1] if first.telling > 2 else ""
+    again = {name for name, _ in _causes(second)}
+    return next((text for name, text in causes if name in again), "")
+
+
+def _causes(found: Evidence) -> Iterator[Cause]:
+    """Yield all that would explain the differences, the simplest first."""
+    if not found.bad.any():
+        return
+    if not np.any(found.claimed):
+        if np.any(np.abs(found.value) > found.slack):
+            yield "zero", ("the claimed gradient is zero: a term is missing, or the graph was cut "
+                           "(detach)")  # fmt: skip
+        return
+    for name, other in found.others.items():
+        if found.telling > 1 and found.fits(other):
+            yield "exchanged", f"the gradients of {found.name} and {name} are exchanged"
+    if found.telling > 1:
+        yield from plain_factor(found)
+    if found.telling > 2:
+        yield from _moved(found)
+        yield from constant(found)
+        yield from offset(found)
+    if found.telling > 1:
+        yield from softmax_cross(found)
+        yield from _jacobian(found)
+        yield from repeated(found)
+    yield from chain_factor(found)
+    yield from region(found)
+
+
+def _moved(found: Evidence) -> Iterator[Cause]:
+    """Try the claim's entries in other places: transposed, permuted, flipped, rolled."""
+    claimed, ndim = found.claimed, found.claimed.ndim
+    for axes, words in _transposes(ndim):
+        if found.fits(np.transpose(claimed, axes)):
+            yield "transpose", f"a transpose: the claimed gradient has {words} exchanged"
+    for order in permutations(range(1, ndim)) if 4 <= ndim <= 5 else ():
+        if found.fits(np.transpose(claimed, (0, *order))):
+            turn = [a - 1 for a in order]
+            yield f"permuted {turn}", f"permuted axes: np.transpose(claim, {turn}) would be right"
+    for count in range(1, min(ndim, 5)):
+        for flipped in combinations(range(1, ndim), count):
+            if found.fits(np.flip(claimed, flipped)):
+                named = ", ".join(str(a - 1) for a in flipped)
+                along = f"axis {named}" if count == 1 else f"axes {named}"
+                yield (
+                    f"flipped {named}",
+                    (
+                        f"flipped: the claimed gradient is the right one "
+                        f"reversed along {along} (a kernel not turned?)"
+                    ),
+                )
+    for axis in range(1, ndim):
+        for shift in range(1, min(claimed.shape[axis], 8)):
+            for by in (-shift, shift):
+                if found.fits(np.roll(claimed, by, axis)):
+                    yield (
+                        f"rolled {axis} {by}",
+                        (
+                            f"rolled: the claimed gradient is the right one "
+                            f"shifted by {-by} along axis {axis - 1}"
+                        ),
+                    )
+
+
+def _jacobian(found: Evidence) -> Iterator[Cause]:
+    """Try the Jacobian's transpose, and single outputs that are wrong."""
+    m = found.outputs
+    flat = found.claimed.reshape(len(found.claimed), -1)
+    if m > 1 and flat.shape[1] == m and len(found.at) == m:
+        turned = flat[:m].T * found.scale
+        if np.all(np.abs(turned - found.value[:m]) <= found.slack[:m]):
+            yield (
+                "jacobian",
+                "the Jacobian is transposed: a backward with W in place of its transpose",
+            )
+    signs = np.abs(np.abs(found.taken(found.claimed)) - np.abs(found.value)) <= found.slack
+    bad = found.bad[:m] if m else found.bad
+    if signs.all() and bad.any() and bad.sum() > 2 and found.value.shape[0] > 0:
+        yield "signs", "the sign of some entries is wrong; all sizes are right"
+
+
+def _transposes(ndim: int) -> list[tuple[tuple[int, ...], str]]:
+    """List the transposes worth trying of [rows, *shape]: any two axes of the shape."""
+    found = []
+    for i, j in combinations(range(1, ndim), 2):
+        axes = list(range(ndim))
+        axes[i], axes[j] = j, i
+        found.append((tuple(axes), f"axes {i - 1} and {j - 1}"))
+    return found
+
+
+def shape_cause(claimed: np.ndarray, shape: tuple[int, ...],
+                fits: Callable[[np.ndarray], bool]) -> str:  # fmt: skip
+    """Explain a claimed gradient of the wrong shape.
+
+    Args:
+        claimed: as it came.
+        shape: of the input.
+        fits: whether an array of the right shape agrees with the differences.
+    """
+    lead = claimed.ndim - len(shape)
+    if lead >= 0 and all(n in (1, m) for n, m in zip(shape, claimed.shape[lead:], strict=True)):
+        axes = tuple(range(lead)) + tuple(
+            lead + i for i, n in enumerate(shape) if n != claimed.shape[lead + i]
+        )
+        if fits(np.sum(claimed, axis=axes).reshape(shape)):
+            named = f"axis {axes[0]}" if len(axes) == 1 else f"axes {list(axes)}"
+            return f"a missing sum over the broadcast {named} of the claimed gradient"
+    for turn, words in _transposes(claimed.ndim + 1):
+        turned = np.transpose(claimed[None], turn)[0]
+        if turned.shape == shape and fits(turned):
+            return f"a transpose: the claimed gradient has {words} exchanged"
+    if claimed.shape[::-1] == shape and fits(claimed.T):
+        return "a transpose: the claimed gradient has its axes reversed"
+    if claimed.size == int(np.prod(shape)) and fits(claimed.reshape(shape)):
+        return "the shape alone: reshape the claimed gradient to the input's shape"
+    return ""

@@ -1,0 +1,223 @@
+"""What can differentiate: minisn itself, PyTorch, JAX. Each is a lift, a vjp, and nothing else.
+
+Nothing here imports a framework: what is handed in has imported it already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import is_array, namespace
+from ..errors import DTypeError
+from ..tensor import Tensor, grad
+from .tree import leaves
+
+Leaves = list[Any]
+
+
+class Engine:
+    """Differentiates functions of leaves, given as lists, so that the result can be again."""
+
+    name = "minisn"
+
+    def double(self) -> AbstractContextManager[Any]:
+        """Return the context in which float64 is kept."""
+        return nullcontext()
+
+    def owns(self, value: Any) -> bool:
+        """Whether a value belongs to this engine."""
+        return isinstance(value, Tensor)
+
+    def lift(self, array: np.ndarray, model: Any) -> Any:
+        """Make a leaf in float64, where the model's array lives."""
+        held = model.array if isinstance(model, Tensor) else model
+        xp = namespace(held) if is_array(held) else np
+        return Tensor(xp.asarray(array, dtype=xp.float64), requires_grad=True)
+
+    def like(self, array: np.ndarray, y: Any) -> Any:
+        """Make an incoming gradient for an output, of its dtype and library."""
+        return Tensor(namespace(y.array).asarray(array, dtype=y.dtype))
+
+    def vjp(self, fn: Callable[[Leaves], Leaves], xs: Leaves, gs: Sequence[Any] | None,
+            arrays: list[np.ndarray] | None = None) -> Leaves:  # fmt: skip
+        """Return the gradients of the outputs' product with gs (or with arrays) for each leaf.
+
+        With gs the result can be differentiated again.
+        """
+        total: Any = None
+        for y, g in zip(fn(xs), gs or arrays or [], strict=True):
+            if y.requires_grad:
+                seed = self.like(g, y) if gs is None else _cast(g, y.dtype)
+                part = (y * seed).sum()
+                total = part if total is None else total + part
+        if total is None:
+            return [x * 0.0 for x in xs]
+        return grad(total, xs, create_graph=gs is not None)
+
+    def leads(self, parameter: Any, array: np.ndarray) -> Any:
+        """Give a module's parameter new values, in place."""
+        parameter.reset(namespace(parameter.array).asarray(array))
+        return parameter
+
+    def widen(self, module: Any) -> None:
+        """Give a module float64 parameters and state."""
+        module.to(dtype="float64")
+
+    def saved(self, module: Any) -> Callable[[], None]:
+        """Return what puts a module back as it is now."""
+        arrays = [(p, p.array) for p in module.parameters()]
+        states = [(part, dict(part.state)) for _, part in module.named_modules()]
+
+        def restore() -> None:
+            for p, array in arrays:
+                p.reset(array)
+            for part, state in states:
+                part.state = state
+
+        return restore
+
+
+def _cast(g: Tensor, dtype: Any) -> Tensor:
+    return g if g.dtype == dtype else ops.astype(g, dtype)
+
+
+class TorchEngine(Engine):
+    """PyTorch: tensors, modules, autograd Functions."""
+
+    name = "torch"
+
+    def __init__(self) -> None:
+        self.torch = sys.modules["torch"]
+
+    def owns(self, value: Any) -> bool:
+        """Whether a value is a tensor of PyTorch."""
+        return isinstance(value, self.torch.Tensor)
+
+    def lift(self, array: np.ndarray, model: Any) -> Any:
+        """Make a leaf in float64."""
+        device = model.device if self.owns(model) else None
+        return self.torch.tensor(array, dtype=self.torch.float64, device=device).requires_grad_()
+
+    def like(self, array: np.ndarray, y: Any) -> Any:
+        """Make an incoming gradient for an output."""
+        return self.torch.tensor(array, dtype=y.dtype, device=y.device)
+
+    def vjp(self, fn: Callable[[Leaves], Leaves], xs: Leaves, gs: Sequence[Any] | None,
+            arrays: list[np.ndarray] | None = None) -> Leaves:  # fmt: skip
+        """Return the gradients of the outputs' product with gs (or with arrays) for each leaf."""
+        ys, seeds = [], []
+        for y, g in zip(fn(xs), gs or arrays or [], strict=True):
+            if y.requires_grad:
+                ys.append(y)
+                seeds.append(self.like(g, y) if gs is None else g.to(y.dtype))
+        zeros = [x * 0.0 for x in xs]
+        if not ys:
+            return zeros
+        found = self.torch.autograd.grad(ys, xs, seeds, create_graph=gs is not None,
+                                         allow_unused=True)  # fmt: skip
+        return [z if g is None else g for g, z in zip(found, zeros, strict=True)]
+
+    def leads(self, parameter: Any, array: np.ndarray) -> Any:
+        """Give a module's parameter new values, in place."""
+        parameter.data = self.torch.tensor(array, device=parameter.device)
+        return parameter
+
+    def widen(self, module: Any) -> None:
+        """Give a module float64 parameters and buffers."""
+        for t in [*module.parameters(), *module.buffers()]:
+            t.data = t.data.double() if t.is_floating_point() else t.data
+
+    def saved(self, module: Any) -> Callable[[], None]:
+        """Return what puts a module back as it is now."""
+        kept = [(t, t.data, t.data.clone()) for t in [*module.parameters(), *module.buffers()]]
+
+        def restore() -> None:
+            for t, data, values in kept:
+                t.data = data.copy_(values)
+
+        return restore
+
+
+class JaxEngine(Engine):
+    """JAX: functions of its arrays, and their own gradients."""
+
+    name = "jax"
+
+    def __init__(self) -> None:
+        self.jax = sys.modules["jax"]
+
+    def double(self) -> AbstractContextManager[Any]:
+        """Return the context in which float64 is kept."""
+        if hasattr(self.jax, "enable_x64"):
+            return self.jax.enable_x64(True)
+        from jax.experimental import enable_x64
+
+        return enable_x64(True)
+
+    def owns(self, value: Any) -> bool:
+        """Whether a value is an array of JAX."""
+        return isinstance(value, self.jax.Array)
+
+    def lift(self, array: np.ndarray, model: Any) -> Any:
+        """Make a leaf in float64."""
+        return self.jax.numpy.asarray(array, dtype=np.float64)
+
+    def vjp(self, fn: Callable[[Leaves], Leaves], xs: Leaves, gs: Sequence[Any] | None,
+            arrays: list[np.ndarray] | None = None) -> Leaves:  # fmt: skip
+        """Return the gradients of the outputs' product with gs (or with arrays) for each leaf."""
+        ys, back = self.jax.vjp(fn, list(xs))
+        seeds = gs or arrays or []
+        seeds = [self.jax.numpy.asarray(g, dtype=y.dtype) for g, y in zip(seeds, ys, strict=True)]
+        return list(back(seeds)[0])
+
+
+def engine_for(fn: Any, given: list[Any], call: Callable[[], Any]) -> Engine:
+    """Find out whose function this is: by its inputs, by itself, or by what it returns.
+
+    Args:
+        fn: the function, a module or an autograd Function.
+        given: the leaves of the inputs.
+        call: calls the function with the inputs as they are.
+    Raises:
+        DTypeError: the function is one of NumPy, which has no gradient of its own.
+    """
+    if "torch" in sys.modules:
+        torch = TorchEngine()
+        if any(map(torch.owns, given)) or isinstance(fn, torch.torch.nn.Module):
+            return torch
+    if "jax" in sys.modules:
+        jax = JaxEngine()
+        if any(map(jax.owns, given)) or _returns(call, jax.owns):
+            return jax
+    return Engine()
+
+
+def _returns(call: Callable[[], Any], owns: Callable[[Any], bool]) -> bool:
+    try:
+        return any(owns(leaf) for _, leaf in leaves(call()))
+    except Exception:  # whatever a function of other things raises, it is not this one's
+        return False
+
+
+def must_own(engine: Engine, outputs: list[Any]) -> None:
+    """Refuse outputs that an engine cannot differentiate.
+
+    Raises:
+        DTypeError: an output is of another kind.
+    """
+    for y in outputs:
+        if engine.owns(y):
+            continue
+        if engine.name == "minisn":
+            raise DTypeError(
+                f"gradcheck: fn returned {type(y).__name__}, expected Tensors; for a function "
+                "of arrays pass its gradient too, as grad= or vjp="
+            )
+        raise DTypeError(f"gradcheck: fn returned {type(y).__name__}, expected what {engine.name} "
+                         "can differentiate; return its arrays, or pass grad= or vjp=")  # fmt: skip

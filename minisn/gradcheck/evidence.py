@@ -1,0 +1,124 @@
+"""What is known of one input's wrong gradient: at the point, and at another one beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .differences import Line
+from .subject import Piece
+from .survey import SMOOTH, Survey, Table
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The claims on one input beside differences, for some entries and output rows.
+
+    Args:
+        name: of the input.
+        claimed: its claimed gradient in each row, [rows, *shape].
+        others: claims on the other inputs, by name.
+        x, y: the input, and the outputs, flat.
+        inputs: the other inputs of the same shape, by name.
+        at: flat positions of the compared entries.
+        scale: of these entries, so that their derivatives compare.
+        value, estimate: their differences and error estimates, times the scale, [rows, entries].
+        outputs: how many rows are single outputs; the others are combinations.
+        shape: of the output.
+        lengths: lengths of the axes of the inputs and of the output.
+    """
+
+    name: str
+    claimed: np.ndarray
+    others: dict[str, np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    inputs: dict[str, np.ndarray]
+    at: np.ndarray
+    scale: np.ndarray
+    value: np.ndarray
+    estimate: np.ndarray
+    outputs: int
+    shape: tuple[int, ...]
+    lengths: frozenset[int]
+
+    @property
+    def slack(self) -> np.ndarray:
+        """How far a gradient may be from the differences and still agree, [rows, entries]."""
+        peak = np.max(np.abs(self.value), axis=1, keepdims=True)
+        error = np.abs(self.taken(self.claimed) - self.value)
+        worst = float(np.max(error / np.where(peak > 0, peak, 1.0), initial=0.0))
+        return self.estimate + min(1e-6, 0.01 * worst) * peak
+
+    def taken(self, candidate: np.ndarray) -> np.ndarray:
+        """Pick the compared entries of a gradient, in units of the differences."""
+        return candidate.reshape(len(candidate), -1)[:, self.at] * self.scale
+
+    @property
+    def bad(self) -> np.ndarray:
+        """Where the claim differs from the differences, [rows, entries]."""
+        return ~(np.abs(self.taken(self.claimed) - self.value) <= self.slack)
+
+    @property
+    def telling(self) -> int:
+        """How many numbers that are not zero were compared, combinations of outputs aside."""
+        real = self.value[: self.outputs] if self.outputs else self.value
+        return int(np.count_nonzero(np.abs(real) > 3 * self.slack[: len(real)]))
+
+    def fits(self, candidate: np.ndarray) -> bool:
+        """Whether a gradient agrees with the differences, far better than by chance."""
+        if candidate.shape != self.claimed.shape or not np.isfinite(candidate).all():
+            return False
+        return bool(np.all(np.abs(self.taken(candidate) - self.value) <= self.slack))
+
+
+def gather(s: Survey, t: Table, k: int) -> Evidence | None:
+    """Put together what a table says of the input that its k-th line moves."""
+    piece, _ = s.point.locate(t.entries[k])
+    chosen = [j for j, e in enumerate(t.entries) if e is not None
+              and piece.part.start <= e < piece.part.stop and (t.kind[j] == SMOOTH).all()
+              and np.isfinite(t.low[j]).all()]  # fmt: skip
+    if not chosen:
+        return None
+    at = np.array([t.entries[j] for j in chosen])
+    unit = s.relative[at] / s.scale[at]
+    return _evidence(
+        s,
+        piece=piece,
+        at=at,
+        x=s.x,
+        claims=s.claims,
+        y=s.y,
+        value=t.low[chosen].T * unit,
+        estimate=t.estimate[chosen].T * unit,
+    )
+
+
+def elsewhere(s: Survey, first: Evidence) -> Evidence | None:
+    """Look at the same entries at a point a little away; None where f is not smooth there."""
+    piece = next(p for p in s.point.pieces if p.name == first.name)
+    x = s.x + 2.0**-4 * s.nudge()
+    z = s.f(x)
+    claims = np.stack([s.pull(x, row) for row in s.rows]) / s.unit_of[:, None]
+    at = first.at[:16] + piece.part.start
+    found = [Line(s.f, x, s.unit(int(i)), s.noise).central() for i in at]
+    value = np.stack([d.value for d in found], axis=1)
+    estimate = np.stack([d.estimate for d in found], axis=1)
+    if not (np.isfinite(value).all() and np.isfinite(z).all() and np.isfinite(claims).all()):
+        return None
+    unit = s.relative[at] / s.scale[at]
+    return _evidence(s, piece=piece, at=at, x=x, claims=claims, y=s.subject.value(x),
+                     value=value * unit, estimate=estimate * unit)  # fmt: skip
+
+
+def _evidence(s: Survey, piece: Piece, at: np.ndarray, x: np.ndarray, claims: np.ndarray,
+              y: np.ndarray, value: np.ndarray, estimate: np.ndarray) -> Evidence:  # fmt: skip
+    claimed = {p.name: claims[:, p.part].reshape(-1, *p.shape) for p in s.point.pieces}
+    inputs = {p.name: x[p.part].reshape(p.shape) for p in s.point.pieces}
+    own, here = claimed.pop(piece.name), inputs.pop(piece.name)
+    same = {name: a for name, a in inputs.items() if a.shape == here.shape}
+    lengths = {n for p in s.point.pieces for n in p.shape} | set(s.subject.shape)
+    return Evidence(piece.name, own, claimed, here, y, same, at - piece.part.start,
+                    s.relative[at], value, estimate, s.y.size if s.every_row else 0,
+                    s.subject.shape, frozenset(lengths - {1}))  # fmt: skip

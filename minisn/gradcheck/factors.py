@@ -1,0 +1,175 @@
+"""Mistakes of size: a factor, an offset, a factor of the chain rule, a cross term."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from .evidence import Evidence
+
+KNOWN = {
+    3.14 / math.pi: "3.14 in place of π", 22 / 7 / math.pi: "22/7 in place of π",
+    3.1416 / math.pi: "3.1416 in place of π", 3.142 / math.pi: "3.142 in place of π",
+    2.718 / math.e: "2.718 in place of e", 2.72 / math.e: "2.72 in place of e",
+    1.414 / math.sqrt(2): "1.414 in place of √2", 1.41 / math.sqrt(2): "1.41 in place of √2",
+    0.693 / math.log(2): "0.693 in place of ln 2", math.log(2): "ln 2", 1 / math.log(2): "1 / ln 2",
+    math.log(10): "ln 10", 1 / math.log(10): "1 / ln 10", 180 / math.pi: "degrees for radians",
+    math.pi / 180: "radians for degrees", math.pi: "π", 1 / math.pi: "1 / π",
+    2 * math.pi: "2π", 1 / (2 * math.pi): "1 / 2π", math.sqrt(2): "√2", math.sqrt(0.5): "1 / √2",
+    math.sqrt(math.pi): "√π", math.sqrt(2 / math.pi): "√(2/π)", math.sqrt(math.pi / 2): "√(π/2)",
+}  # fmt: skip
+"""Factors that have a name, of which the first are constants with too few digits."""
+
+
+def _factor(found: Evidence) -> tuple[float, float] | None:
+    """Return the factor between claim and differences, and its doubt; None if there is none."""
+    taken = found.taken(found.claimed)
+    peak = float(np.max(np.abs(found.value), initial=0.0))
+    if not peak or not np.isfinite(taken).all():
+        return None
+    value, taken = found.value / peak, taken / peak
+    if not np.isfinite(taken).all() or np.max(np.abs(taken)) > 1e100:
+        return None
+    factor = float(np.sum(taken * value) / np.sum(value**2))
+    doubt = float(np.max(found.estimate) / peak)
+    if factor == 0.0 or abs(factor - 1.0) <= 2 * doubt or not found.fits(found.claimed / factor):
+        return None
+    return factor, doubt
+
+
+def plain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try the sign and plain fractions."""
+    told = _factor(found)
+    if told is None:
+        return
+    factor, doubt = told
+    plain = Fraction(factor).limit_denominator(64 if doubt < 1e-6 else 8)
+    if abs(float(plain) - factor) > max(1e-6, min(doubt, 1e-3)) * abs(factor):
+        return
+    if plain == 1 or (found.telling == 2 and max(abs(plain.numerator), plain.denominator) > 12):
+        return
+    if plain == -1:
+        yield "sign", "the sign: the claimed gradient is the right one times -1"
+        return
+    text = f"a factor of {plain}: the claimed gradient is {plain} times the right one"
+    if plain.numerator == 1 and plain.denominator in found.lengths - {2}:
+        text += f" (a mean over an axis of length {plain.denominator} in place of a sum?)"
+    elif plain.denominator == 1 and plain.numerator in found.lengths - {2}:
+        text += f" (a sum over an axis of length {plain} in place of a mean?)"
+    yield f"factor {plain}", text
+
+
+def constant(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try any other constant factor, with its name if it has one."""
+    told = _factor(found)
+    if told is None:
+        return
+    factor, doubt = told
+    named = [words for known, words in KNOWN.items()
+             if abs(abs(factor) - known) <= max(1e-7, 2 * doubt) * known]  # fmt: skip
+    roots = [f"√{n}" for n in sorted(found.lengths) if abs(factor - n**0.5) < 1e-6 * factor]
+    roots += [f"1/√{n}" for n in sorted(found.lengths) if abs(factor * n**0.5 - 1) < 1e-6]
+    hint = f" ({(named + roots)[0]}?)" if named + roots else ""
+    yield f"constant {factor:.4g}", (f"a constant factor: the claim is {factor:.6g} times too large"
+                                     f"{hint}")  # fmt: skip
+
+
+def offset(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try a term too many: a constant, or a multiple of the input as of weight decay."""
+    rows = found.outputs or len(found.claimed)
+    gap = (found.taken(found.claimed) - found.value)[:rows]
+    for words, shape in (
+        ("a constant offset: {:.6g} is added to every entry", np.ones_like(found.x)),
+        ("a term too many: {:.6g} times the input (weight decay?)", found.x),
+    ):
+        basis = found.taken(shape[None])[0]
+        if np.unique(basis).size + np.unique(found.value).size < 4 or not np.any(basis):
+            continue
+        amounts = gap @ basis / (basis @ basis)
+        fits = np.all(np.abs(gap - amounts[:, None] * basis) <= found.slack[:rows])
+        if fits and np.all(np.abs(amounts - amounts[0]) <= 1e-5 * abs(amounts[0])) and amounts[0]:
+            yield f"offset {amounts[0]:.3g}", words.format(amounts[0])
+    for axis in range(1, found.claimed.ndim):
+        for name, without in (("mean", np.mean), ("sum", np.sum)):
+            less = found.claimed - without(found.claimed, axis=axis, keepdims=True)
+            if found.fits(less):
+                yield (
+                    f"{name} {axis}",
+                    (
+                        f"the gradient through the {name} over axis {axis - 1} is "
+                        "missing (normalization with constant statistics?)"
+                    ),
+                )
+
+
+def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what the chain rule may have multiplied by, of the input's shape."""
+    x = found.x
+    with np.errstate(all="ignore"):
+        th, sg = np.tanh(x), 1 / (1 + np.exp(-x))
+        plain: dict[str, np.ndarray] = {
+            "x": x, "x²": x**2, "x³": x**3, "2x": 2 * x, "3x²": 3 * x**2, "exp(x)": np.exp(x),
+            "√x": np.sqrt(np.abs(x)), "cos(x)": np.cos(x), "sin(x)": np.sin(x),
+            "tanh'(x) = 1 - tanh(x)²": 1 - th**2, "tanh(x)": th,
+            "σ'(x) = σ(x)(1 - σ(x))": sg * (1 - sg), "σ(x)": sg, "1 - σ(x)": 1 - sg,
+            "(1 + x²)": 1 + x**2, "log(x)": np.log(np.abs(x)), "x > 0": (x > 0) * 1.0,
+        }  # fmt: skip
+        yield from plain.items()
+        for name, other in found.inputs.items():
+            yield name, other
+            yield f"{name} squared", other**2
+        if (found.y.size == x.size and found.shape == x.shape) or found.y.size == 1:
+            y = found.y.reshape(x.shape) if found.y.size == x.size else found.y
+            for words, value in (("the output y", y), ("1 - y", 1 - y), ("1 - y²", 1 - y**2),
+                                 ("y (1 - y)", y * (1 - y)), ("y²", y**2)):  # fmt: skip
+                yield words, np.broadcast_to(value, x.shape)
+
+
+def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try a factor of the chain rule that is missing from the claim, or in it once too often."""
+    if found.telling < 1:
+        return
+    total: Callable[[np.ndarray], bool] = found.fits
+    for words, h in _functions(found):
+        if not np.any(h) or (np.ptp(np.abs(h)) < 1e-9 * np.max(np.abs(h)) and h.size > 1):
+            continue
+        for sign, prefix in ((1.0, ""), (-1.0, "-")):
+            with np.errstate(all="ignore"):
+                if total(sign * found.claimed * h):
+                    yield (
+                        f"missing {prefix}{words}",
+                        f"a missing factor of the chain rule: {prefix}{words}",
+                    )
+                if np.all(h != 0) and total(sign * found.claimed / h):
+                    yield f"extra {prefix}{words}", f"a factor too many: {prefix}{words}"
+
+
+def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try a softmax, or another normalization, of which the claim has the diagonal alone."""
+    m, x = found.outputs, found.x
+    flat = found.claimed.reshape(len(found.claimed), -1)
+    if m > 1 and flat.shape[1] == m and len(found.at) == m:
+        diagonal, bad = np.eye(m, dtype=bool), found.bad[:m]
+        right = found.value[:m] / found.scale
+        if not np.any(flat[:m][~diagonal]) and np.any(bad[~diagonal]):
+            y = found.y
+            outer = right - np.diag(np.diag(right)) + np.diag(np.zeros(m))
+            cross = np.where(np.abs(right) > 0, -np.outer(y, y), 0.0) * ~diagonal
+            slack = found.slack[:m] / found.scale
+            if np.all(np.abs(outer - cross) <= slack):
+                yield "softmax", "softmax without the cross term -y_i y_j"
+            elif not bad[diagonal].any():
+                yield "cross", "the cross terms are missing: the Jacobian has its diagonal alone"
+    axes = [None, *range(x.ndim)] if x.size > 1 else []
+    for axis in axes:
+        with np.errstate(all="ignore"):
+            e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+            y = e / np.sum(e, axis=axis, keepdims=True)
+            over = tuple(range(1, x.ndim + 1)) if axis is None else axis + 1
+            for w in (found.claimed / (y * (1 - y)), found.claimed / y):
+                inner = np.sum(w * y, axis=over, keepdims=True)
+                if found.telling > 2 and found.fits(y * (w - inner)):
+                    yield "softmax", "softmax without the cross term -y_i y_j"

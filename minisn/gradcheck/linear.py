@@ -1,0 +1,87 @@
+"""Whether a backward is what every backward must be: linear in the incoming gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .survey import Survey
+
+Pull = Callable[[np.ndarray], np.ndarray]
+SLACK = 1e-5
+"""Of the size of a claim: what float32 inside explains."""
+
+
+def nonlinear(s: Survey) -> str:
+    """Say how a backward depends on g otherwise than linearly, or return an empty string.
+
+    It is tried with several g, of both signs and of sizes a million times apart, with their
+    sum, and with zero.
+    """
+    m = s.y.size
+
+    def pull(g: np.ndarray) -> np.ndarray:
+        return s.pull(s.x, g)
+
+    a, b = (s.rng.uniform(0.5, 1.5, m) * s.rng.choice([-1.0, 1.0], m) for _ in range(2))
+    with np.errstate(all="ignore"):
+        at, other = pull(a), pull(b)
+        factors = (-1.0, 2.0, 2.0**20, 2.0**-20)
+        scaled = {c: pull(c * a) for c in factors}
+        rest, whole = pull(np.zeros(m)), pull(a + b)
+        size = np.maximum(np.abs(at), np.max(np.abs(at), initial=0.0) * 1e-6)
+        broken = [c for c in factors if _differ(scaled[c], c * at, abs(c) * size)]
+        sum_size = size + np.maximum(np.abs(other), np.max(np.abs(other), initial=0.0) * 1e-6)
+        if not broken and not _differ(whole, at + other, sum_size) and not np.any(rest):
+            return ""
+    return _say(at, scaled, rest)
+
+
+def _differ(got: np.ndarray, expected: np.ndarray, size: np.ndarray) -> bool:
+    finite = np.isfinite(got) & np.isfinite(expected)
+    return bool(np.any((np.abs(got - expected) > SLACK * size) & finite))
+
+
+def _say(at: np.ndarray, scaled: dict[float, np.ndarray], rest: np.ndarray) -> str:
+    def like(c: float, expected: np.ndarray) -> bool:
+        return not _differ(scaled[c], expected, abs(c) * np.max(np.abs(at)) * np.ones(at.size))
+
+    if not np.any(at - scaled[2.0]) and not np.any(at - scaled[-1.0]):
+        return "the incoming gradient g is not used: multiply by it"
+    if np.any(rest[np.isfinite(rest)]):
+        return "for g = 0 the claim is not 0: a term is not multiplied by g"
+    if like(-1.0, at) and like(2.0, 2.0 * at):
+        return "the sign of the incoming gradient g is lost: |g| in place of g"
+    if like(2.0, 4.0 * at) and like(-1.0, at):
+        return "the incoming gradient g is squared"
+    if like(2.0, 2.0 * at) and like(-1.0, -at) and not like(2.0**20, 2.0**20 * at):
+        return "the claim is not linear in g: a large g is cut off (clipping in the backward?)"
+    return "the claim is not linear in the incoming gradient g"
+
+
+def neglected(s: Survey, part: slice, needed: np.ndarray) -> str:
+    """Tell whether a backward uses a part of g only, where it should sum over an axis.
+
+    Args:
+        s: what was measured.
+        part: the input's place in the flat vector.
+        needed: which outputs the input has an effect on.
+    """
+    shape = s.subject.shape
+    needed = needed.reshape(shape)
+    g = s.rng.uniform(0.5, 1.5, shape)
+
+    def pull(v: np.ndarray) -> np.ndarray:
+        return s.pull(s.x, v.reshape(-1))[part]
+
+    used = np.any(pull(g))
+    for axis in range(g.ndim):
+        for index in (0, -1):
+            rest = g.copy()
+            rest[(slice(None),) * axis + (index,)] = 0.0
+            matter = np.any(needed[rest != 0])
+            if g.shape[axis] > 1 and used and matter and not np.any(pull(rest)):
+                return (f"a missing sum over axis {axis} of the output, a broadcast axis: only the "
+                        f"part of g at index {index % g.shape[axis]} is used")  # fmt: skip
+    return ""

@@ -1,0 +1,101 @@
+"""Mistakes in a part of a gradient: an entry, an edge, a range of the input, repeated indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .evidence import Evidence
+
+
+def region(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Say what the wrong entries have in common that no right one has."""
+    rows = found.outputs or len(found.claimed)
+    bad = np.asarray(found.bad[:rows].any(axis=0))
+    shape, n = found.x.shape, int(bad.sum())
+    if not n or bad.size < 3:
+        return
+    x = found.x.reshape(-1)[found.at]
+    where = np.array(np.unravel_index(found.at, shape)) if shape else np.zeros((0, bad.size), int)
+    zero = not np.any(found.taken(found.claimed)[:, bad])
+    words = "; there the claim is zero" if zero else ""
+    if n == 1:
+        index = [int(i) for i in where[:, int(np.argmax(bad))]]
+        yield "one", (f"one entry alone is wrong, {index} of {found.name}, of {bad.size} compared: "
+                      f"look for what treats it apart{words}")  # fmt: skip
+    elif n < bad.size:
+        yield from _by_output(found)
+        yield from _by_value(x, bad, words)
+        yield from _by_place(where, shape, bad, words)
+        yield "some", f"{n} of {bad.size} entries compared are wrong, the others right{words}"
+    else:
+        yield from _by_output(found)
+
+
+def _by_value(x: np.ndarray, bad: np.ndarray, words: str) -> Iterator[tuple[str, str]]:
+    """Try a bound of the input: below or above it, or outside or inside a range."""
+    if bad.sum() < 2 or (~bad).sum() < 2:
+        return
+    if np.array_equal(bad, x < 0):
+        yield "negative", f"wrong only where the input is negative{words}"
+    elif np.array_equal(bad, x > 0):
+        yield "positive", f"wrong only where the input is positive{words}"
+    elif bad.size >= 5 and (x[bad].max() < x[~bad].min() or x[bad].min() > x[~bad].max()):
+        low = x[bad].max() < x[~bad].min()
+        edge = (x[bad].max(), x[~bad].min()) if low else (x[~bad].max(), x[bad].min())
+        side = "below" if low else "above"
+        yield side, (f"wrong only where the input is {side} a bound between {edge[0]:.4g} and "
+                     f"{edge[1]:.4g}{words}")  # fmt: skip
+    elif bad.size >= 6:
+        size = np.abs(x)
+        if size[bad].min() > size[~bad].max():
+            yield "outside", (f"wrong only outside a range, where |x| > {size[~bad].max():.4g} "
+                              f"(at most {size[bad].min():.4g}){words}")  # fmt: skip
+        elif size[bad].max() < size[~bad].min():
+            yield "inside", f"wrong only inside a range, where |x| <= {size[bad].max():.4g}{words}"
+
+
+def _by_place(where: np.ndarray, shape: tuple[int, ...], bad: np.ndarray, words: str
+              ) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """Try an axis of which some indices are wrong, and these wholly."""
+    for axis, length in enumerate(shape):
+        wrong = sorted({int(i) for i in where[axis][bad]})
+        right = {int(i) for i in where[axis][~bad]}
+        if right.isdisjoint(wrong) and 2 * len(wrong) <= length and length > 2:
+            edge = " (an edge)" if set(wrong) <= {0, length - 1} else ""
+            yield f"index {axis} {wrong}", (f"wrong only at index {wrong} of axis {axis}{edge}"
+                                            f"{words}")  # fmt: skip
+
+
+def _by_output(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try single outputs whose gradient is wrong."""
+    m = found.outputs
+    if m < 3:
+        return
+    bad = found.bad[:m].any(axis=1)
+    used = np.any(np.abs(found.value[:m]) > found.slack[:m], axis=1)
+    if 0 < bad.sum() <= m // 3 and used.sum() > 2 and (found.bad[:m].sum() > 1 or bad.sum() == 1):
+        at = [tuple(int(i) for i in np.unravel_index(r, found.shape)) for r in np.flatnonzero(bad)]
+        named = ", ".join(str(list(i)) for i in at[:4])
+        yield f"outputs {named}", f"wrong only in the gradient of output {named}"
+
+
+def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try `=` in place of `+=`: of several outputs that use one entry the last alone counts."""
+    m = found.outputs
+    if m < 2:
+        return
+    used = np.abs(found.value[:m]) > found.slack[:m]
+    bad, taken = found.bad[:m], found.taken(found.claimed)[:m]
+    lost = bad & (taken == 0)
+    if not bad.any() or not np.array_equal(lost, bad):
+        return
+    several = used.sum(axis=0) > 1
+    last = m - 1 - np.argmax(used[::-1], axis=0)
+    columns = np.arange(used.shape[1])
+    kept = ~bad[last, columns] & (bad.sum(axis=0) == used.sum(axis=0) - 1)
+    hit = bad.any(axis=0)
+    if np.all(kept[several]) and np.array_equal(hit, several):
+        yield "assigned", ("`=` in place of `+=`: where several outputs use one entry, only the "
+                           "last of them counts")  # fmt: skip

@@ -1,0 +1,75 @@
+"""Nested lists, tuples and dicts of arrays: taken apart into leaves, and put together again."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend import is_array, to_numpy
+from ..errors import DTypeError, ShapeError
+from ..tensor import Tensor
+
+
+def as_numpy(value: Any) -> np.ndarray:
+    """Return the values of a Tensor, an array of any library or a number as a NumPy array."""
+    if isinstance(value, Tensor):
+        value = value.array
+    if hasattr(value, "detach"):  # a tensor of PyTorch
+        value = value.detach().cpu().resolve_conj().numpy()
+    return to_numpy(value) if is_array(value) else np.asarray(value)
+
+
+def several(result: Any) -> list[Any]:
+    """Make a list of one result or of several."""
+    return list(result) if isinstance(result, list | tuple) else [result]
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each leaf of a tree with the indices that lead to it, as ``"[0]['w']"``."""
+    if isinstance(tree, list | tuple | dict):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, part in items:
+            yield from leaves(part, f"{path}[{key!r}]")
+    else:
+        yield path, tree
+
+
+def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
+    """Make a tree like another, with other leaves."""
+    if isinstance(tree, dict):
+        return type(tree)({key: rebuilt(part, values) for key, part in tree.items()})
+    if isinstance(tree, list | tuple):
+        parts = [rebuilt(part, values) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return next(values)
+
+
+def matched(tree: Any, model: Any) -> list[Any]:
+    """Return the leaves of a tree in the order of another's, of which dicts may differ in order.
+
+    Raises:
+        ShapeError: the two are not nested alike.
+    """
+    if isinstance(model, dict) and isinstance(tree, dict) and tree.keys() == model.keys():
+        return [leaf for key in model for leaf in matched(tree[key], model[key])]
+    if isinstance(model, list | tuple) and isinstance(tree, list | tuple | np.ndarray):
+        if len(tree) == len(model):
+            return [leaf for t, m in zip(tree, model, strict=True) for leaf in matched(t, m)]
+    elif not isinstance(model, list | tuple | dict) and not isinstance(tree, dict):
+        return [tree]
+    raise ShapeError("gradcheck: the claimed gradients must be nested as the inputs are, in the "
+                     "same lists, tuples and dicts")  # fmt: skip
+
+
+def flat_reals(outputs: Sequence[Any], who: str) -> np.ndarray:
+    """Return real outputs as one flat vector in float64.
+
+    Raises:
+        DTypeError: an output is no real array or number.
+    """
+    arrays = [as_numpy(y) for y in outputs]
+    for y, given in zip(arrays, outputs, strict=True):
+        if y.dtype.kind not in "fiu":
+            kind = f"an array of {y.dtype}" if y.ndim else type(given).__name__
+            raise DTypeError(f"gradcheck: {who} returned {kind}, expected real arrays or numbers")
+    return np.concatenate([y.astype(np.float64).reshape(-1) for y in arrays] or [np.zeros(0)])

@@ -1,0 +1,75 @@
+"""The words of a report: which entry, what a kink looks like, what was accepted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .report import Entry
+from .survey import BENT, EDGE, STEEP, Survey, Table
+
+
+def entry_of(s: Survey, t: Table, k: int, r: int) -> Entry:
+    """Describe one comparison, in the units of the entry."""
+    i = t.entries[k]
+    of = ", of a random combination of the outputs" if s.y.size > 1 else ", for another g than 1"
+    if s.every_row and r < s.y.size:
+        place = s.subject.place(r)
+        of = f", of {place}" if place else ""
+    name, index, point, unit = "a random direction", None, float("nan"), 1.0
+    if i is not None:
+        piece, index = s.point.locate(i)
+        name, point, unit = piece.name, float(s.x[i]), float(s.scale[i])
+    numbers = (t.claimed[k, r], t.value[k, r] if t.kind[k, r] != STEEP else np.inf,
+               t.estimate[k, r])  # fmt: skip
+    claimed, value, bar = (float(n / unit * s.unit_of[r]) for n in numbers)
+    return Entry(name, index, point, of, claimed, value, bar, float(t.step[k, r]) * unit)
+
+
+def describe_kink(s: Survey, t: Table, k: int, r: int) -> str:
+    """Say why f has no derivative along a line."""
+    if t.kind[k, r] == STEEP:
+        return "fn jumps here, or is infinitely steep: it has no derivative; check elsewhere"
+    return f"fn has no derivative at this point: {slopes_of(s, t, k, r)}"
+
+
+def slopes_of(s: Survey, t: Table, k: int, r: int) -> str:
+    """Say what the slopes on both sides are, and where the claim lies."""
+    unit = 1.0 if t.entries[k] is None else s.scale[t.entries[k]]
+    line = s.line(t.directions[k])
+    left, right = (line.side(sign).value[r] / unit * s.unit_of[r] for sign in (-1, 1))
+    claimed = t.claimed[k, r] / unit * s.unit_of[r]
+    inside = t.low[k, r] - t.estimate[k, r] <= t.claimed[k, r] <= t.high[k, r] + t.estimate[k, r]
+    judged = "lies between them" if inside else "is neither of them nor between them"
+    return (f"slope {left:.6g} on one side, {right:.6g} on the other; the claim {claimed:.6g} "
+            f"{judged}")  # fmt: skip
+
+
+def name_wrong(s: Survey, t: Table) -> str:
+    """Say which inputs have a wrong gradient."""
+    bad = sorted({s.point.locate(e)[0].name for e, row in zip(t.entries, t.ratio, strict=True)
+                  if e is not None and (row > 1).any()})  # fmt: skip
+    if not bad:
+        return "wrong along a random direction, but at none of the entries tried"
+    message = f"wrong: the claimed gradient of {', '.join(bad)}"
+    for k, row in enumerate(t.ratio):
+        r = int(np.argmax(row))
+        if t.entries[k] is not None and row[r] > 1 and t.kind[k, r] == BENT:
+            return f"{message}; fn has a kink there: {slopes_of(s, t, k, r)}"
+    return message
+
+
+def notes_of(s: Survey, t: Table) -> tuple[str, ...]:
+    """Tell what was accepted, and where."""
+    notes = []
+    for kind, words in (
+        (BENT, "fn has a kink there, and the claim is a subgradient"),
+        (EDGE, "fn is defined on one side only, and was checked on it"),
+    ):
+        seen = np.argwhere((t.kind == kind) & (t.ratio <= 1))
+        if seen.size:
+            k, r = (int(n) for n in seen[0])
+            more = len({int(a) for a, _ in seen}) - 1
+            others = f" and {more} more" if more else ""
+            detail = f": {slopes_of(s, t, k, r)}" if kind == BENT else ""
+            notes.append(f"{entry_of(s, t, k, r).place}{others}: {words}{detail}")
+    return tuple(notes)

@@ -1,0 +1,80 @@
+"""Pooling of images: the largest entry or the mean of windows that move by a stride."""
+
+import math
+
+from .answers import OPERATIONS
+from .backend import namespace
+from .conv import Pair, output_size, pair
+from .errors import ShapeError
+from .ops import concat, max, mean, pad, stack
+from .tensor import Tensor, as_tensor
+
+__all__ = ["max_pool2d", "mean_windows"]
+
+
+def _windows(name: str, x: Tensor, size: Pair, stride: Pair | None, padding: Pair) -> Tensor:
+    """Return what the k-th place of each window sees, for all k: [k, N, C, rows, columns]."""
+    if x.ndim != 4:
+        raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {x.shape}")
+    k, p = pair("kernel", size), pair("padding", padding)
+    s = k if stride is None else pair("stride", stride)
+    if any(2 * by > of for by, of in zip(p, k, strict=True)):
+        raise ShapeError(f"{name}: the padding {p} is more than half of the window {k}")
+    inner = tuple(n - 2 * by for n, by in zip(x.shape[2:], p, strict=True))
+    out = output_size(name, inner, k, s, p)
+    return stack([
+        x[:, :, i : i + s[0] * (out[0] - 1) + 1 : s[0], j : j + s[1] * (out[1] - 1) + 1 : s[1]]
+        for i in range(k[0]) for j in range(k[1])
+    ])  # fmt: skip
+
+
+def _surrounded(x: Tensor, padding: Pair, value: float) -> Tensor:
+    """Pad images with a number."""
+    (top, left), xp = pair("padding", padding), namespace(x.array)
+    for axis, n in ((2, top), (3, left)):
+        if n:
+            shape = tuple(n if i == axis else m for i, m in enumerate(x.shape))
+            edge = Tensor.wrap(xp.full(shape, value, dtype=x.dtype))
+            x = concat([edge, x, edge], axis=axis)
+    return x
+
+
+def max_pool2d(x: Tensor, size: Pair = 2, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+    r"""Take the largest entry of windows; equal ones share the gradient evenly.
+
+    .. math:: y_{ij} = \max_{p,q < k} x_{si+p-a,\,sj+q-a}
+
+    Args:
+        x: images, [N, C, H, W].
+        size: :math:`k`, pixels, one number or (rows, columns).
+        stride: :math:`s`, pixels; the size if None.
+        padding: :math:`a`, rows and columns on each side that no window chooses.
+    Returns:
+        [N, C, (H + 2a - k) // s + 1, (W + 2a - k) // s + 1].
+    Raises:
+        ShapeError: no images, or the window does not fit.
+    """
+    x = as_tensor(x)
+    if x.ndim == 4:
+        x = _surrounded(x, padding, -math.inf)
+    return max(_windows("max_pool2d", x, size, stride, padding), axis=0)
+
+
+def mean_windows(x: Tensor, size: Pair, stride: Pair | None, padding: Pair) -> Tensor:
+    r"""Average windows, padding counted as zeros: :func:`minisn.ops.avg_pool2d` in general.
+
+    .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{si+p-a,\,sj+q-a}
+
+    Args:
+        x, size, stride, padding: as for :func:`max_pool2d`; the padding is of zeros.
+    Returns:
+        As :func:`max_pool2d`.
+    """
+    x = as_tensor(x)
+    top, left = pair("padding", padding)
+    if x.ndim == 4 and (top or left):
+        x = pad(x, widths=((0, 0), (0, 0), (top, top), (left, left)))
+    return mean(_windows("avg_pool2d", x, size, stride, padding), axis=0)
+
+
+OPERATIONS.update({name: globals()[name] for name in __all__})

@@ -1,0 +1,101 @@
+"""Whether operations are recorded: a switch for each thread."""
+
+import functools
+import inspect
+import threading
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .errors import DTypeError
+
+
+class _Recording(threading.local):
+    on = True
+
+
+_recording = _Recording()
+
+
+@contextmanager
+def record(on: bool) -> Iterator[None]:
+    """Record operations in this thread, or not, for a while."""
+    before, _recording.on = _recording.on, on
+    try:
+        yield
+    finally:
+        _recording.on = before
+
+
+class no_grad:
+    """Switch recording off in this thread: a context manager, and a decorator of any function.
+
+    A generator or a coroutine that it decorates runs without recording, step by step; in between,
+    who called it records as before.
+    """
+
+    def __new__(cls, function: Callable | None = None) -> Any:
+        """Make one, or decorate a function at once: ``@no_grad``."""
+        self = super().__new__(cls)
+        self._entered = []
+        return self if function is None else self(function)
+
+    _entered: list[bool]
+
+    def __enter__(self) -> None:
+        self._entered.append(_recording.on)
+        _recording.on = False
+
+    def __exit__(self, *_: object) -> None:
+        _recording.on = self._entered.pop()
+
+    def __call__(self, function: Callable) -> Callable:
+        """Decorate a function."""
+        if inspect.isasyncgenfunction(function):
+            raise DTypeError("no_grad: an asynchronous generator cannot be decorated; write "
+                             "`with no_grad():` around the steps inside it")  # fmt: skip
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def decorated(*args: Any, **params: Any) -> Any:
+                return (yield from _unrecorded(function(*args, **params)))
+
+        elif inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def decorated(*args: Any, **params: Any) -> Any:
+                return await types.coroutine(_unrecorded)(function(*args, **params))  # type: ignore
+
+        else:
+
+            @functools.wraps(function)
+            def decorated(*args: Any, **params: Any) -> Any:
+                with record(False):
+                    return function(*args, **params)
+
+        return decorated
+
+
+def _unrecorded(body: Any) -> Iterator[Any]:
+    """Run a generator or a coroutine, recording only while it waits."""
+    step, value = body.send, None
+    while True:
+        try:
+            with record(False):
+                out = step(value)
+        except StopIteration as end:
+            return end.value
+        try:
+            step, value = body.send, (yield out)
+        except GeneratorExit:
+            with record(False):
+                body.close()
+            raise
+        except BaseException as error:
+            step, value = body.throw, error
+
+
+def is_recording() -> bool:
+    """Whether operations in this thread are being recorded."""
+    return _recording.on

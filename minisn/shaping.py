@@ -1,0 +1,309 @@
+"""More operations that move entries, or select some: built of those in ``ops``."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .answers import OPERATIONS
+from .backend import namespace, to_numpy
+from .errors import ShapeError
+from .ops import getitem, permute, reshape, scatter, sum, where
+from .tensor import Tensor, as_tensor, axes_of
+
+__all__ = [
+    "argmax", "argmin", "argsort", "diag", "diagonal", "expand_dims", "flatten", "flip", "moveaxis",
+    "ravel", "repeat", "roll", "sort", "split", "squeeze", "swapaxes", "take", "tile", "trace",
+    "tril", "triu",
+]  # fmt: skip
+
+
+# -- axes ----------------------------------------------------------------------------------------
+
+
+def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
+    r"""Drop axes of size 1: those given, or all.
+
+    .. math:: y_{ij} = x_{i1j}
+    """
+    x = as_tensor(x)
+    ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
+    dropped = ones if axis is None else axes_of(axis, x.ndim, "squeeze")
+    if not set(dropped) <= set(ones):
+        raise ShapeError(f"squeeze: axis {axis} of shape {x.shape} has not size 1")
+    return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in dropped))
+
+
+def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
+    r"""Insert axes of size 1, where they stand in the result.
+
+    .. math:: y_{i1j} = x_{ij}
+    """
+    x = as_tensor(x)
+    ndim = x.ndim + (1 if hasattr(axis, "__index__") else len(tuple(axis)))
+    new = axes_of(axis, ndim, "expand_dims")
+    sizes = iter(x.shape)
+    return reshape(x, shape=tuple(1 if i in new else next(sizes) for i in range(ndim)))
+
+
+def flatten(x: Tensor, start: int = 0) -> Tensor:
+    r"""Join the axes from one on into one: ``start=1`` keeps the items of a batch apart.
+
+    .. math:: y_{\pi(i)} = x_i
+    """
+    x = as_tensor(x)
+    (start,) = axes_of(start, max(x.ndim, 1), "flatten")
+    return reshape(x, shape=(*x.shape[:start], math.prod(x.shape[start:])))
+
+
+def ravel(x: Tensor) -> Tensor:
+    r"""Return all entries along one axis.
+
+    .. math:: y_{\pi(i)} = x_i
+    """
+    return flatten(x)
+
+
+def moveaxis(x: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    r"""Move axes to other places; the rest keep their order.
+
+    .. math:: y_{i_{\pi(1)} \dots i_{\pi(n)}} = x_{i_1 \dots i_n}
+    """
+    x = as_tensor(x)
+    old, new = (axes_of(a, x.ndim, "moveaxis") for a in (source, destination))
+    if len(old) != len(new):
+        raise ShapeError(f"moveaxis: {len(old)} axes cannot move to {len(new)} places")
+    rest = iter(a for a in range(x.ndim) if a not in old)
+    return permute(x, axes=tuple(
+        old[new.index(i)] if i in new else next(rest) for i in range(x.ndim)))  # fmt: skip
+
+
+def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
+    r"""Exchange two axes.
+
+    .. math:: y_{\dots j \dots i \dots} = x_{\dots i \dots j \dots}
+    """
+    x = as_tensor(x)
+    a, b = axes_of(first, x.ndim, "swapaxes")[0], axes_of(second, x.ndim, "swapaxes")[0]
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return permute(x, axes=tuple(order))
+
+
+# -- repetition and order --------------------------------------------------------------------------
+
+
+def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
+    r"""Select entries along an axis, or of all entries in their order.
+
+    .. math:: y_{ikj} = x_{i\,s(k)\,j}
+    """
+    x = as_tensor(x)
+    x, axis = (flatten(x), 0) if axis is None else (x, axes_of(axis, x.ndim, "take")[0])
+    places = indices.array if isinstance(indices, Tensor) else np.asarray(indices)
+    return getitem(x, index=(slice(None),) * axis + (places,))
+
+
+def repeat(x: Tensor, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+    r"""Repeat each entry along an axis, all alike or each so many times.
+
+    .. math:: y = (x_1, x_1, \dots, x_2, x_2, \dots)
+    """
+    x = as_tensor(x)
+    x, axis = (flatten(x), 0) if axis is None else (x, axes_of(axis, x.ndim, "repeat")[0])
+    times = repeats.numpy() if isinstance(repeats, Tensor) else repeats
+    try:
+        return take(x, np.repeat(np.arange(x.shape[axis]), times), axis)
+    except ValueError as error:
+        raise ShapeError(f"repeat: {repeats} for an axis of {x.shape[axis]}: {error}") from None
+
+
+def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
+    r"""Lay copies of a tensor side by side, so many along each axis.
+
+    .. math:: y_k = x_{k \bmod n}
+    """
+    x = as_tensor(x)
+    times = (repeats,) if isinstance(repeats, int) else tuple(repeats)
+    x = reshape(x, shape=(1,) * (len(times) - x.ndim) + x.shape)
+    times = (1,) * (x.ndim - len(times)) + times
+    for axis, n in enumerate(times):
+        if n != 1:
+            x = take(x, np.tile(np.arange(x.shape[axis]), n), axis)
+    return x
+
+
+def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
+    r"""Reverse the order along axes, or all.
+
+    .. math:: y_i = x_{n + 1 - i}
+    """
+    x = as_tensor(x)
+    turned = axes_of(axis, x.ndim, "flip")
+    return getitem(x, index=tuple(
+        slice(None, None, -1) if i in turned else slice(None) for i in range(x.ndim)))  # fmt: skip
+
+
+def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    r"""Move entries along axes; what leaves at the end comes in at the start.
+
+    .. math:: y_i = x_{(i - s) \bmod n}
+    """
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(roll(flatten(x), shift, 0), shape=x.shape)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    shifts = (shift,) * len(axes) if isinstance(shift, int) else tuple(shift)
+    if len(shifts) != len(axes):
+        raise ShapeError(f"roll: {len(shifts)} shifts do not fit {len(axes)} axes")
+    for s, a in zip(shifts, axes, strict=True):
+        (a,) = axes_of(a, x.ndim, "roll")
+        x = take(x, np.roll(np.arange(x.shape[a]), s), a)
+    return x
+
+
+def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    r"""Cut along an axis: into so many equal parts, or before each of some places.
+
+    .. math:: x = [y_1, y_2, \dots]
+    """
+    x = as_tensor(x)
+    (axis,) = axes_of(axis, x.ndim, "split")
+    n = x.shape[axis]
+    if isinstance(sections, int):
+        if sections < 1 or n % sections:
+            raise ShapeError(f"split: {n} entries do not make {sections} equal parts")
+        sections = range(n // sections, n, n // sections) if n else [0] * (sections - 1)
+    ends = [0, *sections, n]
+    return [getitem(x, index=(slice(None),) * axis + (slice(lo, max(lo, hi)),))
+            for lo, hi in itertools.pairwise(ends)]  # fmt: skip
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+def _along(x: Tensor, order: np.ndarray, axis: int) -> Tensor:
+    """Select, at each place of the other axes, in an order of its own."""
+    grid: list[Any] = list(np.indices(order.shape, sparse=True))
+    grid[axis] = order
+    return getitem(x, index=tuple(grid))
+
+
+def sort(x: Tensor, axis: int | None = -1) -> Tensor:
+    r"""Sort along an axis in ascending order; the gradient follows the entries.
+
+    .. math:: y_i = x_{s(i)}, \qquad y_1 \le y_2 \le \dots
+    """
+    x = as_tensor(x)
+    x, axis = (flatten(x), 0) if axis is None else (x, axis)
+    (axis,) = axes_of(axis, x.ndim, "sort")
+    return _along(x, to_numpy(argsort(x, axis).array), axis)
+
+
+def argsort(x: Tensor, axis: int | None = -1) -> Tensor:
+    r"""Tell the order of the entries along an axis: whole numbers, without a gradient.
+
+    .. math:: x_{s(1)} \le x_{s(2)} \le \dots
+    """
+    x = as_tensor(x)
+    x, axis = (flatten(x), 0) if axis is None else (x, axis)
+    (axis,) = axes_of(axis, x.ndim, "argsort")
+    return Tensor.wrap(namespace(x.array).argsort(x.array, axis=axis, stable=True))
+
+
+def _place(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    if axis is not None:
+        (axis,) = axes_of(axis, x.ndim, name)
+    if not x.shape[axis] if axis is not None else not x.size:
+        raise ShapeError(f"{name}: a tensor of shape {x.shape} has no entry along axis {axis}")
+    xp = namespace(x.array)
+    return Tensor.wrap(xp.asarray(getattr(xp, name)(x.array, axis=axis, keepdims=keepdims)))
+
+
+def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    r"""Tell where the largest entry is, the first of several: without a gradient.
+
+    .. math:: y = \min\{i : x_i = \max_j x_j\}
+    """
+    return _place("argmax", x, axis, keepdims)
+
+
+def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    r"""Tell where the smallest entry is, the first of several: without a gradient.
+
+    .. math:: y = \min\{i : x_i = \min_j x_j\}
+    """
+    return _place("argmin", x, axis, keepdims)
+
+
+# -- triangles and diagonals -----------------------------------------------------------------------
+
+
+def _triangle(x: Tensor, keep: Any) -> Tensor:
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"tril, triu: expected matrices, got shape {x.shape}")
+    rows, columns = np.ogrid[: x.shape[-2], : x.shape[-1]]
+    xp = namespace(x.array)
+    kept = Tensor.wrap(xp.asarray(keep(columns - rows)))
+    return where(kept, x, Tensor.wrap(xp.zeros((), dtype=x.dtype)))
+
+
+def tril(x: Tensor, k: int = 0) -> Tensor:
+    r"""Keep what is on or below a diagonal of matrices, 0 elsewhere.
+
+    .. math:: y_{ij} = x_{ij}\,[j - i \le k]
+    """
+    return _triangle(x, lambda above: above <= k)
+
+
+def triu(x: Tensor, k: int = 0) -> Tensor:
+    r"""Keep what is on or above a diagonal of matrices, 0 elsewhere.
+
+    .. math:: y_{ij} = x_{ij}\,[j - i \ge k]
+    """
+    return _triangle(x, lambda above: above >= k)
+
+
+def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    r"""Return a diagonal of the matrices that two axes make; it becomes the last axis.
+
+    .. math:: y_{\dots i} = x_{\dots,\,i,\,i + k}
+    """
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"diagonal: expected at least two axes, got shape {x.shape}")
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = x.shape[-2:]
+    first = (max(0, -offset), max(0, offset))
+    n = max(0, min(rows - first[0], columns - first[1]))
+    return getitem(x, index=(..., np.arange(n) + first[0], np.arange(n) + first[1]))
+
+
+def trace(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    r"""Sum a diagonal.
+
+    .. math:: y = \sum_i x_{i,\,i + k}
+    """
+    return sum(diagonal(x, offset, axis1, axis2), axis=-1)
+
+
+def diag(x: Tensor, k: int = 0) -> Tensor:
+    r"""Make a matrix of its diagonal, or return the diagonal of a matrix.
+
+    .. math:: Y_{i,\,i + k} = x_i \quad\text{or}\quad y_i = X_{i,\,i + k}
+    """
+    x = as_tensor(x)
+    if x.ndim == 2:
+        return diagonal(x, k)
+    if x.ndim != 1:
+        raise ShapeError(f"diag: expected a vector or a matrix, got shape {x.shape}")
+    n = x.shape[0] + abs(k)
+    places = np.arange(x.shape[0])
+    return scatter(x, index=(places + max(0, -k), places + max(0, k)), shape=(n, n))
+
+
+OPERATIONS.update({name: globals()[name] for name in __all__})

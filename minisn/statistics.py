@@ -1,0 +1,160 @@
+"""More reductions, and sums and products along an axis step by step."""
+
+# mypy: disable-error-code="has-type"
+# (a rule may name the primitive that it belongs to)
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .answers import OPERATIONS
+from .backend import namespace
+from .ops import concat, permute, reshape, sqrt, var
+from .shaping import flatten, flip, moveaxis
+from .tensor import Tensor, as_tensor, axes_of, is_floating, primitive
+
+__all__ = ["all", "any", "average", "count_nonzero", "cumprod", "cumsum", "prod", "ptp", "std"]
+
+
+def std(
+    x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: int = 0
+) -> Tensor:
+    r"""Standard deviation over some axes, or all; of equal entries its gradient is 0.
+
+    .. math:: y = \sqrt{\textstyle\frac1{n - d} \sum_i (x_i - \mu)^2}
+
+    Args:
+        x, axis, keepdims, ddof: as for :func:`minisn.ops.var`.
+    """
+    return sqrt(var(x, axis, keepdims, ddof))
+
+
+def average(
+    x: Tensor, axis: int | Sequence[int] | None = None, weights: Any = None, keepdims: bool = False
+) -> Tensor:
+    r"""Average with weights, or without.
+
+    .. math:: y = \sum_i w_i x_i / \textstyle\sum_i w_i
+    """
+    x = as_tensor(x)
+    if weights is None:
+        return x.mean(axis, keepdims)
+    w = as_tensor(weights)
+    if w.ndim == 1 and axis is not None and w.ndim < x.ndim:
+        (at,) = axes_of(axis, x.ndim, "average")
+        w = reshape(w, shape=tuple(-1 if i == at else 1 for i in range(x.ndim)))
+    total = (w + x * 0.0).sum(axis, keepdims)
+    return (x * w).sum(axis, keepdims) / total
+
+
+def ptp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Largest entry less the smallest.
+
+    .. math:: y = \max_i x_i - \min_i x_i
+    """
+    x = as_tensor(x)
+    return x.max(axis, keepdims) - x.min(axis, keepdims)
+
+
+def _truth(name: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    xp = namespace(x.array)
+    axes = axes_of(axis, x.ndim, name)
+    return Tensor.wrap(xp.asarray(getattr(xp, name)(x.array != 0, axis=axes, keepdims=keepdims)))
+
+
+def all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Whether all entries are other than 0: a constant.
+
+    .. math:: y = \bigwedge_i\,[x_i \ne 0]
+    """
+    return _truth("all", x, axis, keepdims)
+
+
+def any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Whether any entry is other than 0: a constant.
+
+    .. math:: y = \bigvee_i\,[x_i \ne 0]
+    """
+    return _truth("any", x, axis, keepdims)
+
+
+def count_nonzero(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
+    r"""Count the entries other than 0: a constant.
+
+    .. math:: y = \#\{i : x_i \ne 0\}
+    """
+    x = as_tensor(x)
+    return (x != 0).sum(axis)
+
+
+# -- step by step ----------------------------------------------------------------------------------
+
+
+@primitive(lambda g, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
+def _cumsum(x, axis=-1):
+    r"""Sum along an axis, step by step.
+
+    .. math:: y_i = \sum_{j \le i} x_j, \qquad \bar x_j = \sum_{i \ge j} \bar y_i
+    """
+    xp = namespace(x)
+    if not is_floating(x) and xp.isdtype(x.dtype, "bool"):
+        x = xp.astype(x, xp.int64)
+    return xp.cumulative_sum(x, axis=axis)
+
+
+def cumsum(x: Tensor, axis: int | None = None) -> Tensor:
+    r"""Sum along an axis, step by step; without an axis, over all entries in their order.
+
+    .. math:: y_i = \sum_{j \le i} x_j
+    """
+    x = as_tensor(x)
+    x, axis = (flatten(x), 0) if axis is None else (x, axis)
+    return _cumsum(x, axis=axes_of(axis, x.ndim, "cumsum")[0])
+
+
+def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    r"""Multiply the entries over some axes, or all; the gradient is right where some are 0 too.
+
+    .. math:: y = \prod_i x_i, \qquad \bar x_i = \bar y \prod_{j \ne i} x_j
+
+    It is made of products of two, of halves of the entries.
+    """
+    x = as_tensor(x)
+    xp = namespace(x.array)
+    if not is_floating(x.array) and xp.isdtype(x.dtype, ("bool", "integral")):
+        kind = xp.uint64 if xp.isdtype(x.dtype, "unsigned integer") else xp.int64
+        x = Tensor.wrap(xp.astype(x.array, kind))
+    axes = axes_of(axis, x.ndim, "prod")
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    rest = tuple(a for a in range(x.ndim) if a not in axes)
+    y = reshape(
+        permute(x, axes=axes + rest),
+        shape=(math.prod(_sizes(x.shape, axes)), *_sizes(x.shape, rest)),
+    )
+    if not len(y):  # a product of nothing is 1
+        y = concat([y, Tensor.wrap(xp.ones((1, *y.shape[1:]), dtype=x.dtype))])
+    while (n := len(y)) > 1:
+        half = y[: n // 2] * y[n // 2 : 2 * (n // 2)]
+        y = half if n % 2 == 0 else concat([half, y[n - 1 :]])
+    return reshape(y, shape=kept if keepdims else _sizes(x.shape, rest))
+
+
+def _sizes(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(shape[a] for a in axes)
+
+
+def cumprod(x: Tensor, axis: int | None = None) -> Tensor:
+    r"""Multiply along an axis, step by step; without an axis, over all entries in their order.
+
+    .. math:: y_i = \prod_{j \le i} x_j
+    """
+    x = as_tensor(x)
+    x, axis = (flatten(x), 0) if axis is None else (x, axis)
+    y, reach = moveaxis(x, axis, 0), 1
+    while reach < len(y):  # each round doubles the number of factors
+        y = concat([y[:reach], y[reach:] * y[:-reach]])
+        reach *= 2
+    return moveaxis(y, 0, axis)
+
+
+OPERATIONS.update({name: globals()[name] for name in __all__})

@@ -1,0 +1,251 @@
+"""How the command ends in the world: signals, closed outputs, names of any bytes, open doors."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import minisn
+from minisn import checkpoint, runs
+
+TINY = ("train", "mnist-tiny", "--set", "width=4", "--set", "batch_size=4", "--set", "log_every=1",
+        "--set", "sample_every=2", "--set", "checkpoint_every=1000")  # fmt: skip
+SOURCE = str(Path(minisn.__file__).parents[1])
+
+posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
+
+
+def environment(**more):
+    one = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {**os.environ, "PYTHONPATH": SOURCE, **one, **more}
+
+
+def start(*arguments, cwd, **settings):
+    command = [sys.executable, "-W", "error", "-m", "minisn.cli", *map(os.fspath, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=cwd, env=environment(), **pipes | settings)
+
+
+def wait_for_line(folder, number):
+    """Wait until the log of a run has so many lines."""
+    log, until = folder / runs.LOG, time.monotonic() + 120
+    while time.monotonic() < until:
+        if log.exists() and log.read_bytes().count(b"\n") >= number:
+            return
+        time.sleep(0.02)
+
+
+def steps_of(folder):
+    return [line["step"] for line in runs.read_log(folder)]
+
+
+def assert_whole(folder, cwd):
+    """What was saved is all that was done, it is reported, and it can be gone on from."""
+    saved = checkpoint.load(folder / runs.CHECKPOINT).step
+    assert saved >= 1 and steps_of(folder) == list(range(saved + 1))
+    assert (folder / "report.html").exists()
+    process = start("train", "--resume", folder, "--steps", str(saved + 2), cwd=cwd)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, b"")
+    assert steps_of(folder) == list(range(saved + 3))
+
+
+# -- signals ---------------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_to_end_saves_and_is_the_status(tmp_path, name):
+    folder, number = tmp_path / "run", getattr(signal, name)
+    process = start(*TINY, "--out", folder, cwd=tmp_path)
+    wait_for_line(folder, 4)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (128 + number, b"")
+    assert f"Go on with: minisn train --resume {folder}\n" in out.decode()
+    assert_whole(folder, tmp_path)
+
+
+@posix
+def test_a_hangup_that_is_ignored_stays_so(tmp_path):
+    """As of a command that `nohup` starts."""
+    folder = tmp_path / "run"
+    process = start(*TINY, "--steps", "12", "--out", folder, cwd=tmp_path,
+                    preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # fmt: skip
+    wait_for_line(folder, 4)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=120) == 0, process.communicate()
+    process.communicate()
+    assert steps_of(folder) == list(range(13))
+
+
+@posix
+def test_a_closed_terminal_saves(tmp_path):
+    """Its shell sends SIGHUP, and what is printed after that fails."""
+    import pty
+
+    folder, (ours, theirs) = tmp_path / "run", pty.openpty()
+    process = start(*TINY, "--out", folder, cwd=tmp_path, stdout=theirs, stderr=theirs,
+                    stdin=theirs, start_new_session=True)  # fmt: skip
+    os.close(theirs)
+    wait_for_line(folder, 4)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=120) == 128 + signal.SIGHUP
+    assert_whole(folder, tmp_path)
+
+
+EARLY = """
+import signal, sys
+
+class At:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, At())
+from minisn.cli import main
+main()
+"""
+
+
+@posix
+@pytest.mark.parametrize("module", ["numpy", "minisn.tensor", "click", "minisn.cli.presets"])
+def test_ctrl_c_while_the_command_loads_is_no_traceback(tmp_path, module):
+    script = tmp_path / "minisn"
+    script.write_text(EARLY.format(module=module))
+    done = subprocess.run([sys.executable, script, "presets"], env=environment(),
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode in (-signal.SIGINT, 130)
+    assert done.stdout == "" and done.stderr in ("", "minisn: interrupted\n")
+
+
+@posix
+def test_the_library_leaves_ctrl_c_alone():
+    code = "import signal, minisn; print(signal.getsignal(signal.SIGINT).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True)
+    assert done.stdout.decode().strip() == "default_int_handler"
+
+
+# -- outputs ---------------------------------------------------------------------------------------
+
+
+@posix
+def test_an_output_that_nobody_reads_any_more_ends_the_run_saved(tmp_path):
+    folder = tmp_path / "run"
+    process = start(*TINY, "--out", folder, cwd=tmp_path)
+    assert process.stdout.readline()  # as `head -1` does
+    process.stdout.close()
+    err = process.stderr.read()
+    assert (process.wait(timeout=120), err) == (128 + signal.SIGPIPE, b"")
+    process.stderr.close()
+    assert_whole(folder, tmp_path)
+
+
+@posix
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_outputs_that_were_closed_before_are_done_without(tmp_path, closed):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "minisn.cli", *TINY, "--steps", "3", "--out", str(folder)]
+    done = subprocess.run(f"{shlex.join(command)} {closed}", shell=True, env=environment(),
+                          cwd=tmp_path, capture_output=True, timeout=120)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert steps_of(folder) == [0, 1, 2, 3]
+    assert (folder / "report.html").exists()
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def named(tmp_path, name):
+    folder = os.fsencode(tmp_path) + b"/" + name
+    try:
+        os.mkdir(folder)
+    except OSError as error:
+        pytest.skip(f"this system has no such names: {error}")
+    return Path(os.fsdecode(folder))
+
+
+@posix
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0",
+                                         "PYTHONCOERCECLOCALE": "0"}])  # fmt: skip
+@pytest.mark.parametrize("name", ["é σ".encode(), b"a\xffb\xc3\xa9"])
+def test_a_folder_may_have_any_name(tmp_path, name, locale):
+    folder = named(tmp_path, name)
+    command = [sys.executable, "-W", "error", "-m", "minisn.cli"]
+    for arguments in ([*TINY, "--steps", "3", "--out", folder], ["report", folder],
+                      ["spectrum", folder], ["sample", folder]):  # fmt: skip
+        done = subprocess.run([*command, *arguments], env=environment(**locale),
+                              capture_output=True, timeout=120)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert locale or name in done.stdout  # Click writes "?" where letters are ASCII
+    shown = name.decode("utf-8", "replace")
+    assert f"<title>{shown}: a GAN on" in (folder / "report.html").read_text("utf-8")
+
+
+@posix
+def test_images_in_a_folder_that_no_settings_can_name_are_refused_before_anything(tmp_path):
+    folder = named(tmp_path, b"photos\xff")
+    process = start("train", "--data", folder, "--out", "run", cwd=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    (line,) = err.decode().splitlines()
+    assert line.startswith("minisn: error: data = '") and "UTF-8" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("minutes", ["nan", "-1"])
+def test_minutes_are_a_number(tmp_path, minutes):
+    process = start("train", "--minutes", minutes, "--out", "run", cwd=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and b"--minutes" in err
+    assert not (tmp_path / "run").exists()
+
+
+# -- doors -----------------------------------------------------------------------------------------
+
+LISTENING = textwrap.dedent("""
+    import os, re, socket
+    from pathlib import Path
+
+    def family(pid):
+        children = Path(f"/proc/{pid}/task").glob("*/children")
+        below = [int(child) for file in children for child in file.read_text().split()]
+        return [pid, *(each for child in below for each in family(child))]
+
+    def addresses():
+        # what this process and those it has started listen on
+        links = [os.readlink(fd) for pid in family(os.getpid())
+                 for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
+        ours, found = {link[8:-1] for link in links if link.startswith("socket:")}, []
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_, = line.split()
+                if state == "0A" and line.split()[9] in ours:
+                    found.append(local.split(":")[0])
+        return found
+""")
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="this system has no /proc/net")
+def test_a_study_listens_on_this_machine_alone(tmp_path):
+    code = LISTENING + textwrap.dedent("""
+        if __name__ == "__main__":
+            from minisn.study.schedule import _client
+            with _client(None, 2, 2) as client:
+                print(client.submit(int, "7").result(), *addresses())
+    """)
+    script = tmp_path / "study.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script], env=environment(), capture_output=True,
+                          text=True, timeout=120)  # fmt: skip
+    answer, *found = done.stdout.split()
+    assert answer == "7", done.stderr
+    assert len(found) >= 3  # the scheduler, and two workers or what watches over them
+    assert set(found) <= {"0100007F", "00000000000000000000000001000000"}

@@ -1,0 +1,87 @@
+"""Value and gradient, Jacobians and Hessians of functions, beside PyTorch's and closed forms."""
+
+import numpy as np
+import pytest
+
+import minisn
+from minisn import Tensor, grad, hessian, jacobian, ops, value_and_grad
+from minisn.errors import ConfigError, DTypeError, ShapeError
+
+A = np.array([[2.0, 1.0], [0.5, 3.0]])
+X = np.array([0.3, -1.2])
+
+
+def quadratic(x, scale=1.0):
+    return scale * ops.sum(x * (Tensor(A) @ x)) / 2
+
+
+def test_value_and_grad():
+    value, slope = value_and_grad(quadratic)(X)
+    assert value.item() == pytest.approx(X @ A @ X / 2)
+    np.testing.assert_allclose(slope.numpy(), (A + A.T) @ X / 2)
+    assert not value.requires_grad
+    assert not slope.requires_grad
+    _, double = value_and_grad(quadratic)(X, scale=2.0)
+    np.testing.assert_allclose(double.numpy(), 2 * slope.numpy())
+
+
+def test_several_arguments_and_those_without_influence():
+    def f(x, n, y):
+        return ops.sum(x**n) * 2.0
+
+    value, (of_x, of_y) = value_and_grad(f, (0, 2))(X, 3, [1.0])
+    assert value.item() == pytest.approx(2 * (X**3).sum())
+    np.testing.assert_allclose(of_x.numpy(), 6 * X**2)
+    np.testing.assert_array_equal(of_y.numpy(), [0.0])
+    assert value_and_grad(f, -1)(X, 2, 1.0)[1].item() == 0.0
+    assert value_and_grad(lambda x: Tensor(1.0))(X)[1].tolist() == [0.0, 0.0]
+
+
+def test_jacobian_and_hessian_are_pytorchs(torch):
+    def f(x):
+        return ops.sin(x) @ Tensor(A) * ops.sum(x * x)
+
+    def theirs(x):
+        return torch.sin(x) @ torch.tensor(A) * (x * x).sum()
+
+    x = torch.tensor(X)
+    J = torch.autograd.functional.jacobian(theirs, x).numpy()
+    np.testing.assert_allclose(jacobian(f)(X).numpy(), J, rtol=1e-12)
+    H = torch.autograd.functional.hessian(lambda x: theirs(x).sum(), x).numpy()
+    np.testing.assert_allclose(hessian(lambda x: f(x).sum())(X).numpy(), H, rtol=1e-12)
+    third = torch.autograd.functional.jacobian(
+        lambda x: torch.autograd.functional.hessian(
+            lambda y: theirs(y).sum(), x, create_graph=True), x)  # fmt: skip
+    np.testing.assert_allclose(jacobian(hessian(lambda x: f(x).sum()))(X).numpy(), third.numpy(),
+                               rtol=1e-10)  # fmt: skip
+
+
+def test_shapes():
+    W = np.arange(6.0).reshape(2, 3)
+    assert jacobian(lambda x: x @ Tensor(W))(np.ones((4, 2))).shape == (4, 3, 4, 2)
+    assert jacobian(ops.sum)(W).shape == (2, 3)
+    assert hessian(lambda x: ops.sum(x**2))(W).shape == (2, 3, 2, 3)
+    np.testing.assert_array_equal(hessian(lambda x: ops.sum(3 * x))(X).numpy(), np.zeros((2, 2)))
+    both = jacobian(lambda x, y: x * y, (0, 1))(X, X)
+    np.testing.assert_array_equal(both[0].numpy(), np.diag(X))
+    assert jacobian(lambda x: x[:0])(X).shape == (0, 2)
+
+
+def test_the_result_is_recorded_where_the_arguments_are():
+    x = Tensor(X, requires_grad=True)
+    J = jacobian(lambda t: t**3)(x)
+    np.testing.assert_allclose(grad(J.sum(), x).numpy(), 6 * X)
+    penalty = (value_and_grad(quadratic)(x)[1] ** 2).sum()
+    np.testing.assert_allclose(grad(penalty, x).numpy(), (A + A.T) @ (A + A.T) @ X / 2)
+
+
+def test_refusals():
+    with pytest.raises(ShapeError, match="f must give one number, got shape"):
+        value_and_grad(lambda x: x)(X)
+    with pytest.raises(DTypeError, match="f must return a Tensor, got float"):
+        value_and_grad(lambda x: float(x[0]))(X)
+    with pytest.raises(ConfigError, match="argnums 1 name no argument"):
+        jacobian(lambda x: x, 1)(X)
+    with pytest.raises(DTypeError, match="floating-point"):
+        jacobian(lambda x: x)(np.array([1, 2]))
+    assert minisn.hessian is hessian

@@ -1,0 +1,296 @@
+"""How modules are put together: what is a part, what is refused, what else may be given."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from minisn import Tensor, grad, nn, ops
+from minisn.errors import ConfigError, DTypeError, GraphError, ShapeError
+from minisn.optim import SGD, Adam
+from minisn.regularizers import Orthonormal, SpectralNorm
+
+
+def linear(**settings):
+    return nn.Linear(2, 2, 0, **settings)
+
+
+class Own(nn.Module):
+    """A module that holds whatever it is given."""
+
+    def __init__(self, **held):
+        super().__init__()
+        vars(self).update(held)
+
+
+def names(module):
+    return [name for name, _ in module.named_modules()]
+
+
+# -- parts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        (lambda a, b: (a, b), ["part.0", "part.1"]),
+        (lambda a, b: {"x": a, "y": b}, ["part.x", "part.y"]),
+        (lambda a, b: [[a], [[b]]], ["part.0.0", "part.1.0.0"]),
+        (lambda a, b: [{"x": (a,)}, None, 3, b], ["part.0.x.0", "part.3"]),
+        (lambda a, b: {"x": [a, b]}, ["part.x.0", "part.x.1"]),
+        (lambda a, b: {1: a, (0,): b}, ["part.1", "part.(0,)"]),
+    ],
+)
+def test_parts_are_found_wherever_they_are_held(held, found):
+    a, b = linear(), linear()
+    module = Own(part=held(a, b))
+    assert names(module) == ["", *found]
+    assert list(module.named_parameters()) == [
+        f"{n}.{p}" for n in found for p in ("weight", "bias")
+    ]
+    assert set(module.state_dict()) == set(module.named_parameters())
+    assert not module.eval().training
+    assert not a.training
+    module.to(dtype="float64")
+    assert b.weight.dtype == np.float64
+
+
+def test_parameters_are_found_in_containers_too():
+    one, two = (Tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    module = Own(gains=[one, {"x": two}], again=one, plain=(Tensor(np.ones(2)), one * 2.0))
+    assert list(module.named_parameters()) == ["gains.0", "gains.1.x"]
+
+
+def test_what_has_no_order_is_refused():
+    for held in ({linear()}, frozenset([Tensor(1.0)]), [{linear()}]):
+        with pytest.raises(DTypeError, match=r"part.* is a set, whose parts have no order"):
+            Own(part=held).parameters()
+    assert names(Own(part={1, 2})) == [""]
+
+
+def test_a_part_that_is_used_twice_is_one_part():
+    layer = nn.Linear(4, 4, 0, reparametrize=SpectralNorm())
+    twin = copy.deepcopy(layer)
+    once, twice = nn.Sequential(layer), nn.Sequential(twin, nn.ReLU(), twin)
+    nn.power_step(once)
+    nn.power_step(twice)
+    np.testing.assert_array_equal(layer.state["u"], twin.state["u"])
+    assert Orthonormal()(once, *[None] * 4).item() == Orthonormal()(twice, *[None] * 4).item()
+    assert list(twice.state_dict()) == list(once.state_dict())
+    twice.load_state_dict(once.state_dict())
+    inner = nn.Sequential(twin)
+    assert names(nn.Sequential(inner, Own(x=[inner, twin]))) == [
+        "", "layers.0", "layers.0.layers.0", "layers.1"]  # fmt: skip
+
+
+def test_a_module_that_holds_itself_or_its_parent():
+    module = nn.Sequential(linear())
+    module.layers.append(module)
+    module.up = held = [module]
+    held.append(held)
+    assert names(module) == ["", "layers.0"]
+    assert "layers.1: Sequential(...)" in repr(module) or "layers.0: Linear" in repr(module)
+    assert len(module.parameters()) == 2
+
+
+def test_a_class_that_forgets_its_super_works():
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.layer = linear()
+
+        def forward(self, x):
+            return self.layer(x)
+
+    module = Forgetful()
+    assert set(module.state_dict()) == {"layer.weight", "layer.bias"}
+    assert module.eval()(np.ones((1, 2))).shape == (1, 2)
+    assert copy.deepcopy(module).training is False
+
+
+def test_networks_print_and_index():
+    D = nn.Sequential(nn.Conv2d(1, 2, 3, 0, reparametrize=SpectralNorm()), nn.ReLU(), linear())
+    assert (len(D), D[0], D[-1], list(D)[1]) == (3, D.layers[0], D.layers[2], D.layers[1])
+    assert len(D[:2]) == 2
+    assert bool(nn.Sequential())
+    assert repr(D).splitlines() == [
+        "Sequential()",
+        "  layers.0: Conv2d(weight=[2, 1, 3, 3], bias=[2], reparametrize=SpectralNorm, stride=1, "
+        "padding=0)",
+        "  layers.1: ReLU()",
+        "  layers.2: Linear(weight=[2, 2], bias=[2])",
+    ]
+    nested = repr(nn.Sequential(Own(x=D))).splitlines()
+    assert nested[1:3] == ["  layers.0: Own()", "    x: Sequential()"]
+    assert len(nn.Sequential([nn.ReLU(), linear()])) == 2
+    with pytest.raises(DTypeError, match="Sequential: expected modules, got <class"):
+        nn.Sequential(nn.ReLU)
+
+
+# -- in other words --------------------------------------------------------------------------------
+
+
+def test_seeds_names_classes_and_pairs_are_taken():
+    a, b = nn.Linear(3, 4, 7), nn.Linear(3, 4, np.random.default_rng(7))
+    np.testing.assert_array_equal(a.weight.numpy(), b.weight.numpy())
+    same = nn.Linear(3, 4, np.int64(7), reparametrize=SpectralNorm, init="lecun")
+    assert isinstance(same.reparametrize, SpectralNorm)
+    assert nn.Conv2d(1, 2, (3, 5), 0, stride=(1, 2), padding=(1, 2))(
+        np.ones((1, 1, 6, 6), np.float32)).shape == (1, 2, 6, 3)  # fmt: skip
+    assert nn.ConvTranspose2d(2, 1, (4, 2), 0, stride=2)(
+        np.ones((1, 2, 3, 3), np.float32)).shape == (1, 1, 8, 6)  # fmt: skip
+    gates = nn.GRU(3, 4, 5).recurrent
+    assert not np.array_equal(gates[0].weight.numpy(), gates[1].weight.numpy())
+    rows = nn.Embedding(3, 2, 0)
+    for labels in ([0, 2], np.array([0, 2]), Tensor([0, 2])):
+        np.testing.assert_array_equal(rows(labels).numpy(), rows.weight.numpy()[[0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn.Linear(2, 3, "0"), DTypeError, "rng: expected a generator"),
+        (lambda: nn.Linear(2, 3, None), DTypeError, "rng: expected a generator"),
+        (lambda: nn.Linear(2, 3, -1), DTypeError, "rng: expected a generator"),
+        (lambda: nn.RNN(2, 3, 0.5), DTypeError, "rng: expected a generator"),
+        (lambda: linear(reparametrize="sn"), DTypeError, r"such as SpectralNorm\(\), got 'sn'"),
+        (lambda: linear(reparametrize=nn.ReLU), DTypeError, "reparametrize: expected a scheme"),
+        (lambda: linear(init="luck"), ConfigError, "init: expected one of normal, lecun"),
+        (lambda: nn.Conv2d(1, 1, (3, 3, 3), 0), ShapeError, "kernel: expected a whole number"),
+        (lambda: nn.Conv2d(1, 1, 2.5, 0), ShapeError, "kernel: expected a whole number"),
+        (lambda: nn.BatchNorm(3)(np.ones((2, 4))), ShapeError, r"expected \[N, 3, ...\], got .*4"),
+        (lambda: nn.BatchNorm(3)(np.ones(3)), ShapeError, r"BatchNorm: expected \[N, 3"),
+        (lambda: nn.BatchNorm(3).eval()(np.ones((2, 4))), ShapeError, "BatchNorm: expected"),
+        (lambda: nn.LayerNorm(3)(np.ones((2, 4))), ShapeError, r"LayerNorm: expected \[N, 3"),
+        (lambda: nn.ConditionalBatchNorm(3, 2)(np.ones((2, 4)), [0, 1]), ShapeError, "expected"),
+        (lambda: nn.GRU(3, 4, 0)(np.zeros((0, 2, 3))), ShapeError, "of no step at all"),
+        (lambda: linear().to(dtype="flot32"), DTypeError, "floating-point dtype such as 'float32'"),
+        (lambda: linear().to(dtype=np.int32), DTypeError, "to: expected a floating-point dtype"),
+        (lambda: setattr(linear(), "reparametrize", SpectralNorm()), GraphError, "cannot be set"),
+    ],
+)
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64"), float])
+def test_the_usual_names_of_a_dtype(dtype):
+    layer = nn.Linear(2, 3, 0, reparametrize=SpectralNorm()).to(dtype=dtype)
+    assert layer.weight.dtype == layer.state["u"].dtype == np.float64
+    assert layer.weight.requires_grad
+
+
+def test_a_network_that_cannot_be_moved_or_loaded_is_as_it_was():
+    layer = nn.Sequential(linear(), linear())
+    before = {name: a.copy() for name, a in layer.state_dict().items()}
+    bad = {**before, "layers.1.bias": np.array(["a", "b"])}
+    bad["layers.0.weight"] = bad["layers.0.weight"] + 1
+    with pytest.raises(ValueError, match="could not convert"):
+        layer.load_state_dict(bad)
+    with pytest.raises(DTypeError):
+        layer.to(dtype="int8")
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm(3), nn.ConditionalBatchNorm(3, 2)])
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4, 4), (2, 3, 0, 4)])
+def test_an_empty_batch_leaves_the_running_moments(norm, shape):
+    labels = [[0] * shape[0]] if isinstance(norm, nn.ConditionalBatchNorm) else []
+    labels = [np.zeros(shape[0], int)] if labels else []
+    before = {name: a.copy() for name, a in norm.state.items()}
+    x = Tensor(np.zeros(shape, np.float32), requires_grad=True)
+    y = norm(x, *labels)
+    assert y.shape == shape
+    assert grad(y.sum(), x).shape == shape
+    for name, array in norm.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_dropout_is_for_training():
+    layer, x = nn.Dropout(0.5, 0), np.ones((100, 100))
+    y = layer(x).numpy()
+    assert set(np.unique(y)) == {0.0, 2.0}
+    assert not np.array_equal(layer(x).numpy(), y)
+    np.testing.assert_array_equal(layer.eval()(x).numpy(), x)
+
+
+# -- one way to train ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [Adam, SGD])
+def test_backward_and_grad_train_alike(optimizer):
+    x = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
+    one, other = (nn.Sequential(linear(), nn.Tanh(), nn.Linear(2, 1, 1)) for _ in range(2))
+    of_one, of_other = optimizer(one.parameters(), 0.1), optimizer(other.parameters(), 0.1)
+    for step in range(3):
+        of_one.step(grad(ops.mean(one(x) ** 2), one.parameters()))
+        if step == 1:
+            other.zero_grad()
+        else:
+            of_other.zero_grad()
+        ops.mean(other(x) ** 2).backward()
+        of_other.step()
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_steps_without_gradients_and_with_some():
+    p, q = (Tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    optimizer = Adam([p, q], 0.1)
+    with pytest.raises(GraphError, match=r"step: no parameter has a gradient; call loss.backward"):
+        optimizer.step()
+    assert optimizer.steps == 0
+    (p * p).sum().backward()
+    optimizer.step()
+    assert (p.numpy() < 1).all()
+    np.testing.assert_array_equal(q.numpy(), [1.0, 1.0])
+    optimizer.step([np.ones(2), [0.0, 0.0]])  # arrays and lists are taken
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200, -np.inf])
+@pytest.mark.parametrize("optimizer", [Adam, SGD])
+def test_a_refused_step_changes_nothing(optimizer, bad):
+    p, q = (Tensor(np.array([1.0, 2.0]), requires_grad=True) for _ in range(2))
+    one, other = optimizer([p], 0.1), optimizer([q], 0.1)
+    good, wrong = [Tensor(np.ones(2))], [Tensor(np.array([bad, 1.0]))]
+    rate = one.rate
+    for _ in range(2):
+        one.step(good)
+        other.step(good)
+        one.rate = 1e200 if optimizer is SGD and bad == 1e200 else rate
+        with pytest.raises(ArithmeticError):
+            one.step(wrong)
+        one.rate = rate
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+        if optimizer is Adam:
+            assert one.steps == other.steps
+            np.testing.assert_array_equal(one.m, other.m)
+            np.testing.assert_array_equal(one.v, other.v)
+    one.step(good)
+    other.step(good)
+    np.testing.assert_array_equal(p.numpy(), q.numpy())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (lambda: [Tensor(np.ones(1, np.float32)), Tensor(np.ones(1))], "parameter 1 is float64"),
+        (lambda: [Tensor([1])], "parameter 0: expected a floating-point Tensor .* dtype int64"),
+        (lambda: nn.Sequential(linear()), r"got a Linear; pass network.parameters\(\)"),
+        (lambda: {"a": np.ones(1)}, "parameter a: expected .* got a ndarray"),
+        (lambda: [Tensor([1.0], requires_grad=True) * 2.0], "parameter 0: .* was not computed"),
+    ],
+)
+def test_what_an_optimizer_cannot_update(parameters, message):
+    for optimizer in (Adam, SGD):
+        with pytest.raises(DTypeError, match=message):
+            optimizer(parameters(), 0.1)
+
+
+def test_an_optimizer_notices_that_the_network_was_moved():
+    layer = linear()
+    optimizer = Adam(layer.parameters(), 0.1)
+    layer.to(dtype="float64")
+    with pytest.raises(DTypeError, match="parameter 0 is float64, expected float32"):
+        optimizer.step([np.ones((2, 2)), np.ones(2)])

@@ -1,0 +1,380 @@
+"""The operations beside ``ops``: values are NumPy's, gradients and second gradients PyTorch's."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from minisn import Tensor, grad, ops
+from minisn.errors import ConfigError, DTypeError, MinisnError, ShapeError
+
+rng = np.random.default_rng(2018)
+X, Y, V = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), rng.normal(size=5)
+S = X[:3] @ X[:3].T + np.eye(3)
+T3 = rng.normal(size=(2, 3, 4))
+U = rng.uniform(-0.9, 0.9, size=(4, 3))
+
+
+# name, our call, NumPy's call, arguments
+CASES = [
+    *[(name, getattr(ops, name), getattr(np, name), (x,)) for name, x in {
+        "sin": X, "cos": X, "tan": X, "arctan": X, "sinh": X, "cosh": X, "arcsinh": X, "expm1": X,
+        "exp2": X, "square": X, "sign": X, "floor": X, "ceil": X, "arcsin": U, "arccos": U,
+        "arctanh": U, "log1p": U, "reciprocal": X, "log2": X**2, "log10": X**2, "arccosh": 1 + X**2,
+        "ravel": X, "trace": X, "diag": X, "tril": X, "triu": X, "flip": X, "sort": X, "ptp": X,
+        "argsort": X, "argmax": X, "argmin": X, "cumsum": X, "cumprod": X, "prod": X, "std": X,
+        "squeeze": T3[:, :1], "all": X > 0, "any": X > 0, "count_nonzero": X > 0, "average": X,
+        "diagonal": X, "round": 3 * X, "max": X, "min": X}.items()],
+    *[(name, getattr(ops, name), getattr(np, name), args) for name, args in [
+        ("arctan2", (X, Y)), ("hypot", (X, Y)), ("logaddexp", (X, Y)), ("floor_divide", (X, Y)),
+        ("remainder", (X, Y)), ("outer", (V, X)), ("kron", (X, Y[:2])), ("kron", (V, X)),
+        ("tensordot", (X, Y.T, 1)), ("tensordot", (T3, X, ((2, 1), (0, 1)))),
+        ("tensordot", (X, V, 0)), ("dot", (X, Y.T)), ("dot", (T3, X)), ("dot", (V, V)),
+        ("dot", (X, 2.0)), ("expand_dims", (X, 1)), ("expand_dims", (X, (0, -1))),
+        ("squeeze", (T3[:, :1], 1)), ("moveaxis", (T3, 0, -1)), ("moveaxis", (T3, (0, 1), (2, 0))),
+        ("swapaxes", (T3, 0, -1)), ("repeat", (X, 2)), ("repeat", (X, 3, 1)),
+        ("repeat", (X, [1, 0, 2], 1)), ("tile", (X, 2)), ("tile", (X, (2, 1, 3))),
+        ("tile", (T3, (2,))), ("flip", (T3, (0, 2))), ("roll", (X, 1)), ("roll", (X, -2, 0)),
+        ("roll", (X, (1, 5), (0, 1))), ("take", (X, [3, 0, 0], 0)), ("take", (X, [[1, -1]])),
+        ("tril", (T3, -1)), ("triu", (X, 2)), ("diag", (V,)), ("diag", (V, 1)), ("diag", (V, -2)),
+        ("diag", (X, -1)), ("diagonal", (T3, 1, 2, 0)), ("trace", (T3, 1, 1, 2)),
+        ("cumsum", (T3, 1)), ("cumsum", (X, -1)), ("cumprod", (T3, 2)), ("prod", (T3, (0, 2))),
+        ("prod", (T3, -2)), ("std", (T3, (1, 2), )), ("sort", (T3, 0)), ("sort", (T3, None)),
+        ("argsort", (T3, 1)), ("argmax", (T3, -1)), ("ptp", (T3, 1)), ("average", (X, 1, U[0] + 2)),
+        ("average", (X, None, U + 2)), ("round", (3 * X, 1)), ("any", (X > 1, 0)),
+        ("max", (T3, (0, 1))), ("min", (T3, (0, 2))), ("clip", (X, None, Y)),
+        ("clip", (X, -0.1, 0.1)), ("pad", (X, 1)), ("pad", (X, (1, 2))),
+        ("pad", (X, ((1, 0), (0, 2)))),
+    ]],
+    *[(eq, lambda *a, eq=eq: ops.einsum(eq, *a), lambda *a, eq=eq: np.einsum(eq, *a), args)
+      for eq, args in [
+        ("ij,kj->ik", (X, Y)), ("ij,ij", (X, Y)), ("ij->ji", (X,)), ("ji", (X,)), ("ii", (S,)),
+        ("ii->i", (S,)), ("i,j,k->kji", (V, V, V[:2])), ("bij,bjk->bik", (T3, T3.swapaxes(1, 2))),
+        ("...ij,jk->...ik", (T3, X)), ("...j->j...", (T3,)), ("...,...", (T3, T3[:1])),
+        ("i...,i...->...", (T3, T3)), ("ij,jk,kl->il", (X, S, Y.T)), ("ijk->", (T3,)),
+        ("ij,i->j", (X, X[:, 0])), ("iij->ij", (np.stack([X[:3], Y[:3], X[:3]]),)),
+        (" i j , j k -> i k ", (X, Y.T)), ("ba", (X,)), ("ij,kl->ijkl", (X, Y)),
+        ("abc,cd,bd->ad", (T3, X, X[:3])),
+    ]],
+    ("solve", ops.solve, np.linalg.solve, (S, X[:3])),
+    ("solve", ops.solve, np.linalg.solve, (S, X[0])),
+    ("inv", ops.inv, np.linalg.inv, (S,)), ("det", ops.det, np.linalg.det, (S,)),
+    ("logdet", ops.logdet, lambda x: np.linalg.slogdet(x)[1], (-S,)),
+    ("cholesky", ops.cholesky, np.linalg.cholesky, (S,)),
+    ("eigvalsh", ops.eigvalsh, np.linalg.eigvalsh, (S,)),
+    ("svdvals", ops.svdvals, lambda x: np.linalg.svd(x, compute_uv=False), (X,)),
+    ("svdvals", ops.svdvals, lambda x: np.linalg.svd(x, compute_uv=False), (T3,)),
+    ("erf", ops.erf, special.erf, (X,)),
+    ("softmax", ops.softmax, lambda x: special.softmax(x, -1), (X,)),
+    ("softmax", lambda x: ops.softmax(x, (0, 1)), special.softmax, (X,)),
+    ("std1", lambda x: ops.std(x, 0, ddof=1), lambda x: np.std(x, 0, ddof=1), (X,)),
+    ("var1", lambda x: ops.var(x, ddof=1), lambda x: np.var(x, ddof=1), (T3,)),
+    ("flatten", lambda x: ops.flatten(x, 1), lambda x: x.reshape(2, 12), (T3,)),
+]  # fmt: skip
+IDS = [f"{i}-{case[0]}" for i, case in enumerate(CASES)]
+
+
+@pytest.mark.parametrize(("name", "ours", "theirs", "args"), CASES, ids=IDS)
+def test_values_are_numpys(name, ours, theirs, args):
+    held = [Tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+    right = np.asarray(theirs(*args))
+    for given in (held, args):  # arrays are taken as tensors are
+        got = ours(*given)
+        assert got.shape == right.shape
+        assert got.dtype == right.dtype
+        np.testing.assert_allclose(got.numpy(), right, rtol=1e-12, atol=1e-14)
+
+
+def test_split_is_numpys():
+    for sections, axis in ((2, 0), ([1, 3], 0), ([1], 1), (3, 1), ([3, 2], 0)):
+        for got, right in zip(ops.split(Tensor(X), sections, axis), np.split(X, sections, axis),
+                              strict=True):  # fmt: skip
+            np.testing.assert_array_equal(got.numpy(), right)
+
+
+DIFFERENTIABLE = {
+    "gelu": lambda t, x: t.nn.functional.gelu(x), "silu": lambda t, x: t.nn.functional.silu(x),
+    "elu": lambda t, x: t.nn.functional.elu(x), "erf": lambda t, x: t.erf(x),
+    "softmax": lambda t, x: t.softmax(x, -1), "sin": lambda t, x: t.sin(x),
+    "tan": lambda t, x: t.tan(x), "sinh": lambda t, x: t.sinh(x), "prod": lambda t, x: t.prod(x),
+    "std": lambda t, x: t.std(x, correction=0), "sort": lambda t, x: t.sort(x, -1)[0],
+    "cumsum": lambda t, x: t.cumsum(x.flatten(), 0), "expm1": lambda t, x: t.expm1(x),
+    "cumprod": lambda t, x: t.cumprod(x.flatten(), 0), "tril": lambda t, x: t.tril(x),
+    "svdvals": lambda t, x: t.linalg.svdvals(x), "ptp": lambda t, x: x.max() - x.min(),
+    "logsumexp": lambda t, x: t.logsumexp(x, (0, 1)), "flip": lambda t, x: t.flip(x, (0, 1)),
+    "trace": lambda t, x: t.diagonal(x).sum(), "square": lambda t, x: x * x,
+}  # fmt: skip
+WITH_PARAMETERS = {
+    "raise_to": (lambda x: ops.abs(x) ** Tensor(Y), lambda t, x: t.abs(x) ** t.tensor(Y)),
+    "exponent": (lambda x: 2.0**x, lambda t, x: 2.0**x),
+    "det": (lambda x: ops.det(x[:3]), lambda t, x: t.linalg.det(x[:3])),
+    "inv": (lambda x: ops.inv(x[:3]), lambda t, x: t.linalg.inv(x[:3])),
+    "solve": (lambda x: ops.solve(x[:3], x[1:]), lambda t, x: t.linalg.solve(x[:3], x[1:])),
+    "eigvalsh": (lambda x: ops.eigvalsh(x @ x.T + Tensor(np.diag([1.0, 2, 3, 4]))),
+                 lambda t, x: t.linalg.eigvalsh(x @ x.T + t.diag(t.tensor([1.0, 2, 3, 4])))),
+    "cholesky": (lambda x: ops.cholesky(x.T @ x + Tensor(np.eye(3))),
+                 lambda t, x: t.linalg.cholesky(x.T @ x + t.eye(3))),
+    "einsum": (lambda x: ops.einsum("ij,ik,jk->i", x, x, Tensor(S)),
+               lambda t, x: t.einsum("ij,ik,jk->i", x, x, t.tensor(S))),
+    "remainder": (lambda x: x % 0.7, lambda t, x: t.remainder(x, 0.7)),
+    "hypot": (lambda x: ops.hypot(x, 2 * x), lambda t, x: t.hypot(x, 2 * x)),
+    "logaddexp": (lambda x: ops.logaddexp(x, x * x), lambda t, x: t.logaddexp(x, x * x)),
+    "arctan2": (lambda x: ops.arctan2(x, 1 + x * x), lambda t, x: t.arctan2(x, 1 + x * x)),
+    "var": (lambda x: ops.var(x, 1, ddof=1), lambda t, x: t.var(x, 1)),
+    "roll": (lambda x: ops.roll(x, 2, 0) * x, lambda t, x: t.roll(x, 2, 0) * x),
+    "sigma": (lambda x: ops.svdvals(x)[0], lambda t, x: t.linalg.matrix_norm(x, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*DIFFERENTIABLE, *WITH_PARAMETERS])
+def test_gradients_of_both_orders_are_pytorchs(torch, name):
+    if name in DIFFERENTIABLE:
+        ours, theirs = getattr(ops, name), DIFFERENTIABLE[name]
+    else:
+        ours, theirs = WITH_PARAMETERS[name]
+    x, z = Tensor(X, requires_grad=True), torch.tensor(X, requires_grad=True)
+    y, w = ours(x), theirs(torch, z)
+    weights = np.random.default_rng(1).normal(size=y.shape)
+    np.testing.assert_allclose(y.numpy(), w.detach().numpy(), rtol=1e-10, atol=1e-12)
+    first = grad((y * Tensor(weights)).sum(), x, create_graph=True)
+    (theirs_1,) = torch.autograd.grad((w * torch.tensor(weights)).sum(), z, create_graph=True)
+    np.testing.assert_allclose(first.numpy(), theirs_1.detach().numpy(), rtol=1e-9, atol=1e-11)
+    direction = np.random.default_rng(2).normal(size=X.shape)
+    second = grad((first * Tensor(direction)).sum(), x)
+    if theirs_1.requires_grad:
+        (theirs_2,) = torch.autograd.grad((theirs_1 * torch.tensor(direction)).sum(), z,
+                                          allow_unused=True)  # fmt: skip
+        right = np.zeros_like(X) if theirs_2 is None else theirs_2.numpy()
+    else:
+        right = np.zeros_like(X)
+    np.testing.assert_allclose(second.numpy(), right, rtol=1e-7, atol=1e-9)
+
+
+def test_products_with_zeros(torch):
+    for x in ([0.0, 2.0, 3.0], [0.0, 0.0, 3.0], [0.0, 0.0, 0.0], [[1.0, 0.0], [2.0, 3.0]]):
+        for ours, theirs in ((ops.prod, lambda z: z.prod()),
+                             (ops.cumprod, lambda z: z.flatten().cumprod(0))):  # fmt: skip
+            t = Tensor(x, requires_grad=True)
+            z = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+            theirs(z).sum().backward()
+            np.testing.assert_array_equal(grad(ours(t).sum(), t).numpy(), z.grad.numpy())
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"),
+    [(2, None, 0), (3, 1, 0), (3, 2, 1), (2, 3, 1), ((2, 3), (1, 2), (1, 0)), (1, 1, 0)],
+)
+def test_pooling_is_pytorchs(torch, size, stride, padding):
+    images = np.random.default_rng(0).normal(size=(2, 3, 8, 6))
+    for ours, theirs in ((ops.max_pool2d, torch.nn.functional.max_pool2d),
+                         (ops.avg_pool2d, torch.nn.functional.avg_pool2d)):  # fmt: skip
+        x, z = Tensor(images, requires_grad=True), torch.tensor(images, requires_grad=True)
+        y, w = ours(x, size, stride, padding), theirs(z, size, stride, padding)
+        np.testing.assert_allclose(y.numpy(), w.detach().numpy(), rtol=1e-12, atol=1e-15)
+        g = np.random.default_rng(1).normal(size=y.shape)
+        w.backward(torch.tensor(g))
+        np.testing.assert_allclose(grad(y, x, g).numpy(), z.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_dropout():
+    x = Tensor(np.ones((200, 200)), requires_grad=True)
+    y = ops.dropout(x, 0.25, np.random.default_rng(0))
+    assert set(np.unique(y.numpy())) == {0.0, 1 / 0.75}
+    assert abs((y.numpy() == 0).mean() - 0.25) < 0.01
+    np.testing.assert_array_equal(grad(y.sum(), x).numpy(), y.numpy())
+    np.testing.assert_array_equal(ops.dropout(x, 0.25, 0).numpy(), y.numpy())
+    assert ops.dropout(x, 0.0, 1).numpy().all()
+    for rate in (1.0, -0.1, np.nan):
+        with pytest.raises(ConfigError, match="rate from 0 to below 1"):
+            ops.dropout(x, rate, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: ops.squeeze(X, 0), ShapeError, "squeeze: axis 0 of shape .* has not size 1"),
+        (lambda: ops.split(X, 3), ShapeError, "split: 4 entries do not make 3 equal parts"),
+        (lambda: ops.repeat(X, [1, 2], 1), ShapeError, "repeat: "),
+        (lambda: ops.roll(X, (1, 2), (0,)), ShapeError, "roll: 2 shifts do not fit 1 axes"),
+        (lambda: ops.argmax(np.zeros((0, 3)), 0), ShapeError, "argmax: .*no entry"),
+        (lambda: ops.tril(V), ShapeError, "expected matrices"),
+        (lambda: ops.diag(T3), ShapeError, "diag: expected a vector or a matrix"),
+        (lambda: ops.diagonal(V), ShapeError, "diagonal: expected at least two axes"),
+        (lambda: ops.moveaxis(T3, (0, 1), 2), ShapeError, "moveaxis: 2 axes cannot move to 1"),
+        (lambda: ops.tensordot(X, Y, 1), ShapeError, "tensordot: axes .* do not fit"),
+        (lambda: ops.einsum("ij,jk", X, Y), ShapeError, "einsum 'ij,jk': index j is 3 and 4"),
+        (lambda: ops.einsum("ij,jk", X), ShapeError, "expected 2 tensors, got 1"),
+        (lambda: ops.einsum("ijk", X), ShapeError, "'ijk' does not name 2 axes"),
+        (lambda: ops.einsum("ij->ik", X), ShapeError, "must name known indices"),
+        (lambda: ops.einsum("ij->ii", X), ShapeError, "must name known indices, each once"),
+        (lambda: ops.svdvals(V), ShapeError, "svdvals: expected matrices"),
+        (lambda: ops.solve(np.zeros((2, 2)), X[:2]), MinisnError, "solve: .*[Ss]ingular"),
+        (lambda: ops.max_pool2d(X), ShapeError, r"expected images \[N, C, H, W\]"),
+        (lambda: ops.max_pool2d(np.ones((1, 1, 4, 4)), 2, padding=2), ShapeError, "more than half"),
+        (lambda: ops.max_pool2d(np.ones((1, 1, 2, 2)), 3), ShapeError, "larger than the padded"),
+        (lambda: Tensor(X) ** "2", DTypeError, "raise_to: expected a Tensor"),
+        (lambda: ops.cumsum(X, 2), ShapeError, "cumsum: axis 2 does not exist"),
+    ],
+)  # fmt: skip
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# -- the ends of the range -------------------------------------------------------------------------
+
+INF = np.inf
+
+
+def pulled(f, x, g=None):
+    t = Tensor(np.asarray(x, float), requires_grad=True)
+    y = f(t)
+    with np.errstate(all="ignore"):
+        return grad(
+            y if g is not None else y.sum(), t, None if g is None else np.asarray(g)
+        ).numpy()
+
+
+@pytest.mark.parametrize(
+    "x",
+    [[-INF, -INF], [INF, 0.0], [-INF], [INF, -INF], [-INF, 0.0], [INF, INF], [1e308, 1e308],
+     [0.0, np.nan], [-1e308, -INF], [[0.0, 1.0], [-INF, -INF]]],
+)  # fmt: skip
+def test_logsumexp_of_infinities(x):
+    for dtype in (np.float64, np.float32):
+        with np.errstate(all="ignore"):
+            a = np.array(x).astype(dtype)
+            right = np.asarray(special.logsumexp(a, axis=-1))
+        np.testing.assert_allclose(ops.logsumexp(Tensor(a), -1).numpy(), right, rtol=1e-6)
+
+
+def test_gradients_of_logsumexp_with_infinities():
+    p = 1 / (1 + np.e)
+    x = [[0.0, 1.0], [-INF, -INF]]
+    np.testing.assert_allclose(pulled(lambda t: ops.logsumexp(t, 1)[0], x), [[p, 1 - p], [0, 0]])
+    np.testing.assert_allclose(pulled(lambda t: ops.logsumexp(t, 1), x), [[p, 1 - p], [0, 0]])
+    np.testing.assert_array_equal(pulled(ops.logsumexp, [INF, 0.0, INF]), [0.5, 0, 0.5])
+    np.testing.assert_allclose(pulled(ops.logsumexp, [-INF, 0.0, 1.0]), [0, p, 1 - p])
+    np.testing.assert_array_equal(ops.logsumexp(np.zeros((2, 0)), 1).numpy(), [-INF, -INF])
+    np.testing.assert_array_equal(ops.softmax(Tensor([-INF, 0.0])).numpy(), [0.0, 1.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rectifiers_of_infinities(kernel_name, dtype):
+    big = 100 if kernel_name == "spec" else 1 << 16
+    x = np.tile(np.array([-INF, -1.0, 0.0, 1.0, INF], dtype), big)
+    np.testing.assert_array_equal(ops.relu(Tensor(x)).numpy(), np.maximum(x, 0))
+    t = Tensor(x, requires_grad=True)
+    g = np.full_like(x, INF)
+    np.testing.assert_array_equal(grad(ops.relu(t), t, g).numpy(), np.where(x > 0, INF, 0))
+    np.testing.assert_array_equal(grad(ops.leaky_relu(t, 0.5), t, g).numpy(), g)
+    np.testing.assert_array_equal(ops.leaky_relu(Tensor(x), 0.5).numpy(), np.where(x > 0, x, x / 2))
+    assert np.isnan(ops.relu(Tensor(np.full_like(x, np.nan))).numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "right"),
+    [(lambda x: ops.maximum(x, 0.0), [-1.0, 1.0], [0, INF]),
+     (lambda x: ops.minimum(0.0, x), [-1.0, 1.0], [INF, 0]),
+     (lambda x: ops.clip(x, -1.0, 1.0), [-2.0, 0.5], [0, INF]),
+     (ops.abs, [0.0, -2.0], [0, -INF]),
+     (lambda x: ops.max(x, 0, True) + ops.where(x > 9, x, 0.0), [1.0, 2.0], [0, INF]),
+     (lambda x: ops.min(x, 0, True) + ops.where(x > 9, x, 0.0), [1.0, 2.0], [INF, 0])],
+)  # fmt: skip
+def test_an_infinite_gradient_ends_at_what_was_not_chosen(f, x, right):
+    np.testing.assert_array_equal(pulled(f, x, [INF, INF]), right)
+
+
+def test_roots_at_their_end():
+    for root in (ops.sqrt, lambda x: x**0.5, lambda x: x**0.25, lambda x: ops.power(x, 1 / 3)):
+        slopes = pulled(root, [0.0, 4.0])
+        assert slopes[0] == 0
+        assert 0 < slopes[1] < 1
+        t = Tensor([0.0, 4.0], requires_grad=True)
+        assert np.isfinite(grad(grad(root(t).sum(), t, create_graph=True).sum(), t).numpy()).all()
+    np.testing.assert_array_equal(pulled(lambda x: (x**2).sum() ** 0.5, np.zeros(3)), np.zeros(3))
+    np.testing.assert_array_equal(pulled(lambda x: ops.abs(x) ** 0.5, [0.0, 4.0]), [0, 0.25])
+    np.testing.assert_array_equal(pulled(lambda x: ops.hypot(x, x), [0.0]), [0])
+    np.testing.assert_array_equal(pulled(ops.std, [2.0, 2.0]), [0, 0])
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(pulled(ops.sqrt, [-1.0])).all()  # where the value is a NaN, so is this
+        assert pulled(lambda x: ops.maximum(x, 0.0), [np.nan]) == [1.0]  # as PyTorch has it
+    np.testing.assert_array_equal(pulled(lambda x: x**0, [0.0, INF]), [0, 0])
+    np.testing.assert_array_equal(pulled(lambda x: x**1, [0.0, INF]), [1, 1])
+    np.testing.assert_array_equal(pulled(lambda x: x**1.5, [0.0]), [0])
+    np.testing.assert_array_equal(pulled(lambda b: ops.raise_to(0.0, b), [2.0]), [0])
+
+
+def test_empty_arrays():
+    assert ops.norm(Tensor(np.zeros(0))).item() == 0
+    np.testing.assert_array_equal(ops.norm(Tensor(np.zeros((3, 0))), axis=1).numpy(), np.zeros(3))
+    for shape in ((0, 3), (3, 0), (0,), (2, 0, 3)):
+        x = Tensor(np.zeros(shape), requires_grad=True)
+        for f in (ops.norm, ops.sum, ops.var, ops.mean, ops.prod, ops.std, ops.cumsum,
+                  lambda t: ops.var(t, 0), lambda t: ops.log_softmax(t), lambda t: ops.sort(t),
+                  lambda t: ops.logsumexp(t, -1), ops.softmax, lambda t: ops.flip(t),
+                  lambda t: ops.norm(t, axis=0), ops.relu, lambda t: ops.max(t, axis=0)
+                  if t.shape[0] else t):  # fmt: skip
+            assert grad(f(x).sum(), x).shape == shape
+    assert ops.max(Tensor(np.zeros((0, 3))), axis=1).shape == (0,)
+    for name in ("max", "min"):
+        with pytest.raises(ShapeError, match=f"{name}: .*no entry along axis 0"):
+            getattr(ops, name)(Tensor(np.zeros((0, 3))), axis=0)
+    assert ops.concat([Tensor(np.zeros((0, 3))), Tensor(np.ones((2, 3)))]).shape == (2, 3)
+
+
+def test_half_precision():
+    x = np.full(1000, 300, np.float16)
+    y = np.tile(np.array([100, 500], np.float16), 500)
+    for f, a, right in ((ops.mean, x, 300), (ops.norm, x, 300 * np.sqrt(1000)), (ops.var, y, 40000),
+                        (ops.std, y, 200), (ops.logsumexp, x, 300 + np.log(1000))):  # fmt: skip
+        got = f(Tensor(a))
+        assert got.dtype == np.float16
+        assert got.item() == pytest.approx(right, rel=1e-3)
+    t = Tensor(x, requires_grad=True)
+    g = grad(ops.norm(t), t)
+    assert g.dtype == np.float16
+    np.testing.assert_allclose(g.numpy(), 1 / np.sqrt(1000), rtol=1e-2)
+    assert ops.softmax(Tensor(x)).numpy() == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "max", "min", "norm", "logsumexp",
+                                  "log_softmax", "prod", "std", "softmax"])  # fmt: skip
+def test_axes_as_lists_and_wrong_ones(name):
+    f, x = getattr(ops, name), Tensor(T3, requires_grad=True)
+    a, b = f(x, axis=[0, -1]), f(x, axis=(0, 2))
+    np.testing.assert_array_equal(a.numpy(), b.numpy())
+    np.testing.assert_array_equal(grad((a * a).sum(), x).numpy(), grad((b * b).sum(), x).numpy())
+    for axis in (3, (0, 0), [0, -3]):
+        with pytest.raises(ShapeError, match="^(max|var|" + name + "): axis"):
+            f(x, axis=axis)
+
+
+# -- any order -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "f",
+    [lambda x: x * 3.0, lambda x: x * x, lambda x: x**2, ops.relu, ops.abs, ops.max, ops.min,
+     lambda x: x**3, lambda x: x * x * x, lambda x: x + 1, lambda x: -x, ops.sum, ops.mean,
+     lambda x: ops.maximum(x, 1.5), ops.sort, ops.cumsum, ops.prod, lambda x: x % 0.7, ops.sign,
+     ops.floor, lambda x: x[0], lambda x: ops.concat([x, x]), lambda x: x.reshape(1, 2),
+     lambda x: ops.where(x > 1, x, 2 * x), lambda x: ops.clip(x, 0, 1.5), ops.square, ops.flip,
+     lambda x: ops.einsum("i,i", x, x), lambda x: x @ x,
+     lambda x: ops.leaky_relu(x, 0.2), lambda x: x / 2, lambda x: x.T, lambda x: ops.pad(x, 1)],
+)  # fmt: skip
+def test_derivatives_of_any_order_end_at_0(f):
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = f(x)
+    for _ in range(5):
+        (g,) = grad(y, [x], None if y.size == 1 else np.ones(y.shape), create_graph=True)
+        y = g.sum()
+    np.testing.assert_array_equal(g.numpy(), [0.0, 0.0])
+
+
+def test_a_derivative_that_does_not_depend_on_one_of_several():
+    x, z = (Tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    g_x, g_z = grad((3 * x).sum() + (z * z).sum(), [x, z], create_graph=True)
+    assert g_x.tolist() == [3.0, 3.0]
+    for y, t, right in ((g_x.sum(), x, 0.0), (g_x.sum(), z, 0.0), (g_z.sum(), x, 0.0),
+                        (g_z.sum(), z, 2.0), ((g_x * g_z).sum(), z, 6.0)):  # fmt: skip
+        np.testing.assert_array_equal(grad(y, t).numpy(), [right, right])
