@@ -34,7 +34,6 @@ PATH: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("_one_round", "SpectralNorm")),
     ("Losses: equations (15) to (17)", "losses.py",
      ("standard_d", "hinge_d", "hinge_g")),
-    ("Adam, as Table 1 sets it", "optim.py", ("Adam",)),
     ("Algorithm 1", "training.py",
      ("Trainer.update", "Trainer._update_d", "Trainer._update_g", "Trainer.loss_d",
       "Trainer.loss_g")),

@@ -15,10 +15,10 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 
+from minisn.bench import missing
 from minisn.gradcheck import gradcheck
 
 
@@ -283,7 +283,7 @@ def main() -> None:
     print(f"{'':10}{'detected':>11}{'false alarms':>14}{'named':>12}{'wrong cause':>13}"
           f"{'worst entry':>13}{'time':>9}")  # fmt: skip
     for name, contestant in CONTESTANTS.items():
-        if (args.only and args.only != name) or not find_spec(name):
+        if (args.only and args.only != name) or missing(name):
             continue
         start, counts = time.perf_counter(), dict.fromkeys(("found", "alarms", "named", "blamed",
                                                             "entry"), 0)  # fmt: skip
