@@ -435,3 +435,19 @@ def test_vectors_tell_differentiating_through_the_round_apart(vectors):
             E[at] = 1e-6
             slope = (value(x["W"] + E) - value(x["W"] - E)) / 2e-6
             assert slope == pytest.approx(through[at], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("torch", {12: "reading moves u", 25: "removing takes one round more"}),
+        ("torch-hook", {20: "no warm start"}),
+    ],
+)
+def test_torchs_two_forms_are_told_apart(name, told):
+    both = {
+        16: "0/0 for a zero weight", 17: "NaN stays after a zero weight",
+        18: "an absolute ε", 19: "squares overflow",
+    }  # fmt: skip
+    assert broken(load(name)) == both | told

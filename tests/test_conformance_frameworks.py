@@ -1,0 +1,26 @@
+"""Other frameworks' layers are still what the kept table says; CI has none of them installed."""
+
+from pathlib import Path
+
+import pytest
+
+from minisn.conformance import BROKEN, load, read_table, run
+
+KEPT = Path(__file__).parent.parent / "tutorials" / "studies" / "conformance" / "table.json"
+
+
+@pytest.mark.filterwarnings("default")  # the frameworks' own
+@pytest.mark.parametrize("name", [
+    pytest.param("flax-linen", marks=pytest.mark.needs("flax")),
+    pytest.param("flax-nnx", marks=pytest.mark.needs("flax")),
+    pytest.param("equinox", marks=pytest.mark.needs("equinox")),
+    pytest.param("keras", marks=pytest.mark.needs("keras", "torch")),
+])  # fmt: skip
+def test_a_framework_breaks_what_the_table_says(name):
+    adapter = load(name)
+    (row,) = (r for r in read_table(KEPT)["libraries"] if r["name"] == adapter.name)
+    if str(adapter.version) != row["version"]:
+        pytest.skip(f"the table is of {row['version']}, here is {adapter.version}")
+    told = {c["number"]: c["deviation"] for c in row["clauses"] if c["verdict"] == BROKEN}
+    found = {r.clause.number: r.deviation for r in run(adapter) if r.verdict == BROKEN}
+    assert found == told
