@@ -215,7 +215,7 @@ class Fed:
         self.theirs.next_batch = lambda: torch.tensor(real)
         self.theirs.epsilon = lambda: torch.tensor(epsilon, dtype=torch.float32)
         ours, theirs = copy.copy(z), copy.copy(z)
-        self.ours.latent = lambda: (Tensor(ours.pop(0)), [])
+        self.ours.latent = lambda n=0: (Tensor(ours.pop(0)), [])
         self.theirs.latent = lambda: torch.tensor(theirs.pop(0))
 
     def converge(self):
@@ -247,11 +247,15 @@ class Fed:
                 yield letter, name, now, state[found[same_name(name)]]["exp_avg"].numpy()
 
 
-class Same:
+class Same(np.random.Generator):
     """A generator that draws the same again."""
 
     def __init__(self, draws):
-        self.random = lambda shape: draws
+        super().__init__(np.random.PCG64(0))
+        self.draws = draws
+
+    def random(self, shape):
+        return self.draws
 
 
 @pytest.mark.parametrize("library", ["torch", "torch-channels-last", "torch-fused"])

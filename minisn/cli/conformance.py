@@ -30,7 +30,7 @@ def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str
 def conformance(
     names: tuple[str, ...], data: Path | None, vectors: Path | None, listed: bool
 ) -> None:  # fmt: skip
-    """Ask whether layers of any library are spectral normalization, clause by clause.
+    """Ask which clauses of spectral normalization layers keep.
 
     A NAME is a library that ships an adapter, or `all` for those installed here. For your own
     layer give MODULE:FACTORY: FACTORY() returns an object with a few methods, of which only make

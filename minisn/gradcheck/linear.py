@@ -33,9 +33,19 @@ def nonlinear(s: Survey) -> str:
         size = np.maximum(np.abs(at), np.max(np.abs(at), initial=0.0) * 1e-6)
         broken = [c for c in factors if _differ(scaled[c], c * at, abs(c) * size)]
         sum_size = size + np.maximum(np.abs(other), np.max(np.abs(other), initial=0.0) * 1e-6)
+        sum_size += _rounding(pull, a, at) + _rounding(pull, b, other)
         if not broken and not _differ(whole, at + other, sum_size) and not np.any(rest):
             return ""
     return _say(at, scaled, rest)
+
+
+def _rounding(pull: Pull, g: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Measure what rounding leaves of large terms that cancel, in units of the slack.
+
+    Powers of two scale exactly; other factors round anew.
+    """
+    noise = [np.abs(pull(c * g) / c - at) for c in (0.7, 1.1, 1.3)]
+    return np.nan_to_num(100 / SLACK * np.max(noise, axis=0))
 
 
 def _differ(got: np.ndarray, expected: np.ndarray, size: np.ndarray) -> bool:
