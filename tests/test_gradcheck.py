@@ -497,7 +497,7 @@ def test_no_false_alarm_and_no_miss_in_200_random_functions():
     for seed in range(200):
         fn, inputs = random_function(seed)
         report = gradcheck(fn, inputs, order=1 if seed % 3 else 2)
-        if report.diagnosis == "too little precision":  # it moves in its last digits only
+        if report.diagnosis in ("too little precision", "nothing to check"):  # saturated
             flat.append(seed)
             continue
         assert report, (seed, report)
