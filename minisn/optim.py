@@ -216,11 +216,10 @@ class Adam:
                 Parameters and moments are as they were before.
         """
         g, steps = self._flat.gradients(grads), self.steps + 1
-        m, v = (namespace(a).asarray(a, copy=True) for a in (self.m, self.v))
         root = sqrt(1 - self.beta2**steps)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
-            theta = kernels.of(g).adam(
-                self._flat.values(), g, m, v,
+            theta, m, v = kernels.of(g).adam(
+                self._flat.values(), g, self.m, self.v,
                 self.rate * root / (1 - self.beta1**steps), self.beta1, self.beta2,
                 self.eps * root,
             )  # fmt: skip

@@ -177,7 +177,7 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
 
 
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
-    """Make one Adam step on flat arrays; returns the new theta, and writes over m and v."""
-    m[...] = beta1 * m + (1 - beta1) * g
-    v[...] = beta2 * v + (1 - beta2) * g * g
-    return theta - rate * m / (namespace(v).sqrt(v) + eps)
+    """Make one Adam step on flat arrays; returns the new theta, m and v."""
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    return theta - rate * m / (namespace(v).sqrt(v) + eps), m, v

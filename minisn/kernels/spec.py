@@ -215,12 +215,12 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
 
 
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
-    r"""Make one Adam step on flat arrays; returns the new theta, and writes over m and v.
+    r"""Make one Adam step on flat arrays; returns the new theta, m and v.
 
     :math:`m \leftarrow \beta_1 m + (1-\beta_1) g,\; v \leftarrow \beta_2 v + (1-\beta_2) g^2,\;
     \theta \leftarrow \theta - \alpha\,m / (\sqrt v + \epsilon)`, the bias corrections being in
     the rate :math:`\alpha` and in :math:`\epsilon`.
     """
-    m[...] = _entrywise(lambda a, b: beta1 * a + (1 - beta1) * b, m, g)
-    v[...] = _entrywise(lambda a, b: beta2 * a + (1 - beta2) * b * b, v, g)
-    return _entrywise(lambda t, a, b: t - rate * a / (math.sqrt(b) + eps), theta, m, v)
+    m = _entrywise(lambda a, b: beta1 * a + (1 - beta1) * b, m, g)
+    v = _entrywise(lambda a, b: beta2 * a + (1 - beta2) * b * b, v, g)
+    return _entrywise(lambda t, a, b: t - rate * a / (math.sqrt(b) + eps), theta, m, v), m, v

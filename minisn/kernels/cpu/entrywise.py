@@ -102,23 +102,20 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _adam(theta, g, m, v, new, rate, beta1, rest1, beta2, rest2, eps):
+def _adam(theta, g, m, v, new, new_m, new_v, rate, beta1, rest1, beta2, rest2, eps):
     for i in prange(theta.size):
-        m[i] = beta1 * m[i] + rest1 * g[i]
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        new[i] = theta[i] - rate * m[i] / (np.sqrt(v[i]) + eps)
+        new_m[i] = beta1 * m[i] + rest1 * g[i]
+        new_v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
+        new[i] = theta[i] - rate * new_m[i] / (np.sqrt(new_v[i]) + eps)
 
 
 @in_one_pool
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
-    """Make one Adam step on flat arrays; returns the new theta, and writes over m and v.
-
-    It is bound by memory, and two arrays that are not made anew are memory saved.
-    """
+    """Make one Adam step on flat arrays; returns the new theta, m and v."""
     alike("adam", theta, g, m, v)
     if theta.size < SMALL:
         return array_api.adam(theta, g, m, v, rate, beta1, beta2, eps)
     settings = (rate, beta1, 1 - beta1, beta2, 1 - beta2, eps)
-    new = np.empty_like(theta)
-    _adam(theta, g, m, v, new, *map(theta.dtype.type, settings))
-    return new
+    new = [np.empty_like(theta) for _ in range(3)]
+    _adam(*map(read_only, (theta, g, m, v)), *new, *map(theta.dtype.type, settings))
+    return tuple(new)
