@@ -58,7 +58,7 @@ class Module:
         """Yield the modules and the parameters that are this module's own, by dotted name."""
         path, seen = f"{prefix}." if prefix else "", set[int]()
         for name, value in vars(self).items():
-            if name != "state":
+            if name != "state" and isinstance(value, _HOLDERS):
                 yield from _parts(path + name, value, seen)
 
     def named_parameters(self) -> dict[str, Tensor]:
@@ -159,6 +159,10 @@ class Module:
         return self
 
 
+_HOLDERS = (Module, Tensor, list, tuple, dict, set, frozenset)
+"""What may be a part or hold some."""
+
+
 def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Yield the modules and parameters in nested lists, tuples and dicts, with dotted names.
 
@@ -173,7 +177,8 @@ def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple | dict) and id(value) not in seen:
         seen.add(id(value))  # a list may hold itself
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _parts(f"{name}.{key}", part, seen)
+            if isinstance(part, _HOLDERS):
+                yield from _parts(f"{name}.{key}", part, seen)
     elif isinstance(value, set | frozenset) and any(isinstance(v, Module | Tensor) for v in value):
         raise DTypeError(f"{name} is a set, whose parts have no order: make it a list")
 

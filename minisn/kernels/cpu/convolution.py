@@ -182,7 +182,8 @@ def conv2d_transpose(
     if fits := winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
         winograd.conv2d_transpose(maps, w, x, padding)
     if not (fits and all_finite(x)):
-        x[:] = 0
+        if fits:
+            x[:] = 0
         filters, rows = _filters(w), maps.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, filters.shape[1])

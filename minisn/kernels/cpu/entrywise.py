@@ -30,14 +30,22 @@ def unflat(entries: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Ar
 
 @njit(cache=True, nogil=True, parallel=True)
 def _leaky_relu(x, slope, y):
-    for i in prange(x.size):
-        y[i] = x[i] if not x[i] <= 0 else slope * x[i] if slope != 0 else slope
+    if slope == 0:  # 0 times an infinity would be a NaN
+        for i in prange(x.size):
+            y[i] = slope if x[i] <= 0 else x[i]
+    else:
+        for i in prange(x.size):
+            y[i] = slope * x[i] if x[i] <= 0 else x[i]
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def _leaky_relu_pull(g, x, slope, y):
-    for i in prange(g.size):
-        y[i] = g[i] if not x[i] <= 0 else slope * g[i] if slope != 0 else slope
+    if slope == 0:
+        for i in prange(g.size):
+            y[i] = slope if x[i] <= 0 else g[i]
+    else:
+        for i in prange(g.size):
+            y[i] = slope * g[i] if x[i] <= 0 else g[i]
 
 
 @in_one_pool
