@@ -88,14 +88,15 @@ def _list(title: str, text: str, groups: list[tuple[str, list[Module]]]) -> str:
 
 
 def tutorial_pages(root: Path, known: Set[str]) -> dict[str, str]:
-    """Return the tutorials, the teacher's page if there is one, and the page that lists them."""
+    """Return the tutorials, two pages beside them, and the page that lists them."""
     books = notebooks.notebooks(root)
     texts = {f"tutorials/{path.name}": notebooks.prepared(path, known) for path in books}
     names = [path.stem for path in books]
-    teaching = root / "tutorials" / "TEACHING.md"
-    if teaching.exists():
-        texts["tutorials/TEACHING.md"] = notebooks.markdown(teaching, known)
-        names.append("TEACHING")
+    for name in ("TEACHING", "MEASURED"):
+        page = root / "tutorials" / f"{name}.md"
+        if page.exists():
+            texts[f"tutorials/{name}.md"] = notebooks.markdown(page, known)
+            names.append(name)
     listed = "\n".join(names)
     texts["tutorials/index.md"] = (
         "# Tutorials\n\nNotebooks with their outputs as they were run. To run and change them: "

@@ -174,7 +174,7 @@ def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
         raise ConfigError(
             f"{run} draws images of {_times(shape)}, but the feature networks that ship with "
             f"minisn know {known} only. Export samples with `minisn sample {run} --n 50000 "
-            "--format png-folder` and score them with the official tools (see README, Official "
+            "--format png-folder` and score them with the official tools (see tutorials/MEASURED.md, Official "
             "scores), or give --features and --reference"
         )
     if not config.data.startswith(NETWORKS[shape].data):
