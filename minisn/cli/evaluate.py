@@ -174,8 +174,8 @@ def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
         raise ConfigError(
             f"{run} draws images of {_times(shape)}, but the feature networks that ship with "
             f"minisn know {known} only. Export samples with `minisn sample {run} --n 50000 "
-            "--format png-folder` and score them with the official tools (see tutorials/MEASURED.md, Official "
-            "scores), or give --features and --reference"
+            "--format png-folder` and score them with the official tools (Official scores in "
+            "tutorials/MEASURED.md), or give --features and --reference"
         )
     if not config.data.startswith(NETWORKS[shape].data):
         warnings.warn(f"the feature network knows {NETWORKS[shape].subject}, not the images of "
