@@ -23,6 +23,8 @@ def value_and_grad(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..
         places (value, gradients). What it returns is recorded where its arguments are.
     """
 
+    _check_places("value_and_grad", argnums)
+
     def function(*inputs: Any, **settings: Any) -> Any:
         y, xs, recorded = _call("value_and_grad", f, argnums, inputs, settings)
         if y.size != 1:
@@ -47,6 +49,8 @@ def jacobian(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any
         A function of tensors, arrays or numbers that returns a tensor of the result's axes and
         then the argument's; for several places, a tuple of them.
     """
+
+    _check_places("jacobian", argnums)
 
     def function(*inputs: Any, **settings: Any) -> Any:
         y, xs, recorded = _call("jacobian", f, argnums, inputs, settings)
@@ -74,8 +78,16 @@ def hessian(f: Callable[..., Tensor], argnum: int = 0) -> Callable[..., Tensor]:
         A function of tensors, arrays or numbers that returns a tensor of the argument's axes,
         twice.
     """
+    _check_places("hessian", argnum)
     gradient = value_and_grad(f, argnum)
     return jacobian(lambda *inputs, **settings: gradient(*inputs, **settings)[1], argnum)
+
+
+def _check_places(name: str, argnums: Any) -> None:
+    places = argnums if isinstance(argnums, tuple) else (argnums,)
+    if not all(type(p) is int for p in places):
+        raise DTypeError(f"{name}: argnums are places of arguments, whole numbers, got "
+                         f"{argnums!r:.60}; to differentiate at x, call {name}(f)(x)")  # fmt: skip
 
 
 def _call(

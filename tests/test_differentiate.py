@@ -85,3 +85,9 @@ def test_refusals():
     with pytest.raises(DTypeError, match="floating-point"):
         jacobian(lambda x: x)(np.array([1, 2]))
     assert minisn.hessian is hessian
+
+
+@pytest.mark.parametrize("make", [value_and_grad, jacobian, hessian])
+def test_a_point_in_place_of_a_place_is_one_clear_line(make):
+    with pytest.raises(DTypeError, match=rf"to differentiate at x, call {make.__name__}\(f\)\(x\)"):
+        make(lambda t: (t * t).sum(), np.ones(2))
