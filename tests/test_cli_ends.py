@@ -21,6 +21,17 @@ SOURCE = str(Path(minisn.__file__).parents[1])
 posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
 
 
+@pytest.fixture(autouse=True)
+def hangups_end_what_is_started():
+    """As in a terminal, even where the tests run under nohup: a process inherits what is ignored."""
+    if os.name != "posix":
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def environment(**more):
     one = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, "PYTHONPATH": SOURCE, **one, **more}
