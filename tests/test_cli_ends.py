@@ -23,7 +23,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such s
 
 @pytest.fixture(autouse=True)
 def hangups_end_what_is_started():
-    """As in a terminal, even where the tests run under nohup: a process inherits what is ignored."""
+    """As in a terminal, even under nohup: a process inherits what is ignored."""
     if os.name != "posix":
         yield
         return
