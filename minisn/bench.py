@@ -124,8 +124,9 @@ def race(contestants: Sequence[Contestant], turns: int, steps: int) -> dict[str,
                     times += [answer["seconds"]] if turn else []  # the first turn warms up
         peaks = [_ask(process, {})["peak_mb"] for process in processes]
     names = [contestant.name for contestant in contestants]
-    return {job: [Timing(*row) for row in zip(names, seconds[job], peaks, strict=True)]
-            for job in jobs}  # fmt: skip
+    return {
+        job: [Timing(*row) for row in zip(names, seconds[job], peaks, strict=True)] for job in jobs
+    }
 
 
 @contextmanager
@@ -138,10 +139,15 @@ def _processes(
         for contestant in contestants:
             whole = dataclasses.replace(contestant, threads=contestant.threads or kernels.threads())
             pools = dict.fromkeys(POOLS, str(whole.threads))
-            processes.append(subprocess.Popen(
-                [sys.executable, "-m", "minisn.bench"], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, text=True, env=os.environ | pools,
-            ))  # fmt: skip
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "minisn.bench"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=os.environ | pools,
+                )
+            )
             jobs.append(_ask(processes[-1], dataclasses.asdict(whole))["jobs"])
         yield processes, [job for job in jobs[0] if all(job in others for others in jobs)]
     finally:
@@ -209,8 +215,10 @@ def main() -> None:
 def _jobs(contestant: Contestant) -> dict[str, Any]:
     library, work = contestant.library, contestant.work
     if library != "minisn" and library not in RIVALS[work]:
-        raise ConfigError(f"{library} takes no part in {work!r}; choose one of "
-                          f"{', '.join(RIVALS[work]) or 'none'}")  # fmt: skip
+        raise ConfigError(
+            f"{library} takes no part in {work!r}; choose one of "
+            f"{', '.join(RIVALS[work]) or 'none'}"
+        )
     if library != "minisn" and missing(library):
         raise ConfigError(missing(library))
     if library.startswith("torch"):

@@ -72,8 +72,10 @@ def convolutions(config: Config) -> list[Layer]:
 
     def add(network: str, adjoint: bool, d_in: int, d_out: int, kernel: int, size: int, out: int):
         stride = 2 if kernel == 4 else 1
-        name = (f"{network} {d_in}->{d_out} {kernel}x{kernel}{'/2' if stride == 2 else ''}"
-                f"{' transposed' if adjoint else ''}")  # fmt: skip
+        name = (
+            f"{network} {d_in}->{d_out} {kernel}x{kernel}{'/2' if stride == 2 else ''}"
+            f"{' transposed' if adjoint else ''}"
+        )
         layers.append(Layer(name, adjoint, d_in, d_out, kernel, stride, size, out))
 
     d_in, size = channels, config.size
@@ -280,8 +282,9 @@ def _autograd_convolution(layer: Layer, x: Array, w: Array, g: Array) -> tuple[J
 
     def apply(x: Any, w: Any) -> Any:
         padded = anp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="constant")
-        return convolve(padded, w[:, :, ::-1, ::-1], axes=([2, 3], [2, 3]), dot_axes=([1], [1]),
-                        mode="valid")  # fmt: skip
+        return convolve(
+            padded, w[:, :, ::-1, ::-1], axes=([2, 3], [2, 3]), dot_axes=([1], [1]), mode="valid"
+        )
 
     pull, _ = make_vjp(apply, (0, 1))(x, w)
     return lambda: apply(x, w), lambda: pull(g)

@@ -136,14 +136,20 @@ def networks(config: Config, channels: int) -> tuple[nn.Sequential, nn.Sequentia
         nn.Linear(config.latent, up[0] * table.start**2),
         nn.Unflatten(1, (up[0], table.start, table.start)),
         *(UpBlock(*ends) for ends in pairwise(up)),
-        nn.BatchNorm2d(up[-1]), nn.ReLU(inplace=True), nn.Conv2d(up[-1], channels, 3, 1, 1),
+        nn.BatchNorm2d(up[-1]),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(up[-1], channels, 3, 1, 1),
         nn.Tanh(),
-    )  # fmt: skip
+    )
     D = nn.Sequential(
-        *(DownBlock(*ends, normalize, down=k < len(table.down), first=k == 0)
-          for k, ends in enumerate(pairwise(down))),
-        nn.ReLU(inplace=True), SumPool(), normalize(nn.Linear(down[-1], 1)),
-    )  # fmt: skip
+        *(
+            DownBlock(*ends, normalize, down=k < len(table.down), first=k == 0)
+            for k, ends in enumerate(pairwise(down))
+        ),
+        nn.ReLU(inplace=True),
+        SumPool(),
+        normalize(nn.Linear(down[-1], 1)),
+    )
     return G, D
 
 
@@ -178,10 +184,14 @@ class TorchTrainer:
         if library == "torch-compile":  # Module.compile(), in place, stays eager in PyTorch 2.13
             self.run_g, self.run_d = (torch.compile(x, dynamic=False) for x in (self.G, self.D))
         self.adam_d, self.adam_g = (
-            torch.optim.Adam(network.parameters(), rate, (config.beta1, config.beta2),
-                             fused=library == "torch-fused" or None)
+            torch.optim.Adam(
+                network.parameters(),
+                rate,
+                (config.beta1, config.beta2),
+                fused=library == "torch-fused" or None,
+            )
             for network, rate in ((self.D, config.rate_d), (self.G, config.rate_g))
-        )  # fmt: skip
+        )
         self.images = torch.tensor(images)
         if library == "torch-channels-last":
             layout: Any = {"memory_format": torch.channels_last}
@@ -285,10 +295,10 @@ def _convolution(
 
 def _power(D: Any) -> Job:
     """Make one round of PyTorch's own power iteration over all layers."""
-    found = [m.parametrizations.weight for m in D.modules()
-                        if hasattr(m, "parametrizations")]  # fmt: skip
-    norms = [(chain[0], chain[0]._reshape_weight_to_matrix(chain.original.detach()))
-             for chain in found]  # fmt: skip
+    found = [m.parametrizations.weight for m in D.modules() if hasattr(m, "parametrizations")]
+    norms = [
+        (chain[0], chain[0]._reshape_weight_to_matrix(chain.original.detach())) for chain in found
+    ]
 
     def job() -> list[Any]:
         for norm, matrix in norms:
@@ -300,8 +310,12 @@ def _power(D: Any) -> Job:
 
 def _adam(G: nn.Module, D: nn.Module, config: Config, library: str) -> Job:
     parameters = [*G.parameters(), *D.parameters()]
-    adam = torch.optim.Adam(parameters, config.rate_d, (config.beta1, config.beta2),
-                            fused=library == "torch-fused" or None)  # fmt: skip
+    adam = torch.optim.Adam(
+        parameters,
+        config.rate_d,
+        (config.beta1, config.beta2),
+        fused=library == "torch-fused" or None,
+    )
     for p in parameters:
         p.grad = torch.randn_like(p)
 

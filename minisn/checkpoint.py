@@ -337,10 +337,23 @@ def _check_arrays(trainer: Trainer, checkpoint: Checkpoint) -> None:
         else:
             continue
         before, now = checkpoint.config.to_dict(), trainer.config.to_dict()
-        changed = [f"{key} = {before[key]}, here {now[key]}" for key in now
-                   if key in ("data", "size", "model", "width", "latent", "conditional",
-                              "regularizer", "gain", "average")
-                   and before[key] != now[key]]  # fmt: skip
+        changed = [
+            f"{key} = {before[key]}, here {now[key]}"
+            for key in now
+            if key
+            in (
+                "data",
+                "size",
+                "model",
+                "width",
+                "latent",
+                "conditional",
+                "regularizer",
+                "gain",
+                "average",
+            )
+            and before[key] != now[key]
+        ]
         raise CheckpointError(
             f"{checkpoint.path} belongs to another architecture: {reason}"
             + (f"; it was written with {'; '.join(changed)}" if changed else "")

@@ -150,8 +150,10 @@ class Config:
                     f"some with commas between, got {kind!r:.30}"
                 )
         if not self.data.isprintable():  # such as bytes of a path that are no UTF-8
-            raise ConfigError(f"data = {self.data!r:.60}: expected a name of printable characters; "
-                              "rename the folder")  # fmt: skip
+            raise ConfigError(
+                f"data = {self.data!r:.60}: expected a name of printable characters; "
+                "rename the folder"
+            )
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed.
@@ -170,9 +172,10 @@ class Config:
 
 
 UNNAMED: dict[str, Any] = {
-    field.name: field.default for field in dataclasses.fields(Config)
+    field.name: field.default
+    for field in dataclasses.fields(Config)
     if field.default is not dataclasses.MISSING
-}  # fmt: skip
+}
 """Settings in which a run may be as the authors' code has it, with the values by which it is as it
 was before there were any: a file need not name them."""
 
@@ -212,8 +215,9 @@ def _nearest(name: str, known: list[str]) -> str:
 def presets() -> list[str]:
     """Name the presets that ship with the package."""
     folder = resources.files("minisn") / "presets"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir()
-                  if f.name.endswith(".toml"))  # fmt: skip
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
 
 
 def load_preset(name: str) -> Config:

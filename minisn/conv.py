@@ -33,8 +33,9 @@ def adjoint(y, w, shape, stride, padding):
 @primitive(
     lambda g, x_shape, w, stride, padding: adjoint(g, w, x_shape, stride, padding),
     lambda g, x, w_shape, stride, padding: conv2d_weight(
-        x, g, kernel=w_shape[2:], stride=stride, padding=padding),
-)  # fmt: skip
+        x, g, kernel=w_shape[2:], stride=stride, padding=padding
+    ),
+)
 def conv2d(x, w, stride=1, padding=0):
     r"""Correlate images with a kernel: what deep learning calls convolution.
 
@@ -60,8 +61,9 @@ def conv2d(x, w, stride=1, padding=0):
 @primitive(
     lambda g, w, stride, padding: conv2d(g, w, stride=stride, padding=padding),
     lambda g, y, w_shape, stride, padding: conv2d_weight(
-        g, y, kernel=w_shape[2:], stride=stride, padding=padding),
-)  # fmt: skip
+        g, y, kernel=w_shape[2:], stride=stride, padding=padding
+    ),
+)
 def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
     r"""Apply the adjoint of a convolution: the "deconvolution" of a generator.
 
@@ -104,7 +106,7 @@ def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
 @primitive(
     lambda g, x_shape, y, stride, padding: adjoint(y, g, x_shape, stride, padding),
     lambda g, x, stride, padding: conv2d(x, g, stride=stride, padding=padding),
-)  # fmt: skip
+)
 def conv2d_weight(x, y, kernel, stride=1, padding=0):
     r"""Correlate inputs with output gradients: the gradient of a convolution's weight.
 
@@ -186,9 +188,11 @@ def _check(name, images, other):
     if images.shape[0] == 0:
         raise ShapeError(f"{name}: the batch is empty (shape {tuple(images.shape)})")
     if 0 in images.shape or 0 in other.shape:
-        raise ShapeError(f"{name}: there is nothing to convolve in arrays of shapes "
-                         f"{tuple(images.shape)} and {tuple(other.shape)}; every size must be at "
-                         "least 1")  # fmt: skip
+        raise ShapeError(
+            f"{name}: there is nothing to convolve in arrays of shapes "
+            f"{tuple(images.shape)} and {tuple(other.shape)}; every size must be at "
+            "least 1"
+        )
     for array in (images, other):
         if not is_floating(array):
             raise DTypeError(

@@ -28,8 +28,10 @@ def value_and_grad(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..
     def function(*inputs: Any, **settings: Any) -> Any:
         y, xs, recorded = _call("value_and_grad", f, argnums, inputs, settings)
         if y.size != 1:
-            raise ShapeError(f"value_and_grad: f must give one number, got shape {y.shape}; "
-                             "use jacobian for several")  # fmt: skip
+            raise ShapeError(
+                f"value_and_grad: f must give one number, got shape {y.shape}; "
+                "use jacobian for several"
+            )
         found = _gradients(y, xs, recorded)
         y = y if recorded else y.detach()
         return y, found[0] if isinstance(argnums, int) else tuple(found)
@@ -58,9 +60,10 @@ def jacobian(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any
         rows = [_gradients(flat[i], xs, recorded) for i in range(y.size)]
         found = tuple(
             stack([row[k] for row in rows]).reshape(*y.shape, *x.shape)
-            if rows else Tensor(x.numpy()[None][:0]).reshape(*y.shape, *x.shape)
+            if rows
+            else Tensor(x.numpy()[None][:0]).reshape(*y.shape, *x.shape)
             for k, x in enumerate(xs)
-        )  # fmt: skip
+        )
         return found[0] if isinstance(argnums, int) else found
 
     return function
@@ -86,8 +89,10 @@ def hessian(f: Callable[..., Tensor], argnum: int = 0) -> Callable[..., Tensor]:
 def _check_places(name: str, argnums: Any) -> None:
     places = argnums if isinstance(argnums, tuple) else (argnums,)
     if not all(type(p) is int for p in places):
-        raise DTypeError(f"{name}: argnums are places of arguments, whole numbers, got "
-                         f"{argnums!r:.60}; to differentiate at x, call {name}(f)(x)")  # fmt: skip
+        raise DTypeError(
+            f"{name}: argnums are places of arguments, whole numbers, got "
+            f"{argnums!r:.60}; to differentiate at x, call {name}(f)(x)"
+        )
 
 
 def _call(
@@ -96,8 +101,10 @@ def _call(
     """Call f with leaves in the places to differentiate; tell whether the result is recorded."""
     places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     if not all(-len(inputs) <= p < len(inputs) for p in places):
-        raise ConfigError(f"{name}: argnums {argnums} name no argument of {len(inputs)}; pass "
-                          "what is differentiated by place, not by name")  # fmt: skip
+        raise ConfigError(
+            f"{name}: argnums {argnums} name no argument of {len(inputs)}; pass "
+            "what is differentiated by place, not by name"
+        )
     places = tuple(p % len(inputs) for p in places)
     recorded = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     arguments = list(inputs)
@@ -106,8 +113,10 @@ def _call(
         arguments[p] = x if x.requires_grad else Tensor(x, requires_grad=True)
     y = f(*arguments, **settings)
     if not isinstance(y, Tensor):
-        raise DTypeError(f"{name}: f must return a Tensor, got {type(y).__name__}; compute with "
-                         "minisn's operations, not with NumPy's")  # fmt: skip
+        raise DTypeError(
+            f"{name}: f must return a Tensor, got {type(y).__name__}; compute with "
+            "minisn's operations, not with NumPy's"
+        )
     return y, [arguments[p] for p in places], recorded
 
 

@@ -108,9 +108,7 @@ def arctan(x):
     return namespace(x).atan(x)
 
 
-@primitive(
-    lambda g, a, b: g * b / (a * a + b * b), lambda g, a, b: -g * a / (a * a + b * b)
-)  # fmt: skip
+@primitive(lambda g, a, b: g * b / (a * a + b * b), lambda g, a, b: -g * a / (a * a + b * b))
 def arctan2(a, b):
     r"""Angle of the point (b, a), in all four quadrants.
 
@@ -204,9 +202,7 @@ def log10(x):
     return namespace(x).log10(x)
 
 
-@primitive(
-    lambda g, a, b: g * _falling(a, b), lambda g, a, b: g * _falling(b, a)
-)  # fmt: skip
+@primitive(lambda g, a, b: g * _falling(a, b), lambda g, a, b: g * _falling(b, a))
 def logaddexp(a, b):
     r"""Logarithm of a sum of two exponentials, without overflow.
 
@@ -219,8 +215,11 @@ def logaddexp(a, b):
 def _falling(a, b):
     """Return the share of a; equal infinities have a half each."""
     equal = Tensor.wrap(a.array == b.array)
-    return where(equal, 0.5, sigmoid(a - b)) if bool(namespace(a.array).any(
-        namespace(a.array).isinf(a.array))) else sigmoid(a - b)  # fmt: skip
+    return (
+        where(equal, 0.5, sigmoid(a - b))
+        if bool(namespace(a.array).any(namespace(a.array).isinf(a.array)))
+        else sigmoid(a - b)
+    )
 
 
 def exp2(x: Tensor) -> Tensor:
@@ -264,9 +263,7 @@ def _by_exponent(g, y, a):
     return where(origin, 0.0, g * y * log(where(origin, 1.0, a)))
 
 
-@primitive(
-    lambda g, y, a: g * _over(a, y), lambda g, y, b: g * _over(b, y)
-)  # fmt: skip
+@primitive(lambda g, y, a: g * _over(a, y), lambda g, y, b: g * _over(b, y))
 def hypot(a, b):
     r"""Length of a vector of two entries; at 0 the gradient is 0.
 
@@ -316,8 +313,11 @@ def round(x, decimals=0):
 
     .. math:: y = 10^{-d}\lfloor 10^d x\rceil, \qquad \bar x = 0
     """
-    return np.round(x, decimals) if is_numpy(x) else (
-        namespace(x).round(x * 10.0**decimals) / 10.0**decimals)  # fmt: skip
+    return (
+        np.round(x, decimals)
+        if is_numpy(x)
+        else (namespace(x).round(x * 10.0**decimals) / 10.0**decimals)
+    )
 
 
 @primitive(None, None)

@@ -21,9 +21,10 @@ from .tensor import Tensor, axes_of, fused, primitive, sum
 @primitive(
     lambda g, x_shape, w, stride, padding: adjoint(g, w, x_shape, stride, padding),
     lambda g, x, w_shape, stride, padding: conv2d_weight(
-        x, g, kernel=w_shape[2:], stride=stride, padding=padding),
+        x, g, kernel=w_shape[2:], stride=stride, padding=padding
+    ),
     lambda g: sum(g, axis=(0, 2, 3)),
-)  # fmt: skip
+)
 def conv2d_with_bias(x, w, b, stride=1, padding=0):
     r"""Correlate images with a kernel and add a number to each channel, in one pass.
 
@@ -43,8 +44,10 @@ def conv2d_with_bias(x, w, b, stride=1, padding=0):
     stride, padding = pair("stride", stride), pair("padding", padding)
     check_fit(x, w, stride, padding)
     if b.shape != w.shape[:1]:
-        raise ShapeError(f"conv2d: bias {list(b.shape)} must have {w.shape[0]} entries, as weight "
-                         f"{list(w.shape)} makes so many channels")  # fmt: skip
+        raise ShapeError(
+            f"conv2d: bias {list(b.shape)} must have {w.shape[0]} entries, as weight "
+            f"{list(w.shape)} makes so many channels"
+        )
     return kernels.of(x).conv2d(x, w, stride, padding, b)
 
 

@@ -115,8 +115,10 @@ class Health:
             if not spell.made:
                 continue
             if key not in self.findings:
-                seen = (f"At step {spell.last:,}, {words}; so say most lines of the log since step "
-                        f"{spell.first:,}.")  # fmt: skip
+                seen = (
+                    f"At step {spell.last:,}, {words}; so say most lines of the log since step "
+                    f"{spell.first:,}."
+                )
                 title = rule.title[0].upper() + rule.title[1:]
                 new.append(Finding(key, title, seen, rule.advice(self._config)))
                 self.findings[key] = new[-1]
@@ -174,8 +176,10 @@ def _d_wins(line: Line, config: Config) -> str | None:
     if real + fake > D_HAS_WON:
         return ""
     measure = "within the hinge's margin" if config.objective == "hinge" else "of the loss's slope"
-    return (f"{real:.0%} of the images and {fake:.0%} of the samples were left {measure}, and D's "
-            f"loss was {line['loss_d']:.3f}")  # fmt: skip
+    return (
+        f"{real:.0%} of the images and {fake:.0%} of the samples were left {measure}, and D's "
+        f"loss was {line['loss_d']:.3f}"
+    )
 
 
 def _starves(who: str) -> Callable[[Line, Config], str | None]:
@@ -226,8 +230,11 @@ def _anew(*rates: str) -> Callable[[Config], str]:
     def advice(config: Config) -> str:
         bounded = config.regularizer == "sn"
         changes = [] if bounded else ["regularizer=sn"]
-        changes += [f"{name}={min(rate / 2, CALM):g}" for name in rates
-                    if (rate := getattr(config, name)) > 10 * CALM or bounded]  # fmt: skip
+        changes += [
+            f"{name}={min(rate / 2, CALM):g}"
+            for name in rates
+            if (rate := getattr(config, name)) > 10 * CALM or bounded
+        ]
         return "Start anew with " + " ".join(f"--set {change}" for change in changes)
 
     return advice

@@ -42,8 +42,10 @@ def generator(rng: np.random.Generator | int) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
-        raise DTypeError(f"rng: expected a generator, numpy.random.default_rng(0), or a seed from "
-                         f"0, got {rng!r:.60}")  # fmt: skip
+        raise DTypeError(
+            f"rng: expected a generator, numpy.random.default_rng(0), or a seed from "
+            f"0, got {rng!r:.60}"
+        )
     return np.random.default_rng(rng)
 
 

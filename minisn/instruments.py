@@ -236,10 +236,12 @@ def gradient_bound(network: Module, x: Tensor) -> dict[str, float]:
     norms = layer_norms(network, x)
     size = float(_double(_lengths(x.array)).mean())
     return {
-        name: size * smooth * own.reach
+        name: size
+        * smooth
+        * own.reach
         * math.prod(norm.operator for other, norm in norms.items() if other != name)
         for name, own in norms.items()
-    }  # fmt: skip
+    }
 
 
 def _chain(network: Module) -> list[Any]:
@@ -248,8 +250,10 @@ def _chain(network: Module) -> list[Any]:
         return [module for layer in network.layers for module in _chain(layer)]
     if isinstance(network, Weighted):
         if network.bias is not None and bool(namespace(network.bias.array).any(network.bias.array)):
-            raise ConfigError("gradient_bound: it holds without biases, but a layer has one; "
-                              "make the layers with bias=False")  # fmt: skip
+            raise ConfigError(
+                "gradient_bound: it holds without biases, but a layer has one; "
+                "make the layers with bias=False"
+            )
     elif not hasattr(network, "lipschitz"):
         raise ConfigError(
             f"gradient_bound: expected a chain of layers and activations, found a "

@@ -134,8 +134,10 @@ def _terms(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
     terms = inputs.split(",")
     if len(terms) != len(ndims):
         raise ShapeError(f"einsum {equation!r}: expected {len(terms)} tensors, got {len(ndims)}")
-    most = max((n - len(t.replace("...", "")) for t, n in zip(terms, ndims, strict=True)
-                if "..." in t), default=0)  # fmt: skip
+    most = max(
+        (n - len(t.replace("...", "")) for t, n in zip(terms, ndims, strict=True) if "..." in t),
+        default=0,
+    )
     spare = "".join(map(chr, range(0x2460, 0x2460 + max(most, 0))))  # stand for "..."
     letters = Counter(inputs.replace(",", "").replace(".", ""))
     if not arrow:
@@ -322,8 +324,9 @@ def eigvalsh(x: Tensor) -> Tensor:
 
 def _svd_rule(g, y, x):
     m, n = x.shape[-2:]
-    (U, s, V), (of_U, of_s, of_V) = ((t[..., :m, :], t[..., m, :], t[..., m + 1 :, :])
-                                     for t in (y, g))  # fmt: skip
+    (U, s, V), (of_U, of_s, of_V) = (
+        (t[..., :m, :], t[..., m, :], t[..., m + 1 :, :]) for t in (y, g)
+    )
     F, row = _gaps(s * s), reshape(s, shape=(*s.shape[:-1], 1, -1))
     column, upside = _T(row), inverse(row)
     J, K = F * matmul(_T(U), of_U), F * matmul(_T(V), of_V)

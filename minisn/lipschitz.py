@@ -201,8 +201,10 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
     for name, norm, constant in layers:
         check_finite(name, norm)
         if norm < 0 or constant < 0:
-            raise ConfigError(f"{name}: a Lipschitz constant is not negative, "
-                              f"got norm {float(norm)} and constant {float(constant)}")  # fmt: skip
+            raise ConfigError(
+                f"{name}: a Lipschitz constant is not negative, "
+                f"got norm {float(norm)} and constant {float(constant)}"
+            )
         factors.append((name, float(norm) * float(constant)))
     return LipschitzBound(tuple(factors), math.prod(factor for _, factor in factors))
 
@@ -273,8 +275,10 @@ def _slopes(f: Callable[[Tensor], Tensor], points: Array) -> tuple[Array, Array]
     x = Tensor.wrap(points, requires_grad=True)
     y = f(x)
     if y.shape not in ((x.shape[0],), (x.shape[0], 1)):
-        raise ShapeError(f"lipschitz_lower_bound: for {x.shape[0]} points, f must return shape "
-                         f"[{x.shape[0]}] or [{x.shape[0]}, 1], got {shape_of(y)}")  # fmt: skip
+        raise ShapeError(
+            f"lipschitz_lower_bound: for {x.shape[0]} points, f must return shape "
+            f"[{x.shape[0]}] or [{x.shape[0]}, 1], got {shape_of(y)}"
+        )
     g = grad(sum(y), x, create_graph=True)
     slope = ops.norm(g, axis=tuple(range(1, x.ndim)))
     if not slope.requires_grad:  # f is linear: its slope does not depend on x

@@ -141,8 +141,10 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
         )
     xp = namespace(logits.array)
     if not xp.isdtype(labels.dtype, "integral"):
-        raise DTypeError(f"cross_entropy: labels must be integers, got dtype {labels.dtype}; "
-                         "convert whole numbers with astype(int)")  # fmt: skip
+        raise DTypeError(
+            f"cross_entropy: labels must be integers, got dtype {labels.dtype}; "
+            "convert whole numbers with astype(int)"
+        )
     if bool(xp.any((labels.array < 0) | (labels.array >= logits.shape[1]))):
         raise ShapeError(
             f"cross_entropy: labels must be 0 to {logits.shape[1] - 1}, got "
@@ -174,8 +176,10 @@ def optimal_logit(q_data: Tensor, p_g: Tensor) -> Tensor:
     """
     for density in (q_data, p_g):
         if not namespace(density.array).all(density.array > 0):
-            raise NonFiniteError("optimal_logit: a density is not above 0, so its logarithm is no "
-                                 "number; leave out the points where one is 0")  # fmt: skip
+            raise NonFiniteError(
+                "optimal_logit: a density is not above 0, so its logarithm is no "
+                "number; leave out the points where one is 0"
+            )
     return ops.log(q_data) - ops.log(p_g)
 
 

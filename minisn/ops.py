@@ -438,8 +438,9 @@ def _kept_shape(shape, axis):
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
-@primitive(lambda g, x, y, axis: (
-    _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))))  # fmt: skip
+@primitive(
+    lambda g, x, y, axis: _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))
+)
 def max(x, axis=None, keepdims=False):
     r"""Largest entry over some axes, or all; tied entries share the gradient evenly.
 
@@ -449,8 +450,9 @@ def max(x, axis=None, keepdims=False):
     return namespace(x).max(x, axis=axes, keepdims=keepdims)
 
 
-@primitive(lambda g, x, y, axis: (
-    _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))))  # fmt: skip
+@primitive(
+    lambda g, x, y, axis: _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))
+)
 def min(x, axis=None, keepdims=False):
     r"""Smallest entry over some axes, or all; tied entries share the gradient evenly.
 
@@ -688,8 +690,9 @@ def scatter(g, index, shape):
         y[kept] = xp.reshape(g, y[kept].shape)
         return y
     places = _select(xp.reshape(xp.arange(y.size), shape), index)
-    return xp.reshape(kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)),
-                                                y.size), shape)  # fmt: skip
+    return xp.reshape(
+        kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)), y.size), shape
+    )
 
 
 # -- products ---------------------------------------------------------------------------------
@@ -805,8 +808,10 @@ def _image_shape(name, x, size=1):
 def check_floating(name: str, x: Tensor) -> None:
     """Refuse a tensor that does not hold floating-point numbers."""
     if not is_floating(x._array):
-        raise DTypeError(f"{name}: expected floating-point numbers, got dtype {x.dtype}; "
-                         "convert to float32 or float64 first")  # fmt: skip
+        raise DTypeError(
+            f"{name}: expected floating-point numbers, got dtype {x.dtype}; "
+            "convert to float32 or float64 first"
+        )
 
 
 OPERATIONS.update({name: globals()[name] for name in __all__})

@@ -60,8 +60,10 @@ class _Flat:
         for name, p in named.items():
             if not isinstance(p, Tensor) or p.op is not None or not is_floating(p.array):
                 got = f"dtype {p.dtype}" if isinstance(p, Tensor) else f"a {type(p).__name__}"
-                raise DTypeError(f"parameter {name}: expected a floating-point Tensor that was not "
-                                 f"computed, got {got}; pass network.parameters()")  # fmt: skip
+                raise DTypeError(
+                    f"parameter {name}: expected a floating-point Tensor that was not "
+                    f"computed, got {got}; pass network.parameters()"
+                )
         self._check_dtypes(self.parameters[0].dtype)
         self.dtype = self.parameters[0].dtype
         self._joined: Array | None = None
@@ -72,9 +74,11 @@ class _Flat:
         """Refuse parameters of unlike types: they lie in one vector."""
         for name, p in zip(self.names, self.parameters, strict=True):
             if p.dtype != dtype:
-                raise DTypeError(f"parameter {name} is {p.dtype}, expected {dtype} as of the first "
-                                 "one; bring all to one dtype with network.to(dtype=...), then "
-                                 "make the optimizer")  # fmt: skip
+                raise DTypeError(
+                    f"parameter {name} is {p.dtype}, expected {dtype} as of the first "
+                    "one; bring all to one dtype with network.to(dtype=...), then "
+                    "make the optimizer"
+                )
 
     def values(self) -> Array:
         """Join the parameters, unless they are still the parts of what was assigned last."""
@@ -86,10 +90,14 @@ class _Flat:
         """Join the gradients that are given, or those that ``backward()`` has left."""
         if grads is None:
             if all(p.grad is None for p in self.parameters):
-                raise GraphError("step: no parameter has a gradient; call loss.backward() before, "
-                                 "or pass grad(loss, parameters)")  # fmt: skip
-            given = [namespace(p.array).zeros_like(p.array) if p.grad is None else p.grad.array
-                     for p in self.parameters]  # fmt: skip
+                raise GraphError(
+                    "step: no parameter has a gradient; call loss.backward() before, "
+                    "or pass grad(loss, parameters)"
+                )
+            given = [
+                namespace(p.array).zeros_like(p.array) if p.grad is None else p.grad.array
+                for p in self.parameters
+            ]
         else:
             given = [as_tensor(g).array for g in ([grads] if isinstance(grads, Tensor) else grads)]
         shapes = [p.shape for p in self.parameters]
@@ -195,9 +203,13 @@ class Adam:
     """
 
     def __init__(
-        self, parameters: Parameters, rate: float, beta1: float = 0.5,
-        beta2: float = 0.999, eps: float = 1e-8,
-    ):  # fmt: skip
+        self,
+        parameters: Parameters,
+        rate: float,
+        beta1: float = 0.5,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+    ):
         self._flat = _Flat(parameters)
         self.rate, self.beta1, self.beta2, self.eps = rate, beta1, beta2, eps
         self.steps = 0
@@ -219,10 +231,15 @@ class Adam:
         root = sqrt(1 - self.beta2**steps)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
             theta, m, v = kernels.of(g).adam(
-                self._flat.values(), g, self.m, self.v,
-                self.rate * root / (1 - self.beta1**steps), self.beta1, self.beta2,
+                self._flat.values(),
+                g,
+                self.m,
+                self.v,
+                self.rate * root / (1 - self.beta1**steps),
+                self.beta1,
+                self.beta2,
                 self.eps * root,
-            )  # fmt: skip
+            )
         self._flat.check("the gradient, or its square,", v)
         self._flat.assign(theta)
         self.m, self.v, self.steps = m, v, steps

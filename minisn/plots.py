@@ -50,8 +50,9 @@ def sheet(images: np.ndarray, zoom: int = 3) -> np.ndarray:
         ShapeError: no images, or another number of axes or channels.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-        raise ShapeError(f"sheet: expected at least one image, [N, 1 or 3, H, W], "
-                         f"got shape {list(images.shape)}")  # fmt: skip
+        raise ShapeError(
+            f"sheet: expected at least one image, [N, 1 or 3, H, W], got shape {list(images.shape)}"
+        )
     n, _, height, width = images.shape
     columns = min(n, COLUMNS)
     rows = -(-n // columns)
@@ -95,12 +96,23 @@ def loss_figure(log: Sequence[Mapping[str, Any]], objective: str) -> Figure:
     ):
         values = np.array([line[key] for line in log], float)
         smooth = window >= 4
-        axes.plot(steps, values, color=color, alpha=0.35 if smooth else 1, **_marks(steps),
-                  label=None if smooth else label)  # fmt: skip
+        axes.plot(
+            steps,
+            values,
+            color=color,
+            alpha=0.35 if smooth else 1,
+            **_marks(steps),
+            label=None if smooth else label,
+        )
         if smooth:
             mean = np.convolve(values, np.ones(window) / window, "valid")
-            axes.plot(steps[window - 1 :], mean, color=color, linewidth=2,
-                      label=f"{label} (mean of {window})")  # fmt: skip
+            axes.plot(
+                steps[window - 1 :],
+                mean,
+                color=color,
+                linewidth=2,
+                label=f"{label} (mean of {window})",
+            )
     _finish(figure, axes, columns=2)
     return figure
 
@@ -151,8 +163,7 @@ def _plot_layers(axes: Axes, log: Sequence[Mapping[str, Any]], key: str) -> tupl
     layers = list(lines[0][key])
     table = np.array([[line[key][layer] for line in lines] for layer in layers], float)
     for k, values in enumerate(table):
-        axes.plot(steps, values, color=series_color(k), label=f"layer {k + 1}",
-                  **_marks(steps))  # fmt: skip
+        axes.plot(steps, values, color=series_color(k), label=f"layer {k + 1}", **_marks(steps))
     return float(table.min()), float(table.max())
 
 
@@ -216,8 +227,10 @@ def write_file(path: StrPath, content: bytes) -> None:
     try:
         replace_file(path, content)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}; see to the folder, or choose "
-                        "another with --out") from error  # fmt: skip
+        raise DataError(
+            f"cannot write {path}: {error.strerror}; see to the folder, or choose "
+            "another with --out"
+        ) from error
 
 
 def figure_with_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
@@ -243,8 +256,14 @@ def _dress(axes: Axes) -> None:
 def _finish(figure: Figure, axes: Axes, columns: int) -> None:
     """Begin at step 0, and put the legend below, where it hides nothing."""
     axes.set_xlim(left=0, right=1.02 * max(axes.dataLim.x1, 1))
-    figure.legend(loc="outside lower center", ncols=columns, fontsize=10, frameon=False,
-                  handlelength=1.4, columnspacing=1.2)  # fmt: skip
+    figure.legend(
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=10,
+        frameon=False,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
 
 
 def _marks(points: Sequence[Any] | np.ndarray) -> dict[str, Any]:

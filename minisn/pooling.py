@@ -22,10 +22,13 @@ def _windows(name: str, x: Tensor, size: Pair, stride: Pair | None, padding: Pai
         raise ShapeError(f"{name}: the padding {p} is more than half of the window {k}")
     inner = tuple(n - 2 * by for n, by in zip(x.shape[2:], p, strict=True))
     out = output_size(name, inner, k, s, p)
-    return stack([
-        x[:, :, i : i + s[0] * (out[0] - 1) + 1 : s[0], j : j + s[1] * (out[1] - 1) + 1 : s[1]]
-        for i in range(k[0]) for j in range(k[1])
-    ])  # fmt: skip
+    return stack(
+        [
+            x[:, :, i : i + s[0] * (out[0] - 1) + 1 : s[0], j : j + s[1] * (out[1] - 1) + 1 : s[1]]
+            for i in range(k[0])
+            for j in range(k[1])
+        ]
+    )
 
 
 def _surrounded(x: Tensor, padding: Pair, value: float) -> Tensor:

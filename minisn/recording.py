@@ -53,8 +53,10 @@ class no_grad:
     def __call__(self, function: Callable) -> Callable:
         """Decorate a function."""
         if inspect.isasyncgenfunction(function):
-            raise DTypeError("no_grad: an asynchronous generator cannot be decorated; write "
-                             "`with no_grad():` around the steps inside it")  # fmt: skip
+            raise DTypeError(
+                "no_grad: an asynchronous generator cannot be decorated; write "
+                "`with no_grad():` around the steps inside it"
+            )
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)

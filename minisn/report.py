@@ -43,9 +43,12 @@ class _Layer:
 
 
 def write_report(
-    folder: StrPath, discriminator: Module, step: int, seconds: float,
+    folder: StrPath,
+    discriminator: Module,
+    step: int,
+    seconds: float,
     images: Fingerprint | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Draw the plots of a run and write its report.
 
     Args:
@@ -105,17 +108,22 @@ def _layers(network: Module) -> list[_Layer]:
 
 
 def _summary(
-    config: Config, log: Log, layers: list[_Layer], step: int, seconds: float,
+    config: Config,
+    log: Log,
+    layers: list[_Layer],
+    step: int,
+    seconds: float,
     images: Fingerprint | None,
-) -> str:  # fmt: skip
+) -> str:
     """What was trained, and how it went, in a few large numbers."""
     norms = [layer.norm for layer in layers]
     facts = {"steps": f"{step:,} of {config.steps:,}", "time": duration(seconds)}
     if log and log[-1]["loss_d"] is not None:
         facts |= {f"loss of {n}": f"{log[-1][f'loss_{n.lower()}']:.3f}" for n in ("D", "G")}
     facts["norms σ₁(W̄)"] = f"{min(norms):.3f} – {max(norms):.3f}"
-    cards = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>"
-                    for k, v in facts.items())  # fmt: skip
+    cards = "".join(
+        f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in facts.items()
+    )
     words = (
         f"A GAN with {html.escape(METHODS[config.regularizer].title)}, trained on "
         f"<b>{html.escape(config.data)}</b>: {images or 'images'} of "
@@ -187,10 +195,15 @@ def _plots(folder: Path, config: Config, log: Log, layers: list[_Layer]) -> str:
 
 def _layer_table(layers: list[_Layer]) -> str:
     rows = [
-        (k, " × ".join(map(str, x.shape)), f"{x.values[0]:.4f}", f"{x.norm:.4f}",
-         f"{x.stable_rank:.1f}")
+        (
+            k,
+            " × ".join(map(str, x.shape)),
+            f"{x.values[0]:.4f}",
+            f"{x.norm:.4f}",
+            f"{x.stable_rank:.1f}",
+        )
         for k, x in enumerate(layers, 1)
-    ]  # fmt: skip
+    ]
     return _table(("layer", "weight W", "σ₁(W)", "σ₁(W̄)", "stable rank"), rows)
 
 
@@ -223,8 +236,10 @@ def _side_by_side(*sections: str) -> str:
 
 def _figure(png: bytes, alternative: str, caption: str) -> str:
     data = base64.b64encode(png).decode("ascii")
-    return (f'<figure><img alt="{html.escape(alternative)}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>")  # fmt: skip
+    return (
+        f'<figure><img alt="{html.escape(alternative)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -232,8 +247,10 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         return "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells)
 
     body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    return (f'<div class="wide"><table><thead><tr>{row(heads, "th")}</tr></thead>\n'
-            f"<tbody>{body}</tbody></table></div>")  # fmt: skip
+    return (
+        f'<div class="wide"><table><thead><tr>{row(heads, "th")}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def duration(seconds: float) -> str:

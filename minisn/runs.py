@@ -362,8 +362,11 @@ def _told(trainer: Trainer, step: int) -> Iterator[None]:
         yield
     except NonFiniteError as error:
         networks = {"D": trainer.D.named_parameters(), "G": trainer.G.named_parameters()}
-        sizes = {f"{who}/{name}": float(abs(to_numpy(p.array)).max())
-                 for who, named in networks.items() for name, p in named.items()}  # fmt: skip
+        sizes = {
+            f"{who}/{name}": float(abs(to_numpy(p.array)).max())
+            for who, named in networks.items()
+            for name, p in named.items()
+        }
         name = max(sizes, key=lambda name: (math.isnan(sizes[name]), sizes[name]))
         raise NonFiniteError(
             f"at step {step}: {error} (the largest weight is {sizes[name]:.3g}, in {name}; the "

@@ -76,8 +76,9 @@ def moveaxis(x: Tensor, source: int | Sequence[int], destination: int | Sequence
     if len(old) != len(new):
         raise ShapeError(f"moveaxis: {len(old)} axes cannot move to {len(new)} places")
     rest = iter(a for a in range(x.ndim) if a not in old)
-    return permute(x, axes=tuple(
-        old[new.index(i)] if i in new else next(rest) for i in range(x.ndim)))  # fmt: skip
+    return permute(
+        x, axes=tuple(old[new.index(i)] if i in new else next(rest) for i in range(x.ndim))
+    )
 
 
 def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
@@ -142,8 +143,9 @@ def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     """
     x = as_tensor(x)
     turned = axes_of(axis, x.ndim, "flip")
-    return getitem(x, index=tuple(
-        slice(None, None, -1) if i in turned else slice(None) for i in range(x.ndim)))  # fmt: skip
+    return getitem(
+        x, index=tuple(slice(None, None, -1) if i in turned else slice(None) for i in range(x.ndim))
+    )
 
 
 def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
@@ -177,8 +179,10 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tenso
             raise ShapeError(f"split: {n} entries do not make {sections} equal parts")
         sections = range(n // sections, n, n // sections) if n else [0] * (sections - 1)
     ends = [0, *sections, n]
-    return [getitem(x, index=(slice(None),) * axis + (slice(lo, max(lo, hi)),))
-            for lo, hi in itertools.pairwise(ends)]  # fmt: skip
+    return [
+        getitem(x, index=(slice(None),) * axis + (slice(lo, max(lo, hi)),))
+        for lo, hi in itertools.pairwise(ends)
+    ]
 
 
 # -- order -----------------------------------------------------------------------------------------

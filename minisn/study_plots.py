@@ -47,8 +47,9 @@ def _by_setting(column: str) -> Draw:
             shift = (k - (len(methods) - 1) / 2) * 0.8 / len(methods)
             mine = [r for r in rows if r["method"] == method and r[column] != ""]
             x = [settings.index(r["setting"]) + shift for r in mine]
-            axes.plot(x, [r[column] for r in mine], "o", color=series_color(k), label=method,
-                      markersize=5)  # fmt: skip
+            axes.plot(
+                x, [r[column] for r in mine], "o", color=series_color(k), label=method, markersize=5
+            )
         axes.set_xticks(range(len(settings)), settings)
         if column == "frechet":
             axes.set_yscale("log")
@@ -75,8 +76,14 @@ def _lines(group: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw
     def form(axes: Axes, rows: Sequence[Row]) -> None:
         for k, value in enumerate(_values(rows, group)):
             mine = [r for r in rows if str(r[group]) == value and r[y] != ""]
-            axes.plot([r[x] for r in mine], [r[y] for r in mine], style, color=series_color(k),
-                      label=value, markersize=3)  # fmt: skip
+            axes.plot(
+                [r[x] for r in mine],
+                [r[y] for r in mine],
+                style,
+                color=series_color(k),
+                label=value,
+                markersize=3,
+            )
         if "x" in log:
             axes.set_xscale("log")
             _label_a_few(axes)
@@ -103,15 +110,23 @@ def _admissible(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _bars(axes: Axes, rows: Sequence[Row]) -> None:
     names = [r["method"] for r in rows]
-    axes.bar(names, [r["seconds_per_100_updates"] for r in rows],
-             color=[series_color(k) for k in range(len(rows))])  # fmt: skip
+    axes.bar(
+        names,
+        [r["seconds_per_100_updates"] for r in rows],
+        color=[series_color(k) for k in range(len(rows))],
+    )
 
 
 def _inverse_variance(axes: Axes, rows: Sequence[Row]) -> None:
     for k, method in enumerate(_values(rows, "method")):
         mine = [r for r in rows if r["method"] == method]
-        axes.plot([r["fan_in"] for r in mine], [1 / r["variance"] for r in mine], "o",
-                  color=series_color(k), label=method)  # fmt: skip
+        axes.plot(
+            [r["fan_in"] for r in mine],
+            [1 / r["variance"] for r in mine],
+            "o",
+            color=series_color(k),
+            label=method,
+        )
     ends = sorted(r["fan_in"] for r in rows)
     axes.plot([ends[0], ends[-1]], [ends[0], ends[-1]], "k--", linewidth=1, label="LeCun")
     axes.set_xscale("log")
@@ -131,15 +146,20 @@ def _critic_lines(axes: Axes, rows: Sequence[Row]) -> None:
     for k, name in enumerate(_values(rows, "reparametrization")):
         mine = [r for r in rows if r["reparametrization"] == name]
         steps = [r["step"] for r in mine]
-        axes.plot(steps, [r["train"] for r in mine], color=series_color(k), linewidth=1.2,
-                  label=name)  # fmt: skip
-        axes.plot(steps, [r["held_out"] for r in mine], color=series_color(k), linewidth=6,
-                  alpha=0.3)  # fmt: skip
+        axes.plot(
+            steps, [r["train"] for r in mine], color=series_color(k), linewidth=1.2, label=name
+        )
+        axes.plot(
+            steps, [r["held_out"] for r in mine], color=series_color(k), linewidth=6, alpha=0.3
+        )
 
 
 def _distance_bars(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.bar([r["method"] for r in rows], [r["frechet"] or 0 for r in rows],
-             color=[series_color(k) for k in range(len(rows))])  # fmt: skip
+    axes.bar(
+        [r["method"] for r in rows],
+        [r["frechet"] or 0 for r in rows],
+        color=[series_color(k) for k in range(len(rows))],
+    )
 
 
 def _seeds(x: str, y: str, log: bool = False) -> Draw:
@@ -148,10 +168,16 @@ def _seeds(x: str, y: str, log: bool = False) -> Draw:
     def form(axes: Axes, rows: Sequence[Row]) -> None:
         for k, name in enumerate(_values(rows, "method")):
             for seed in _values(rows, "seed"):
-                mine = [r for r in rows if r["method"] == name and str(r["seed"]) == seed
-                        and r[y] != ""]  # fmt: skip
-                axes.plot([r[x] for r in mine], [r[y] for r in mine], linewidth=1.2,
-                          color=series_color(k), label=None if seed != "0" else name)  # fmt: skip
+                mine = [
+                    r for r in rows if r["method"] == name and str(r["seed"]) == seed and r[y] != ""
+                ]
+                axes.plot(
+                    [r[x] for r in mine],
+                    [r[y] for r in mine],
+                    linewidth=1.2,
+                    color=series_color(k),
+                    label=None if seed != "0" else name,
+                )
         if log:
             axes.set_yscale("log")
 

@@ -160,8 +160,10 @@ class Tensor(Answers):
             array: the new values, of the same shape and dtype; not copied.
         """
         if self.op is not None:
-            raise GraphError(f"assign: this tensor was computed by {self.op.name}; only leaves "
-                             "(parameters, inputs) can be given new values")  # fmt: skip
+            raise GraphError(
+                f"assign: this tensor was computed by {self.op.name}; only leaves "
+                "(parameters, inputs) can be given new values"
+            )
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ShapeError(
                 f"assign: expected shape {self.shape} of {self.dtype}, "
@@ -269,9 +271,13 @@ class Node:
     __slots__ = ("before", "dtypes", "kept", "op", "params", "saved", "shapes")
 
     def __init__(
-        self, op: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], y: Array,
+        self,
+        op: Primitive,
+        inputs: tuple[Tensor, ...],
+        params: dict[str, Any],
+        y: Array,
         saved: Any = None,
-    ):  # fmt: skip
+    ):
         self.op, self.params, self.saved = op, params, saved
         self.before = tuple(t.vertex if t.requires_grad else None for t in inputs)
         self.shapes = tuple(t.shape for t in inputs)
@@ -453,9 +459,12 @@ class Fused(Primitive):
     """
 
     def __init__(
-        self, composition: Callable[..., Tensor], inputs: Sequence[str],
-        forward: Callable[..., tuple[Array, Any]], backward: Callable[..., Sequence[Array | None]],
-    ):  # fmt: skip
+        self,
+        composition: Callable[..., Tensor],
+        inputs: Sequence[str],
+        forward: Callable[..., tuple[Array, Any]],
+        backward: Callable[..., Sequence[Array | None]],
+    ):
         super().__init__(composition, [None] * len(inputs), variadic=False)
         self.composition, self.forward, self.backward = composition, forward, backward
 
@@ -483,9 +492,10 @@ class Fused(Primitive):
 
 
 def fused(
-    *inputs: str, forward: Callable[..., tuple[Array, Any]],
+    *inputs: str,
+    forward: Callable[..., tuple[Array, Any]],
     backward: Callable[..., Sequence[Array | None]],
-) -> Callable[[Callable[..., Tensor]], Fused]:  # fmt: skip
+) -> Callable[[Callable[..., Tensor]], Fused]:
     """Give a function of tensors a fast form, see :class:`Fused`, and enter it in the table."""
 
     def register(composition: Callable[..., Tensor]) -> Fused:
@@ -714,12 +724,16 @@ def grad(y, xs, grad_output=None, create_graph=False):
     _check_targets(y, targets)
     ends = [x.vertex for x in targets]
     found = _walk(y.vertex, _seed(y, grad_output), ends, create_graph)
-    grads = [found[id(v)] if id(v) in found else _zeros_like(x)
-             for x, v in zip(targets, ends, strict=True)]  # fmt: skip
+    grads = [
+        found[id(v)] if id(v) in found else _zeros_like(x)
+        for x, v in zip(targets, ends, strict=True)
+    ]
     if create_graph:  # so that a derivative that has become constant has one: 0
         with record(True):
-            grads = [g if g.requires_grad else constant(x, value=g.array)
-                     for x, g in zip(targets, grads, strict=True)]  # fmt: skip
+            grads = [
+                g if g.requires_grad else constant(x, value=g.array)
+                for x, g in zip(targets, grads, strict=True)
+            ]
     return grads[0] if isinstance(xs, Tensor) else grads
 
 

@@ -81,11 +81,18 @@ def networks(
     if config.model == "cnn":
         for_g["unit_norm"] = config.unit_norm
         for_d = {"features": config.features, "features_in": config.features_in}
-    G = generator(config.size, channels, rng, config.width, config.latent, classes, init_g,
-                  **for_g)  # fmt: skip
-    D = discriminator(config.size, channels, rng, config.width, scheme,
-                      conditional=config.conditional, classes=classes,
-                      last_bias=config.last_bias, **for_d)  # fmt: skip
+    G = generator(config.size, channels, rng, config.width, config.latent, classes, init_g, **for_g)
+    D = discriminator(
+        config.size,
+        channels,
+        rng,
+        config.width,
+        scheme,
+        conditional=config.conditional,
+        classes=classes,
+        last_bias=config.last_bias,
+        **for_d,
+    )
     return G, D
 
 
@@ -107,9 +114,12 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, images: np.ndarray, device: str = "cpu",
+        self,
+        config: Config,
+        images: np.ndarray,
+        device: str = "cpu",
         labels: np.ndarray | None = None,
-    ):  # fmt: skip
+    ):
         self.config = config
         self.device = device
         self.xp = device_namespace(device)
@@ -200,9 +210,7 @@ class Trainer:
         if guess is not None:
             loss = loss + cross_entropy(guess[:n], y_real[0])
         for penalty in self.penalties:
-            loss = loss + penalty(
-                self.D, lambda x: self._judge(x, y_real)[0], real, fake, self.rng
-            )  # fmt: skip
+            loss = loss + penalty(self.D, lambda x: self._judge(x, y_real)[0], real, fake, self.rng)
         return loss
 
     def loss_g(self, z: Tensor, labels: Labels) -> Tensor:
@@ -221,8 +229,10 @@ class Trainer:
         else:
             score, guess = self.D(images, *labels), None
         if not seems_finite(score.array):
-            raise NonFiniteError("a logit is a NaN or an infinity, so there is no loss: training "
-                                 "has diverged; lower the step sizes")  # fmt: skip
+            raise NonFiniteError(
+                "a logit is a NaN or an infinity, so there is no loss: training "
+                "has diverged; lower the step sizes"
+            )
         return score, guess
 
     def next_batch(self) -> tuple[Tensor, Labels]:

@@ -91,8 +91,10 @@ def _read(path: Path, name: str) -> Dataset:
             raise ValueError(f"labels {labels.dtype}, classes {classes.dtype}")
     except Exception as error:  # of a damaged file NumPy says whatever Python's parsers do
         why = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: the images of the run cannot be read ({why}); put a copy back, "
-                        f"or remove it to read {name} anew") from error  # fmt: skip
+        raise DataError(
+            f"{path}: the images of the run cannot be read ({why}); put a copy back, "
+            f"or remove it to read {name} anew"
+        ) from error
     labels = labels.astype(np.int64)
     images.flags.writeable = labels.flags.writeable = False
     return Dataset(name, images, labels, tuple(map(str, classes)), "train", str(path))

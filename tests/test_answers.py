@@ -35,8 +35,9 @@ COMPARE = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, oper
 OTHERS = [B, 1.0, 1, np.float32(1), [0.0, 1.0, 5.0], np.array(3), True, A, np.array([[0], [3]])]
 
 
-@pytest.mark.parametrize("other", OTHERS, ids=[str(type(o).__name__) + str(i)
-                                               for i, o in enumerate(OTHERS)])  # fmt: skip
+@pytest.mark.parametrize(
+    "other", OTHERS, ids=[str(type(o).__name__) + str(i) for i, o in enumerate(OTHERS)]
+)
 @pytest.mark.parametrize("compare", COMPARE)
 def test_comparisons_are_numpys(compare, other):
     held = Tensor(other) if isinstance(other, np.ndarray) else other
@@ -90,9 +91,18 @@ def test_tensors_are_still_keys_by_identity():
 
 @pytest.mark.parametrize(
     ("values", "truth"),
-    [([0.0], False), ([[0.0]], False), (0.0, False), (2.0, True), ([2], True), ([], False),
-     (np.nan, True), (False, False), (np.zeros((0, 3)), False)],
-)  # fmt: skip
+    [
+        ([0.0], False),
+        ([[0.0]], False),
+        (0.0, False),
+        (2.0, True),
+        ([2], True),
+        ([], False),
+        (np.nan, True),
+        (False, False),
+        (np.zeros((0, 3)), False),
+    ],
+)
 def test_truth(values, truth):
     assert bool(Tensor(values)) is truth
 
@@ -107,12 +117,23 @@ def test_one_number():
     t = Tensor(2.75)
     assert (float(t), int(t), complex(t), round(t), round(t, 1)) == (2.75, 2, 2.75 + 0j, 3, 2.8)
     assert (math.floor(t), math.ceil(t), f"{t:.3f}", f"{t:>6}", f"{t}", format(t, "e")) == (
-        2, 3, "2.750", "  2.75", "2.75", "2.750000e+00")  # fmt: skip
+        2,
+        3,
+        "2.750",
+        "  2.75",
+        "2.75",
+        "2.750000e+00",
+    )
     assert f"{Tensor([1.5])}" == "Tensor([1.5], dtype=float64)"
     assert list(range(Tensor(3))) == [0, 1, 2]
     assert [10, 20, 30][Tensor(1)] == 20
-    for call in (lambda: float(Tensor(B)), lambda: int(Tensor(B)), lambda: range(Tensor(2.0)),
-                 lambda: f"{Tensor(B):.2f}", lambda: [1][Tensor([0])]):  # fmt: skip
+    for call in (
+        lambda: float(Tensor(B)),
+        lambda: int(Tensor(B)),
+        lambda: range(Tensor(2.0)),
+        lambda: f"{Tensor(B):.2f}",
+        lambda: [1][Tensor([0])],
+    ):
         with pytest.raises(MinisnError):
             call()
     same(round(Tensor([1.26, -1.25]), 1), [1.3, -1.2])
@@ -157,13 +178,17 @@ def test_operators_with_arrays_and_numbers_on_both_sides(operate):
     a, b = np.array([1.0, 2.5, 7.0]), np.array([2.0, 0.5, 3.0])
     for left, right in ((Tensor(a), Tensor(b)), (Tensor(a), b), (a, Tensor(b))):
         found = operate(left, right)
-        for got, expected in zip(found if operate is divmod else (found,),
-                                 operate(a, b) if operate is divmod else (operate(a, b),),
-                                 strict=True):  # fmt: skip
+        for got, expected in zip(
+            found if operate is divmod else (found,),
+            operate(a, b) if operate is divmod else (operate(a, b),),
+            strict=True,
+        ):
             same(got, expected)
-    for got, expected in ((operate(Tensor(a), 2.0), operate(a, 2.0)),
-                          (operate(2.0, Tensor(a)), operate(2.0, a)),
-                          (operate(np.float64(2), Tensor(a)), operate(2.0, a))):  # fmt: skip
+    for got, expected in (
+        (operate(Tensor(a), 2.0), operate(a, 2.0)),
+        (operate(2.0, Tensor(a)), operate(2.0, a)),
+        (operate(np.float64(2), Tensor(a)), operate(2.0, a)),
+    ):
         np.testing.assert_array_equal(np.asarray(got), np.asarray(expected))
     np.testing.assert_array_equal(abs(Tensor(-a)).numpy(), a)
     assert np.asarray(+Tensor(a)).tolist() == a.tolist()
@@ -181,15 +206,42 @@ def test_an_array_on_the_left_is_recorded_too():
 
 @pytest.mark.parametrize(
     "function",
-    [np.asarray, np.array, np.mean, np.max, np.exp, np.isfinite, np.linalg.norm, np.sort, np.sum,
-     lambda a: np.concatenate([a, a]), lambda a: np.stack((a, np.ones(3))), np.cumsum, np.median,
-     lambda a: np.where(a > 0, a, 0), lambda a: np.array_equal(a, B), lambda a: np.allclose(a, B),
-     lambda a: np.add(a, 1), lambda a: np.maximum(a, 0.5), lambda a: np.add.reduce(a),
-     lambda a: np.histogram(a, bins=2)[0], lambda a: np.interp(a, [0, 9], [0, 1]),
-     lambda a: np.array([a, a]), lambda a: np.array([a[0], a[1]]), lambda a: np.float64(a[0]),
-     lambda a: np.percentile(a, 50), np.atleast_2d, np.copy, lambda a: np.savetxt("/dev/null", a),
-     np.isnan, lambda a: np.dot(a, a), lambda a: np.einsum("i,i->", a, a), np.shape, np.ndim],
-)  # fmt: skip
+    [
+        np.asarray,
+        np.array,
+        np.mean,
+        np.max,
+        np.exp,
+        np.isfinite,
+        np.linalg.norm,
+        np.sort,
+        np.sum,
+        lambda a: np.concatenate([a, a]),
+        lambda a: np.stack((a, np.ones(3))),
+        np.cumsum,
+        np.median,
+        lambda a: np.where(a > 0, a, 0),
+        lambda a: np.array_equal(a, B),
+        lambda a: np.allclose(a, B),
+        lambda a: np.add(a, 1),
+        lambda a: np.maximum(a, 0.5),
+        lambda a: np.add.reduce(a),
+        lambda a: np.histogram(a, bins=2)[0],
+        lambda a: np.interp(a, [0, 9], [0, 1]),
+        lambda a: np.array([a, a]),
+        lambda a: np.array([a[0], a[1]]),
+        lambda a: np.float64(a[0]),
+        lambda a: np.percentile(a, 50),
+        np.atleast_2d,
+        np.copy,
+        lambda a: np.savetxt("/dev/null", a),
+        np.isnan,
+        lambda a: np.dot(a, a),
+        lambda a: np.einsum("i,i->", a, a),
+        np.shape,
+        np.ndim,
+    ],
+)
 def test_numpys_functions_get_the_numbers(function):
     got, right = np.asarray(function(Tensor(B))), np.asarray(function(B))
     assert got.dtype == right.dtype
@@ -198,9 +250,17 @@ def test_numpys_functions_get_the_numbers(function):
 
 @pytest.mark.parametrize(
     "function",
-    [np.asarray, np.mean, np.exp, lambda a: np.concatenate([a, a]), lambda a: np.array([a[0]]),
-     lambda a: np.save("/dev/null", a), lambda a: Tensor([a[0], a[1]]), lambda a: np.add(a, 1)],
-)  # fmt: skip
+    [
+        np.asarray,
+        np.mean,
+        np.exp,
+        lambda a: np.concatenate([a, a]),
+        lambda a: np.array([a[0]]),
+        lambda a: np.save("/dev/null", a),
+        lambda a: Tensor([a[0], a[1]]),
+        lambda a: np.add(a, 1),
+    ],
+)
 def test_numpys_functions_refuse_a_graph(function):
     with pytest.raises(GraphError, match=r"pass t\.detach\(\)"):
         function(leaf(B))
@@ -223,8 +283,13 @@ def test_arrays_of_a_tensor_cannot_spoil_it(tmp_path):
 
 
 def test_what_is_no_tensor_is_refused_in_a_line():
-    for data, error in (([[1.0], [1.0, 2.0]], ShapeError), ([None], DTypeError), ("a", DTypeError),
-                        ([[1.0], 2.0], ShapeError), ({}, DTypeError)):  # fmt: skip
+    for data, error in (
+        ([[1.0], [1.0, 2.0]], ShapeError),
+        ([None], DTypeError),
+        ("a", DTypeError),
+        ([[1.0], 2.0], ShapeError),
+        ({}, DTypeError),
+    ):
         with pytest.raises(error, match="cannot make a tensor of"):
             Tensor(data)
 
@@ -254,9 +319,14 @@ def test_numbers_beside_integers():
     same(1 - Tensor([True, False]), np.array([0, 1]))
     same(Tensor([True, False]) * 0.5, np.array([0.5, 0.0]))
     same(ops.where(Tensor([True, False]), 1.0, 0.0), np.array([1.0, 0.0]))
-    for call in (lambda: Tensor(np.ones(1, np.uint8)) * 300, lambda: Tensor([1]) * 0.5,
-                 lambda: Tensor(np.ones(1, np.uint8)) + (-1), lambda: Tensor([2]) ** -1,
-                 lambda: -Tensor([True]), lambda: Tensor([1]) * 2**70):  # fmt: skip
+    for call in (
+        lambda: Tensor(np.ones(1, np.uint8)) * 300,
+        lambda: Tensor([1]) * 0.5,
+        lambda: Tensor(np.ones(1, np.uint8)) + (-1),
+        lambda: Tensor([2]) ** -1,
+        lambda: -Tensor([True]),
+        lambda: Tensor([1]) * 2**70,
+    ):
         with pytest.raises(DTypeError):
             call()
 

@@ -61,9 +61,11 @@ def test_translation_moves_each_image_by_whole_pixels_and_brings_in_zeros():
     seen = set()
     for before, after in zip(x, changed(x, "translation"), strict=True):
         fits = [
-            (a, b) for a in range(-4, 5) for b in range(-5, 6)
+            (a, b)
+            for a in range(-4, 5)
+            for b in range(-5, 6)
             if np.array_equal(moved(before, a, b), after)
-        ]  # fmt: skip
+        ]
         assert len(fits) == 1
         seen.add(fits[0])
     # an eighth of 16 and of 24, either way; 400 draws of 35 leave none out (odds 1 in 3,000)
@@ -174,8 +176,9 @@ def test_d_sees_samples_and_images_changed_and_g_learns_through_the_change(
     assert all((a != b).any() for a, b in zip(of_d, shown_d, strict=True))
     assert all((a != b).any() for a, b in zip(of_g, shown_g, strict=True))
     assert through == [False, True]
-    assert any((p.numpy() != old).any()
-               for p, old in zip(trainer.G.parameters(), before, strict=True))  # fmt: skip
+    assert any(
+        (p.numpy() != old).any() for p, old in zip(trainer.G.parameters(), before, strict=True)
+    )
 
 
 def test_half_of_the_real_images_are_mirrored(photographs):

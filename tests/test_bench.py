@@ -83,10 +83,15 @@ def test_a_race_is_run_over_what_all_can_do():
     [
         ("minisn", "step", {"data": "nothing-like-it"}, r"bench: .*nothing-like-it"),
         ("dezero", "adam", {}, r"bench: dezero takes no part in 'adam'; choose one of torch, "),
-        pytest.param("torch", "step", {"size": 7}, r"bench: torch: \w+: \S+",
-                     marks=pytest.mark.needs("torch")),
+        pytest.param(
+            "torch",
+            "step",
+            {"size": 7},
+            r"bench: torch: \w+: \S+",
+            marks=pytest.mark.needs("torch"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_contestant_that_cannot_run_is_one_clear_line(library, work, changes, words):
     config = dataclasses.replace(CONFIG, **changes)
     with pytest.raises(ConfigError, match=words) as caught:
@@ -259,8 +264,9 @@ class Same(np.random.Generator):
 
 
 @pytest.mark.parametrize("library", ["torch", "torch-channels-last", "torch-fused"])
-@pytest.mark.parametrize("config", [CONFIG, TABLE_3, RESNET, WGAN_GP],
-                         ids=["mnist", "table 3", "resnet", "wgan-gp"])  # fmt: skip
+@pytest.mark.parametrize(
+    "config", [CONFIG, TABLE_3, RESNET, WGAN_GP], ids=["mnist", "table 3", "resnet", "wgan-gp"]
+)
 def test_a_step_from_equal_weights_gives_equal_losses_and_gradients(torch, config, library):
     # D hardly moves, for Adam's first step would enlarge the rounding of tiny gradients
     both = Fed(torch, config.replace(rate_d=1e-12), library)
@@ -312,10 +318,13 @@ def value(parameter):
     return getattr(parameter, "detach", lambda: parameter)().numpy().copy().ravel()
 
 
-@pytest.mark.parametrize("library", [
-    pytest.param(library, marks=pytest.mark.needs(library.split("-")[0]))
-    for library in ("torch", "torch-channels-last", "dezero", "autograd")
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "library",
+    [
+        pytest.param(library, marks=pytest.mark.needs(library.split("-")[0]))
+        for library in ("torch", "torch-channels-last", "dezero", "autograd")
+    ],
+)
 @pytest.mark.parametrize("config", [CONFIG, TABLE_3], ids=["28", "32"])
 def test_every_library_computes_the_same_convolutions(library, config, monkeypatch):
     ours = bench_jobs.jobs("minisn", "conv", config)

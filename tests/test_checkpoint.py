@@ -23,13 +23,35 @@ from minisn.errors import CheckpointError, NonFiniteError
 from minisn.training import Trainer
 
 TINY = Config(
-    data="mnist-10k", size=8, width=2, latent=6, objective="hinge", scale=1.0,
-    model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
-    flip=False, augment="none",
-    decay_after=0, init="default", features=0,
-    rate_d=1e-3, rate_g=1e-3, beta1=0.5, beta2=0.999, n_dis=2, batch_size=6, average=0.9,
-    steps=10, seed=3, log_every=1, sample_every=5, checkpoint_every=5,
-)  # fmt: skip
+    data="mnist-10k",
+    size=8,
+    width=2,
+    latent=6,
+    objective="hinge",
+    scale=1.0,
+    model="cnn",
+    conditional="none",
+    regularizer="sn",
+    gain=False,
+    gradient_penalty=0.0,
+    flip=False,
+    augment="none",
+    decay_after=0,
+    init="default",
+    features=0,
+    rate_d=1e-3,
+    rate_g=1e-3,
+    beta1=0.5,
+    beta2=0.999,
+    n_dis=2,
+    batch_size=6,
+    average=0.9,
+    steps=10,
+    seed=3,
+    log_every=1,
+    sample_every=5,
+    checkpoint_every=5,
+)
 
 
 def images(count=20, channels=1, size=8):
@@ -53,8 +75,10 @@ def everything(trainer):
         **{f"{a}.{k}": getattr(getattr(trainer, a), k)
            for a in ("adam_d", "adam_g") for k in ("m", "v")},
     }  # fmt: skip
-    found = {k: (v.dtype, v.shape, hashlib.sha256(np.ascontiguousarray(v)).hexdigest())
-             for k, v in arrays.items()}  # fmt: skip
+    found = {
+        k: (v.dtype, v.shape, hashlib.sha256(np.ascontiguousarray(v)).hexdigest())
+        for k, v in arrays.items()
+    }
     counts = (trainer.step, trainer.adam_d.steps, trainer.adam_g.steps)
     return found, counts, trainer.rng.bit_generator.state, trainer.data.state()
 
@@ -323,15 +347,27 @@ def not_restored(trainer, path, *words):
 
 def test_another_width_names_the_first_parameter_and_both_shapes(saved):
     trainer = Trainer(TINY.replace(width=3), images())
-    not_restored(trainer, saved, "another architecture", "G/layers.0.weight", "[16, 6]", "[24, 6]",
-                 "width = 2, here 3")  # fmt: skip
+    not_restored(
+        trainer,
+        saved,
+        "another architecture",
+        "G/layers.0.weight",
+        "[16, 6]",
+        "[24, 6]",
+        "width = 2, here 3",
+    )
 
 
 def test_another_size_and_number_of_channels_are_refused(saved):
     trainer = Trainer(TINY.replace(size=16), images(size=16))
     not_restored(trainer, saved, "G/layers.0.weight", "size = 8, here 16")
-    not_restored(Trainer(TINY, images(channels=3)), saved, "G/layers.13.weight", "[1, 2, 3, 3]",
-                 "[3, 2, 3, 3]")  # fmt: skip
+    not_restored(
+        Trainer(TINY, images(channels=3)),
+        saved,
+        "G/layers.13.weight",
+        "[1, 2, 3, 3]",
+        "[3, 2, 3, 3]",
+    )
 
 
 def test_a_run_without_an_average_does_not_take_one(saved, tmp_path):
@@ -360,12 +396,21 @@ def test_arrays_and_states_that_do_not_fit_are_refused(saved, tmp_path, changes,
 
 
 def test_other_data_are_refused(saved):
-    not_restored(Trainer(TINY, images(count=30)), saved, "was trained on 20 grey images (SHA-256 ",
-                 "but here mnist-10k has 30 grey images", "same data")  # fmt: skip
+    not_restored(
+        Trainer(TINY, images(count=30)),
+        saved,
+        "was trained on 20 grey images (SHA-256 ",
+        "but here mnist-10k has 30 grey images",
+        "same data",
+    )
     other = images()
     other[19, 0, 7, 7] ^= 1
-    not_restored(Trainer(TINY, other), saved, "was trained on 20 grey images (SHA-256 "
-                 f"{fingerprint(images()).sha256[:12]}), but here", "same data")  # fmt: skip
+    not_restored(
+        Trainer(TINY, other),
+        saved,
+        f"was trained on 20 grey images (SHA-256 {fingerprint(images()).sha256[:12]}), but here",
+        "same data",
+    )
     not_restored(Trainer(TINY.replace(batch_size=5), images()), saved, "batch_size 6", "5")
 
 
@@ -373,8 +418,11 @@ def test_other_labels_are_refused_where_they_are_used(tmp_path):
     config, labels = TINY.replace(conditional="projection"), np.arange(20) % 4
     save(tmp_path / "c", Trainer(config, images(), labels=labels), 0.0)
     assert load(tmp_path / "c").images == fingerprint(images(), labels)
-    not_restored(Trainer(config, images(), labels=labels[::-1].copy()), tmp_path / "c",
-                 "20 grey images (4 classes, SHA-256 ")  # fmt: skip
+    not_restored(
+        Trainer(config, images(), labels=labels[::-1].copy()),
+        tmp_path / "c",
+        "20 grey images (4 classes, SHA-256 ",
+    )
 
 
 def test_a_checkpoint_of_before_images_were_known_is_restored(saved, tmp_path):

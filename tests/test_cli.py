@@ -46,9 +46,12 @@ def start(*arguments, cwd):
     """Run a command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "minisn.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(Path(runs.__file__).parents[1])},
-    )  # fmt: skip
+    )
 
 
 def error_of(result):
@@ -85,10 +88,19 @@ def run(trained, tmp_path):
 def test_train_leaves_a_whole_run(trained):
     folder, result = trained
     assert {str(path) for path in content(folder)} == {
-        "config.toml", "log.jsonl", "checkpoint.safetensors", "report.html", "run.lock",
-        "samples/000000.png", "samples/000002.png", "samples/000004.png",
-        "plots/losses.png", "plots/norms.png", "plots/sigma.png", "plots/spectra.png",
-    }  # fmt: skip
+        "config.toml",
+        "log.jsonl",
+        "checkpoint.safetensors",
+        "report.html",
+        "run.lock",
+        "samples/000000.png",
+        "samples/000002.png",
+        "samples/000004.png",
+        "plots/losses.png",
+        "plots/norms.png",
+        "plots/sigma.png",
+        "plots/spectra.png",
+    }
     expected = load_preset("mnist-tiny").replace(
         steps=4,
         seed=3,
@@ -115,8 +127,10 @@ def test_train_says_what_it_does_and_ends_with_the_report(trained):
     lines = spoken(result)
     assert lines[0] == f"{folder}: mnist-10k, 28 x 28, width 4, hinge loss, steps 0 to 4"
     last = runs.read_log(folder)[-1]
-    assert (f"step 4 of 4, loss of D {last['loss_d']:.3f}, of G {last['loss_g']:.3f}, "
-            f"norms up to {max(last['norm'].values()):.3f}") in lines  # fmt: skip
+    assert (
+        f"step 4 of 4, loss of D {last['loss_d']:.3f}, of G {last['loss_g']:.3f}, "
+        f"norms up to {max(last['norm'].values()):.3f}"
+    ) in lines
     assert re.fullmatch(r"4 steps in \d+ s\.", lines[-3])
     assert lines[-2] == f"Train longer with: minisn train --resume {folder} --steps 8"
     assert lines[-1] == str(folder / "report.html")
@@ -156,8 +170,17 @@ def test_config_file_gives_the_settings_and_the_name(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(runs, "train", lambda trainer, *_: asked.append(trainer.config) or 0.0)
     (tmp_path / "mine.toml").write_text(minisn("presets", "mnist-tiny").stdout)
-    result = minisn("train", "--config", "mine.toml", "--set", "rate_g = 1e-3", "--data",
-                    "cifar10-2k", "--set", "size=32")  # fmt: skip
+    result = minisn(
+        "train",
+        "--config",
+        "mine.toml",
+        "--set",
+        "rate_g = 1e-3",
+        "--data",
+        "cifar10-2k",
+        "--set",
+        "size=32",
+    )
     expected = load_preset("mnist-tiny").replace(rate_g=1e-3, data="cifar10-2k", size=32)
     assert asked == [expected]
     assert spoken(result)[-1] == "runs/mine-1/report.html"
@@ -204,8 +227,18 @@ def test_minutes_stop_and_say_how_to_go_on(run):
 
 def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "my run"
-    process = start("train", "mnist-tiny", *TINY, "--set", "sample_every=1000",
-                    "--set", "checkpoint_every=1000", "--out", "my run", cwd=tmp_path)  # fmt: skip
+    process = start(
+        "train",
+        "mnist-tiny",
+        *TINY,
+        "--set",
+        "sample_every=1000",
+        "--set",
+        "checkpoint_every=1000",
+        "--out",
+        "my run",
+        cwd=tmp_path,
+    )
     log = folder / "log.jsonl"
     until = time.monotonic() + 120
     while time.monotonic() < until and not (log.exists() and log.read_bytes().count(b"\n") > 3):
@@ -363,9 +396,13 @@ def test_another_architecture_is_refused(run):
 
 @pytest.mark.parametrize(
     ("command", "damage"),
-    [(command, damage) for command in ("sample", "spectrum", "report", "train --resume")
-     for damage in ("cut", "flipped", "gone") if (command, damage) != ("train --resume", "gone")],
-)  # fmt: skip
+    [
+        (command, damage)
+        for command in ("sample", "spectrum", "report", "train --resume")
+        for damage in ("cut", "flipped", "gone")
+        if (command, damage) != ("train --resume", "gone")
+    ],
+)
 def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(run, command, damage):
     path = run / runs.CHECKPOINT
     raw = bytearray(path.read_bytes())
@@ -434,8 +471,9 @@ def test_sample_draws_with_the_averaged_generator(run, tmp_path):
 
 
 def test_sample_draws_with_the_generator_itself_where_there_is_no_average(tmp_path):
-    minisn("train", "mnist-tiny", "--steps", 1, *TINY, "--set", "average=0",
-           "--out", tmp_path / "r")  # fmt: skip
+    minisn(
+        "train", "mnist-tiny", "--steps", 1, *TINY, "--set", "average=0", "--out", tmp_path / "r"
+    )
     trainer, _ = runs.resume(tmp_path / "r", load("mnist-10k").images)
     saved = checkpoint.load(tmp_path / "r" / runs.CHECKPOINT)
     z = np.random.default_rng(0).standard_normal((2, 128), np.float32)
@@ -497,26 +535,54 @@ def test_spectrum_tells_the_norms_of_every_layer(trained):
 
 def test_spectrum_claims_a_bound_only_where_d_is_a_chain_of_its_layers(trained, tmp_path):
     assert spoken(minisn("spectrum", trained[0]))[-1].startswith("Only the second bounds the Lip")
-    minisn("train", "mnist-tiny", "--steps", 1, "--out", tmp_path / "r", "--set", "model=resnet",
-           "--set", "conditional=projection", *TINY)  # fmt: skip
+    minisn(
+        "train",
+        "mnist-tiny",
+        "--steps",
+        1,
+        "--out",
+        tmp_path / "r",
+        "--set",
+        "model=resnet",
+        "--set",
+        "conditional=projection",
+        *TINY,
+    )
     *_, last_layer, _, _, _, verdict = spoken(minisn("spectrum", tmp_path / "r"))
     assert last_layer.split()[1:5] == ["Embedding", "10", "x", "4"]
     assert verdict.startswith("Neither bounds the Lipschitz constant of D")
     assert minisn("sample", tmp_path / "r").exit_code == 0
-    minisn("train", "mnist-tiny", "--steps", 1, "--out", tmp_path / "n", "--set", "regularizer=ln",
-           *TINY)  # fmt: skip
+    minisn(
+        "train",
+        "mnist-tiny",
+        "--steps",
+        1,
+        "--out",
+        tmp_path / "n",
+        "--set",
+        "regularizer=ln",
+        *TINY,
+    )
     assert spoken(minisn("spectrum", tmp_path / "n"))[-1].startswith("Neither bounds the Lip")
 
 
 def test_spectrum_follows_the_size_through_the_network(trained, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        lipschitz, "conv_operator_norm",
+        lipschitz,
+        "conv_operator_norm",
         lambda w, size, stride, padding: asked.append((size[0], stride, padding)) or 1.0,
-    )  # fmt: skip
+    )
     networks.measure(checkpoint.load(trained[0] / runs.CHECKPOINT))
-    assert asked == [(28, 1, 1), (28, 2, 1), (14, 1, 1), (14, 2, 1), (7, 1, 1), (7, 2, 1),
-                     (3, 1, 1)]  # fmt: skip
+    assert asked == [
+        (28, 1, 1),
+        (28, 2, 1),
+        (14, 1, 1),
+        (14, 2, 1),
+        (7, 1, 1),
+        (7, 2, 1),
+        (3, 1, 1),
+    ]
 
 
 def test_norms_are_of_the_scale_in_use(trained):
@@ -685,8 +751,10 @@ def test_bench_changes_settings(timed):
 
 def test_the_table_is_every_work_against_every_library(timed):
     lines = lines_of("table")
-    works = [(c.work, c.config.model, c.config.gradient_penalty, other.library)
-             for (c, other), _, _ in timed]  # fmt: skip
+    works = [
+        (c.work, c.config.model, c.config.gradient_penalty, other.library)
+        for (c, other), _, _ in timed
+    ]
     assert len(works) == len(set(works)) + 3  # mnist beside cifar10
     step, conv, adam = (
         [library for kind, *_, library in works if kind == name]
@@ -891,8 +959,9 @@ def test_numba_tells_what_was_not_in_its_cache(tmp_path):
     )
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     for expected in ("False True", "False False"):
-        found = subprocess.run([sys.executable, "-c", code], check=True, env=env,
-                               capture_output=True, text=True)  # fmt: skip
+        found = subprocess.run(
+            [sys.executable, "-c", code], check=True, env=env, capture_output=True, text=True
+        )
         assert found.stdout.strip() == expected
 
 
@@ -915,8 +984,12 @@ def test_memory_that_runs_out_is_one_line(tmp_path):
         "main(['train', 'mnist', '--set', 'width=128', '--out', sys.argv[1]])"
     )
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "wide"], capture_output=True,
-                          text=True, env={**os.environ, **one})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "wide"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **one},
+    )
     assert done.returncode == 1
     *_, last = done.stderr.splitlines()
     assert last.startswith("minisn: error: out of memory (") and "smaller width" in last

@@ -87,8 +87,15 @@ def test_a_signal_to_end_saves_and_is_the_status(tmp_path, name):
 def test_a_hangup_that_is_ignored_stays_so(tmp_path):
     """As of a command that `nohup` starts."""
     folder = tmp_path / "run"
-    process = start(*TINY, "--steps", "12", "--out", folder, cwd=tmp_path,
-                    preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # fmt: skip
+    process = start(
+        *TINY,
+        "--steps",
+        "12",
+        "--out",
+        folder,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
     wait_for_line(folder, 4)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=120) == 0, process.communicate()
@@ -102,8 +109,16 @@ def test_a_closed_terminal_saves(tmp_path):
     import pty
 
     folder, (ours, theirs) = tmp_path / "run", pty.openpty()
-    process = start(*TINY, "--out", folder, cwd=tmp_path, stdout=theirs, stderr=theirs,
-                    stdin=theirs, start_new_session=True)  # fmt: skip
+    process = start(
+        *TINY,
+        "--out",
+        folder,
+        cwd=tmp_path,
+        stdout=theirs,
+        stderr=theirs,
+        stdin=theirs,
+        start_new_session=True,
+    )
     os.close(theirs)
     wait_for_line(folder, 4)
     os.close(ours)
@@ -131,8 +146,9 @@ main()
 def test_ctrl_c_while_the_command_loads_is_no_traceback(tmp_path, module):
     script = tmp_path / "minisn"
     script.write_text(EARLY.format(module=module))
-    done = subprocess.run([sys.executable, script, "presets"], env=environment(),
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, script, "presets"], env=environment(), capture_output=True, text=True
+    )
     assert done.returncode in (-signal.SIGINT, 130)
     assert done.stdout == "" and done.stderr in ("", "minisn: interrupted\n")
 
@@ -164,8 +180,14 @@ def test_an_output_that_nobody_reads_any_more_ends_the_run_saved(tmp_path):
 def test_outputs_that_were_closed_before_are_done_without(tmp_path, closed):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "minisn.cli", *TINY, "--steps", "3", "--out", str(folder)]
-    done = subprocess.run(f"{shlex.join(command)} {closed}", shell=True, env=environment(),
-                          cwd=tmp_path, capture_output=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        f"{shlex.join(command)} {closed}",
+        shell=True,
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=120,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert steps_of(folder) == [0, 1, 2, 3]
     assert (folder / "report.html").exists()
@@ -184,16 +206,22 @@ def named(tmp_path, name):
 
 
 @posix
-@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0",
-                                         "PYTHONCOERCECLOCALE": "0"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+)
 @pytest.mark.parametrize("name", ["é σ".encode(), b"a\xffb\xc3\xa9"])
 def test_a_folder_may_have_any_name(tmp_path, name, locale):
     folder = named(tmp_path, name)
     command = [sys.executable, "-W", "error", "-m", "minisn.cli"]
-    for arguments in ([*TINY, "--steps", "3", "--out", folder], ["report", folder],
-                      ["spectrum", folder], ["sample", folder]):  # fmt: skip
-        done = subprocess.run([*command, *arguments], env=environment(**locale),
-                              capture_output=True, timeout=120)  # fmt: skip
+    for arguments in (
+        [*TINY, "--steps", "3", "--out", folder],
+        ["report", folder],
+        ["spectrum", folder],
+        ["sample", folder],
+    ):
+        done = subprocess.run(
+            [*command, *arguments], env=environment(**locale), capture_output=True, timeout=120
+        )
         assert (done.returncode, done.stderr) == (0, b"")
         assert locale or name in done.stdout  # Click writes "?" where letters are ASCII
     shown = name.decode("utf-8", "replace")
@@ -254,8 +282,9 @@ def test_a_study_listens_on_this_machine_alone(tmp_path):
     """)
     script = tmp_path / "study.py"
     script.write_text(code)
-    done = subprocess.run([sys.executable, script], env=environment(), capture_output=True,
-                          text=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, script], env=environment(), capture_output=True, text=True, timeout=120
+    )
     answer, *found = done.stdout.split()
     assert answer == "7", done.stderr
     assert len(found) >= 3  # the scheduler, and two workers or what watches over them

@@ -97,8 +97,7 @@ def test_provenance_is_printed(evaluated):
     text = " ".join(evaluated[0].stdout.split())
     extractor = extractor_for((1, 28, 28))
     assert f"Features: {extractor.name}, SHA-256 {extractor.digest[:16]}" in text
-    assert ("Reference: mnist-10k train, drawn anew in each repeat with seed 4, 400 images"
-            in text)  # fmt: skip
+    assert "Reference: mnist-10k train, drawn anew in each repeat with seed 4, 400 images" in text
     for setting in ("50 subsets of 100", "precision, k = 3", "2 scales, 100 pairs a class"):
         assert setting in text
     assert max(map(len, evaluated[0].stdout.splitlines()[1:])) <= 80
@@ -140,8 +139,9 @@ def test_columns_compare_and_other_evaluations_do_not(run, evaluated, tmp_path):
 def test_equal_seeds_give_equal_numbers_and_one_repeat_no_spread(run, tmp_path):
     paths = [tmp_path / name for name in "abc"]
     for path, seed in zip(paths, (1, 1, 2), strict=True):
-        last = minisn("evaluate", run, "--samples", 70, "--repeats", 1, "--seed", seed,
-                      "--json", path)  # fmt: skip
+        last = minisn(
+            "evaluate", run, "--samples", 70, "--repeats", 1, "--seed", seed, "--json", path
+        )
     assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
     assert "±" not in table(last)["Fréchet distance"][0]
 
@@ -164,8 +164,17 @@ def colour_run(tmp_path_factory):
 @pytest.mark.parametrize("conditional", ["none", "projection"])
 def test_colour_is_measured_by_features_of_its_own(conditional, tmp_path):
     folder, out = tmp_path / "r", tmp_path / "scores.json"
-    minisn("train", "cifar10-small", "--steps", 1, *TINY, "--set", f"conditional={conditional}",
-           "--out", folder)  # fmt: skip
+    minisn(
+        "train",
+        "cifar10-small",
+        "--steps",
+        1,
+        *TINY,
+        "--set",
+        f"conditional={conditional}",
+        "--out",
+        folder,
+    )
     result = minisn("evaluate", folder, "--samples", 200, "--repeats", 1, "--json", out)
     assert result.stderr == ""
     rows = table(result)
@@ -302,8 +311,9 @@ def test_wrong_usage_is_exit_status_2(line, words):
 
 def test_samples_are_exported_as_a_folder(run, tmp_path):
     folder = tmp_path / "deep" / "samples"
-    result = minisn("sample", run, "--count", 12, "--seed", 7, "--format", "png-folder",
-                    "--out", folder)  # fmt: skip
+    result = minisn(
+        "sample", run, "--count", 12, "--seed", 7, "--format", "png-folder", "--out", folder
+    )
     assert spoken(result) == [str(folder)]
     names = sorted(path.name for path in folder.iterdir())
     assert names == [f"{k:06}.png" for k in range(12)]
@@ -341,8 +351,9 @@ def test_a_folder_with_anything_in_it_is_left_alone(run, tmp_path):
     folder = tmp_path / "samples"
     minisn("sample", run, "--n", 3, "--format", "png-folder", "--out", folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    result = minisn("sample", run, "--n", 1, "--seed", 1, "--format", "png-folder",
-                    "--out", folder, code=1)  # fmt: skip
+    result = minisn(
+        "sample", run, "--n", 1, "--seed", 1, "--format", "png-folder", "--out", folder, code=1
+    )
     assert f"{folder} is there already" in error_of(result)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     (tmp_path / "file").touch()

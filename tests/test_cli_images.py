@@ -95,8 +95,9 @@ def test_train_takes_a_folder_and_keeps_its_images(trained):
 def test_files_left_out_are_named_and_the_rest_is_trained_on_at_the_size_asked_for(here):
     (here / "photos" / "cat" / "notes.txt").write_text("none")
     (here / "photos" / "cat" / "0.png").write_bytes(b"")
-    result = minisn("train", *CIFAR, "--data", "photos", "--set", "size=16", "--steps", 1,
-                    "--out", "run")  # fmt: skip
+    result = minisn(
+        "train", *CIFAR, "--data", "photos", "--set", "size=16", "--steps", 1, "--out", "run"
+    )
     assert spoken(result)[0] == (
         "photos: took 11 of 13 files, colour; left out: cat/0.png (not a PNG, JPEG or WebP image), "
         "cat/notes.txt (not a PNG, JPEG or WebP image)"
@@ -139,8 +140,18 @@ def test_a_run_goes_on_with_its_images_whatever_became_of_the_folder(run, here):
 
 
 def test_a_conditional_run_knows_its_classes(here):
-    minisn("train", *CIFAR, "--set", "conditional=projection", "--data", "photos", "--steps", 1,
-           "--out", "run")  # fmt: skip
+    minisn(
+        "train",
+        *CIFAR,
+        "--set",
+        "conditional=projection",
+        "--data",
+        "photos",
+        "--steps",
+        1,
+        "--out",
+        "run",
+    )
     shutil.rmtree(here / "photos")
     saved = checkpoint.load(here / "run" / runs.CHECKPOINT)
     assert saved.images.classes == 3
@@ -171,8 +182,10 @@ def test_evaluate_says_where_a_run_was_trained_on_others(here):
     images = load("mnist-10k").images[:400]
     runs.train(Trainer(config, images), here / "run")
     result = minisn("evaluate", "run", "--samples", 50, "--repeats", 1)
-    assert (f"Note: run was trained on {fingerprint(images)}; its samples are compared with the "
-            "10,000 grey images (SHA-256 ") in result.stderr  # fmt: skip
+    assert (
+        f"Note: run was trained on {fingerprint(images)}; its samples are compared with the "
+        "10,000 grey images (SHA-256 "
+    ) in result.stderr
     keep_images(here / "run", images)
     assert "trained on" not in minisn("evaluate", "run", "--samples", 50, "--repeats", 1).stderr
     keep_images(here / "run", images[:, :, 4:-4, 4:-4])
@@ -208,8 +221,10 @@ def test_a_run_on_own_images_does_not_go_on_with_the_data_set_of_that_name(here)
     images = from_python(here / "run")
     before = content(here / "run")
     error = error_of(minisn("train", "--resume", "run", "--steps", 2, code=1))
-    assert (f"run/checkpoint.safetensors was trained on {fingerprint(images)}, but here cifar10-2k "
-            "has 2,000 colour images (SHA-256 ") in error  # fmt: skip
+    assert (
+        f"run/checkpoint.safetensors was trained on {fingerprint(images)}, but here cifar10-2k "
+        "has 2,000 colour images (SHA-256 "
+    ) in error
     assert content(here / "run") == before
     keep_images(here / "run", images)
     assert minisn("train", "--resume", "run", "--steps", 2).exit_code == 0
@@ -268,18 +283,30 @@ def test_a_resumed_run_takes_no_other_data(run):
         ("empty", "--data empty", "empty: no image to take; expected PNG, JPEG or WebP files in"),
         ("one", "--data one", "batch_size is 4; expected at most 1, the number of images"),
         ("few", "--data few", "batch_size is 4; expected at most 3, the number of images"),
-        ("junk", "--data junk", "junk: no image to take; expected PNG, JPEG or WebP files in it, "
-         "or in subfolders named by their labels; left out: a.png (not a PNG"),
-        ("ambiguous", "--data cifar10", "cifar10 is a data set, and here a folder of images too: "
-         "write ./cifar10 for the folder"),
-        ("label", "--data photos --set conditional=concat", "photos: the label folder fish has no "
-         "images that can be taken; remove it, or put images into it; or set conditional to none"),
+        (
+            "junk",
+            "--data junk",
+            "junk: no image to take; expected PNG, JPEG or WebP files in it, "
+            "or in subfolders named by their labels; left out: a.png (not a PNG",
+        ),
+        (
+            "ambiguous",
+            "--data cifar10",
+            "cifar10 is a data set, and here a folder of images too: "
+            "write ./cifar10 for the folder",
+        ),
+        (
+            "label",
+            "--data photos --set conditional=concat",
+            "photos: the label folder fish has no images that can be taken; "
+            "remove it, or put images into it; or set conditional to none",
+        ),
         ("loose", "--data photos --set conditional=concat", "images outside of the label folders"),
         ("none", "--data nowhere", "no data set is called 'nowhere'; There are: mnist-10k"),
         ("file", "--data file", "no data set is called 'file'; There are: mnist-10k"),
         ("size", "--data photos --set size=4", "images of 4 pixels are too small for Table 3"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_leaves_nothing(here, spoil, arguments, words):
     def red(path):
         path.parent.mkdir(exist_ok=True)
@@ -328,8 +355,12 @@ def test_verify_tells_what_a_folder_holds(here):
     ]
     write_digits(here / "digits", 3)
     lines = minisn("data", "verify", "digits").stdout.splitlines()
-    assert lines[1:] == ["width     28 pixels", "height    28 pixels", "channels  1 (grey)",
-                         "labels    none: there are no subfolders"]  # fmt: skip
+    assert lines[1:] == [
+        "width     28 pixels",
+        "height    28 pixels",
+        "channels  1 (grey)",
+        "labels    none: there are no subfolders",
+    ]
     shutil.move(here / "digits" / "0000.png", here / "photos" / "cat")
     lines = minisn("data", "verify", "photos").stdout.splitlines()
     assert lines[3] == "channels  3 (colour, 1 of the images are grey)"

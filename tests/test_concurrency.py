@@ -47,10 +47,16 @@ def network(seed):
     """A bit of all that has a compiled kernel."""
     rng, sn = np.random.default_rng(seed), SpectralNorm()
     return Sequential(
-        Conv2d(2, 16, 3, rng, padding=1, reparametrize=sn), BatchNorm(16), LeakyReLU(),
-        Conv2d(16, 16, 3, rng, padding=1, reparametrize=sn), LeakyReLU(),
-        Conv2d(16, 8, 4, rng, stride=2, padding=1), LeakyReLU(), Reshape(-1), Linear(128, 1, rng),
-    )  # fmt: skip
+        Conv2d(2, 16, 3, rng, padding=1, reparametrize=sn),
+        BatchNorm(16),
+        LeakyReLU(),
+        Conv2d(16, 16, 3, rng, padding=1, reparametrize=sn),
+        LeakyReLU(),
+        Conv2d(16, 8, 4, rng, stride=2, padding=1),
+        LeakyReLU(),
+        Reshape(-1),
+        Linear(128, 1, rng),
+    )
 
 
 def images(seed):
@@ -127,8 +133,10 @@ def test_threads_share_weights_but_not_graphs(compiled):
 def test_dense_products_are_the_same_bits_where_the_pool_is_held(compiled):
     """BLAS has one thread while any kernel runs, and sums in another order with two."""
     rng = np.random.default_rng(0)
-    a, b, x = (Tensor(rng.normal(size=s).astype(np.float32), requires_grad=True)
-               for s in ((44, 628), (628, 241), (4, 16, 16, 16)))  # fmt: skip
+    a, b, x = (
+        Tensor(rng.normal(size=s).astype(np.float32), requires_grad=True)
+        for s in ((44, 628), (628, 241), (4, 16, 16, 16))
+    )
     w = Tensor(rng.normal(size=(16, 16, 3, 3)).astype(np.float32))
 
     def work(worker):
@@ -292,8 +300,14 @@ def run(script, tmp_path, **environment):
     path = tmp_path / "script.py"
     path.write_text(script)
     found = {**os.environ, "PYTHONPATH": str(Path(minisn.__file__).parents[1]), **environment}
-    process = subprocess.Popen([sys.executable, path], env=found, text=True, start_new_session=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, path],
+        env=found,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         said, wrong = process.communicate(timeout=LIMIT)
     finally:
@@ -310,8 +324,9 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_a_forked_process_gives_the_same_bits_or_one_error(compiled, tmp_path, layer):
     try:
-        importlib.import_module(f"numba.np.ufunc.{layer}pool" if layer == "omp" else
-                                f"numba.np.ufunc.{layer}")  # fmt: skip
+        importlib.import_module(
+            f"numba.np.ufunc.{layer}pool" if layer == "omp" else f"numba.np.ufunc.{layer}"
+        )
     except ImportError:
         pytest.skip(f"this Numba has no layer {layer!r}")
     said = run(FORKED, tmp_path, NUMBA_THREADING_LAYER=layer)

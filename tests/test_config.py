@@ -18,13 +18,35 @@ from minisn.config import (
 from minisn.errors import ConfigError
 
 GOOD = Config(
-    data="mnist-10k", size=28, width=16, latent=128, objective="hinge", scale=1.0,
-    model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
-    flip=False, augment="none",
-    decay_after=0, init="default", features=0,
-    rate_d=4e-4, rate_g=2e-4, beta1=0.5, beta2=0.999, n_dis=1, batch_size=64, average=0.999,
-    steps=100, seed=0, log_every=10, sample_every=50, checkpoint_every=50,
-)  # fmt: skip
+    data="mnist-10k",
+    size=28,
+    width=16,
+    latent=128,
+    objective="hinge",
+    scale=1.0,
+    model="cnn",
+    conditional="none",
+    regularizer="sn",
+    gain=False,
+    gradient_penalty=0.0,
+    flip=False,
+    augment="none",
+    decay_after=0,
+    init="default",
+    features=0,
+    rate_d=4e-4,
+    rate_g=2e-4,
+    beta1=0.5,
+    beta2=0.999,
+    n_dis=1,
+    batch_size=64,
+    average=0.999,
+    steps=100,
+    seed=0,
+    log_every=10,
+    sample_every=50,
+    checkpoint_every=50,
+)
 
 COUNTS = ("size", "width", "latent", "n_dis", "batch_size", "steps", "log_every",
           "sample_every", "checkpoint_every")  # fmt: skip
@@ -142,10 +164,16 @@ def test_a_file_from_before_the_authors_settings_is_the_run_that_it_was():
         del values[name]
     assert parse_config(tomli_w.dumps(values), "old") == GOOD
     assert UNNAMED == {
-        "features_in": 0, "unit_norm": False, "last_bias": True, "init_g": "default",
-        "decay_at_once": False, "batch_size_g": 0, "power_steps": "update", "first": "D",
+        "features_in": 0,
+        "unit_norm": False,
+        "last_bias": True,
+        "init_g": "default",
+        "decay_at_once": False,
+        "batch_size_g": 0,
+        "power_steps": "update",
+        "first": "D",
         "dequantize": False,
-    }  # fmt: skip
+    }
 
 
 def test_the_authors_preset_is_their_configuration():
@@ -153,10 +181,16 @@ def test_the_authors_preset_is_their_configuration():
     theirs = load_preset("cifar10-authors").to_dict()
     paper = load_preset("cifar10-resnet").to_dict()
     assert {name: value for name, value in theirs.items() if value != paper[name]} == {
-        "init": "glorot", "init_g": "glorot", "last_bias": False, "decay_at_once": True,
-        "steps": 50_000, "batch_size_g": 128, "power_steps": "pass", "first": "G",
+        "init": "glorot",
+        "init_g": "glorot",
+        "last_bias": False,
+        "decay_at_once": True,
+        "steps": 50_000,
+        "batch_size_g": 128,
+        "power_steps": "pass",
+        "first": "G",
         "dequantize": True,
-    }  # fmt: skip
+    }
     assert (theirs["batch_size"], theirs["n_dis"], theirs["rate_d"]) == (64, 5, 2e-4)
 
 
@@ -238,9 +272,14 @@ def test_pairs_become_values():
     pairs = ["width=16", " rate_d = 1e-3 ", "objective=hinge", 'data="mnist-10k"', "scale=1",
              "average=0.5", "seed=1_000", "objective=a=b"]  # fmt: skip
     assert parse_settings(pairs) == {
-        "width": 16, "rate_d": 1e-3, "data": "mnist-10k", "scale": 1, "average": 0.5,
-        "seed": 1000, "objective": "a=b",
-    }  # fmt: skip
+        "width": 16,
+        "rate_d": 1e-3,
+        "data": "mnist-10k",
+        "scale": 1,
+        "average": 0.5,
+        "seed": 1000,
+        "objective": "a=b",
+    }
     assert parse_settings([]) == {}
     assert parse_settings(["width=1", "width=2"]) == {"width": 2}
 

@@ -175,10 +175,16 @@ def test_what_is_not_sn_conv_is_told_by_name():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"order": "u first"}, {"more": 3}, {"more": 7, "order": "u first"}, {"warm": 60},
-     {"scale": 1.6}],
+    [
+        {},
+        {"order": "u first"},
+        {"more": 3},
+        {"more": 7, "order": "u first"},
+        {"warm": 60},
+        {"scale": 1.6},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_right_variants_keep_every_clause(settings):
     found = verdicts(Planted(**settings))
     assert {n: (r.deviation, r.found) for n, r in found.items() if r.verdict == BROKEN} == {}
@@ -385,8 +391,22 @@ def vectors(tmp_path_factory):
 def test_vectors_are_what_another_implementation_computes(vectors):
     listed, tensors = vectors
     assert {case["clause"] for case in listed} == {
-        1, 2, 3, 4, 5, 6, 7, 10, 11, 16, 18, 19, 26, 27, 28,
-    }  # fmt: skip
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        10,
+        11,
+        16,
+        18,
+        19,
+        26,
+        27,
+        28,
+    }
     assert all(array.dtype == np.float64 for array in tensors.values())
     for case in listed:
         name = case["case"]

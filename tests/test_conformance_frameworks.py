@@ -10,12 +10,15 @@ KEPT = Path(__file__).parent.parent / "tutorials" / "studies" / "conformance" / 
 
 
 @pytest.mark.filterwarnings("default")  # the frameworks' own
-@pytest.mark.parametrize("name", [
-    pytest.param("flax-linen", marks=pytest.mark.needs("flax")),
-    pytest.param("flax-nnx", marks=pytest.mark.needs("flax")),
-    pytest.param("equinox", marks=pytest.mark.needs("equinox")),
-    pytest.param("keras", marks=pytest.mark.needs("keras", "torch")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("flax-linen", marks=pytest.mark.needs("flax")),
+        pytest.param("flax-nnx", marks=pytest.mark.needs("flax")),
+        pytest.param("equinox", marks=pytest.mark.needs("equinox")),
+        pytest.param("keras", marks=pytest.mark.needs("keras", "torch")),
+    ],
+)
 def test_a_framework_breaks_what_the_table_says(name):
     adapter = load(name)
     (row,) = (r for r in read_table(KEPT)["libraries"] if r["name"] == adapter.name)

@@ -227,8 +227,9 @@ def test_numbers_pairs_and_lists_are_the_same(kernel_name):
 @given(geometry=geometries(), seed=SEEDS)
 def test_float32_stays_float32(geometry, seed, kernel_name):
     _, _, stride, padding = geometry
-    x, w, y = (Tensor(a.astype(np.float32), requires_grad=True)
-               for a in random_trio(geometry, seed))  # fmt: skip
+    x, w, y = (
+        Tensor(a.astype(np.float32), requires_grad=True) for a in random_trio(geometry, seed)
+    )
     out = conv.conv2d(x, w, stride, padding)
     grads = grad((out * y).sum(), [x, w], create_graph=True)
     second = grad(sum((g * g).sum() for g in grads), [x, w, y])
@@ -248,62 +249,132 @@ X, W, Y = zeros(2, 3, 8, 8), zeros(5, 3, 3, 3), zeros(2, 5, 6, 6)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: conv.conv2d(zeros(2, 1, 8, 8), W), ShapeError,
-         r"conv2d: input has 1 channels, weight \[5, 3, 3, 3\] expects 3; pass x of shape "
-         r"\[N, 3, H, W\]"),
-        (lambda: conv.conv2d(zeros(3, 8, 8), W), ShapeError,
-         r"conv2d: expected arrays with 4 axes, got shapes \(3, 8, 8\) and"),
+        (
+            lambda: conv.conv2d(zeros(2, 1, 8, 8), W),
+            ShapeError,
+            r"conv2d: input has 1 channels, weight \[5, 3, 3, 3\] expects 3; pass x of shape "
+            r"\[N, 3, H, W\]",
+        ),
+        (
+            lambda: conv.conv2d(zeros(3, 8, 8), W),
+            ShapeError,
+            r"conv2d: expected arrays with 4 axes, got shapes \(3, 8, 8\) and",
+        ),
         (lambda: conv.conv2d(X, zeros(5, 3)), ShapeError, r"4 axes, got .* \(5, 3\)"),
-        (lambda: conv.conv2d(zeros(0, 3, 8, 8), W), ShapeError,
-         r"conv2d: the batch is empty \(shape \(0, 3, 8, 8\)\)"),
-        (lambda: conv.conv2d(zeros(2, 3, 2, 2), W), ShapeError,
-         "conv2d: the kernel 3x3 is larger than the padded input 2x2; pad more"),
-        (lambda: conv.conv2d(X, zeros(5, 3, 3, 11), padding=(0, 1)), ShapeError,
-         "kernel 3x11 is larger than the padded input 8x10"),
-        (lambda: conv.conv2d(zeros(2, 3, 2, 8), zeros(5, 3, 5, 3), padding=(1, 0)), ShapeError,
-         "kernel 5x3 is larger than the padded input 4x8"),
-        (lambda: conv.conv2d(zeros(2, 3, 8, 8, dtype=np.int64), W), DTypeError,
-         "conv2d: expected floating-point numbers, got dtype int64; convert"),
+        (
+            lambda: conv.conv2d(zeros(0, 3, 8, 8), W),
+            ShapeError,
+            r"conv2d: the batch is empty \(shape \(0, 3, 8, 8\)\)",
+        ),
+        (
+            lambda: conv.conv2d(zeros(2, 3, 2, 2), W),
+            ShapeError,
+            "conv2d: the kernel 3x3 is larger than the padded input 2x2; pad more",
+        ),
+        (
+            lambda: conv.conv2d(X, zeros(5, 3, 3, 11), padding=(0, 1)),
+            ShapeError,
+            "kernel 3x11 is larger than the padded input 8x10",
+        ),
+        (
+            lambda: conv.conv2d(zeros(2, 3, 2, 8), zeros(5, 3, 5, 3), padding=(1, 0)),
+            ShapeError,
+            "kernel 5x3 is larger than the padded input 4x8",
+        ),
+        (
+            lambda: conv.conv2d(zeros(2, 3, 8, 8, dtype=np.int64), W),
+            DTypeError,
+            "conv2d: expected floating-point numbers, got dtype int64; convert",
+        ),
         (lambda: conv.conv2d(X, zeros(5, 3, 3, 3, dtype=np.uint8)), DTypeError, "dtype uint8"),
-        (lambda: conv.conv2d(zeros(2, 3, 8, 8, dtype=np.float32), W), DTypeError,
-         "conv2d: expected arrays of one dtype, got float32 and float64; convert"),
-        *((lambda s=s: conv.conv2d(X, W, stride=s), ShapeError,
-           "stride: expected a whole number of at least 1 and less than 2147483648, or two of ")
-          for s in (0, -1, 1.5, (1, 0), (1, -2), (1, 1, 1), (), None, "12")),
-        *((lambda p=p: conv.conv2d(X, W, padding=p), ShapeError,
-           "padding: expected a whole number of at least 0 and less than 2147483648, or two of ")
-          for p in (-1, 0.5, (0, -1), (1, 1, 1), None)),
-        (lambda: conv.conv2d_transpose(zeros(2, 4, 6, 6), W), ShapeError,
-         r"conv2d_transpose: input has 4 channels, weight \[5, 3, 3, 3\] expects 5; pass y of "
-         r"shape \[N, 5, H, W\]"),
-        (lambda: conv.conv2d_transpose(Y, W, stride=2, output_padding=2), ShapeError,
-         r"output_padding \(2, 2\) must be less than the stride \(2, 2\)"),
-        (lambda: conv.conv2d_transpose(Y, W, output_padding=-1), ShapeError,
-         "output_padding: expected a whole number of at least 0"),
-        (lambda: conv.conv2d_transpose(Y, W, padding=4), ShapeError,
-         r"conv2d_transpose: padding \(4, 4\) leaves images of size \(0, 0\); use a smaller"),
+        (
+            lambda: conv.conv2d(zeros(2, 3, 8, 8, dtype=np.float32), W),
+            DTypeError,
+            "conv2d: expected arrays of one dtype, got float32 and float64; convert",
+        ),
+        *(
+            (
+                lambda s=s: conv.conv2d(X, W, stride=s),
+                ShapeError,
+                "stride: expected a whole number of at least 1 and less than 2147483648, or two ",
+            )
+            for s in (0, -1, 1.5, (1, 0), (1, -2), (1, 1, 1), (), None, "12")
+        ),
+        *(
+            (
+                lambda p=p: conv.conv2d(X, W, padding=p),
+                ShapeError,
+                "padding: expected a whole number of at least 0 and less than 2147483648, or two ",
+            )
+            for p in (-1, 0.5, (0, -1), (1, 1, 1), None)
+        ),
+        (
+            lambda: conv.conv2d_transpose(zeros(2, 4, 6, 6), W),
+            ShapeError,
+            r"conv2d_transpose: input has 4 channels, weight \[5, 3, 3, 3\] expects 5; pass y of "
+            r"shape \[N, 5, H, W\]",
+        ),
+        (
+            lambda: conv.conv2d_transpose(Y, W, stride=2, output_padding=2),
+            ShapeError,
+            r"output_padding \(2, 2\) must be less than the stride \(2, 2\)",
+        ),
+        (
+            lambda: conv.conv2d_transpose(Y, W, output_padding=-1),
+            ShapeError,
+            "output_padding: expected a whole number of at least 0",
+        ),
+        (
+            lambda: conv.conv2d_transpose(Y, W, padding=4),
+            ShapeError,
+            r"conv2d_transpose: padding \(4, 4\) leaves images of size \(0, 0\); use a smaller",
+        ),
         (lambda: conv.conv2d_transpose(zeros(0, 5, 6, 6), W), ShapeError, "batch is empty"),
-        (lambda: conv.conv2d_transpose(zeros(2, 5, 6, 6, dtype=np.int32), W), DTypeError,
-         "conv2d_transpose: expected floating-point numbers, got dtype int32"),
-        (lambda: conv.conv2d_weight(X, zeros(2, 5, 5, 6), kernel=3), ShapeError,
-         r"conv2d_weight: for x of shape \(2, 3, 8, 8\), y must be \[2, d_out, 6, 6\], got "
-         r"\(2, 5, 5, 6\)"),
+        (
+            lambda: conv.conv2d_transpose(zeros(2, 5, 6, 6, dtype=np.int32), W),
+            DTypeError,
+            "conv2d_transpose: expected floating-point numbers, got dtype int32",
+        ),
+        (
+            lambda: conv.conv2d_weight(X, zeros(2, 5, 5, 6), kernel=3),
+            ShapeError,
+            r"conv2d_weight: for x of shape \(2, 3, 8, 8\), y must be \[2, d_out, 6, 6\], got "
+            r"\(2, 5, 5, 6\)",
+        ),
         (lambda: conv.conv2d_weight(X, zeros(1, 5, 6, 6), kernel=3), ShapeError, "y must be"),
-        (lambda: conv.conv2d_weight(X, Y, kernel=(3, 5)), ShapeError,
-         r"y must be \[2, d_out, 6, 4\], got \(2, 5, 6, 6\)"),
-        (lambda: conv.conv2d(X, zeros(5, 4, 2, 1)), ShapeError,
-         r"input has 3 channels, weight \[5, 4, 2, 1\] expects 4; pass x of shape "
-         r"\[N, 4, H, W\]"),
-        (lambda: fused.conv2d_with_bias(X, zeros(5, 3, 2, 1), zeros(3)), ShapeError,
-         r"bias \[3\] must have 5 entries, as weight \[5, 3, 2, 1\] makes so many channels"),
-        (lambda: conv.conv2d_weight(X, Y, kernel=9), ShapeError,
-         "conv2d_weight: the kernel 9x9 is larger than the padded input 8x8"),
-        (lambda: conv.conv2d_weight(X, Y, kernel=0), ShapeError,
-         "kernel: expected a whole number of at least 1"),
-        (lambda: conv.conv2d_weight(zeros(0, 3, 8, 8), zeros(0, 5, 6, 6), kernel=3), ShapeError,
-         "conv2d_weight: the batch is empty"),
+        (
+            lambda: conv.conv2d_weight(X, Y, kernel=(3, 5)),
+            ShapeError,
+            r"y must be \[2, d_out, 6, 4\], got \(2, 5, 6, 6\)",
+        ),
+        (
+            lambda: conv.conv2d(X, zeros(5, 4, 2, 1)),
+            ShapeError,
+            r"input has 3 channels, weight \[5, 4, 2, 1\] expects 4; pass x of shape "
+            r"\[N, 4, H, W\]",
+        ),
+        (
+            lambda: fused.conv2d_with_bias(X, zeros(5, 3, 2, 1), zeros(3)),
+            ShapeError,
+            r"bias \[3\] must have 5 entries, as weight \[5, 3, 2, 1\] makes so many channels",
+        ),
+        (
+            lambda: conv.conv2d_weight(X, Y, kernel=9),
+            ShapeError,
+            "conv2d_weight: the kernel 9x9 is larger than the padded input 8x8",
+        ),
+        (
+            lambda: conv.conv2d_weight(X, Y, kernel=0),
+            ShapeError,
+            "kernel: expected a whole number of at least 1",
+        ),
+        (
+            lambda: conv.conv2d_weight(zeros(0, 3, 8, 8), zeros(0, 5, 6, 6), kernel=3),
+            ShapeError,
+            "conv2d_weight: the batch is empty",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(call, error, message, kernel_name):
     with pytest.raises(error, match=message) as caught:
         call()
@@ -312,7 +383,13 @@ def test_refusals(call, error, message, kernel_name):
 
 def test_a_stride_of_one_and_no_padding_are_meant_where_nothing_is_said():
     w, b, y = zeros(5, 3, 3, 3), zeros(5), zeros(2, 5, 6, 6)
-    shapes = [f.shape for f in (conv.conv2d(X, w), fused.conv2d_with_bias(X, w, b),
-                                conv.conv2d_weight(X, y, kernel=3),
-                                conv.conv2d_transpose(y, w))]  # fmt: skip
+    shapes = [
+        f.shape
+        for f in (
+            conv.conv2d(X, w),
+            fused.conv2d_with_bias(X, w, b),
+            conv.conv2d_weight(X, y, kernel=3),
+            conv.conv2d_transpose(y, w),
+        )
+    ]
     assert shapes == [(2, 5, 6, 6), (2, 5, 6, 6), (5, 3, 3, 3), (2, 3, 8, 8)]

@@ -102,7 +102,7 @@ def test_an_error_inside_the_library_names_the_students_line():
         (lambda W, u: (u, u / 0, 1), "not-finite", "`v` holds a NaN or an infinity"),
         (lambda W, u: (W, W, W), "shape", "`u` should be [4], yours is [4, 6]"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_answer_at_all(function, mistake, words):
     verdict = check("power_iteration", function)
     assert verdict.mistake == mistake
@@ -166,9 +166,12 @@ def test_what_numba_compiles_does_not_count_and_is_not_interrupted(name, tmp_pat
         assert verdict, verdict
     """
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("*.nbi"))  # something was compiled
 
@@ -223,9 +226,15 @@ class Unspeakable(Exception):
 
 @pytest.mark.parametrize(
     "leave",
-    [lambda: sys.exit(), lambda: sys.exit("bye"), lambda: exit(0), lambda: 1 / 0,
-     lambda: next(iter(())), lambda: pytest.skip("not today")],
-)  # fmt: skip
+    [
+        lambda: sys.exit(),
+        lambda: sys.exit("bye"),
+        lambda: exit(0),
+        lambda: 1 / 0,
+        lambda: next(iter(())),
+        lambda: pytest.skip("not today"),
+    ],
+)
 def test_leaving_by_any_door_is_a_verdict(leave):
     verdict = check("power_iteration", lambda W, u: leave())
     assert verdict.status == "failed" and verdict.mistake == "exception"
@@ -401,12 +410,15 @@ def cases(name):
 def test_oracles_agree_with_the_library():
     close = np.testing.assert_allclose
     for W, u in cases("power_iteration"):
-        for ours, theirs in zip(EXERCISES["power_iteration"].right(W, u), power_iteration(W, u),
-                                strict=True):  # fmt: skip
+        for ours, theirs in zip(
+            EXERCISES["power_iteration"].right(W, u), power_iteration(W, u), strict=True
+        ):
             close(ours, theirs, rtol=1e-12)
     for g, w, size, s, a in cases("convolve_input_gradient"):
-        left = tuple(n + 2 * a - k - s * (m - 1)
-                     for n, k, m in zip(size, w.shape[2:], g.shape[2:], strict=True))  # fmt: skip
+        left = tuple(
+            n + 2 * a - k - s * (m - 1)
+            for n, k, m in zip(size, w.shape[2:], g.shape[2:], strict=True)
+        )
         expected = conv2d_transpose(Tensor(g), Tensor(w), s, a, left).array
         close(EXERCISES["convolve_input_gradient"].right(g, w, size, s, a), expected, atol=1e-12)
     for g, x, kernel, s, a in cases("convolve_weight_gradient"):

@@ -29,15 +29,18 @@ def built(tmp_path_factory):
 
 
 def cells(path, role):
-    return [cell for cell in nbformat.read(path, 4).cells
-            if cell.metadata.get("nbgrader", {}).get(role)]  # fmt: skip
+    return [
+        cell for cell in nbformat.read(path, 4).cells if cell.metadata.get("nbgrader", {}).get(role)
+    ]
 
 
 def test_the_command_lists_the_exercises():
     lines = minisn("coursework", "list").stdout.splitlines()
     assert [line.split("(")[0].split()[1] for line in lines] == exercises()
-    assert any(line.startswith("05  power_iteration(W, u) ") and line.endswith("(18), (19)]")
-               for line in lines)  # fmt: skip
+    assert any(
+        line.startswith("05  power_iteration(W, u) ") and line.endswith("(18), (19)]")
+        for line in lines
+    )
 
 
 def test_each_exercise_is_in_its_tutorial_with_the_nbgrader_marks(built):
@@ -48,9 +51,15 @@ def test_each_exercise_is_in_its_tutorial_with_the_nbgrader_marks(built):
             name = solution.metadata.nbgrader.grade_id
             ids += [name, grade.metadata.nbgrader.grade_id]
             assert grade.metadata.nbgrader == {
-                "cell_type": "code", "grade": True, "grade_id": f"{name}-check", "locked": True,
-                "points": 1, "schema_version": 3, "solution": False, "task": False,
-            }  # fmt: skip
+                "cell_type": "code",
+                "grade": True,
+                "grade_id": f"{name}-check",
+                "locked": True,
+                "points": 1,
+                "schema_version": 3,
+                "solution": False,
+                "task": False,
+            }
             assert not solution.metadata.nbgrader.locked and not solution.metadata.nbgrader.grade
             assert solution.metadata.tags == ["hide-input"]
             assert f'check("{name}", {name})' in grade.source
@@ -115,8 +124,11 @@ def test_students_see_not_done_yet_and_solutions_pass(built, stem):
 
 def outside_of_exercises(path):
     """The code cells of a tutorial that are no exercise's."""
-    return [cell.source for cell in nbformat.read(path, 4).cells
-            if cell.cell_type == "code" and "nbgrader" not in cell.metadata]  # fmt: skip
+    return [
+        cell.source
+        for cell in nbformat.read(path, 4).cells
+        if cell.cell_type == "code" and "nbgrader" not in cell.metadata
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(TUTORIALS.glob("*.ipynb")), ids=lambda path: path.stem)

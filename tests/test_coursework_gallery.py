@@ -191,10 +191,13 @@ def patches_times_matrix(x, w, stride, padding):
 @wrong("convolve", "kernel-flipped")
 def scipy_convolve(x, w, stride, padding):
     y = [
-        sum(scipy.signal.convolve2d(np.pad(x[n, c], padding), w[o, c], mode="valid")
-            for c in range(x.shape[1]))[::stride, ::stride]
-        for n in range(len(x)) for o in range(len(w))
-    ]  # fmt: skip
+        sum(
+            scipy.signal.convolve2d(np.pad(x[n, c], padding), w[o, c], mode="valid")
+            for c in range(x.shape[1])
+        )[::stride, ::stride]
+        for n in range(len(x))
+        for o in range(len(w))
+    ]
     return np.reshape(y, (len(x), len(w), *y[0].shape))
 
 
@@ -375,8 +378,9 @@ for sides in ((1, 0), (0, 1)):
 
 @wrong("convolve_weight_gradient", "mean-over-the-batch")
 def averages_the_images(g, x, kernel, stride, padding):
-    return np.mean([gather(g[n : n + 1], x[n : n + 1], kernel, stride, padding)
-                    for n in range(len(x))], axis=0)  # fmt: skip
+    return np.mean(
+        [gather(g[n : n + 1], x[n : n + 1], kernel, stride, padding) for n in range(len(x))], axis=0
+    )
 
 
 @wrong("convolve_weight_gradient", "one-image")
@@ -871,9 +875,24 @@ def standard_for_g_alone(real, fake):
 
 
 def one_step(
-    D, G, W, u, A, real, z_d, z_g, rate, rounds=1, detach=False, joint=False, again=False,
-    normalize=spectral.spectral_normalize, stale=False, up=(1, 1), losses=(hinge_d, hinge_g),
-):  # fmt: skip
+    D,
+    G,
+    W,
+    u,
+    A,
+    real,
+    z_d,
+    z_g,
+    rate,
+    rounds=1,
+    detach=False,
+    joint=False,
+    again=False,
+    normalize=spectral.spectral_normalize,
+    stale=False,
+    up=(1, 1),
+    losses=(hinge_d, hinge_g),
+):
     """Algorithm 1 on the engine, with the lines that students spoil."""
     u, v, _ = spectral.power_iteration(W, u, rounds)
     W, A = Tensor(W, requires_grad=True), Tensor(A, requires_grad=True)
@@ -978,8 +997,17 @@ def with_sgd_and_one_batch(D, G, W, u, A, real, z_d, z_g, rate):
 
 @wrong("algorithm_1", "real-and-fake-exchanged")
 def swaps_real_and_fake(D, G, W, u, A, real, z_d, z_g, rate):
-    return one_step(lambda W_bar, x: D(W_bar, x) if x.requires_grad else -D(W_bar, x),
-                    G, W, u, A, real, z_d, z_g, rate)  # fmt: skip
+    return one_step(
+        lambda W_bar, x: D(W_bar, x) if x.requires_grad else -D(W_bar, x),
+        G,
+        W,
+        u,
+        A,
+        real,
+        z_d,
+        z_g,
+        rate,
+    )
 
 
 @wrong("algorithm_1", "u-not-kept")

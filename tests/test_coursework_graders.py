@@ -50,9 +50,13 @@ def run(*command, cwd):
     """Run a tool of this Python's environment, as a teacher would."""
     tool = Path(sys.executable).parent / command[0]
     done = subprocess.run(
-        [tool, *map(str, command[1:])], cwd=cwd, capture_output=True, text=True, check=False,
+        [tool, *map(str, command[1:])],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -77,8 +81,10 @@ def test_nbgrader_releases_our_student_version_and_grades_it(short, tmp_path):
     with open(course / "grades.csv") as file:
         grades = {row["student_id"]: row for row in csv.DictReader(file)}
     assert {name: float(row["score"]) for name, row in grades.items()} == {
-        SOLVED: 1.0, UNSOLVED: 0.0, MISTAKEN: 0.0,
-    }  # fmt: skip
+        SOLVED: 1.0,
+        UNSOLVED: 0.0,
+        MISTAKEN: 0.0,
+    }
     assert {float(row["max_score"]) for row in grades.values()} == {1.0}
 
 
@@ -87,15 +93,27 @@ def test_otter_grades_our_notebooks(short, tmp_path):
     built = tmp_path / "built"
     build(built, short, "otter")
     tests = built / "tests" / STEM
-    run("otter", "generate", "-t", tests, "-o", tmp_path / "autograder.zip", "--no-requirements",
-        "--no-environment", cwd=tmp_path)  # fmt: skip
+    run(
+        "otter",
+        "generate",
+        "-t",
+        tests,
+        "-o",
+        tmp_path / "autograder.zip",
+        "--no-requirements",
+        "--no-environment",
+        cwd=tmp_path,
+    )
     for name, path in submissions(built, tmp_path / "handed-in"):
         out = tmp_path / "graded" / name
         out.mkdir(parents=True)
         run("otter", "run", "-a", tmp_path / "autograder.zip", "-o", out, path, cwd=tmp_path)
         results = json.loads((out / "results.json").read_text())
-        scores = {test["name"]: (test.get("score"), test.get("max_score"))
-                  for test in results["tests"] if test.get("max_score")}  # fmt: skip
+        scores = {
+            test["name"]: (test.get("score"), test.get("max_score"))
+            for test in results["tests"]
+            if test.get("max_score")
+        }
         assert scores == {"hinge": (float(name == SOLVED), 1.0)}, results
         said = run("otter", "check", path, "-t", tests, cwd=tmp_path)
         assert ("All tests passed!" in said) == (name == SOLVED)

@@ -55,8 +55,12 @@ def test_images_of_the_size_are_taken_to_the_bit_and_in_the_order_of_their_names
 ):
     originals = [pixels(k, channels=channels) for k in range(4)]
     for name, p in zip(["b.png", "a.webp", "C.png", "d.jpg"], originals, strict=True):
-        put(tmp_path / name, p, **({"lossless": True} if name.endswith("webp") else {}),
-            **({"format": "PNG"} if name.endswith("jpg") else {}))  # fmt: skip
+        put(
+            tmp_path / name,
+            p,
+            **({"lossless": True} if name.endswith("webp") else {}),
+            **({"format": "PNG"} if name.endswith("jpg") else {}),
+        )
     data, report = read(tmp_path)
     expected = [originals[k].reshape(16, 16, channels).transpose(2, 0, 1) for k in (2, 1, 0, 3)]
     if channels == 1:  # WebP knows no grey: its picture counts as colour, and so do all
@@ -102,8 +106,10 @@ def test_other_sizes_are_resampled(tmp_path, form, width, height):
     data, _ = read(tmp_path, 24)
     top, left = (height - side) // 2, (width - side) // 2
     square = Image.fromarray(p[top : top + side, left : left + side])
-    expected = np.asarray(square.resize((24, 24), Image.Resampling.BOX if side > 24 else
-                                        Image.Resampling.BICUBIC), float)  # fmt: skip
+    expected = np.asarray(
+        square.resize((24, 24), Image.Resampling.BOX if side > 24 else Image.Resampling.BICUBIC),
+        float,
+    )
     error = np.abs(data.images[0].transpose(1, 2, 0) - expected)
     assert error.mean() < 2  # levels of 256: another filter, and what JPEG and WebP lose
     assert error.max() < 16
@@ -148,13 +154,16 @@ RGBA = np.dstack([pixels(), np.full((16, 16), 255, np.uint8)])
     ("picture", "form", "expected"),
     [
         (Image.fromarray(pixels(channels=1) > 99), "PNG", 255 * (pixels(channels=1) > 99)),
-        (Image.merge("LA", [Image.fromarray(pixels(channels=1)), Image.new("L", (16, 16), 255)]),
-         "PNG", pixels(channels=1)),
+        (
+            Image.merge("LA", [Image.fromarray(pixels(channels=1)), Image.new("L", (16, 16), 255)]),
+            "PNG",
+            pixels(channels=1),
+        ),
         (palette(GREYS), "PNG", None),
         (Image.new("L", (16, 16), 7), "JPEG", np.full((16, 16), 7)),
     ],
     ids=["1", "LA", "P", "L"],
-)  # fmt: skip
+)
 def test_what_has_no_colour_is_grey(tmp_path, picture, form, expected):
     put(tmp_path / "a", picture, format=form)
     data, report = read(tmp_path)
@@ -235,8 +244,12 @@ def png_of_16_bits(kind):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
 
     header = struct.pack(">2I5B", 16, 16, 16, kind, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 16))
-            + chunk(b"IEND", b""))  # fmt: skip
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(row * 16))
+        + chunk(b"IEND", b"")
+    )
 
 
 MOVING = {"save_all": True, "append_images": [Image.fromarray(pixels(1))]}
@@ -301,8 +314,16 @@ def test_a_photograph_of_two_pictures_as_cameras_write_it_is_its_first(tmp_path)
 
 def test_files_of_the_system_are_passed_over(tmp_path):
     put(tmp_path / "cats" / "a.png", pixels())
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini", ".git/config", "__MACOSX/._a.png",
-                 "cats/.DS_Store", "cats/._a.png", "cats/.thumbnails/a.png"):  # fmt: skip
+    for name in (
+        ".DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+        ".git/config",
+        "__MACOSX/._a.png",
+        "cats/.DS_Store",
+        "cats/._a.png",
+        "cats/.thumbnails/a.png",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     data, report = read(tmp_path, labelled=True)
@@ -322,9 +343,11 @@ def test_pillows_warnings_are_no_lines_of_ours(tmp_path, monkeypatch):
 WHOLE = {
     form: encoded(smooth(40, 30), form, **settings)
     for form, settings in {
-        "PNG": {}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90},
+        "PNG": {},
+        "JPEG": {"quality": 90},
+        "WEBP": {"quality": 90},
     }.items()
-}  # fmt: skip
+}
 
 
 @given(form=st.sampled_from(list(WHOLE)), data=st.data())
@@ -356,8 +379,10 @@ def test_subfolders_are_labels(pets):
     data, report = read(pets, labelled=True)
     assert data.classes == ("Birds", "cats", "dogs")
     assert data.labels.dtype == np.int64 and data.labels.tolist() == [0, 1, 2, 2]
-    found = [np.flatnonzero((data.images == pixels(k).transpose(2, 0, 1)).all((1, 2, 3)))[0]
-             for k in (3, 1, 0, 2)]  # fmt: skip
+    found = [
+        np.flatnonzero((data.images == pixels(k).transpose(2, 0, 1)).all((1, 2, 3)))[0]
+        for k in (3, 1, 0, 2)
+    ]
     assert found == [0, 1, 2, 3]
     assert report.labels == {"Birds": 1, "cats": 1, "dogs": 2} and report.label_faults == []
 
@@ -387,8 +412,15 @@ def test_what_a_conditional_model_lacks_is_told_and_other_models_do_without(pets
     data, report = read(pets)
     assert len(data.images) == {"empty": 4, "unreadable": 3, "loose": 5, "flat": 4}[fault]
     assert [words in f for f in report.label_faults] == [True]
-    assert data.labels.tolist() == {"empty": [0, 1, 2, 2], "unreadable": [0, 2, 2],
-                                    "loose": [-1, 0, 1, 2, 2], "flat": [-1] * 4}[fault]  # fmt: skip
+    assert (
+        data.labels.tolist()
+        == {
+            "empty": [0, 1, 2, 2],
+            "unreadable": [0, 2, 2],
+            "loose": [-1, 0, 1, 2, 2],
+            "flat": [-1] * 4,
+        }[fault]
+    )
 
 
 # -- no folder of images ---------------------------------------------------------------------------

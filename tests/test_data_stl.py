@@ -94,9 +94,11 @@ def tiny_stl(monkeypatch):
     inside = tuple(content for split in files.values() for content in split)
     download = Download("stl10_binary.tar.gz", 1, "0" * 64, (), inside)
     entry = dataclasses.replace(
-        CATALOG["stl10"], counts={"train": 3, "labelled": 1, "test": 2}, files=files,
+        CATALOG["stl10"],
+        counts={"train": 3, "labelled": 1, "test": 2},
+        files=files,
         downloads=(download,),
-    )  # fmt: skip
+    )
     monkeypatch.setitem(catalog.CATALOG, "stl10", entry)
 
 
@@ -111,8 +113,12 @@ def test_images_are_read_row_by_row_and_halved_by_the_mean_of_four(write):
         four = [pixel(4 + n, c, 2 * i + a, 2 * j + b) for a in (0, 1) for b in (0, 1)]
         assert images[n, c, i, j] == int(sum(four) / 4 + 0.5)
     every = np.array(
-        [[[[pixel(n, c, i, j) for j in range(SIZE)] for i in range(SIZE)] for c in range(3)]
-         for n in (4, 5)], float)  # fmt: skip
+        [
+            [[[pixel(n, c, i, j) for j in range(SIZE)] for i in range(SIZE)] for c in range(3)]
+            for n in (4, 5)
+        ],
+        float,
+    )
     means = every.reshape(2, 3, 48, 2, 48, 2).mean((3, 5))
     np.testing.assert_array_equal(images, np.floor(means + 0.5))
 
@@ -198,7 +204,10 @@ def test_splits_for_gans_and_with_labels(tmp_path, tiny_stl):
     write_archive(tmp_path / "stl10/stl10_binary.tar.gz", RAW)
     found = {split: data.load("stl10", tmp_path, split) for split in ("train", "labelled", "test")}
     assert {split: d.labels.tolist() for split, d in found.items()} == {
-        "train": [-1, -1, -1], "labelled": [6], "test": [9, 0]}  # fmt: skip
+        "train": [-1, -1, -1],
+        "labelled": [6],
+        "test": [9, 0],
+    }
     assert found["train"].images.shape == (3, 3, 48, 48)
     assert found["train"].labels.dtype == np.int64
     assert found["labelled"].classes[6] == "horse"
@@ -211,7 +220,12 @@ def test_archive_and_folder_are_verified(tmp_path, tiny_stl):
     folder = write_folder(tmp_path, RAW)
     reports = data.verify("stl10", tmp_path)
     assert [report.path.name for report in reports] == [
-        "unlabeled_X.bin", "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"]  # fmt: skip
+        "unlabeled_X.bin",
+        "train_X.bin",
+        "train_y.bin",
+        "test_X.bin",
+        "test_y.bin",
+    ]
     assert all(report.detail == "contents as published, by MD5" for report in reports)
     (folder / "train_X.bin").write_bytes(RAW["train_X.bin"][:-1])
     assert [report.ok for report in data.verify("stl10", tmp_path)] == [
@@ -234,9 +248,11 @@ def test_the_archive_is_fetched_and_checked_inside(tmp_path, tiny_stl, monkeypat
     path = write_archive(tmp_path / "served/stl10_binary.tar.gz", RAW)
     raw, entry = path.read_bytes(), CATALOG["stl10"]
     download = dataclasses.replace(
-        entry.downloads[0], size=len(raw), sha256=hashlib.sha256(raw).hexdigest(),
+        entry.downloads[0],
+        size=len(raw),
+        sha256=hashlib.sha256(raw).hexdigest(),
         mirrors=(f"file://{path.parent}/",),
-    )  # fmt: skip
+    )
     monkeypatch.setitem(catalog.CATALOG, "stl10", dataclasses.replace(entry, downloads=(download,)))
     (report,) = data.fetch("stl10", tmp_path / "new", progress=False)
     assert (report.path, report.ok) == (tmp_path / "new/stl10/stl10_binary.tar.gz", True)
@@ -244,8 +260,11 @@ def test_the_archive_is_fetched_and_checked_inside(tmp_path, tiny_stl, monkeypat
 
 
 def test_what_is_missing_names_the_command(tmp_path):
-    with pytest.raises(DataError, match=r"no stl10_binary\.tar\.gz or stl10_binary/unlabeled_X\.bin"
-                       r".*minisn data fetch stl10 .*\(2640 MB\)"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"no stl10_binary\.tar\.gz or stl10_binary/unlabeled_X\.bin"
+        r".*minisn data fetch stl10 .*\(2640 MB\)",
+    ):
         data.load("stl10", tmp_path)
 
 

@@ -51,9 +51,13 @@ def test_jacobian_and_hessian_are_pytorchs(torch):
     np.testing.assert_allclose(hessian(lambda x: f(x).sum())(X).numpy(), H, rtol=1e-12)
     third = torch.autograd.functional.jacobian(
         lambda x: torch.autograd.functional.hessian(
-            lambda y: theirs(y).sum(), x, create_graph=True), x)  # fmt: skip
-    np.testing.assert_allclose(jacobian(hessian(lambda x: f(x).sum()))(X).numpy(), third.numpy(),
-                               rtol=1e-10)  # fmt: skip
+            lambda y: theirs(y).sum(), x, create_graph=True
+        ),
+        x,
+    )
+    np.testing.assert_allclose(
+        jacobian(hessian(lambda x: f(x).sum()))(X).numpy(), third.numpy(), rtol=1e-10
+    )
 
 
 def test_shapes():

@@ -21,13 +21,35 @@ from minisn.regularizers import METHODS
 from minisn.training import Trainer
 
 TINY = Config(
-    data="mnist-10k", size=8, width=2, latent=6, objective="hinge", scale=1.0,
-    model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
-    flip=False, augment="none",
-    decay_after=0, init="default", features=0,
-    rate_d=1e3, rate_g=1e3, beta1=0.5, beta2=0.999, n_dis=1, batch_size=6, average=0.9,
-    steps=6, seed=3, log_every=2, sample_every=3, checkpoint_every=1,
-)  # fmt: skip
+    data="mnist-10k",
+    size=8,
+    width=2,
+    latent=6,
+    objective="hinge",
+    scale=1.0,
+    model="cnn",
+    conditional="none",
+    regularizer="sn",
+    gain=False,
+    gradient_penalty=0.0,
+    flip=False,
+    augment="none",
+    decay_after=0,
+    init="default",
+    features=0,
+    rate_d=1e3,
+    rate_g=1e3,
+    beta1=0.5,
+    beta2=0.999,
+    n_dis=1,
+    batch_size=6,
+    average=0.9,
+    steps=6,
+    seed=3,
+    log_every=2,
+    sample_every=3,
+    checkpoint_every=1,
+)
 
 UNBOUND = ("none", "orthonormal", "gp", "sigma2")
 """Ways that leave the weights in use free to grow, or that grow themselves with the weights."""
@@ -106,10 +128,16 @@ def test_the_side_that_diverged_is_named(tmp_path, objective, rates, where):
     assert_sound(folder, trainer, trainer.step)
 
 
-@pytest.mark.parametrize("change", [
-    {"gradient_penalty": 10.0}, {"gain": True}, {"scale": 1e30}, {"average": 0.0},
-    {"regularizer": "wn", "scale": 1e20},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gradient_penalty": 10.0},
+        {"gain": True},
+        {"scale": 1e30},
+        {"average": 0.0},
+        {"regularizer": "wn", "scale": 1e20},
+    ],
+)
 def test_other_settings_end_in_numbers_or_in_words(tmp_path, change):
     folder = tmp_path / "run"
     trainer = started(folder, TINY.replace(**change))
@@ -126,9 +154,11 @@ def test_other_settings_end_in_numbers_or_in_words(tmp_path, change):
 def test_it_is_found_at_its_step_where_nothing_is_logged_or_saved(tmp_path):
     exact, rarely = (
         started(tmp_path / name, TINY.replace(regularizer="none", **every))
-        for name, every in (("a", {}), ("b", dict.fromkeys(
-            ("log_every", "sample_every", "checkpoint_every"), 1000)))
-    )  # fmt: skip
+        for name, every in (
+            ("a", {}),
+            ("b", dict.fromkeys(("log_every", "sample_every", "checkpoint_every"), 1000)),
+        )
+    )
     ends = []
     for trainer, name in ((exact, "a"), (rarely, "b")):
         with pytest.raises(NonFiniteError) as caught:

@@ -102,14 +102,24 @@ def run_in(mounts, script, folder, **known):
     path, features = folder / "script.py", folder / "features.npy"
     path.write_text(COMMON + 'if __name__ == "__main__":' + script)  # Dask imports it too
     np.save(features, np.random.default_rng(0).normal(size=(30, 4)))
-    known |= {"TESTS": str(Path(__file__).parent), "FEATURES": str(features),
-              "TINY": json.dumps(TINY), "MPLBACKEND": "agg", "NO_PROXY": "127.0.0.1",
-              "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",  # all is small
-              "PYTHONPATH": str(Path(runs.__file__).parents[1])}  # fmt: skip
+    known |= {
+        "TESTS": str(Path(__file__).parent),
+        "FEATURES": str(features),
+        "TINY": json.dumps(TINY),
+        "MPLBACKEND": "agg",
+        "NO_PROXY": "127.0.0.1",
+        "NUMBA_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",  # all is small
+        "PYTHONPATH": str(Path(runs.__file__).parents[1]),
+    }
     done = subprocess.run(
-        [*mounted(mounts), sys.executable, path, folder], env={**os.environ, **known},
-        cwd=folder, capture_output=True, text=True, timeout=LIMIT,
-    )  # fmt: skip
+        [*mounted(mounts), sys.executable, path, folder],
+        env={**os.environ, **known},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]) | {"stderr": done.stderr}
 
@@ -234,13 +244,17 @@ def told(trained, tmp_path_factory):
     for name in ("full", "small", "cells"):
         (folder / name).mkdir()
     shutil.copytree(trained, folder / "read-only" / "run")
-    return run_in(f"""
+    return run_in(
+        f"""
         mount --bind {folder}/read-only {folder}/read-only
         mount -o remount,ro,bind {folder}/read-only
         mount -t tmpfs -o size=8m none {folder}/full
         mount -t tmpfs -o size=240k none {folder}/small
         mount -t tmpfs -o size=180k none {folder}/cells
-    """, DISKS, folder)  # fmt: skip
+    """,
+        DISKS,
+        folder,
+    )
 
 
 def of(told, disk):
@@ -358,8 +372,14 @@ def test_a_run_does_not_notice_that_the_clock_is_set_back(tmp_path, clock, plain
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
     runs.create_run(folder, config)
     trainer, started = Trainer(config, images), time.perf_counter()
-    seconds = runs.train(trainer, folder, 100.0, minutes=5, on_log=jump,
-                         on_sample=lambda step, x: sheets.append(step))  # fmt: skip
+    seconds = runs.train(
+        trainer,
+        folder,
+        100.0,
+        minutes=5,
+        on_log=jump,
+        on_sample=lambda step, x: sheets.append(step),
+    )
     assert 100 < seconds <= 100 + time.perf_counter() - started
     assert trainer.step == 12 and sheets == [0, 2, 4, 6, 8, 10, 12]
     log = runs.read_log(folder)

@@ -120,8 +120,9 @@ def test_many_channels_in_single_precision(layout, statistics):
     axis = (0, 2, 3) if statistics == "channels" else (1, 2, 3)
     exact = derivatives(
         lambda *t: normalize.composition(*t, axis=axis, eps=1e-5),
-        [a.astype(np.float64) for a in (x, gain, shift)], 3,
-    )  # fmt: skip
+        [a.astype(np.float64) for a in (x, gain, shift)],
+        3,
+    )
     if layout == "channels last":
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     found = derivatives(lambda *t: normalize(*t, axis=axis, eps=1e-5), [x, gain, shift], 3)

@@ -124,9 +124,13 @@ def test_a_wrong_gradient_is_told(name):
 
 @pytest.mark.parametrize(
     ("name", "index"),
-    [("an entry", (2, 1)), ("a millionth", (2, 1)), ("one entry of many", (120, 7)),
-     ("at small and large numbers", (0,))],
-)  # fmt: skip
+    [
+        ("an entry", (2, 1)),
+        ("a millionth", (2, 1)),
+        ("one entry of many", (120, 7)),
+        ("at small and large numbers", (0,)),
+    ],
+)
 def test_the_worst_entry_is_found(name, index):
     fn, x, claim, _ = WRONG[name]
     worst = gradcheck(fn, x, **claim).failure.worst
@@ -183,8 +187,9 @@ def test_a_kink_is_told_from_a_wrong_gradient(name):
 
 
 def test_a_kink_is_described():
-    inside, outside = (gradcheck(*KINKS[k][:2], grad=KINKS[k][2]) for k in
-                       ("abs at 0", "claim outside"))  # fmt: skip
+    inside, outside = (
+        gradcheck(*KINKS[k][:2], grad=KINKS[k][2]) for k in ("abs at 0", "claim outside")
+    )
     assert "slope -1 on one side, 1 on the other; the claim 0 lies between them" in str(inside)
     assert "is neither of them nor between them" in str(outside)
     assert "input 0 [1] = 0" in str(inside)
@@ -573,9 +578,14 @@ def line(f, x, d, noise=1e-16):
 
 @pytest.mark.parametrize(
     ("f", "x", "right"),
-    [(np.exp, 1.0, np.e), (np.sin, 1e-3, np.cos(1e-3)), (lambda x: x**5, 2.0, 80.0),
-     (lambda x: np.sin(1e4 * x), 1.0, 1e4 * np.cos(1e4)), (np.log, 1e-3, 1e3)],
-)  # fmt: skip
+    [
+        (np.exp, 1.0, np.e),
+        (np.sin, 1e-3, np.cos(1e-3)),
+        (lambda x: x**5, 2.0, 80.0),
+        (lambda x: np.sin(1e4 * x), 1.0, 1e4 * np.cos(1e4)),
+        (np.log, 1e-3, 1e3),
+    ],
+)
 def test_the_error_estimate_holds_and_is_small(f, x, right):
     noise = 1e-16 * abs(f(x)) + 1e-17
     for found in (line(f, x, x, noise).difference(2.0**-13), line(f, x, x, noise).central()):
@@ -591,10 +601,15 @@ def test_an_honest_estimate_where_nothing_can_be_resolved():
 
 @pytest.mark.parametrize(
     ("f", "low", "high"),
-    [(np.sin, 1e-17, 1e-15), (lambda x: np.sin(x) + 1e6, 1e-11, 1e-9),
-     (lambda x: np.float64(np.float32(np.sin(x))), 3e-9, 1e-7), (lambda x: 2.0 * x, 0, 1e-15),
-     (lambda x: 0 * x, 0, 0), (lambda x: np.float32(1e5) + np.float32(np.sin(x)), 1e-4, 1e-2)],
-)  # fmt: skip
+    [
+        (np.sin, 1e-17, 1e-15),
+        (lambda x: np.sin(x) + 1e6, 1e-11, 1e-9),
+        (lambda x: np.float64(np.float32(np.sin(x))), 3e-9, 1e-7),
+        (lambda x: 2.0 * x, 0, 1e-15),
+        (lambda x: 0 * x, 0, 0),
+        (lambda x: np.float32(1e5) + np.float32(np.sin(x)), 1e-4, 1e-2),
+    ],
+)
 def test_noise_is_measured(f, low, high):
     found = noise_level(lambda v: f(v), np.array([0.7]), np.array([0.9]))
     assert low <= found[0] <= high
@@ -690,8 +705,9 @@ def test_several_outputs_and_fixed_inputs():
 
 def test_a_jacobian_is_checked():
     assert gradcheck(lambda x: A @ x, X, grad=lambda x: A)
-    assert gradcheck(np.sin, B, grad=lambda x: np.einsum("ij,ik,jl->ijkl", np.cos(x), np.eye(4),
-                                                         np.eye(3)))  # fmt: skip
+    assert gradcheck(
+        np.sin, B, grad=lambda x: np.einsum("ij,ik,jl->ijkl", np.cos(x), np.eye(4), np.eye(3))
+    )
 
 
 # -- what it once got wrong --------------------------------------------------------------------
@@ -754,16 +770,21 @@ def test_right_at_seams_steps_and_edges(name):
     for seed in range(5):
         report = gradcheck(lambda x: np.sum(f(x)), np.array([at]), grad=df, seed=seed)
         assert report, report
-        wrong = gradcheck(lambda x: np.sum(f(x)), np.array([at]), seed=seed,
-                          grad=lambda x: 1.3 * df(x) + 0.3)  # fmt: skip
+        wrong = gradcheck(
+            lambda x: np.sum(f(x)), np.array([at]), seed=seed, grad=lambda x: 1.3 * df(x) + 0.3
+        )
         assert not wrong, wrong
 
 
 def test_ties_a_millionth_apart_are_right():
     x = np.array([[a, a + 1e-6] for a in (0.3, -0.7, 1.1, 0.05, -2.0, 0.9)])
     for seed in (0, 36):
-        assert gradcheck(lambda x: np.sum(x.max(1)), [x], seed=seed,
-                         grad=lambda x: 1.0 * (x == x.max(1, keepdims=True)))  # fmt: skip
+        assert gradcheck(
+            lambda x: np.sum(x.max(1)),
+            [x],
+            seed=seed,
+            grad=lambda x: 1.0 * (x == x.max(1, keepdims=True)),
+        )
 
 
 def test_a_backward_may_reuse_its_buffer():
@@ -899,29 +920,69 @@ def test_a_success_prints_how_sure_it_is():
     [
         (ConfigError, "order must be 1, 2, ..., got 0", ops.exp, X, {"order": 0}),
         (ConfigError, "not both", np.sum, X, {"grad": np.ones_like, "vjp": np.ones_like}),
-        (ConfigError, "order 2 and more need a function of Tensors", np.sum, X,
-         {"grad": np.ones_like, "order": 2}),
+        (
+            ConfigError,
+            "order 2 and more need a function of Tensors",
+            np.sum,
+            X,
+            {"grad": np.ones_like, "order": 2},
+        ),
         (DTypeError, "no input is floating point", np.sum, np.arange(3), {"grad": np.ones_like}),
         (DTypeError, "input 1 is complex", np.sum, [X, X * 1j], {"grad": np.ones_like}),
         (DTypeError, "fn returned ndarray, expected Tensors", lambda x: x.array, X, {}),
-        (ConfigError, "fn returns 2 outputs, and grad= says the gradient of one",
-         lambda x: (x, x), X, {"grad": np.ones_like}),
+        (
+            ConfigError,
+            "fn returns 2 outputs, and grad= says the gradient of one",
+            lambda x: (x, x),
+            X,
+            {"grad": np.ones_like},
+        ),
         (ConfigError, "inputs is a function; SciPy's check_grad takes", np.sum, np.ones_like, {}),
-        (ConfigError, "takes 2 arguments: a backward that takes g first is passed as vjp=",
-         np.sum, X, {"grad": lambda g, x: g * x}),
-        (ConfigError, "a gradient without g is passed as grad=", np.sin, X,
-         {"vjp": lambda x: np.cos(x)}),
+        (
+            ConfigError,
+            "takes 2 arguments: a backward that takes g first is passed as vjp=",
+            np.sum,
+            X,
+            {"grad": lambda g, x: g * x},
+        ),
+        (
+            ConfigError,
+            "a gradient without g is passed as grad=",
+            np.sin,
+            X,
+            {"vjp": lambda x: np.cos(x)},
+        ),
         (ConfigError, "fn is ndarray, expected a function", X, X, {}),
-        (DTypeError, "fn returned an array of bool, expected real", lambda x: x > 0, X,
-         {"grad": np.ones_like}),
-        (ShapeError, "2 floating-point inputs, but 1 claimed", lambda a, b: np.sum(a * b), [X, X],
-         {"grad": lambda a, b: b}),
-        (ShapeError, r"fn returns shape \(3,\), so grad must return arrays of that", np.exp, X,
-         {"grad": lambda x: np.ones(2)}),
-        (ShapeError, "a shape that does not depend on the values", lambda x: x[x <= 1], X,
-         {"vjp": lambda g, x: np.ones(3)}),
+        (
+            DTypeError,
+            "fn returned an array of bool, expected real",
+            lambda x: x > 0,
+            X,
+            {"grad": np.ones_like},
+        ),
+        (
+            ShapeError,
+            "2 floating-point inputs, but 1 claimed",
+            lambda a, b: np.sum(a * b),
+            [X, X],
+            {"grad": lambda a, b: b},
+        ),
+        (
+            ShapeError,
+            r"fn returns shape \(3,\), so grad must return arrays of that",
+            np.exp,
+            X,
+            {"grad": lambda x: np.ones(2)},
+        ),
+        (
+            ShapeError,
+            "a shape that does not depend on the values",
+            lambda x: x[x <= 1],
+            X,
+            {"vjp": lambda g, x: np.ones(3)},
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(error, message, fn, inputs, options):
     with pytest.raises(error, match=message):
         gradcheck(fn, inputs, **options)
@@ -933,8 +994,9 @@ def test_refusals(error, message, fn, inputs, options):
 def test_adjoints_that_are_right():
     assert check_adjoint(lambda x: B @ x, lambda y: B.T @ y, (3,))
     assert check_adjoint(np.cumsum, lambda y: np.cumsum(y[::-1])[::-1], np.zeros(50, np.float32))
-    both = check_adjoint(lambda a, b: np.concatenate([a, 2 * b]), lambda y: (y[:2], 2 * y[2:]),
-                         [(2,), (3,)])  # fmt: skip
+    both = check_adjoint(
+        lambda a, b: np.concatenate([a, 2 * b]), lambda y: (y[:2], 2 * y[2:]), [(2,), (3,)]
+    )
     assert both
     assert str(both).startswith("check_adjoint: right; <f(x), y> = ")
 
@@ -948,8 +1010,9 @@ def test_the_convolution_trio_is_adjoint(kernel_name, dtype):
     )
     assert check_adjoint(
         lambda w: conv2d(x, w, **settings),
-        lambda y: conv2d_weight(x, y, kernel=(3, 2), **settings), w,
-    )  # fmt: skip
+        lambda y: conv2d_weight(x, y, kernel=(3, 2), **settings),
+        w,
+    )
 
 
 def test_a_wrong_adjoint_is_explained():

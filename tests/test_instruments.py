@@ -43,8 +43,10 @@ def dense(seed=0, widths=(5, 7, 6, 1), scheme=None, slope=0.1):
     """A network as in (1): no biases, leaky ReLU inside, nothing at the end."""
     draws, layers = rng(seed), []
     for d_in, d_out in pairwise(widths):
-        layers += [nn.Linear(d_in, d_out, draws, bias=False, reparametrize=scheme, init=normal),
-                   nn.LeakyReLU(slope)]  # fmt: skip
+        layers += [
+            nn.Linear(d_in, d_out, draws, bias=False, reparametrize=scheme, init=normal),
+            nn.LeakyReLU(slope),
+        ]
     return nn.Sequential(*layers[:-1]).to(dtype="float64")
 
 
@@ -56,12 +58,13 @@ def convolutional(seed=0, scheme=None, size=6):
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, rng(seed), padding=1, reparametrize=scheme.at(size, 1, 1), **same),
         nn.ReLU(),
-        nn.Conv2d(4, 3, 4, rng(seed + 1), stride=2, padding=1,
-                  reparametrize=scheme.at(size, 2, 1), **same),
+        nn.Conv2d(
+            4, 3, 4, rng(seed + 1), stride=2, padding=1, reparametrize=scheme.at(size, 2, 1), **same
+        ),
         nn.LeakyReLU(),
         nn.Reshape(-1),
         nn.Linear(3 * half**2, 1, rng(seed + 2), reparametrize=scheme, **same),
-    ).to(dtype="float64")  # fmt: skip
+    ).to(dtype="float64")
 
 
 def images(n=4, seed=1, shape=(2, 6, 6)):
@@ -179,8 +182,9 @@ def test_instruments_use_the_array_api_alone():
         module.state = {k: xp.asarray(v) for k, v in module.state.items()}
     x = Tensor(xp.asarray(x.array))
     np.testing.assert_allclose(np.from_dlpack(input_gradients(net, x)), slopes, rtol=1e-12)
-    for f, expected in zip((weight_gradients, euler_products, gradient_bound),
-                           [here[0], here[1], here[3]], strict=True):  # fmt: skip
+    for f, expected in zip(
+        (weight_gradients, euler_products, gradient_bound), [here[0], here[1], here[3]], strict=True
+    ):
         assert f(net, x) == pytest.approx(expected, rel=1e-9)
     assert layer_norms(net, x)["layers.0"].ratio == pytest.approx(here[2]["layers.0"].ratio)
     assert weight_variances(net)["layers.0"].variance == pytest.approx(spreads["layers.0"].variance)
@@ -244,16 +248,20 @@ def test_a_sigmoid_at_the_end_makes_it_a_quarter(kind, seed):
     assert factor <= 0.25
     with effective_weights(net) as held:
         slopes = grad(ops.sigmoid(net(x)).sum(), list(held.values()))
-    for g, plain, bound in zip(slopes, weight_gradients(net, x).values(),
-                               gradient_bound(net, x).values(), strict=True):  # fmt: skip
+    for g, plain, bound in zip(
+        slopes, weight_gradients(net, x).values(), gradient_bound(net, x).values(), strict=True
+    ):
         assert length(g) == pytest.approx(factor * plain, rel=1e-9, abs=1e-300)
         assert length(g) <= 0.25 * bound * (1 + 1e-9)
 
 
 def blur():
     """A convolution that repeats what it sees, and a dense layer that adds up."""
-    net = nn.Sequential(nn.Conv2d(1, 1, 3, rng(), padding=1, bias=False), nn.Reshape(-1),
-                        nn.Linear(64, 1, rng(), bias=False)).to(dtype="float64")  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(1, 1, 3, rng(), padding=1, bias=False),
+        nn.Reshape(-1),
+        nn.Linear(64, 1, rng(), bias=False),
+    ).to(dtype="float64")
     net.layers[0].weight.assign(np.full((1, 1, 3, 3), 1 / 3))  # norm 1 as a matrix
     net.layers[2].weight.assign(np.full((1, 64), 1 / 8))  # norm 1
     return net, Tensor(np.full((1, 1, 8, 8), 1 / 8))  # norm 1
@@ -337,8 +345,9 @@ def test_the_hessian_of_a_layer_is_bounded_by_the_curvature_of_the_last_activati
     curvature = abs(sigmoid * (1 - sigmoid) * (1 - 2 * sigmoid))
     assert curvature <= 1 / (6 * math.sqrt(3)) + 1e-16
     H, _ = hessian(net, x, name, ops.sigmoid)
-    norms = [np.linalg.norm(m.weight.array, 2)
-             for n, m in nn.weighted_layers(net).items() if n != name]  # fmt: skip
+    norms = [
+        np.linalg.norm(m.weight.array, 2) for n, m in nn.weighted_layers(net).items() if n != name
+    ]
     size = length(x) ** 2 * math.prod(norms) ** 2
     assert np.linalg.norm(H, 2) <= curvature * size * (1 + 1e-9) + 1e-15
     # and it is a'' times the squared gradient of the score
@@ -476,8 +485,10 @@ def test_entries_under_sn_conv_are_smaller_by_the_ratio(seed):
 def test_variances_under_both_norms_are_those_of_the_sheet():
     # 3 to 64 channels at 32 x 32 pixels and 64 to 128 at 16 x 16, convolutions that wrap around:
     # one matrix for each frequency
-    for (c_in, c_out, size), expected in (((3, 64, 32), (0.179, 0.028, 2.53)),
-                                          ((64, 128, 16), (0.471, 0.171, 1.66))):  # fmt: skip
+    for (c_in, c_out, size), expected in (
+        ((3, 64, 32), (0.179, 0.028, 2.53)),
+        ((64, 128, 16), (0.471, 0.171, 1.66)),
+    ):
         w = rng(1).normal(size=(c_out, c_in, 3, 3))
         frequencies = np.fft.fft2(w, (size, size)).transpose(2, 3, 0, 1)
         half = frequencies[:, : size // 2 + 1]  # the rest are conjugates
@@ -499,12 +510,19 @@ def mean_square(A, norm):
     return float((A**2).mean() / norm**2)
 
 
-@given(st.integers(1, 8), st.integers(1, 8), st.sampled_from(["normal", "uniform", "sign"]),
-       st.integers(0, 10**6))  # fmt: skip
+@given(
+    st.integers(1, 8),
+    st.integers(1, 8),
+    st.sampled_from(["normal", "uniform", "sign"]),
+    st.integers(0, 10**6),
+)
 def test_the_variance_is_at_most_one_over_the_larger_size(m, n, kind, seed):
     draws = rng(seed)
-    A = {"normal": draws.normal(size=(m, n)), "uniform": draws.uniform(-1, 1, size=(m, n)),
-         "sign": draws.choice([-1.0, 1.0], size=(m, n))}[kind]  # fmt: skip
+    A = {
+        "normal": draws.normal(size=(m, n)),
+        "uniform": draws.uniform(-1, 1, size=(m, n)),
+        "sign": draws.choice([-1.0, 1.0], size=(m, n)),
+    }[kind]
     # true of every draw, so of the mean: the squared singular values sum to sum a^2, and each of
     # the min(m, n) is at most the largest
     found = mean_square(A, np.linalg.norm(A, 2))
@@ -538,9 +556,17 @@ def test_weight_variances_of_a_network():
 
 @pytest.mark.parametrize(
     ("m", "n", "expected", "draws"),
-    [(2, 3, 0.615, 4000), (8, 27, 0.501, 500), (64, 27, 0.397, 100), (64, 576, 0.577, 4),
-     (128, 576, 0.471, 2), (64, 1024, 0.652, 2), (1, 8192, 1.0, 1), (256, 256, 0.255, 2)],
-)  # fmt: skip
+    [
+        (2, 3, 0.615, 4000),
+        (8, 27, 0.501, 500),
+        (64, 27, 0.397, 100),
+        (64, 576, 0.577, 4),
+        (128, 576, 0.471, 2),
+        (64, 1024, 0.652, 2),
+        (1, 8192, 1.0, 1),
+        (256, 256, 0.255, 2),
+    ],
+)
 def test_variances_of_gaussian_matrices_are_those_of_the_sheet(m, n, expected, draws):
     A = rng(m).normal(size=(draws, m, n))
     small = A @ A.swapaxes(1, 2) if m < n else A.swapaxes(1, 2) @ A
@@ -559,8 +585,10 @@ def test_variances_of_gaussian_matrices_are_those_of_the_sheet(m, n, expected, d
 
 def two_norms(w):
     c_out, c_in = w.shape[:2]
-    return (np.linalg.norm(w.reshape(c_out, -1), 2),
-            np.linalg.norm(w.swapaxes(0, 1).reshape(c_in, -1), 2))  # fmt: skip
+    return (
+        np.linalg.norm(w.reshape(c_out, -1), 2),
+        np.linalg.norm(w.swapaxes(0, 1).reshape(c_in, -1), 2),
+    )
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 4), st.integers(0, 10**6))
@@ -605,8 +633,7 @@ def test_lengths_of_single_precision_need_no_squares(size):
     W = np.array([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]], np.float32)
     D[0].weight.assign(W * np.float32(size))
     x = Tensor(np.ones((4, 3), np.float32))
-    np.testing.assert_allclose(
-        input_gradients(D, x), np.full(4, 5 * size), rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(input_gradients(D, x), np.full(4, 5 * size), rtol=1e-6)
     D[0].weight.assign(W)
     x = Tensor(np.full((4, 3), size, np.float32))
     slopes = weight_gradients(D, x)["layers.0"]

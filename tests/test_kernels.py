@@ -102,8 +102,9 @@ def small_arrays(count=1, least=1, most=4):
     shape = hnp.array_shapes(min_dims=least, max_dims=most, max_side=4)
     return st.builds(
         lambda shape, seed: tuple(np.random.default_rng(seed).normal(size=(count, *shape))),
-        shape, SEEDS,
-    )  # fmt: skip
+        shape,
+        SEEDS,
+    )
 
 
 SLOPES = st.sampled_from([0.0, 0.1, 0.25, 1.5])
@@ -251,9 +252,14 @@ def call(module, name, args):
 
 
 def public(module):
-    return {name for name, f in vars(module).items()
-            if callable(f) and not name.startswith("_") and name in vars(spec)
-            and getattr(f, "__module__", "").startswith("minisn.kernels")}  # fmt: skip
+    return {
+        name
+        for name, f in vars(module).items()
+        if callable(f)
+        and not name.startswith("_")
+        and name in vars(spec)
+        and getattr(f, "__module__", "").startswith("minisn.kernels")
+    }
 
 
 def test_every_module_has_every_kernel_of_the_specification(module):
@@ -445,9 +451,11 @@ def test_operations_use_the_chosen_kernels(auto, monkeypatch):
 def run(code, **environment):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **environment},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

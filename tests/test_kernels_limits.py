@@ -120,10 +120,14 @@ def test_another_byte_order_is_computed_with():
 @pytest.mark.parametrize(
     ("x", "w"),
     [
-        ((2, 0, 5, 5), (3, 0, 3, 3)), ((2, 3, 0, 5), (4, 3, 1, 1)), ((2, 3, 5, 0), (4, 3, 3, 3)),
-        ((2, 3, 5, 5), (0, 3, 3, 3)), ((2, 3, 5, 5), (4, 3, 0, 3)), ((0, 3, 5, 5), (4, 3, 3, 3)),
+        ((2, 0, 5, 5), (3, 0, 3, 3)),
+        ((2, 3, 0, 5), (4, 3, 1, 1)),
+        ((2, 3, 5, 0), (4, 3, 3, 3)),
+        ((2, 3, 5, 5), (0, 3, 3, 3)),
+        ((2, 3, 5, 5), (4, 3, 0, 3)),
+        ((0, 3, 5, 5), (4, 3, 3, 3)),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("padding", [0, 2])
 def test_nothing_to_convolve_is_told(x, w, padding, kernel_name):
     x, w = (Tensor(np.zeros(shape, np.float32), requires_grad=True) for shape in (x, w))
@@ -153,8 +157,9 @@ def test_a_threading_layer_that_is_missing_is_told_as_such(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(minisn.__file__).parents[1]),
                    "NUMBA_THREADING_LAYER": "tbb"}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
-                          text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+    )
     said = done.stdout.strip()
     assert said == "tbb" or ("NUMBA_THREADING_LAYER=tbb" in said and "workqueue" in said), done
 
@@ -178,8 +183,11 @@ def test_an_infinity_stays_what_the_sum_of_products_makes_of_it(geometry, place,
     np.testing.assert_array_equal(np.isinf(y), np.isinf(expected))
     np.testing.assert_allclose(y, expected, rtol=1e-4)
     g = np.ones_like(y)
-    np.testing.assert_allclose(cpu.conv2d_weight(x, g, (k, k), s, p),
-                               array_api.conv2d_weight(x, g, (k, k), s, p), rtol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(
+        cpu.conv2d_weight(x, g, (k, k), s, p),
+        array_api.conv2d_weight(x, g, (k, k), s, p),
+        rtol=1e-4,
+    )
     g[0, 0, 0, 0] = value
     back = (module.conv2d_transpose(g, w, s, p, (0, 0)) for module in (cpu, array_api))
     np.testing.assert_allclose(*back, rtol=1e-4)
@@ -195,8 +203,9 @@ def test_what_is_finite_near_the_largest_number_stays_so(geometry):
     y = cpu.conv2d(x, w, s, p)
     assert np.isfinite(y).all()
     np.testing.assert_allclose(y, spec.conv2d(x, w, s, p), rtol=1e-5)
-    back = cpu.conv2d_transpose(np.where(np.arange(32).reshape(1, -1, 1, 1) == 0, y, 0)
-                                .astype(np.float32), w, s, p, (0, 0))  # fmt: skip
+    back = cpu.conv2d_transpose(
+        np.where(np.arange(32).reshape(1, -1, 1, 1) == 0, y, 0).astype(np.float32), w, s, p, (0, 0)
+    )
     assert np.isfinite(back).all() and back.max() == np.float32(3e38)
 
 

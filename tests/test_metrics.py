@@ -135,8 +135,12 @@ def test_frechet_is_never_below_zero():
     rng = rng_of(1)
     for d in range(1, 30):  # rounding alone would make some of them so
         a = rng.normal(size=(40, d)) * 1e3
-        assert gaussian_frechet(a.mean(0), np.atleast_2d(np.cov(a.T)), a.mean(0),
-                                np.atleast_2d(np.cov(a.T))) >= 0  # fmt: skip
+        assert (
+            gaussian_frechet(
+                a.mean(0), np.atleast_2d(np.cov(a.T)), a.mean(0), np.atleast_2d(np.cov(a.T))
+            )
+            >= 0
+        )
 
 
 # -- kernel distance ---------------------------------------------------------------------------
@@ -155,8 +159,11 @@ def test_mmd_is_its_sums_written_out():
     def k(a, b):
         return (a @ b / 3 + 1) ** 3
 
-    within = [sum(k(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j)
-              / (len(s) * (len(s) - 1)) for s in (x, y)]  # fmt: skip
+    within = [
+        sum(k(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j)
+        / (len(s) * (len(s) - 1))
+        for s in (x, y)
+    ]
     between = sum(k(a, b) for a in x for b in y) / (5 * 6)
     assert mmd2(x, y) == pytest.approx(sum(within) - 2 * between, rel=1e-12)
 
@@ -254,8 +261,9 @@ def test_score_is_its_formula_and_between_one_and_the_classes(seed, classes):
     result = inception_score(Sample(p, "p"), splits=4)
     expected = []
     for part in np.split(p, 4):
-        kl = [sum(q * math.log(q / m) for q, m in zip(row, part.mean(0), strict=True))
-              for row in part]  # fmt: skip
+        kl = [
+            sum(q * math.log(q / m) for q, m in zip(row, part.mean(0), strict=True)) for row in part
+        ]
         expected.append(math.exp(np.mean(kl)))
     assert result.value == pytest.approx(np.mean(expected), rel=1e-12)
     assert result.spread == pytest.approx(np.std(expected), rel=1e-9)
@@ -298,8 +306,9 @@ def test_all_are_torch_fidelitys(torch):
     moments = [metric_fid.fid_features_to_statistics(t) for t in (x, y)]
     fid = metric_fid.fid_statistics_to_metric(*moments, False)["frechet_inception_distance"]
     assert frechet_distance(a, b).value == pytest.approx(fid, rel=1e-9)
-    kid = metric_kid.kid_features_to_metric(x, y, kid_subsets=9, kid_subset_size=100,
-                                            rng_seed=5, verbose=False)  # fmt: skip
+    kid = metric_kid.kid_features_to_metric(
+        x, y, kid_subsets=9, kid_subset_size=100, rng_seed=5, verbose=False
+    )
     ours = kernel_distance(a, b, np.random.RandomState(5), 9, 100)
     assert ours.value == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-9)
     assert ours.spread == pytest.approx(kid["kernel_inception_distance_std"], rel=1e-9)
@@ -337,13 +346,21 @@ def direct_ms_ssim(x, y, scales):
                 values.append(value)
         result *= max(np.mean(values), 0) ** exponents[j]
         rows, columns = x.shape[0] // 2, x.shape[1] // 2
-        x, y = (np.array([[i[2 * r : 2 * r + 2, 2 * c : 2 * c + 2].mean() for c in range(columns)]
-                          for r in range(rows)]) for i in (x, y))  # fmt: skip
+        x, y = (
+            np.array(
+                [
+                    [i[2 * r : 2 * r + 2, 2 * c : 2 * c + 2].mean() for c in range(columns)]
+                    for r in range(rows)
+                ]
+            )
+            for i in (x, y)
+        )
     return result
 
 
-@pytest.mark.parametrize(("height", "width", "scales"), [(28, 28, 2), (23, 31, 2), (12, 11, 1),
-                                                         (44, 47, 3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("height", "width", "scales"), [(28, 28, 2), (23, 31, 2), (12, 11, 1), (44, 47, 3)]
+)
 def test_ms_ssim_is_a_direct_computation(height, width, scales):
     rng = rng_of(height)
     x = np.cumsum(rng.normal(size=(2, 1, height, width)), axis=3) * 12 + 128
@@ -380,7 +397,19 @@ def test_settings_are_the_publications():
 
 def test_scales_and_shapes_that_do_not_fit():
     assert [scales_for(n, n) for n in (11, 21, 22, 28, 32, 43, 44, 48, 87, 88, 176, 999)] == [
-        1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5, 5]  # fmt: skip
+        1,
+        1,
+        2,
+        2,
+        2,
+        2,
+        3,
+        3,
+        3,
+        4,
+        5,
+        5,
+    ]
     small = np.zeros((1, 1, 10, 20))
     with pytest.raises(ShapeError, match=r"10 x 20 pixels are smaller than the window, 11 x 11"):
         ms_ssim(small, small)
@@ -737,9 +766,11 @@ def test_training_moves_images_a_little(mnist):
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_command_writes_a_file_that_loads(name, tmp_path, monkeypatch, capsys):
     kind, data = RECIPES[name].network, load({"cifar10": "cifar10-2k"}.get(name, name))
-    monkeypatch.setattr(train_features, "_read", lambda *_: [
-        (data.images[rows], data.labels[rows]) for rows in (slice(200), slice(300))
-    ])  # fmt: skip
+    monkeypatch.setattr(
+        train_features,
+        "_read",
+        lambda *_: [(data.images[rows], data.labels[rows]) for rows in (slice(200), slice(300))],
+    )
     path = tmp_path / "new" / "and deeper" / "network.safetensors"
     train_features.write(name, path, epochs=1)
     said = capsys.readouterr().out
@@ -787,8 +818,14 @@ def test_everything_at_once_sees_good_and_bad_digits(mnist):
         for x in (mnist.images[1000:1300], noise, collapsed)
     )
     names = [score.provenance.measure.split(",")[0] for score in good]
-    assert names == ["inception-style score", "Fréchet distance", "kernel distance", "precision",
-                     "recall", "MS-SSIM within a class"]  # fmt: skip
+    assert names == [
+        "inception-style score",
+        "Fréchet distance",
+        "kernel distance",
+        "precision",
+        "recall",
+        "MS-SSIM within a class",
+    ]
     for k, sign in enumerate((1, -1, -1, 1, 1)):
         assert sign * good[k].value > sign * bad[k].value, names[k]
     assert good[0].value > 8

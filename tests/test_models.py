@@ -77,10 +77,25 @@ def test_the_layers_are_those_of_the_table_in_its_order():
     kinds = [type(m) for m in G.layers]
     block = [ConvTranspose2d, BatchNorm, ReLU]
     assert [k for k in kinds if k.__name__ != "Reshape"] == [
-        Linear, BatchNorm, ReLU, *block, *block, *block, Conv2d, Tanh]  # fmt: skip
+        Linear,
+        BatchNorm,
+        ReLU,
+        *block,
+        *block,
+        *block,
+        Conv2d,
+        Tanh,
+    ]
     assert [m.weight.shape for m in D.layers if isinstance(m, Weighted)] == [
-        (64, 3, 3, 3), (64, 64, 4, 4), (128, 64, 3, 3), (128, 128, 4, 4), (256, 128, 3, 3),
-        (256, 256, 4, 4), (512, 256, 3, 3), (1, 8192)]  # fmt: skip
+        (64, 3, 3, 3),
+        (64, 64, 4, 4),
+        (128, 64, 3, 3),
+        (128, 128, 4, 4),
+        (256, 128, 3, 3),
+        (256, 256, 4, 4),
+        (512, 256, 3, 3),
+        (1, 8192),
+    ]
     assert [m.slope for m in D.layers if isinstance(m, LeakyReLU)] == [0.1] * 7
 
 
@@ -106,8 +121,7 @@ def test_shapes_at_every_size_even_and_odd(size):
 def test_width_scales_every_layer(width):
     G, D = cnn_generator(28, 1, rng(), width), cnn_discriminator(28, 1, rng(), width)
     deconvolutions = [m.weight.shape[:2] for m in G.layers if isinstance(m, ConvTranspose2d)]
-    assert deconvolutions == [
-        (8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)]  # fmt: skip
+    assert deconvolutions == [(8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)]
     convolutions = [m.weight.shape[0] for m in D.layers if isinstance(m, Conv2d)]
     assert convolutions == [width * k for k in (1, 1, 2, 2, 4, 4, 8)]
 

@@ -157,7 +157,8 @@ def test_width_scales_every_layer(size):
         D = resnet_discriminator(size, 1, rng(), width, BARE)
         table = TABLES[size]
         assert [b.c2.weight.shape[0] for b in G.layers if isinstance(b, UpBlock)] == [
-            width * k for k in table.up[1:]]  # fmt: skip
+            width * k for k in table.up[1:]
+        ]
         blocks = [b for b in D.layers if isinstance(b, DownBlock)]
         outputs = [list(weighted_layers(b.residual).values())[-1].weight.shape[0] for b in blocks]
         assert outputs == [width * k for k in table.down + table.flat]
@@ -293,9 +294,14 @@ def test_a_block_of_g_is_pytorchs(torch, classes):
 
 @pytest.mark.parametrize(
     ("d_in", "d_out", "down", "first"),
-    [(2, 3, True, True), (2, 3, True, False), (3, 3, True, False), (2, 3, False, False),
-     (3, 3, False, False)],
-)  # fmt: skip
+    [
+        (2, 3, True, True),
+        (2, 3, True, False),
+        (3, 3, True, False),
+        (2, 3, False, False),
+        (3, 3, False, False),
+    ],
+)
 def test_a_block_of_d_is_pytorchs(torch, d_in, d_out, down, first):
     block = set_at_random(DownBlock(d_in, d_out, 6, rng(), BARE, down, first), 3)
     shortcut = {"shortcut.layers.0.weight", "shortcut.layers.0.bias"} <= set(
@@ -375,9 +381,13 @@ def held(y):
 
 @pytest.mark.parametrize(
     ("build", "shape", "most"),
-    [(cnn_discriminator, (2, 32, 32), 0.6), (resnet_discriminator, (2, 32, 32), 0.46),
-     (cnn_generator, (5,), 0.78), (resnet_generator, (5,), 0.66)],
-)  # fmt: skip
+    [
+        (cnn_discriminator, (2, 32, 32), 0.6),
+        (resnet_discriminator, (2, 32, 32), 0.46),
+        (cnn_generator, (5,), 0.78),
+        (resnet_generator, (5,), 0.66),
+    ],
+)
 def test_a_graph_holds_less_than_all_results(build, shape, most, monkeypatch):
     sizes, computed = [], Tensor.computed
 

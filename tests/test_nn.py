@@ -67,8 +67,11 @@ def test_state_is_not_among_the_parameters():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_power_step_names_the_layer_whose_weight_is_not_finite(bad):
-    network = nn.Sequential(nn.Linear(3, 3, rng(), reparametrize=SN), nn.ReLU(),
-                            nn.Linear(3, 2, rng(), reparametrize=SN))  # fmt: skip
+    network = nn.Sequential(
+        nn.Linear(3, 3, rng(), reparametrize=SN),
+        nn.ReLU(),
+        nn.Linear(3, 2, rng(), reparametrize=SN),
+    )
     weight = network.layers[2].weight.numpy()
     weight[1, 1] = bad
     network.layers[2].weight.assign(weight)

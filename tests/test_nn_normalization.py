@@ -44,8 +44,9 @@ def test_values_and_gradients_are_pytorchs(torch, kind, shape, gain):
     leaf = Tensor(x, requires_grad=True)
     mine = layer(leaf)
     np.testing.assert_allclose(mine.array, y.detach().numpy(), atol=1e-12)
-    for g, e in zip(grad(mine, [leaf, *layer.parameters()], rng(9).normal(size=shape)), expected,
-                    strict=True):  # fmt: skip
+    for g, e in zip(
+        grad(mine, [leaf, *layer.parameters()], rng(9).normal(size=shape)), expected, strict=True
+    ):
         np.testing.assert_allclose(g.array, e.numpy(), atol=1e-11)
 
 
@@ -68,8 +69,13 @@ def test_layer_normalization_has_right_second_derivatives():
 
 def scaled(shared):
     gamma = Tensor(np.float32(2.0), requires_grad=True) if shared else None
-    return nn.Sequential(nn.Linear(4, 3, rng(1)), nn.Scale(gamma), nn.LeakyReLU(),
-                         nn.Linear(3, 1, rng(2)), nn.Scale(gamma))  # fmt: skip
+    return nn.Sequential(
+        nn.Linear(4, 3, rng(1)),
+        nn.Scale(gamma),
+        nn.LeakyReLU(),
+        nn.Linear(3, 1, rng(2)),
+        nn.Scale(gamma),
+    )
 
 
 def test_scale_multiplies_weight_and_bias_alike():

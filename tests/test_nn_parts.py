@@ -80,7 +80,11 @@ def test_a_part_that_is_used_twice_is_one_part():
     twice.load_state_dict(once.state_dict())
     inner = nn.Sequential(twin)
     assert names(nn.Sequential(inner, Own(x=[inner, twin]))) == [
-        "", "layers.0", "layers.0.layers.0", "layers.1"]  # fmt: skip
+        "",
+        "layers.0",
+        "layers.0.layers.0",
+        "layers.1",
+    ]
 
 
 def test_a_module_that_holds_itself_or_its_parent():
@@ -135,9 +139,11 @@ def test_seeds_names_classes_and_pairs_are_taken():
     same = nn.Linear(3, 4, np.int64(7), reparametrize=SpectralNorm, init="lecun")
     assert isinstance(same.reparametrize, SpectralNorm)
     assert nn.Conv2d(1, 2, (3, 5), 0, stride=(1, 2), padding=(1, 2))(
-        np.ones((1, 1, 6, 6), np.float32)).shape == (1, 2, 6, 3)  # fmt: skip
+        np.ones((1, 1, 6, 6), np.float32)
+    ).shape == (1, 2, 6, 3)
     assert nn.ConvTranspose2d(2, 1, (4, 2), 0, stride=2)(
-        np.ones((1, 2, 3, 3), np.float32)).shape == (1, 1, 8, 6)  # fmt: skip
+        np.ones((1, 2, 3, 3), np.float32)
+    ).shape == (1, 1, 8, 6)
     gates = nn.GRU(3, 4, 5).recurrent
     assert not np.array_equal(gates[0].weight.numpy(), gates[1].weight.numpy())
     rows = nn.Embedding(3, 2, 0)

@@ -64,8 +64,10 @@ def test_values_and_gradients_equal_pytorchs(torch, kind):
     dx, dh, *found = grad(y, [*ours, *parameters], g)
     n = len(made.input)
     for name, expected in (
-        ("weight_ih", found[:n]), ("weight_hh", found[n : 2 * n]), ("bias_ih", found[2 * n :]),
-    ):  # fmt: skip
+        ("weight_ih", found[:n]),
+        ("weight_hh", found[n : 2 * n]),
+        ("bias_ih", found[2 * n :]),
+    ):
         value = np.concatenate([f.array for f in expected])
         np.testing.assert_allclose(
             value, getattr(theirs, f"{name}_l0").grad, rtol=1e-10, atol=1e-13, err_msg=name
@@ -142,8 +144,9 @@ def test_gates_that_open_in_turn_explode_a_gru_whose_weights_are_normalized():
     made = nn.GRU(1, 2, rng(), SpectralNorm()).to(dtype="float64")
     c, s = np.cos(np.radians(130)), np.sin(np.radians(130))
     made.recurrent[2].weight.assign(np.array([[c, -s], [s, c]]))
-    for part, W, b in zip(made.input, ([[0], [0]], [[40], [-40]], [[0], [0]]), (40, 0, 0),
-                          strict=True):  # fmt: skip
+    for part, W, b in zip(
+        made.input, ([[0], [0]], [[40], [-40]], [[0], [0]]), (40, 0, 0), strict=True
+    ):
         part.weight.assign(np.array(W, float))
         part.bias.assign(np.full(2, float(b)))
     for _ in range(3):

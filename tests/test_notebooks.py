@@ -41,8 +41,10 @@ def test_every_notebook_opens_and_ends_as_all_do(path):
     number = int(path.stem[:2])
     assert re.match(rf"# {number} · .+\n\nAfter this notebook you can\n", prose[0])
     assert re.findall(r"^## (Summary|Exercises|What was simplified)$", "\n".join(prose), re.M) == [
-        "Summary", "Exercises", "What was simplified",
-    ]  # fmt: skip
+        "Summary",
+        "Exercises",
+        "What was simplified",
+    ]
 
 
 @pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.stem)

@@ -135,8 +135,14 @@ def test_losses_and_their_gradients_are_the_formula_s(name, dtype):
 @pytest.mark.parametrize("dtype", EXTREMES)
 def test_cross_entropy_is_the_formula_s(dtype):
     big, small, tiny = EXTREMES[dtype]
-    for rows in ([[big, -big, 0]], [[tiny, small, 0]], [[big] * 3] * 2, [[-big, big, tiny]] * 2,
-                 [[0, 0, 0]], [[big], [-big]]):  # fmt: skip
+    for rows in (
+        [[big, -big, 0]],
+        [[tiny, small, 0]],
+        [[big] * 3] * 2,
+        [[-big, big, tiny]] * 2,
+        [[0, 0, 0]],
+        [[big], [-big]],
+    ):
         labels, l = np.arange(len(rows)) % len(rows[0]), leaf(rows, dtype)
         x = wide(l.array)
         top = x.max(axis=1, keepdims=True)
@@ -162,8 +168,11 @@ def test_the_gradient_of_a_log_of_a_sum_keeps_its_digits_at_any_size(dtype):
 @pytest.mark.parametrize("dtype", EXTREMES)
 def test_there_is_no_loss_of_what_is_no_number(dtype):
     fine, spoilt = Tensor(np.ones(3, dtype)), Tensor(np.array([1, np.nan, 1], dtype))
-    found = [o.d(*x) for o in OBJECTIVES.values()
-             for x in ((fine, spoilt), (spoilt, fine), (spoilt, spoilt))]  # fmt: skip
+    found = [
+        o.d(*x)
+        for o in OBJECTIVES.values()
+        for x in ((fine, spoilt), (spoilt, fine), (spoilt, spoilt))
+    ]
     found += [o.g(spoilt) for o in OBJECTIVES.values()]
     found.append(cross_entropy(spoilt.reshape(1, 3), Tensor(np.array([0]))))
     assert np.isnan([loss.item() for loss in found]).all()
@@ -296,8 +305,9 @@ def test_denormal_weights_have_norms_or_are_said_to_have_none(dtype):
 @pytest.mark.parametrize("bad", BAD)
 def test_a_network_with_a_bad_weight_is_stopped_by_its_power_step(kernel_name, bad):
     for name in ("sn", "bsn", "sn-conv", "sigma2"):
-        network = Sequential(*(Linear(3, 3, rng(), reparametrize=METHODS[name].reparametrize)
-                               for _ in range(2)))  # fmt: skip
+        network = Sequential(
+            *(Linear(3, 3, rng(), reparametrize=METHODS[name].reparametrize) for _ in range(2))
+        )
         weight = network.layers[1].weight
         weight.assign(np.where(np.eye(3) > 0, np.float32(bad), weight.array))
         with pytest.raises(NonFiniteError, match=r"layer layers\.1: its weight holds a NaN or"):
@@ -307,9 +317,10 @@ def test_a_network_with_a_bad_weight_is_stopped_by_its_power_step(kernel_name, b
 # -- regularizers ----------------------------------------------------------------------------------
 
 SCHEMES = {
-    name: found.reparametrize for name, found in METHODS.items()
+    name: found.reparametrize
+    for name, found in METHODS.items()
     if name in ("sn", "bsn", "sn-conv", "wn", "frobenius", "usv")
-}  # fmt: skip
+}
 SCHEMES |= {f"taught {name}": TaughtSpectralNorm(name) for name in SEMANTICS if name != "clipped"}
 
 WEIGHTS = {
@@ -360,9 +371,11 @@ def test_a_learned_gain_starts_at_the_weight_that_was_drawn(name, dtype, power):
             scheme = scheme.at(5, 1, 1)
         learned, state = scheme.start(leaf(big, dtype), axis, rng())
         np.testing.assert_allclose(
-            scheme.apply(learned, axis, state).array, big, rtol=0,
+            scheme.apply(learned, axis, state).array,
+            big,
+            rtol=0,
             atol=64 * eps(dtype) * np.abs(big).max(),
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("dtype", EXTREMES)
@@ -616,8 +629,10 @@ def test_measures_of_features_that_are_all_equal(value):
 
 def test_single_precision_features_of_any_size_are_measured():
     for size in (1e30, -1e30, 1e-30, 1e-45):
-        x, y = (Sample((features(0, n, s, n) * size).astype(np.float32), "made")
-                for n, s in ((40, 0.0), (50, 0.4)))  # fmt: skip
+        x, y = (
+            Sample((features(0, n, s, n) * size).astype(np.float32), "made")
+            for n, s in ((40, 0.0), (50, 0.4))
+        )
         scores = [frechet_distance(x, y), kernel_distance(x, y, rng(), 5, 10),
                   *precision_recall(x, y)]  # fmt: skip
         assert np.isfinite([s.value for s in scores]).all()
@@ -632,9 +647,13 @@ def test_one_image_is_measured_or_refused():
         (lambda: kernel_distance(two, one, rng(), 2, 2), ConfigError),
         (lambda: precision_recall(one, two), ConfigError),
         (lambda: mmd2(one.values, two.values), ShapeError),
-        (lambda: intra_class_similarity(Sample(np.zeros((1, 1, 11, 11), np.uint8), "one"),
-                                        np.zeros(1, int), 2, rng()), ConfigError),
-    ):  # fmt: skip
+        (
+            lambda: intra_class_similarity(
+                Sample(np.zeros((1, 1, 11, 11), np.uint8), "one"), np.zeros(1, int), 2, rng()
+            ),
+            ConfigError,
+        ),
+    ):
         with pytest.raises(error):
             call()
     sure = inception_score(Sample(np.array([[0.0, 1.0, 0.0]]), "one"), 1)

@@ -86,8 +86,9 @@ def test_values_are_numpys(name, ours, theirs, args):
 
 def test_split_is_numpys():
     for sections, axis in ((2, 0), ([1, 3], 0), ([1], 1), (3, 1), ([3, 2], 0)):
-        for got, right in zip(ops.split(Tensor(X), sections, axis), np.split(X, sections, axis),
-                              strict=True):  # fmt: skip
+        for got, right in zip(
+            ops.split(Tensor(X), sections, axis), np.split(X, sections, axis), strict=True
+        ):
             np.testing.assert_array_equal(got.numpy(), right)
 
 
@@ -141,8 +142,9 @@ def test_gradients_of_both_orders_are_pytorchs(torch, name):
     direction = np.random.default_rng(2).normal(size=X.shape)
     second = grad((first * Tensor(direction)).sum(), x)
     if theirs_1.requires_grad:
-        (theirs_2,) = torch.autograd.grad((theirs_1 * torch.tensor(direction)).sum(), z,
-                                          allow_unused=True)  # fmt: skip
+        (theirs_2,) = torch.autograd.grad(
+            (theirs_1 * torch.tensor(direction)).sum(), z, allow_unused=True
+        )
         right = np.zeros_like(X) if theirs_2 is None else theirs_2.numpy()
     else:
         right = np.zeros_like(X)
@@ -151,8 +153,10 @@ def test_gradients_of_both_orders_are_pytorchs(torch, name):
 
 def test_products_with_zeros(torch):
     for x in ([0.0, 2.0, 3.0], [0.0, 0.0, 3.0], [0.0, 0.0, 0.0], [[1.0, 0.0], [2.0, 3.0]]):
-        for ours, theirs in ((ops.prod, lambda z: z.prod()),
-                             (ops.cumprod, lambda z: z.flatten().cumprod(0))):  # fmt: skip
+        for ours, theirs in (
+            (ops.prod, lambda z: z.prod()),
+            (ops.cumprod, lambda z: z.flatten().cumprod(0)),
+        ):
             t = Tensor(x, requires_grad=True)
             z = torch.tensor(x, dtype=torch.float64, requires_grad=True)
             theirs(z).sum().backward()
@@ -165,8 +169,10 @@ def test_products_with_zeros(torch):
 )
 def test_pooling_is_pytorchs(torch, size, stride, padding):
     images = np.random.default_rng(0).normal(size=(2, 3, 8, 6))
-    for ours, theirs in ((ops.max_pool2d, torch.nn.functional.max_pool2d),
-                         (ops.avg_pool2d, torch.nn.functional.avg_pool2d)):  # fmt: skip
+    for ours, theirs in (
+        (ops.max_pool2d, torch.nn.functional.max_pool2d),
+        (ops.avg_pool2d, torch.nn.functional.avg_pool2d),
+    ):
         x, z = Tensor(images, requires_grad=True), torch.tensor(images, requires_grad=True)
         y, w = ours(x, size, stride, padding), theirs(z, size, stride, padding)
         np.testing.assert_allclose(y.numpy(), w.detach().numpy(), rtol=1e-12, atol=1e-15)
@@ -214,7 +220,7 @@ def test_dropout():
         (lambda: Tensor(X) ** "2", DTypeError, "raise_to: expected a Tensor"),
         (lambda: ops.cumsum(X, 2), ShapeError, "cumsum: axis 2 does not exist"),
     ],
-)  # fmt: skip
+)
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
@@ -236,9 +242,19 @@ def pulled(f, x, g=None):
 
 @pytest.mark.parametrize(
     "x",
-    [[-INF, -INF], [INF, 0.0], [-INF], [INF, -INF], [-INF, 0.0], [INF, INF], [1e308, 1e308],
-     [0.0, np.nan], [-1e308, -INF], [[0.0, 1.0], [-INF, -INF]]],
-)  # fmt: skip
+    [
+        [-INF, -INF],
+        [INF, 0.0],
+        [-INF],
+        [INF, -INF],
+        [-INF, 0.0],
+        [INF, INF],
+        [1e308, 1e308],
+        [0.0, np.nan],
+        [-1e308, -INF],
+        [[0.0, 1.0], [-INF, -INF]],
+    ],
+)
 def test_logsumexp_of_infinities(x):
     for dtype in (np.float64, np.float32):
         with np.errstate(all="ignore"):
@@ -273,13 +289,15 @@ def test_rectifiers_of_infinities(kernel_name, dtype):
 
 @pytest.mark.parametrize(
     ("f", "x", "right"),
-    [(lambda x: ops.maximum(x, 0.0), [-1.0, 1.0], [0, INF]),
-     (lambda x: ops.minimum(0.0, x), [-1.0, 1.0], [INF, 0]),
-     (lambda x: ops.clip(x, -1.0, 1.0), [-2.0, 0.5], [0, INF]),
-     (ops.abs, [0.0, -2.0], [0, -INF]),
-     (lambda x: ops.max(x, 0, True) + ops.where(x > 9, x, 0.0), [1.0, 2.0], [0, INF]),
-     (lambda x: ops.min(x, 0, True) + ops.where(x > 9, x, 0.0), [1.0, 2.0], [INF, 0])],
-)  # fmt: skip
+    [
+        (lambda x: ops.maximum(x, 0.0), [-1.0, 1.0], [0, INF]),
+        (lambda x: ops.minimum(0.0, x), [-1.0, 1.0], [INF, 0]),
+        (lambda x: ops.clip(x, -1.0, 1.0), [-2.0, 0.5], [0, INF]),
+        (ops.abs, [0.0, -2.0], [0, -INF]),
+        (lambda x: ops.max(x, 0, True) + ops.where(x > 9, x, 0.0), [1.0, 2.0], [0, INF]),
+        (lambda x: ops.min(x, 0, True) + ops.where(x > 9, x, 0.0), [1.0, 2.0], [INF, 0]),
+    ],
+)
 def test_an_infinite_gradient_ends_at_what_was_not_chosen(f, x, right):
     np.testing.assert_array_equal(pulled(f, x, [INF, INF]), right)
 
@@ -309,11 +327,24 @@ def test_empty_arrays():
     np.testing.assert_array_equal(ops.norm(Tensor(np.zeros((3, 0))), axis=1).numpy(), np.zeros(3))
     for shape in ((0, 3), (3, 0), (0,), (2, 0, 3)):
         x = Tensor(np.zeros(shape), requires_grad=True)
-        for f in (ops.norm, ops.sum, ops.var, ops.mean, ops.prod, ops.std, ops.cumsum,
-                  lambda t: ops.var(t, 0), lambda t: ops.log_softmax(t), lambda t: ops.sort(t),
-                  lambda t: ops.logsumexp(t, -1), ops.softmax, lambda t: ops.flip(t),
-                  lambda t: ops.norm(t, axis=0), ops.relu, lambda t: ops.max(t, axis=0)
-                  if t.shape[0] else t):  # fmt: skip
+        for f in (
+            ops.norm,
+            ops.sum,
+            ops.var,
+            ops.mean,
+            ops.prod,
+            ops.std,
+            ops.cumsum,
+            lambda t: ops.var(t, 0),
+            lambda t: ops.log_softmax(t),
+            lambda t: ops.sort(t),
+            lambda t: ops.logsumexp(t, -1),
+            ops.softmax,
+            lambda t: ops.flip(t),
+            lambda t: ops.norm(t, axis=0),
+            ops.relu,
+            lambda t: ops.max(t, axis=0) if t.shape[0] else t,
+        ):
             assert grad(f(x).sum(), x).shape == shape
     assert ops.max(Tensor(np.zeros((0, 3))), axis=1).shape == (0,)
     for name in ("max", "min"):
@@ -325,8 +356,13 @@ def test_empty_arrays():
 def test_half_precision():
     x = np.full(1000, 300, np.float16)
     y = np.tile(np.array([100, 500], np.float16), 500)
-    for f, a, right in ((ops.mean, x, 300), (ops.norm, x, 300 * np.sqrt(1000)), (ops.var, y, 40000),
-                        (ops.std, y, 200), (ops.logsumexp, x, 300 + np.log(1000))):  # fmt: skip
+    for f, a, right in (
+        (ops.mean, x, 300),
+        (ops.norm, x, 300 * np.sqrt(1000)),
+        (ops.var, y, 40000),
+        (ops.std, y, 200),
+        (ops.logsumexp, x, 300 + np.log(1000)),
+    ):
         got = f(Tensor(a))
         assert got.dtype == np.float16
         assert got.item() == pytest.approx(right, rel=1e-3)
@@ -337,8 +373,22 @@ def test_half_precision():
     assert ops.softmax(Tensor(x)).numpy() == pytest.approx(1e-3, rel=1e-2)
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "var", "max", "min", "norm", "logsumexp",
-                                  "log_softmax", "prod", "std", "softmax"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sum",
+        "mean",
+        "var",
+        "max",
+        "min",
+        "norm",
+        "logsumexp",
+        "log_softmax",
+        "prod",
+        "std",
+        "softmax",
+    ],
+)
 def test_axes_as_lists_and_wrong_ones(name):
     f, x = getattr(ops, name), Tensor(T3, requires_grad=True)
     a, b = f(x, axis=[0, -1]), f(x, axis=(0, 2))
@@ -354,14 +404,42 @@ def test_axes_as_lists_and_wrong_ones(name):
 
 @pytest.mark.parametrize(
     "f",
-    [lambda x: x * 3.0, lambda x: x * x, lambda x: x**2, ops.relu, ops.abs, ops.max, ops.min,
-     lambda x: x**3, lambda x: x * x * x, lambda x: x + 1, lambda x: -x, ops.sum, ops.mean,
-     lambda x: ops.maximum(x, 1.5), ops.sort, ops.cumsum, ops.prod, lambda x: x % 0.7, ops.sign,
-     ops.floor, lambda x: x[0], lambda x: ops.concat([x, x]), lambda x: x.reshape(1, 2),
-     lambda x: ops.where(x > 1, x, 2 * x), lambda x: ops.clip(x, 0, 1.5), ops.square, ops.flip,
-     lambda x: ops.einsum("i,i", x, x), lambda x: x @ x,
-     lambda x: ops.leaky_relu(x, 0.2), lambda x: x / 2, lambda x: x.T, lambda x: ops.pad(x, 1)],
-)  # fmt: skip
+    [
+        lambda x: x * 3.0,
+        lambda x: x * x,
+        lambda x: x**2,
+        ops.relu,
+        ops.abs,
+        ops.max,
+        ops.min,
+        lambda x: x**3,
+        lambda x: x * x * x,
+        lambda x: x + 1,
+        lambda x: -x,
+        ops.sum,
+        ops.mean,
+        lambda x: ops.maximum(x, 1.5),
+        ops.sort,
+        ops.cumsum,
+        ops.prod,
+        lambda x: x % 0.7,
+        ops.sign,
+        ops.floor,
+        lambda x: x[0],
+        lambda x: ops.concat([x, x]),
+        lambda x: x.reshape(1, 2),
+        lambda x: ops.where(x > 1, x, 2 * x),
+        lambda x: ops.clip(x, 0, 1.5),
+        ops.square,
+        ops.flip,
+        lambda x: ops.einsum("i,i", x, x),
+        lambda x: x @ x,
+        lambda x: ops.leaky_relu(x, 0.2),
+        lambda x: x / 2,
+        lambda x: x.T,
+        lambda x: ops.pad(x, 1),
+    ],
+)
 def test_derivatives_of_any_order_end_at_0(f):
     x = Tensor([1.0, 2.0], requires_grad=True)
     y = f(x)
@@ -375,6 +453,11 @@ def test_a_derivative_that_does_not_depend_on_one_of_several():
     x, z = (Tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
     g_x, g_z = grad((3 * x).sum() + (z * z).sum(), [x, z], create_graph=True)
     assert g_x.tolist() == [3.0, 3.0]
-    for y, t, right in ((g_x.sum(), x, 0.0), (g_x.sum(), z, 0.0), (g_z.sum(), x, 0.0),
-                        (g_z.sum(), z, 2.0), ((g_x * g_z).sum(), z, 6.0)):  # fmt: skip
+    for y, t, right in (
+        (g_x.sum(), x, 0.0),
+        (g_x.sum(), z, 0.0),
+        (g_z.sum(), x, 0.0),
+        (g_z.sum(), z, 2.0),
+        ((g_x * g_z).sum(), z, 6.0),
+    ):
         np.testing.assert_array_equal(grad(y, t).numpy(), [right, right])

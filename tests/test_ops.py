@@ -131,14 +131,16 @@ def indexed(draw):
     at = draw(st.integers(0, len(shape) - 1))
     few = hnp.arrays(np.int64, st.integers(1, 5), elements=st.integers(-shape[at], shape[at] - 1))
     one_axis = few.map(lambda places: (slice(None),) * at + (places,))
-    return (shape,), {"index": draw(
-        basic
-        | one_axis
-        | hnp.integer_array_indices(shape)
-        | hnp.arrays(np.bool_, shape)
-        | st.integers(-shape[0], shape[0] - 1)
-        | st.just(...)
-    )}  # fmt: skip
+    return (shape,), {
+        "index": draw(
+            basic
+            | one_axis
+            | hnp.integer_array_indices(shape)
+            | hnp.arrays(np.bool_, shape)
+            | st.integers(-shape[0], shape[0] - 1)
+            | st.just(...)
+        )
+    }
 
 
 @st.composite
@@ -212,9 +214,15 @@ def torch_reduce(name, **more):
 
 
 def elementwise(name, low=-2.0, high=2.0, kernels=False):
-    return Case(name, getattr(ops, name), lambda torch, x: (
-        getattr(torch, name, None) or getattr(torch.nn.functional, name))(x),
-        one(), low, high, kernels)  # fmt: skip
+    return Case(
+        name,
+        getattr(ops, name),
+        lambda torch, x: (getattr(torch, name, None) or getattr(torch.nn.functional, name))(x),
+        one(),
+        low,
+        high,
+        kernels,
+    )
 
 
 KEEP = st.booleans()
@@ -403,10 +411,16 @@ def two_orders(f, x):
         (ops.sqrt, [0.0, 4.0], ([0, 2], [0, 0.25], [0, -1 / 32])),
         (ops.abs, [0.0, -3.0], ([0, 3], [0, -1], [0, 0])),
         (ops.relu, [0.0, -1.0, 2.0], ([0, 0, 2], [0, 0, 1], [0, 0, 0])),
-        (lambda x: ops.leaky_relu(x, slope=0.25), [0.0, -1.0, 2.0],
-         ([0, -0.25, 2], [0.25, 0.25, 1], [0, 0, 0])),
-        (lambda x: ops.clip(x, -1, 1), [-1.0, 0.0, 1.0, 3.0],
-         ([-1, 0, 1, 1], [0.5, 1, 0.5, 0], [0, 0, 0, 0])),
+        (
+            lambda x: ops.leaky_relu(x, slope=0.25),
+            [0.0, -1.0, 2.0],
+            ([0, -0.25, 2], [0.25, 0.25, 1], [0, 0, 0]),
+        ),
+        (
+            lambda x: ops.clip(x, -1, 1),
+            [-1.0, 0.0, 1.0, 3.0],
+            ([-1, 0, 1, 1], [0.5, 1, 0.5, 0], [0, 0, 0, 0]),
+        ),
         (lambda x: ops.maximum(x, 0.0), [0.0, -1.0, 2.0], ([0, 0, 2], [0.5, 0, 1], [0, 0, 0])),
         (lambda x: ops.minimum(x, 0.0), [0.0, -1.0, 2.0], ([0, -1, 0], [0.5, 1, 0], [0, 0, 0])),
         (ops.max, [3.0, 1.0, 3.0], (3, [0.5, 0, 0.5], [0, 0, 0])),
@@ -415,7 +429,7 @@ def two_orders(f, x):
         (lambda x: x**1, [0.0, 2.0], ([0, 2], [1, 1], [0, 0])),
         (lambda x: x**2, [0.0, 2.0], ([0, 4], [0, 4], [2, 2])),
     ],
-)  # fmt: skip
+)
 def test_edges(f, x, expected, dtype):
     for got, value in zip(two_orders(f, vector(*x, dtype=dtype)), expected, strict=True):
         assert got.dtype == dtype
@@ -502,25 +516,46 @@ def zeros(*shape, dtype=np.float64):
         (lambda: ops.maximum(zeros(2), zeros(3)), ShapeError, "maximum: given shapes"),
         (lambda: ops.where(zeros(2), zeros(3), 0.0), ShapeError, "where: given shapes"),
         (lambda: zeros(2).sum(axis=1), ShapeError, "sum: axis 1 does not exist in a tensor with 1"),
-        (lambda: zeros(2, 3).sum(axis=(0, -2)), ShapeError,
-         r"sum: axis \(0, -2\) names an axis twice"),
+        (
+            lambda: zeros(2, 3).sum(axis=(0, -2)),
+            ShapeError,
+            r"sum: axis \(0, -2\) names an axis twice",
+        ),
         (lambda: ops.logsumexp(zeros(2), axis=-2), ShapeError, "logsumexp: axis -2 does not"),
         (lambda: ops.max(zeros(0, 3)), ShapeError, r"max: a tensor of shape \(0, 3\) has no"),
-        (lambda: zeros(2, 3).reshape(4), ShapeError,
-         r"reshape: 6 entries of shape \(2, 3\) do not fit shape \(4,\)"),
+        (
+            lambda: zeros(2, 3).reshape(4),
+            ShapeError,
+            r"reshape: 6 entries of shape \(2, 3\) do not fit shape \(4,\)",
+        ),
         (lambda: ops.broadcast_to(zeros(2), (3,)), ShapeError, r"broadcast_to: given shapes \(2,"),
-        (lambda: ops.permute(zeros(2, 3), (0,)), ShapeError,
-         r"permute: \(0,\) is not an order of 2 axes"),
+        (
+            lambda: ops.permute(zeros(2, 3), (0,)),
+            ShapeError,
+            r"permute: \(0,\) is not an order of 2 axes",
+        ),
         (lambda: ops.permute(zeros(2, 3), (0, -2)), ShapeError, "permute: .* names an axis twice"),
-        (lambda: ops.permute(zeros(2, 3), (0, 3)), ShapeError,
-         r"permute: axis \(0, 3\) does not exist in a tensor with 2 axes"),
+        (
+            lambda: ops.permute(zeros(2, 3), (0, 3)),
+            ShapeError,
+            r"permute: axis \(0, 3\) does not exist in a tensor with 2 axes",
+        ),
         (lambda: ops.concat([]), ShapeError, "concat: expected at least one tensor, got none"),
-        (lambda: ops.concat([zeros(2, 3), zeros(2, 4)]), ShapeError,
-         r"concat: shapes \(2, 3\), \(2, 4\) differ elsewhere than in axis 0"),
-        (lambda: ops.concat([zeros(2)], axis=1), ShapeError,
-         "concat: axis 1 does not exist in a tensor with 1 axes"),
-        (lambda: ops.stack([zeros(2), zeros(3)]), ShapeError,
-         r"stack: expected tensors of one shape, got \[\(2,\), \(3,\)\]"),
+        (
+            lambda: ops.concat([zeros(2, 3), zeros(2, 4)]),
+            ShapeError,
+            r"concat: shapes \(2, 3\), \(2, 4\) differ elsewhere than in axis 0",
+        ),
+        (
+            lambda: ops.concat([zeros(2)], axis=1),
+            ShapeError,
+            "concat: axis 1 does not exist in a tensor with 1 axes",
+        ),
+        (
+            lambda: ops.stack([zeros(2), zeros(3)]),
+            ShapeError,
+            r"stack: expected tensors of one shape, got \[\(2,\), \(3,\)\]",
+        ),
         (lambda: ops.stack([]), ShapeError, "stack: expected at least one tensor"),
         (lambda: ops.stack([zeros(2)], axis=2), ShapeError, "stack: axis 2 does not exist"),
         (lambda: ops.pad(zeros(2), ((-1, 0),)), ShapeError, "pad: expected 1 pairs of widths"),
@@ -529,27 +564,45 @@ def zeros(*shape, dtype=np.float64):
         (lambda: zeros(2)[0, 0], ShapeError, r"getitem: shape \(2,\) has no entries \(0, 0\)"),
         (lambda: zeros(2)[np.array([0, 5])], ShapeError, "getitem: .* out of bounds"),
         (lambda: zeros(2)["a"], ShapeError, r"getitem: shape \(2,\) has no entries 'a'"),
-        (lambda: zeros(2) @ zeros(3), ShapeError,
-         r"matmul: inner sizes differ: \(2,\) has 2 columns, \(3,\) has 3 rows"),
+        (
+            lambda: zeros(2) @ zeros(3),
+            ShapeError,
+            r"matmul: inner sizes differ: \(2,\) has 2 columns, \(3,\) has 3 rows",
+        ),
         (lambda: zeros(2, 3) @ zeros(2, 3), ShapeError, "has 3 columns, .* has 2 rows"),
         (lambda: zeros(2, 4, 3) @ zeros(3, 3, 4), ShapeError, "matmul: given shapes"),
         (lambda: zeros() @ zeros(2), ShapeError, "matmul: expected vectors or matrices, got shape"),
         (lambda: ops.clip(zeros(2), 1, 0), MinisnError, "lower limit 1 is above the upper limit 0"),
-        (lambda: ops.avg_pool2d(zeros(1, 1, 5, 4), 2), ShapeError,
-         "avg_pool2d: 5x4 pixels are not squares of 2; pad or crop"),
-        (lambda: ops.avg_pool2d(zeros(1, 1, 4, 4), 0), ShapeError,
-         "avg_pool2d: expected a whole number of pixels, at least 1, got 0"),
-        (lambda: ops.upsample_nearest2d(zeros(1, 1, 4, 4), 1.5), ShapeError,
-         "upsample_nearest2d: expected a whole number of pixels"),
-        (lambda: ops.upsample_nearest2d(zeros(4, 4)), ShapeError,
-         r"upsample_nearest2d: expected images \[N, C, H, W\], got shape \(4, 4\)"),
+        (
+            lambda: ops.avg_pool2d(zeros(1, 1, 5, 4), 2),
+            ShapeError,
+            "avg_pool2d: 5x4 pixels are not squares of 2; pad or crop",
+        ),
+        (
+            lambda: ops.avg_pool2d(zeros(1, 1, 4, 4), 0),
+            ShapeError,
+            "avg_pool2d: expected a whole number of pixels, at least 1, got 0",
+        ),
+        (
+            lambda: ops.upsample_nearest2d(zeros(1, 1, 4, 4), 1.5),
+            ShapeError,
+            "upsample_nearest2d: expected a whole number of pixels",
+        ),
+        (
+            lambda: ops.upsample_nearest2d(zeros(4, 4)),
+            ShapeError,
+            r"upsample_nearest2d: expected images \[N, C, H, W\], got shape \(4, 4\)",
+        ),
         (lambda: ops.global_sum_pool2d(zeros(4)), ShapeError, "global_sum_pool2d: expected images"),
         (lambda: zeros(2) ** "2", DTypeError, "raise_to: expected a Tensor"),
         (lambda: ops.exp("1"), DTypeError, "exp: expected a Tensor, an array or a number, got str"),
-        (lambda: ops.check_floating("tanh", zeros(2, dtype=np.int32)), DTypeError,
-         "tanh: expected floating-point numbers, got dtype int32"),
+        (
+            lambda: ops.check_floating("tanh", zeros(2, dtype=np.int32)),
+            DTypeError,
+            "tanh: expected floating-point numbers, got dtype int32",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
@@ -568,11 +621,25 @@ def test_tensors_are_stacked_along_a_new_first_axis_unless_told():
 
 @pytest.mark.parametrize(
     "index",
-    [np.array([2, 0, 2]), np.array([[1, 0], [2, 2]]), (slice(None), np.array([1, 0])),
-     (slice(None), np.array([[1], [0]])), (1, ...), (None, slice(0, 2)), (slice(None), 1)],
-    ids=["rows", "a matrix of rows", "columns", "a matrix of columns", "one row", "a new axis",
-         "one column"],
-)  # fmt: skip
+    [
+        np.array([2, 0, 2]),
+        np.array([[1, 0], [2, 2]]),
+        (slice(None), np.array([1, 0])),
+        (slice(None), np.array([[1], [0]])),
+        (1, ...),
+        (None, slice(0, 2)),
+        (slice(None), 1),
+    ],
+    ids=[
+        "rows",
+        "a matrix of rows",
+        "columns",
+        "a matrix of columns",
+        "one row",
+        "a new axis",
+        "one column",
+    ],
+)
 def test_what_is_selected_is_the_same_in_an_array_library_that_allows_no_more_than_the_standard(
     index,
 ):
@@ -620,9 +687,16 @@ def test_large_logits_do_not_overflow():
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [((2, 3, 4), (4,)), ((4,), (2, 4, 3)), ((3, 1), (1,)), ((5, 2, 1), (1,)),
-                 ((1,), (1, 3)), ((2, 3, 1), (1, 4))]
-)  # fmt: skip
+    ("a", "b"),
+    [
+        ((2, 3, 4), (4,)),
+        ((4,), (2, 4, 3)),
+        ((3, 1), (1,)),
+        ((5, 2, 1), (1,)),
+        ((1,), (1, 3)),
+        ((2, 3, 1), (1, 4)),
+    ],
+)
 def test_products_of_vectors_with_stacks_of_matrices(a, b):
     rng = np.random.default_rng(0)
     x, y = (Tensor(rng.normal(size=s), requires_grad=True) for s in (a, b))

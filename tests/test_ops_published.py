@@ -85,8 +85,9 @@ def pad(x, widths, mode="constant", value=0):
     return ops.pad(x, [(0, 0)] * (x.ndim - len(pairs)) + pairs)
 
 
-def cross_entropy(logits, labels, weight=None, ignore_index=-100, reduction="mean",
-                  label_smoothing=0.0):  # fmt: skip
+def cross_entropy(
+    logits, labels, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
+):
     need(logits.ndim == 2 and labels.dtype.kind == "i" and weight is None)
     need(
         reduction == "mean"

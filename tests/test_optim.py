@@ -131,9 +131,13 @@ def test_the_gradient_s_norm_is_that_of_the_last_step():
 def test_table_1_is_the_papers():
     rows = {k: (s.rate, s.beta1, s.beta2, s.n_dis) for k, s in TABLE_1.items()}
     assert rows == {
-        "A": (1e-4, 0.5, 0.9, 5), "B": (1e-4, 0.5, 0.999, 1), "C": (2e-4, 0.5, 0.999, 1),
-        "D": (1e-3, 0.5, 0.9, 5), "E": (1e-3, 0.5, 0.999, 5), "F": (1e-3, 0.9, 0.999, 5),
-    }  # fmt: skip
+        "A": (1e-4, 0.5, 0.9, 5),
+        "B": (1e-4, 0.5, 0.999, 1),
+        "C": (2e-4, 0.5, 0.999, 1),
+        "D": (1e-3, 0.5, 0.9, 5),
+        "E": (1e-3, 0.5, 0.999, 5),
+        "F": (1e-3, 0.9, 0.999, 5),
+    }
     with pytest.raises(FrozenInstanceError):
         TABLE_1["A"].rate = 1.0
 

@@ -25,17 +25,29 @@ def test_every_part_of_the_paper_has_code_tests_and_an_explanation(part):
 
 def test_every_line_of_lin_has_code_tests_and_an_explanation():
     found = {e.part: e for e in INDEX.entries if e.paper == "L21"}
-    assert {"BSN", "SSN", "BSSN", "SN_Conv", "gradient bounds", "variance", "initialization",
-            "raw parameter"} <= found.keys()  # fmt: skip
+    assert {
+        "BSN",
+        "SSN",
+        "BSSN",
+        "SN_Conv",
+        "gradient bounds",
+        "variance",
+        "initialization",
+        "raw parameter",
+    } <= found.keys()
     assert all(entry.places and entry.tests and entry.sections for entry in found.values())
 
 
 def test_tags_name_one_or_several_parts():
     text = "Source: [M18 Eq. (9), (10)], [M18 Alg. 1]; [L21 SSN, BSSN], [M18 Figure 9]"
     assert list(parts_of(text)) == [
-        ("M18", "Eq. (9)"), ("M18", "Eq. (10)"), ("M18", "Alg. 1"), ("L21", "SSN"),
-        ("L21", "BSSN"), ("M18", "Fig. 9"),
-    ]  # fmt: skip
+        ("M18", "Eq. (9)"),
+        ("M18", "Eq. (10)"),
+        ("M18", "Alg. 1"),
+        ("L21", "SSN"),
+        ("L21", "BSSN"),
+        ("M18", "Fig. 9"),
+    ]
 
 
 @pytest.fixture
@@ -211,9 +223,11 @@ def alike(a, b):
     """Whether two formulas are the same but for how they are spaced and their brackets sized."""
     plain = [
         re.sub(r"\\(left|right|[bB]igg?[lr]?|q?quad)(?![a-zA-Z])|\\[,;!]|[\s{}]|,$", "", tex)
-        .replace(r"\mathrmtrace", r"\mathrmtr").replace(":=", "=").replace(",", "")
+        .replace(r"\mathrmtrace", r"\mathrmtr")
+        .replace(":=", "=")
+        .replace(",", "")
         for tex in (a, b)
-    ]  # fmt: skip
+    ]
     return plain[0] == plain[1]
 
 

@@ -180,8 +180,12 @@ def test_sigmas_are_plotted_from_zero():
 
 def test_a_single_point_is_a_dot():
     log = a_log(1, norm_every=1)
-    for figure in (plots.loss_figure(log, "hinge"), plots.norm_figure(log),
-                   plots.sigma_figure(log), plots.spectrum_figure([np.ones(1)])):  # fmt: skip
+    for figure in (
+        plots.loss_figure(log, "hinge"),
+        plots.norm_figure(log),
+        plots.sigma_figure(log),
+        plots.spectrum_figure([np.ones(1)]),
+    ):
         curves = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) == 1]
         assert curves
         assert {line.get_marker() for line in curves} == {"o"}

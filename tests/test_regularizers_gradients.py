@@ -148,8 +148,9 @@ def test_the_formulas_use_the_array_api_alone():
     W, G, v = W[0, :, 0, :], G[0, :, 0, :], v[:2]
     delta, h = rng(5).normal(size=(7, 4)), rng(6).normal(size=(7, 2))
     for f, args in (
-        (frobenius_gradient, (G, W)), (layer_gradient, (delta, h, W, u, v)),
-    ):  # fmt: skip
+        (frobenius_gradient, (G, W)),
+        (layer_gradient, (delta, h, W, u, v)),
+    ):
         np.testing.assert_allclose(np.from_dlpack(f(*map(xp.asarray, args))), f(*args), atol=1e-13)
     entry = entry_gradient(*map(xp.asarray, (W, u, v)), 1, 1)
     np.testing.assert_allclose(np.from_dlpack(entry), entry_gradient(W, u, v, 1, 1), atol=1e-13)

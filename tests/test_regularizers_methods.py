@@ -22,8 +22,9 @@ from minisn.regularizers import (
 from minisn.training import Trainer
 
 TINY = load_preset("mnist-tiny").replace(size=8, width=2, latent=6, batch_size=6, rate_d=1e-3)
-DIVIDING = [k for k, m in METHODS.items()
-            if isinstance(m.reparametrize, Normalization | SingularValues)]  # fmt: skip
+DIVIDING = [
+    k for k, m in METHODS.items() if isinstance(m.reparametrize, Normalization | SingularValues)
+]
 
 
 pytestmark = pytest.mark.usefixtures("plain_kernels")
@@ -49,8 +50,10 @@ def trained(name, updates=1, larger=1, **changes):
 def effective(trainer):
     """Every effective weight as a matrix."""
     with no_grad():
-        return [spectral.as_matrix(m.effective_weight().array.astype(float), m.axis)
-                for m in weighted_layers(trainer.D).values()]  # fmt: skip
+        return [
+            spectral.as_matrix(m.effective_weight().array.astype(float), m.axis)
+            for m in weighted_layers(trainer.D).values()
+        ]
 
 
 def norms(matrices):
@@ -86,11 +89,15 @@ def promise_bsn():
 def promise_sn_conv():
     trainer = trained("sn-conv", 3, rate_d=1e-4)
     with no_grad():
-        for size, layer in zip((8, 8, 4, 4, 2, 2, 1, 1), weighted_layers(trainer.D).values(),
-                               strict=True):  # fmt: skip
+        for size, layer in zip(
+            (8, 8, 4, 4, 2, 2, 1, 1), weighted_layers(trainer.D).values(), strict=True
+        ):
             W = layer.effective_weight().array
-            norm = (np.linalg.norm(W, 2) if W.ndim == 2 else
-                    lipschitz.conv_operator_norm(W, size, layer.stride, layer.padding))  # fmt: skip
+            norm = (
+                np.linalg.norm(W, 2)
+                if W.ndim == 2
+                else lipschitz.conv_operator_norm(W, size, layer.stride, layer.padding)
+            )
             assert norm == pytest.approx(1, rel=0.05)
 
 
@@ -100,8 +107,9 @@ def promise_wn():
 
 
 def promise_frobenius():
-    np.testing.assert_allclose([(M**2).sum() for M in effective(trained("frobenius"))], 1,
-                               rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        [(M**2).sum() for M in effective(trained("frobenius"))], 1, rtol=1e-6
+    )
 
 
 def promise_usv():
@@ -132,8 +140,12 @@ def promise_orthonormal():
     for M in effective(trainer):
         small = M @ M.T if len(M) <= M.shape[1] else M.T @ M
         np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-6)
-    adds("orthonormal", lambda D, *_: sum(
-        orthonormal_penalty(m.weight).item() for m in weighted_layers(D).values()))  # fmt: skip
+    adds(
+        "orthonormal",
+        lambda D, *_: sum(
+            orthonormal_penalty(m.weight).item() for m in weighted_layers(D).values()
+        ),
+    )
 
 
 def promise_gp():
@@ -141,9 +153,16 @@ def promise_gp():
 
 
 def promise_sigma2():
-    adds("sigma2", lambda D, *_: 0.05 * sum(
-        m.reparametrize.estimate(m.learned, m.axis, m.state).item() ** 2
-        for m in weighted_layers(D).values()))  # fmt: skip
+    adds(
+        "sigma2",
+        lambda D, *_: (
+            0.05
+            * sum(
+                m.reparametrize.estimate(m.learned, m.axis, m.state).item() ** 2
+                for m in weighted_layers(D).values()
+            )
+        ),
+    )
 
 
 def adds(name, penalty):

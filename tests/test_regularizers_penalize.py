@@ -123,8 +123,13 @@ def matrix(W, axis):
     return np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1)
 
 
-@given(st.sampled_from([(), (1, 1), (2, 3)]), st.integers(1, 7), st.integers(1, 7),
-       st.sampled_from([0, 1]), st.integers(0, 1000))  # fmt: skip
+@given(
+    st.sampled_from([(), (1, 1), (2, 3)]),
+    st.integers(1, 7),
+    st.integers(1, 7),
+    st.sampled_from([0, 1]),
+    st.integers(0, 1000),
+)
 def test_orthonormal_penalty_of_fat_thin_and_square_weights(kernel, first, second, axis, seed):
     W = rng(seed).normal(size=(first, second, *kernel))
     M = matrix(W, axis)
@@ -145,8 +150,9 @@ def test_orthonormal_penalty_is_least_at_orthonormal_weights(shape, least):
 
 
 def test_orthonormal_penalty_has_right_derivatives():
-    assert gradcheck(lambda W: orthonormal_penalty(W, 1), [rng().normal(size=(3, 4, 2, 2))],
-                     order=2)  # fmt: skip
+    assert gradcheck(
+        lambda W: orthonormal_penalty(W, 1), [rng().normal(size=(3, 4, 2, 2))], order=2
+    )
 
 
 # --- over a network ---------------------------------------------------------------------------

@@ -91,8 +91,11 @@ def test_a_bound_that_bounds_nothing_is_refused(kind, bound):
 
 
 def test_a_network_is_projected_layer_by_layer_along_each_output_axis():
-    network = nn.Sequential(nn.Linear(6, 12, rng(), init=rng_init), nn.Reshape(3, 2, 2),
-                            nn.ConvTranspose2d(3, 4, 2, rng(), init=rng_init))  # fmt: skip
+    network = nn.Sequential(
+        nn.Linear(6, 12, rng(), init=rng_init),
+        nn.Reshape(3, 2, 2),
+        nn.ConvTranspose2d(3, 4, 2, rng(), init=rng_init),
+    )
     before = {name: p.numpy() for name, p in network.named_parameters().items()}
     project(network)
     for name, p in network.named_parameters().items():

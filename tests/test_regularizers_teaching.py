@@ -127,9 +127,11 @@ def test_constant_is_the_one_that_trains(kind):
 def test_what_claims_to_be_a_derivative_is_one(semantics, kind):
     case = Case(semantics, kind)
     report = gradcheck(
-        lambda W: case.scheme.apply({"weight": W}, case.axis, case.state), [case.before],
-        order=2, full=False,
-    )  # fmt: skip
+        lambda W: case.scheme.apply({"weight": W}, case.axis, case.state),
+        [case.before],
+        order=2,
+        full=False,
+    )
     assert report, report
 
 

@@ -139,8 +139,9 @@ def test_report_shows_the_sheets_as_they_are(page, trained):
 
 def test_report_embeds_the_plots_it_keeps(page, trained):
     folder, _ = trained
-    kept = [imread(folder / "plots" / f"{name}.png")
-            for name in ("losses", "norms", "sigma", "spectra")]  # fmt: skip
+    kept = [
+        imread(folder / "plots" / f"{name}.png") for name in ("losses", "norms", "sigma", "spectra")
+    ]
     for image, expected in zip(page.images[-4:], kept, strict=True):
         assert (png_of(image) == expected).all()
 
@@ -219,9 +220,14 @@ def test_report_of_a_run_that_hardly_began(run):
     lines = (folder / "log.jsonl").read_text().splitlines(keepends=True)
     (folder / "log.jsonl").write_text(lines[0])
     assert write(run).headings[1:] == [
-        "Health", "Settings", "Norm of each normalized weight", "Norm of each weight",
-        "Singular values", "Layers of D", "Go on from here",
-    ]  # fmt: skip
+        "Health",
+        "Settings",
+        "Norm of each normalized weight",
+        "Norm of each weight",
+        "Singular values",
+        "Layers of D",
+        "Go on from here",
+    ]
     (folder / "log.jsonl").unlink()
     assert "Losses" not in write(run).headings
 
@@ -266,8 +272,14 @@ def test_a_report_that_cannot_be_written_names_itself_and_spares_the_old(run, mo
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (245, "4 min 05 s"), (3725, "1 h 02 min"),
-     (360_000, "100 h 00 min")],
-)  # fmt: skip
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (245, "4 min 05 s"),
+        (3725, "1 h 02 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
 def test_duration(seconds, text):
     assert report.duration(seconds) == text

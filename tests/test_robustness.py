@@ -193,8 +193,9 @@ def test_networks_that_cannot_be_certified_are_refused():
 
 
 def test_an_activation_steeper_than_one_counts():
-    network = nn.Sequential(nn.Reshape(-1), nn.Linear(4, 4, rng()), nn.LeakyReLU(-2.0),
-                            nn.Linear(4, 2, rng()))  # fmt: skip
+    network = nn.Sequential(
+        nn.Reshape(-1), nn.Linear(4, 4, rng()), nn.LeakyReLU(-2.0), nn.Linear(4, 2, rng())
+    )
     assert dict(network_bound(network, (1, 2, 2)).factors)["layers.2"] == 2
 
 
@@ -269,8 +270,9 @@ def test_a_constant_that_is_too_small_is_refuted(normalized, held_out):
 def test_normalization_certifies_more_and_keeps_more(normalized, plain, held_out):
     images, labels = held_out[0][:100], held_out[1][:100]
     radii = (0.0, 0.3, 0.6, 1.5)
-    curves = [certified_accuracy(n, images, labels, radii, rng(), 15, 1)
-              for n in (normalized, plain)]  # fmt: skip
+    curves = [
+        certified_accuracy(n, images, labels, radii, rng(), 15, 1) for n in (normalized, plain)
+    ]
     for curve, network in zip(curves, (normalized, plain), strict=True):
         assert curve.radius == radii
         assert all(a >= b for a, b in zip(curve.attacked, curve.certified, strict=True))

@@ -17,8 +17,9 @@ def rng(seed=0):
 
 def rnn(size, scheme=None, activation=None, d=16, seed=0):
     """A plain layer whose recurrent weight is an orthogonal matrix times a number."""
-    return nn.RNN(2, d, rng(seed), scheme, init=lambda *a: size * orthogonal(*a),
-                  activation=activation)  # fmt: skip
+    return nn.RNN(
+        2, d, rng(seed), scheme, init=lambda *a: size * orthogonal(*a), activation=activation
+    )
 
 
 @given(st.integers(2, 30), st.integers(0, 100))
@@ -42,8 +43,9 @@ def test_jacobians_over_many_steps_equal_their_products():
     layer = rnn(1.8, d=5).to(dtype="float64")
     x = rng(1).normal(size=(12, 2))
     found = recurrent_gradients(layer, x)
-    A, a, U = (t.array for t in (layer.input[0].weight, layer.input[0].bias,
-                                 layer.recurrent[0].weight))  # fmt: skip
+    A, a, U = (
+        t.array for t in (layer.input[0].weight, layer.input[0].bias, layer.recurrent[0].weight)
+    )
     states = [np.zeros(5)]
     for x_t in x:
         states.append(np.tanh(A @ x_t + a + U @ states[-1]))
@@ -67,8 +69,9 @@ def test_normalized_weights_bound_every_gradient(seed, c, activation):
 @pytest.mark.parametrize("activation", [nn.Tanh(), nn.ReLU()])
 def test_a_norm_above_one_explodes_and_normalization_stops_it(activation):
     x = rng(2).random((100, 2)).astype(np.float32)
-    wild, calm = (recurrent_gradients(rnn(3.0, s, activation, d=32), x)
-                  for s in (None, SpectralNorm()))  # fmt: skip
+    wild, calm = (
+        recurrent_gradients(rnn(3.0, s, activation, d=32), x) for s in (None, SpectralNorm())
+    )
     assert wild.norm[-1] > 1e9
     assert max(calm.norm) <= 1 + 1e-5
 

@@ -173,8 +173,12 @@ def test_the_cases_see_a_rule_that_cuts_off_the_incoming_gradient(monkeypatch, n
     assert "grad_output" in found.failure.message
 
 
-FUSED = [(name, position) for name, op in RULES.items() if isinstance(op, Fused)
-         for position in range(len(op.rules))]  # fmt: skip
+FUSED = [
+    (name, position)
+    for name, op in RULES.items()
+    if isinstance(op, Fused)
+    for position in range(len(op.rules))
+]
 
 
 @pytest.mark.parametrize(("name", "position"), FUSED)
@@ -218,9 +222,11 @@ def test_the_command_prints_a_table(capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["primitive", "order", "kernels", "cases", "error/estimate", "verdict"]
     assert [line.split()[:4] for line in out[1:5]] == [
-        ["tanh", "1", "array_api", "3"], ["tanh", "2", "array_api", "3"],
-        ["add", "1", "array_api", "5"], ["add", "2", "array_api", "5"],
-    ]  # fmt: skip
+        ["tanh", "1", "array_api", "3"],
+        ["tanh", "2", "array_api", "3"],
+        ["add", "1", "array_api", "5"],
+        ["add", "2", "array_api", "5"],
+    ]
     assert all(line.endswith("right") for line in out[1:5])
     assert out[-1].startswith("2 primitives, orders 1 and 2, in array_api: all right")
 

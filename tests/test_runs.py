@@ -28,13 +28,35 @@ from minisn.runs import create_run, read_config, read_log, resume, train
 from minisn.training import Trainer
 
 TINY = Config(
-    data="mnist-10k", size=8, width=2, latent=6, objective="hinge", scale=1.0,
-    model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
-    flip=False, augment="none",
-    decay_after=0, init="default", features=0,
-    rate_d=1e-3, rate_g=1e-3, beta1=0.5, beta2=0.999, n_dis=1, batch_size=6, average=0.9,
-    steps=7, seed=3, log_every=2, sample_every=3, checkpoint_every=4,
-)  # fmt: skip
+    data="mnist-10k",
+    size=8,
+    width=2,
+    latent=6,
+    objective="hinge",
+    scale=1.0,
+    model="cnn",
+    conditional="none",
+    regularizer="sn",
+    gain=False,
+    gradient_penalty=0.0,
+    flip=False,
+    augment="none",
+    decay_after=0,
+    init="default",
+    features=0,
+    rate_d=1e-3,
+    rate_g=1e-3,
+    beta1=0.5,
+    beta2=0.999,
+    n_dis=1,
+    batch_size=6,
+    average=0.9,
+    steps=7,
+    seed=3,
+    log_every=2,
+    sample_every=3,
+    checkpoint_every=4,
+)
 
 
 def images():
@@ -162,9 +184,12 @@ def test_lines_samples_and_checkpoints_come_when_they_are_due(tmp_path, monkeypa
     monkeypatch.setattr(runs, "save", lambda p, t, s: (saved.append(t.step), save(p, t, s)))
     trainer = new_run(tmp_path / "run")
     seconds = train(
-        trainer, tmp_path / "run", 10.0, on_log=lines.append,
+        trainer,
+        tmp_path / "run",
+        10.0,
+        on_log=lines.append,
         on_sample=lambda step, x: sheets.append((step, x)),
-    )  # fmt: skip
+    )
     assert [line["step"] for line in lines] == [0, 2, 3, 4, 6, 7]
     assert [line["step"] for line in lines if "norm" in line] == [0, 3, 6, 7]
     assert [step for step, _ in sheets] == [0, 3, 6, 7]
@@ -228,7 +253,7 @@ def test_a_line_tells_slopes_gradients_and_spread(tmp_path, monkeypatch):
                 *(adam._flat.latest.copy() for adam in (trainer.adam_d, trainer.adam_g)),
             )
         )
-        return losses  # fmt: skip
+        return losses
 
     monkeypatch.setattr(trainer, "update", watched)
     sheets = []
@@ -252,8 +277,9 @@ def test_a_line_tells_slopes_gradients_and_spread(tmp_path, monkeypatch):
 
 def test_minutes_end_a_run_early_with_a_checkpoint_and_a_sheet(tmp_path, finished):
     folder, sheets = tmp_path / "run", []
-    seconds = train(new_run(folder), folder, minutes=0.0,
-                    on_sample=lambda step, x: sheets.append(step))  # fmt: skip
+    seconds = train(
+        new_run(folder), folder, minutes=0.0, on_sample=lambda step, x: sheets.append(step)
+    )
     assert load(folder / runs.CHECKPOINT).step == 1 and sheets == [0, 1]
     trainer, before = resume(folder, images())
     assert before == seconds
@@ -624,8 +650,12 @@ def test_a_second_process_on_a_run_is_refused_and_changes_nothing(tmp_path, fini
     with (folder / runs.LOG).open("ab") as log:
         log.write(b"torn")
     before = content(folder)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as other:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
         assert other.stdout.readline() == "held\n"
         for write in (
             lambda: resume(folder, images()),
@@ -644,8 +674,11 @@ def test_a_run_killed_at_any_moment_resumes_to_the_very_bits(tmp_path):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", KILLER, str(tmp_path), json.dumps(config.to_dict())],
-        env=environment, cwd=Path(runs.__file__).parents[1], capture_output=True, text=True,
-    )  # fmt: skip
+        env=environment,
+        cwd=Path(runs.__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     kills = json.loads(done.stdout)
     # each checkpoint opens and renames a file, and flushes it and the folder; the log is more

@@ -72,9 +72,13 @@ def site(tmp_path_factory):
     out = tmp_path_factory.mktemp("site") / "html"
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "docs", str(out)], cwd=ROOT, env=environment, text=True,
-        capture_output=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "tutorials.site", str(out)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
@@ -149,8 +153,11 @@ def test_every_part_of_the_paper_is_in_the_index(site, pages):
 
 def test_tags_in_source_api_and_tutorials_lead_to_the_index(pages):
     link = "../papers.html#m18-eq-8"
-    for name in ("source/minisn.spectral.html", "api/minisn.spectral.html",
-                 "tutorials/05-spectral-normalization.html"):  # fmt: skip
+    for name in (
+        "source/minisn.spectral.html",
+        "api/minisn.spectral.html",
+        "tutorials/05-spectral-normalization.html",
+    ):
         assert link in pages[name].links, name
     for name, page in pages.items():  # in tutorials every tag of the paper's equations does
         if name.startswith("tutorials/"):
@@ -168,8 +175,10 @@ def test_the_core_stands_beside_its_formulas(path, pages):
     told = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node in [
-            tree, *tree.body, *(n for c in tree.body for n in getattr(c, "body", []))
-        ]:  # fmt: skip
+            tree,
+            *tree.body,
+            *(n for c in tree.body for n in getattr(c, "body", [])),
+        ]:
             if ast.get_docstring(node):
                 told.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
             if not isinstance(node, ast.Module):
@@ -184,8 +193,9 @@ def test_the_core_stands_beside_its_formulas(path, pages):
 
 
 def test_every_public_function_and_class_of_the_library_is_in_the_api(pages):
-    anchors = {anchor for name, page in pages.items() if name.startswith("api/")
-               for anchor in page.ids}  # fmt: skip
+    anchors = {
+        anchor for name, page in pages.items() if name.startswith("api/") for anchor in page.ids
+    }
     wanted = set()
     for path in ROOT.glob("minisn/**/*.py"):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -226,7 +236,7 @@ def test_the_front_page_shows_digits_and_the_three_ways_in(pages):
 @pytest.fixture(scope="module")
 def parts():
     sys.path.insert(0, str(ROOT))
-    from docs import mathml, notebooks, prose
+    from tutorials.site import mathml, notebooks, prose
 
     yield mathml, prose, notebooks
     sys.path.remove(str(ROOT))
@@ -240,12 +250,23 @@ def test_a_formula_is_cut_only_where_nothing_encloses_it(parts):
     assert apart(aligned) == [aligned]
 
 
-@pytest.mark.parametrize("tex", [
-    r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}", r"\begin{aligned} a &= b \\ c \end{aligned}",
-    r"\operatorname{tr} A", r"\underset{x}{\mathrm{argmin}}\, f", r"\underbrace{a + b}_{c}",
-    r"\tfrac12 \mathbb E", r"\text{where } x > 0", r"\sum_{\substack{i < j \\ k}} x_i",
-    r"a &= b \\ c &= d", r"\Big(\frac{a}{b}\Big)^T", r"\mathbb R^{d}", r"\arg\max_x f",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}",
+        r"\begin{aligned} a &= b \\ c \end{aligned}",
+        r"\operatorname{tr} A",
+        r"\underset{x}{\mathrm{argmin}}\, f",
+        r"\underbrace{a + b}_{c}",
+        r"\tfrac12 \mathbb E",
+        r"\text{where } x > 0",
+        r"\sum_{\substack{i < j \\ k}} x_i",
+        r"a &= b \\ c &= d",
+        r"\Big(\frac{a}{b}\Big)^T",
+        r"\mathbb R^{d}",
+        r"\arg\max_x f",
+    ],
+)
 def test_tex_of_every_kind_becomes_mathml(tex, parts):
     markup = parts[0].to_mathml(tex, block=True)
     assert markup.startswith("<math") and "\\" not in markup and "&amp;" not in markup
@@ -276,6 +297,8 @@ def test_a_page_of_markdown_leads_to_pages_of_the_site_alone(parts, tmp_path):
         "# Week 1",
         "[spec](../source/minisn.kernels.spec.rst), [nn](../source/minisn.nn.rst), "
         "readme, [05](05-a.ipynb) [{ref}`M18 Eq. (8) <m18-eq-8>`]",
-        "```py", "# no heading", "```",
-    ]  # fmt: skip
+        "```py",
+        "# no heading",
+        "```",
+    ]
     assert text.startswith("(nb-TEACHING-") and text.count("(nb-") == 1

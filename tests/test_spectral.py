@@ -488,11 +488,15 @@ def test_gradient_is_equation_37_with_the_scale(axis, asarray):
 def test_the_rule_is_that_of_the_bilinear_form_the_inverse_and_the_product(axis, scale, asarray):
     """[M18 Eq. (9)-(12)], to the second order; u and v of no step, on purpose."""
     W = Tensor(asarray(gaussian(*KERNEL_SHAPE)), requires_grad=True)
-    c, u, v = (asarray(gaussian(*s, seed=1)) for s in (
-        KERNEL_SHAPE, (KERNEL_SHAPE[axis],), (W.size // KERNEL_SHAPE[axis],)))  # fmt: skip
+    c, u, v = (
+        asarray(gaussian(*s, seed=1))
+        for s in (KERNEL_SHAPE, (KERNEL_SHAPE[axis],), (W.size // KERNEL_SHAPE[axis],))
+    )
     found = []
-    for W_bar in (spectral.spectral_normalize(W, u, v, axis, scale),
-                  spectral.divide(W, spectral.sigma(W, u, v, axis), scale)):  # fmt: skip
+    for W_bar in (
+        spectral.spectral_normalize(W, u, v, axis, scale),
+        spectral.divide(W, spectral.sigma(W, u, v, axis), scale),
+    ):
         value = ops.sum(ops.tanh(W_bar) * Tensor(c))
         g = grad(value, W, create_graph=True)
         arrays = W_bar.array, grad(value, W).array, g.array, grad(ops.sum(g * g), W).array
@@ -532,8 +536,9 @@ def test_finite_differences_agree_with_u_and_v_frozen(shape, seed):
         return ops.sum(spectral.spectral_normalize(x, u, v) * coefficients)
 
     step = 1e-3 * float(spectral.sigma(W, u, v)) / np.linalg.norm(d)
-    central = [(value(Tensor(w + t * d)) - value(Tensor(w - t * d))) / (2 * t)
-               for t in (step, step / 2)]  # fmt: skip
+    central = [
+        (value(Tensor(w + t * d)) - value(Tensor(w - t * d))) / (2 * t) for t in (step, step / 2)
+    ]
     difference = (4 * float(central[1]) - float(central[0])) / 3
     assert np.vdot(grad(value(W), W).numpy(), d) == pytest.approx(
         difference, rel=1e-6, abs=1e-8 / norm(w)
@@ -653,11 +658,15 @@ def explicit_matrix(w, size, stride, padding):
 
 
 geometries = st.tuples(
-    st.integers(1, 3), st.integers(1, 3),  # channels
-    st.integers(1, 3), st.integers(1, 3),  # kernel
-    st.integers(1, 3), st.integers(0, 2),  # stride, padding
-    st.integers(0, 2), st.integers(0, 2),  # image, beyond the kernel
-)  # fmt: skip
+    st.integers(1, 3),
+    st.integers(1, 3),  # channels
+    st.integers(1, 3),
+    st.integers(1, 3),  # kernel
+    st.integers(1, 3),
+    st.integers(0, 2),  # stride, padding
+    st.integers(0, 2),
+    st.integers(0, 2),  # image, beyond the kernel
+)
 
 
 @given(geometry=geometries, seed=seeds)

@@ -30,8 +30,11 @@ TINY = load_preset("mnist-tiny").replace(
 
 
 def cell(**changes):
-    return Cell({"method": "SN", "seed": changes.get("seed", 0)}, TINY.replace(**changes),
-                ("norms", "gradients"))  # fmt: skip
+    return Cell(
+        {"method": "SN", "seed": changes.get("seed", 0)},
+        TINY.replace(**changes),
+        ("norms", "gradients"),
+    )
 
 
 def plain(result):
@@ -76,9 +79,18 @@ def test_the_balance_is_that_of_the_sheet_and_of_the_last_scores(tmp_path):
 
 def test_the_study_of_the_collapse_counts_seeds_and_tells_what_is_left_of_the_loss():
     def rows(name, slope, *spreads):
-        return [{"method": name, "seed": k, "step": step, "spread": s * step / 300,
-                 "slope_real": slope * (step > 200), "slope_fake": 0.0}
-                for step in (0, 150, 300) for k, s in enumerate(spreads)]  # fmt: skip
+        return [
+            {
+                "method": name,
+                "seed": k,
+                "step": step,
+                "spread": s * step / 300,
+                "slope_real": slope * (step > 200),
+                "slope_fake": 0.0,
+            }
+            for step in (0, 150, 300)
+            for k, s in enumerate(spreads)
+        ]
 
     said = STUDIES["collapse"].verdict(
         rows("nothing", 0.1, 0.1, 0.6, 0.2) + rows("both", 0.9, 0.4, 0.7, 0.9)
@@ -203,8 +215,9 @@ dask = pytest.importorskip("distributed", reason="studies run on Dask")
 
 @pytest.fixture(scope="module")
 def cluster():
-    with dask.LocalCluster(n_workers=1, threads_per_worker=1, processes=True,
-                           dashboard_address=":0") as cluster:  # fmt: skip
+    with dask.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
         yield cluster
 
 
@@ -252,8 +265,10 @@ def test_a_worker_without_the_package_is_refused(tmp_path):
         address = cluster.scheduler_address
         worker = subprocess.Popen(
             [*bare, "-m", "distributed.cli.dask_worker", address, "--no-nanny"],
-            env=packages, cwd=tmp_path, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=packages,
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             with dask.Client(cluster) as client:
                 client.wait_for_workers(1, timeout=60)
@@ -334,9 +349,17 @@ def test_the_full_size_is_the_paper_s():
 
 
 def run(method, setting, distance, seed=0, diverged=""):
-    return {"method": method, "setting": setting, "seed": seed, "steps": 9, "diverged": diverged,
-            "inception": 5.0, "inception_real": 8.0, "frechet": distance,
-            "frechet_at_start": 60.0}  # fmt: skip
+    return {
+        "method": method,
+        "setting": setting,
+        "seed": seed,
+        "steps": 9,
+        "diverged": diverged,
+        "inception": 5.0,
+        "inception_real": 8.0,
+        "frechet": distance,
+        "frechet_at_start": 60.0,
+    }
 
 
 def test_the_verdict_of_figure_1_counts_settings_and_says_whether_sn_held():
@@ -360,8 +383,11 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 def test_the_verdict_of_figure_15_needs_a_critic_that_overfits():
     def rows(**held_out):
-        return [{"reparametrization": name, "step": step, "train": -2.0, "held_out": loss}
-                for name, loss in held_out.items() for step in (0, 1)]  # fmt: skip
+        return [
+            {"reparametrization": name, "step": step, "train": -2.0, "held_out": loss}
+            for name, loss in held_out.items()
+            for step in (0, 1)
+        ]
 
     verdict = STUDIES["fig15"].verdict
     assert "is not seen" in verdict(rows(none=-1.9, SN=-2.1))
@@ -383,9 +409,10 @@ def test_cells_of_earlier_versions_are_still_found():
     """Their names, as written before there were settings of the authors' code."""
     named = {study: STUDIES[study].cells(False)[0].name for study in ("fig1", "fig9", "l21-a")}
     assert named == {
-        "fig1": "weight clipping-A-0-ffe45593", "fig9": "SN-37fcf25c",
+        "fig1": "weight clipping-A-0-ffe45593",
+        "fig9": "SN-37fcf25c",
         "l21-a": "none-normal-ea36fd0b",
-    }  # fmt: skip
+    }
 
 
 def test_figure_4_widens_the_last_convolution_at_both_ends():

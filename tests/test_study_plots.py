@@ -33,11 +33,18 @@ def measured(cell, step):
 
 def results(study):
     return [
-        {"label": cell.label, "step": cell.config.steps, "seconds": 1.0, "diverged": None,
-         "measures": [measured(cell, step) for step in range(
-             0, cell.config.steps + 1, cell.config.sample_every)]}
+        {
+            "label": cell.label,
+            "step": cell.config.steps,
+            "seconds": 1.0,
+            "diverged": None,
+            "measures": [
+                measured(cell, step)
+                for step in range(0, cell.config.steps + 1, cell.config.sample_every)
+            ],
+        }
         for cell in STUDIES[study].cells(False)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +81,9 @@ def test_the_methods_are_timed_in_several_processes_each_in_both_orders(monkeypa
     def compare(contestants, turns, steps):
         orders.append([c.name for c in contestants])
         slow = 1.5 if orders[-1][0] == "none" else 1.0  # whoever is timed first is slowed
-        return [Timing(c.name, [2.0 if c.name == "SN" else slow] * turns, 500.0)
-                for c in contestants]  # fmt: skip
+        return [
+            Timing(c.name, [2.0 if c.name == "SN" else slow] * turns, 500.0) for c in contestants
+        ]
 
     monkeypatch.setattr(shapes, "compare", compare)
     rows = {row["method"]: row for row in STUDIES["fig10"].table([])}

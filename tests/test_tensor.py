@@ -241,9 +241,17 @@ def abs_of(x):
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2, 3)), ((1,), ()), ((4, 1, 3), (2, 1)),
-     ((0, 3), (1, 3)), ((1,), (0,)), ((1, 1), (1,))],
-)  # fmt: skip
+    [
+        ((2, 3), (3,)),
+        ((2, 1), (1, 3)),
+        ((), (2, 3)),
+        ((1,), ()),
+        ((4, 1, 3), (2, 1)),
+        ((0, 3), (1, 3)),
+        ((1,), (0,)),
+        ((1, 1), (1,)),
+    ],
+)
 def test_broadcasting_is_undone(a, b):
     rng = np.random.default_rng(0)
     x, y = (Tensor(rng.normal(size=s), requires_grad=True) for s in (a, b))
@@ -262,15 +270,18 @@ def test_broadcasting_is_undone(a, b):
     ("rule", "shape"),
     [(lambda g: ops.concat([g, g]), r"\(4,\)"), (lambda g: g.sum(), r"\(\)")],
     ids=["longer", "fewer axes"],
-)  # fmt: skip
+)
 def test_a_rule_of_a_wrong_shape_is_named(bad_rules, rule, shape):
     @primitive(lambda g, x: rule(g))
     def askew(x):
         return x + 0
 
     x = leaf(1.0, 2.0)
-    with pytest.raises(ShapeError, match=rf"askew: the rule of input 0 gave shape {shape}, the "
-                       rf"input has shape \(2,\): cannot sum shape {shape} to \(2,\)"):  # fmt: skip
+    with pytest.raises(
+        ShapeError,
+        match=rf"askew: the rule of input 0 gave shape {shape}, the "
+        rf"input has shape \(2,\): cannot sum shape {shape} to \(2,\)",
+    ):
         grad(askew(x).sum(), x)
 
 

@@ -17,13 +17,35 @@ from minisn.tensor import RULES, Primitive, Tensor, no_grad
 from minisn.training import Trainer
 
 TINY = Config(
-    data="mnist-10k", size=28, width=2, latent=8, objective="hinge", scale=1.0,
-    model="cnn", conditional="none", regularizer="sn", gain=False, gradient_penalty=0.0,
-    flip=False, augment="none",
-    decay_after=0, init="default", features=0,
-    rate_d=1e-3, rate_g=5e-4, beta1=0.5, beta2=0.999, n_dis=2, batch_size=8, average=0.9,
-    steps=10, seed=3, log_every=1, sample_every=5, checkpoint_every=5,
-)  # fmt: skip
+    data="mnist-10k",
+    size=28,
+    width=2,
+    latent=8,
+    objective="hinge",
+    scale=1.0,
+    model="cnn",
+    conditional="none",
+    regularizer="sn",
+    gain=False,
+    gradient_penalty=0.0,
+    flip=False,
+    augment="none",
+    decay_after=0,
+    init="default",
+    features=0,
+    rate_d=1e-3,
+    rate_g=5e-4,
+    beta1=0.5,
+    beta2=0.999,
+    n_dis=2,
+    batch_size=8,
+    average=0.9,
+    steps=10,
+    seed=3,
+    log_every=1,
+    sample_every=5,
+    checkpoint_every=5,
+)
 
 CALLS, MADE = 215, 141_193_144
 """Operations of one update of the preset ``mnist``, and bytes of their results. Raise them only
@@ -118,10 +140,14 @@ def test_sampling_changes_nothing(digits):
 
 def state(trainer):
     return (
-        bits(trainer.G.state_dict()), bits(trainer.D.state_dict()), bits(trainer.average),
-        bits({"d": trainer.adam_d.m, "g": trainer.adam_g.v}), trainer.step,
-        trainer.rng.bit_generator.state, trainer.data.state(),
-    )  # fmt: skip
+        bits(trainer.G.state_dict()),
+        bits(trainer.D.state_dict()),
+        bits(trainer.average),
+        bits({"d": trainer.adam_d.m, "g": trainer.adam_g.v}),
+        trainer.step,
+        trainer.rng.bit_generator.state,
+        trainer.data.state(),
+    )
 
 
 def test_d_s_weights_get_no_gradient_in_g_s_step(digits, monkeypatch):
@@ -299,28 +325,45 @@ def test_fewer_images_than_a_batch_are_refused(digits):
     ("change", "error", "words"),
     [
         (lambda x: x.tolist(), DTypeError, "images are a list; expected a NumPy array, uint8, [N"),
-        (lambda x: x / 127.5 - 1, DTypeError,
-         "float64 from -1 to 1; expected uint8, pixels 0 to 255; pass minisn.data.unscale_images("),
-        (lambda x: np.float32(x / 255), DTypeError, "from 0 to 1; expected uint8, pixels 0 to 255; "
-         "pass np.rint(255 * images).astype(np.uint8)"),
+        (
+            lambda x: x / 127.5 - 1,
+            DTypeError,
+            "float64 from -1 to 1; expected uint8, pixels 0 to 255; pass minisn.data.unscale_image",
+        ),
+        (
+            lambda x: np.float32(x / 255),
+            DTypeError,
+            "from 0 to 1; expected uint8, pixels 0 to 255; "
+            "pass np.rint(255 * images).astype(np.uint8)",
+        ),
         (lambda x: x.astype(float), DTypeError, "pass np.rint(images).astype(np.uint8)"),
         (lambda x: x.astype(np.int64), DTypeError, "int64 from 0 to 255; expected uint8"),
-        (lambda x: x * 2.0 - 100, DTypeError, "from -100 to 410; expected uint8, pixels 0 to 255; "
-         "pass pixels in that range"),
+        (
+            lambda x: x * 2.0 - 100,
+            DTypeError,
+            "from -100 to 410; expected uint8, pixels 0 to 255; pass pixels in that range",
+        ),
         (lambda x: x > 99, DTypeError, "images are bool; expected uint8"),
         (lambda x: x[:0].astype(float), DTypeError, "images are float64; expected uint8"),
-        (lambda x: x[:, 0], ShapeError, "[20, 28, 28]; expected [N, C, 28, 28], C = 1 (grey) or 3 "
-         "(red, green, blue); pass images[:, None]"),
+        (
+            lambda x: x[:, 0],
+            ShapeError,
+            "[20, 28, 28]; expected [N, C, 28, 28], C = 1 (grey) or 3 "
+            "(red, green, blue); pass images[:, None]",
+        ),
         (lambda x: x.transpose(0, 2, 3, 1), ShapeError, "pass images.transpose(0, 3, 1, 2)"),
-        (lambda x: x.repeat(3, 1).transpose(0, 2, 3, 1), ShapeError,
-         "shape [20, 28, 28, 3]; expected [N, C, 28, 28]"),
+        (
+            lambda x: x.repeat(3, 1).transpose(0, 2, 3, 1),
+            ShapeError,
+            "shape [20, 28, 28, 3]; expected [N, C, 28, 28]",
+        ),
         (lambda x: x.repeat(4, 1), ShapeError, "shape [20, 4, 28, 28]; expected [N, C, 28, 28]"),
         (lambda x: x[0, 0], ShapeError, "images have shape [28, 28]; expected [N, C, 28, 28]"),
         (lambda x: x[..., :20], ShapeError, "28 x 20 pixels; expected [N, C, 28, 28]"),
         (lambda x: x[..., :8, :8], ConfigError, "8 x 8 pixels, but size = 28; add --set size=8"),
         (lambda x: x[:0], ConfigError, "at most 0, the number of images"),
     ],
-)  # fmt: skip
+)
 def test_images_in_another_form_are_refused_with_what_to_do(digits, change, error, words):
     x = digits[:20].copy()
     x[0, 0, 0, :2] = 0, 255  # the whole range

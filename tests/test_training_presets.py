@@ -16,9 +16,13 @@ def smaller(config):
     has reached its limit.
     """
     return config.replace(
-        width=4, batch_size=8, batch_size_g=min(config.batch_size_g, 12), steps=10,
-        decay_after=0 if config.decay_at_once else 5, average=min(config.average, 0.4),
-    )  # fmt: skip
+        width=4,
+        batch_size=8,
+        batch_size_g=min(config.batch_size_g, 12),
+        steps=10,
+        decay_after=0 if config.decay_at_once else 5,
+        average=min(config.average, 0.4),
+    )
 
 
 def made_up(config):

@@ -188,9 +188,17 @@ def test_a_fingerprint_is_of_the_labels_in_use():
     found = fingerprint(noise(), labels)
     assert found.classes == 3
     assert fingerprint(noise(), labels.astype(np.uint8)) == found
-    assert len({found.sha256, fingerprint(noise()).sha256,
+    assert (
+        len(
+            {
+                found.sha256,
+                fingerprint(noise()).sha256,
                 fingerprint(noise(), labels[::-1] + 0).sha256,
-                fingerprint(noise(), np.array([0, 1, 2, 1, 1])).sha256}) == 3  # fmt: skip
+                fingerprint(noise(), np.array([0, 1, 2, 1, 1])).sha256,
+            }
+        )
+        == 3
+    )
 
 
 def test_a_fingerprint_is_told_in_a_few_words():

@@ -58,8 +58,9 @@ class Recorded(Trainer):
 
 def by_name(G, D, average):
     parts = {"G": G, "D": D, "average": average}
-    return {f"{part}.{name}": array for part, arrays in parts.items()
-            for name, array in arrays.items()}  # fmt: skip
+    return {
+        f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()
+    }
 
 
 class Network:
@@ -68,10 +69,14 @@ class Network:
     def __init__(self, network, config, colours):
         self.config, self.width, self.colours = config, config.width, colours
         parameters = network.named_parameters()
-        self.p = {name: torch.tensor(p.numpy(), requires_grad=True)
-                  for name, p in parameters.items()}  # fmt: skip
-        self.state = {name: torch.tensor(array) for name, array in network.state_dict().items()
-                      if name not in parameters}  # fmt: skip
+        self.p = {
+            name: torch.tensor(p.numpy(), requires_grad=True) for name, p in parameters.items()
+        }
+        self.state = {
+            name: torch.tensor(array)
+            for name, array in network.state_dict().items()
+            if name not in parameters
+        }
 
     def __call__(self, x, *labels):
         return getattr(self, self.config.model)(x, *labels)
@@ -170,8 +175,10 @@ class Discriminator(Network):
             h = self.conv(F.relu(x), f"layers.{k}.residual.layers.1", w)
             h = self.conv(F.relu(h), f"layers.{k}.residual.layers.3", w)
             if k == 1:
-                h, x = (F.avg_pool2d(y, 2) for y in
-                        (h, self.conv(x, "layers.1.shortcut.layers.0", w, kernel=1)))  # fmt: skip
+                h, x = (
+                    F.avg_pool2d(y, 2)
+                    for y in (h, self.conv(x, "layers.1.shortcut.layers.0", w, kernel=1))
+                )
             x = h + x
         return self.score(F.relu(x).sum((2, 3)), "layers.6", *labels)
 

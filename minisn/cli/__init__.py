@@ -102,8 +102,10 @@ class Commands(click.Group):
             where = f"{error.filename}: " if error.filename else ""
             raise Failure(f"{where}{error.strerror or error}") from None
         except MemoryError as error:
-            raise Failure(f"out of memory ({error or 'no more was to be had'}); take a smaller "
-                          "width, batch_size or number of samples") from None  # fmt: skip
+            raise Failure(
+                f"out of memory ({error or 'no more was to be had'}); take a smaller "
+                "width, batch_size or number of samples"
+            ) from None
         except KeyboardInterrupt:
             click.echo("minisn: interrupted", err=True)
             ctx.exit(130)

@@ -64,19 +64,38 @@ def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 @click.command()
 @click.argument("works", metavar="[WORK]...", nargs=-1, shell_complete=complete_work)
-@click.option("--against", type=click.Choice(AGAINST), multiple=True,
-              help="Time the same there, too, in turn [default: torch].")  # fmt: skip
-@click.option("--turns", type=click.IntRange(1), default=7, show_default=True,
-              help="How often each is timed.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), default=5, show_default=True,
-              help="Training steps in each turn.")  # fmt: skip
+@click.option(
+    "--against",
+    type=click.Choice(AGAINST),
+    multiple=True,
+    help="Time the same there, too, in turn [default: torch].",
+)
+@click.option(
+    "--turns", type=click.IntRange(1), default=7, show_default=True, help="How often each is timed."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Training steps in each turn.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Of every library [default: all cores].")
-@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True,
-              help="Change a setting of what is timed.")  # fmt: skip
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Change a setting of what is timed.",
+)
 def bench(
-    works: tuple[str, ...], against: tuple[str, ...], turns: int, steps: int, threads: int | None,
+    works: tuple[str, ...],
+    against: tuple[str, ...],
+    turns: int,
+    steps: int,
+    threads: int | None,
     settings: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     """Time training steps and their parts, beside PyTorch's.
 
     A WORK is a preset, whose training step is timed, or one of: mnist-32, resnet (Table 4 with
@@ -98,8 +117,10 @@ def bench(
     from ..config import parse_settings
 
     options = Options(against, turns, steps, threads or 0, parse_settings(list(settings)))
-    click.echo(f"{'':44}{'against':20}{'ratio: median (range)':22}{'minisn':>10}{'other':>10}"
-               f"   ({turns} turns)")  # fmt: skip
+    click.echo(
+        f"{'':44}{'against':20}{'ratio: median (range)':22}{'minisn':>10}{'other':>10}"
+        f"   ({turns} turns)"
+    )
     for work, library in _plan(works or DEFAULT, against):
         _run(work, library, options)
 
@@ -115,8 +136,12 @@ def _plan(works: Sequence[str], against: Sequence[str]) -> list[tuple[str, str]]
     plan: list[tuple[str, str]] = []
     for work in works:
         if work == "table":
-            plan += [(name, library) for name, libraries in TABLE.items() for library in libraries
-                     if not against or library in against]  # fmt: skip
+            plan += [
+                (name, library)
+                for name, libraries in TABLE.items()
+                for library in libraries
+                if not against or library in against
+            ]
         else:
             plan += [(work, library) for library in against or ("torch",)]
     return list(dict.fromkeys(plan))
@@ -142,9 +167,13 @@ class Options:
 
 def _in_torch(config: Config) -> bool:
     """Whether PyTorch's side has this model."""
-    return (config.conditional == "none" and config.regularizer in ("none", "sn")
-            and not (config.gain or config.features or config.decay_after)
-            and config.scale == 1 and config.objective != "standard")  # fmt: skip
+    return (
+        config.conditional == "none"
+        and config.regularizer in ("none", "sn")
+        and not (config.gain or config.features or config.decay_after)
+        and config.scale == 1
+        and config.objective != "standard"
+    )
 
 
 def _run(name: str, library: str, options: Options) -> None:
@@ -193,8 +222,10 @@ def _memory(timings: Sequence[Timing]) -> None:
     peaks = [timing.peak_mb for timing in timings]
     other = timings[-1].name if len(peaks) == 2 else ""
     ratio = f"{peaks[0] / peaks[1]:.2f}" if len(peaks) == 2 else ""
-    click.echo(f"{'  peak memory':44}{other:20}{ratio:22}"
-               + "".join(f"{f'{peak:.0f} MB':>10}" for peak in peaks))  # fmt: skip
+    click.echo(
+        f"{'  peak memory':44}{other:20}{ratio:22}"
+        + "".join(f"{f'{peak:.0f} MB':>10}" for peak in peaks)
+    )
 
 
 def _seconds(s: float) -> str:

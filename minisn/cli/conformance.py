@@ -19,17 +19,31 @@ def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 @click.command()
-@click.argument("names", metavar="[NAME|MODULE:FACTORY]...", nargs=-1,
-                shell_complete=complete_adapter)  # fmt: skip
-@click.option("--json", "data", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write what was found there, with versions and date.")  # fmt: skip
-@click.option("--vectors", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False),
-              help="Write inputs and expected outputs there, for any language.")  # fmt: skip
-@click.option("--list", "listed", is_flag=True,
-              help="List libraries, clauses, and what an adapter of your own has.")  # fmt: skip
+@click.argument(
+    "names", metavar="[NAME|MODULE:FACTORY]...", nargs=-1, shell_complete=complete_adapter
+)
+@click.option(
+    "--json",
+    "data",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what was found there, with versions and date.",
+)
+@click.option(
+    "--vectors",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write inputs and expected outputs there, for any language.",
+)
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="List libraries, clauses, and what an adapter of your own has.",
+)
 def conformance(
     names: tuple[str, ...], data: Path | None, vectors: Path | None, listed: bool
-) -> None:  # fmt: skip
+) -> None:
     """Ask which clauses of spectral normalization layers keep.
 
     A NAME is a library that ships an adapter, or `all` for those installed here. For your own

@@ -33,12 +33,27 @@ def list_() -> None:
 
 
 @coursework.command()
-@click.option("--out", metavar="FOLDER", required=True,
-              type=click.Path(path_type=Path, file_okay=False), help="Where to write.")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(["nbgrader", "otter"]), default="nbgrader",
-              show_default=True, help="Whose marks the notebooks carry.")  # fmt: skip
-@click.option("--tutorials", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False),
-              help="The tutorials of a checkout, if not of the one that runs.")  # fmt: skip
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to write.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["nbgrader", "otter"]),
+    default="nbgrader",
+    show_default=True,
+    help="Whose marks the notebooks carry.",
+)
+@click.option(
+    "--tutorials",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The tutorials of a checkout, if not of the one that runs.",
+)
 def build(out: Path, form: str, tutorials: Path | None) -> None:
     """Write a student's and a solved version of the tutorials.
 

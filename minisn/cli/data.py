@@ -102,8 +102,10 @@ def verify(name: str, data_dir: Path | None) -> None:
         click.echo(f"{'ok ' if report.ok else 'BAD'}  {report.path}: {report.detail}")
     wrong = sum(not report.ok for report in reports)
     if wrong:
-        raise DataError(f"{name}: {wrong} of {len(reports)} files are missing or damaged; "
-                        f"run `minisn data fetch {name}`")  # fmt: skip
+        raise DataError(
+            f"{name}: {wrong} of {len(reports)} files are missing or damaged; "
+            f"run `minisn data fetch {name}`"
+        )
     return None
 
 
@@ -120,17 +122,21 @@ def _verify_folder(name: str) -> None:
     widths, heights = zip(*found.sizes, strict=True)
     grey = f", {found.grey:,} of the images are grey" if found.channels == 3 and found.grey else ""
     labels = ", ".join(f"{label} {count:,}" for label, count in found.labels.items())
-    click.echo(f"images    {len(found.sizes):,}\n"
-               f"width     {_span(widths)} pixels\nheight    {_span(heights)} pixels\n"
-               f"channels  {found.channels} ({'grey' if found.channels == 1 else 'colour'}{grey})\n"
-               f"labels    {labels or 'none: there are no subfolders'}")  # fmt: skip
+    click.echo(
+        f"images    {len(found.sizes):,}\n"
+        f"width     {_span(widths)} pixels\nheight    {_span(heights)} pixels\n"
+        f"channels  {found.channels} ({'grey' if found.channels == 1 else 'colour'}{grey})\n"
+        f"labels    {labels or 'none: there are no subfolders'}"
+    )
     wrong = [f"{path}: {why}" for path, why in found.left_out.items()]
     wrong += found.label_faults if found.labels else []
     for line in wrong:
         click.echo(f"BAD  {' '.join(line.split())}")
     if wrong:
-        raise DataError(f"{name}: BAD are {len(wrong):,}; training leaves such files out, and a "
-                        "conditional model needs whole labels")  # fmt: skip
+        raise DataError(
+            f"{name}: BAD are {len(wrong):,}; training leaves such files out, and a "
+            "conditional model needs whole labels"
+        )
 
 
 def _span(values: Sequence[int]) -> str:

@@ -25,25 +25,56 @@ _REFERENCES = 10_000  # real images compared with, if there are so many [M18 App
 
 
 @click.command()
-@click.argument("run", metavar="[RUN]", required=False,
-                type=click.Path(path_type=Path, file_okay=False))  # fmt: skip
-@click.option("--samples", type=click.IntRange(4),
-              help=f"Images of each repeat [default: {_SAMPLES:,} or half the data].")  # fmt: skip
-@click.option("--repeats", type=click.IntRange(1),
-              help=f"How often all is measured, on new images [default: {_REPEATS}].")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Of latent vectors, halves of the data, subsets and pairs.")  # fmt: skip
-@click.option("--features", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="NumPy file, [N, d]: features of samples, computed elsewhere.")  # fmt: skip
-@click.option("--reference", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="NumPy file, [M, d]: features of real images, goes with it.")  # fmt: skip
-@click.option("--json", "out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="File to write the numbers to, with all their provenance.")  # fmt: skip
+@click.argument(
+    "run", metavar="[RUN]", required=False, type=click.Path(path_type=Path, file_okay=False)
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(4),
+    help=f"Images of each repeat [default: {_SAMPLES:,} or half the data].",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    help=f"How often all is measured, on new images [default: {_REPEATS}].",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of latent vectors, halves of the data, subsets and pairs.",
+)
+@click.option(
+    "--features",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="NumPy file, [N, d]: features of samples, computed elsewhere.",
+)
+@click.option(
+    "--reference",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="NumPy file, [M, d]: features of real images, goes with it.",
+)
+@click.option(
+    "--json",
+    "out",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write the numbers to, with all their provenance.",
+)
 @data_dir_option
 def evaluate(
-    run: Path | None, samples: int | None, repeats: int | None, seed: int, features: Path | None,
-    reference: Path | None, out: Path | None, data_dir: Path | None,
-) -> None:  # fmt: skip
+    run: Path | None,
+    samples: int | None,
+    repeats: int | None,
+    seed: int,
+    features: Path | None,
+    reference: Path | None,
+    out: Path | None,
+    data_dir: Path | None,
+) -> None:
     """Measure how good and how varied the samples of RUN are.
 
     A small network that ships with minisn computes features and classes of the images: one for
@@ -74,8 +105,9 @@ def evaluate(
         raise click.UsageError("--features and --reference go together: give both, or neither.")
     if features and reference:
         if samples or repeats:
-            raise click.UsageError("--features are measured as they are; leave out --samples "
-                                   "and --repeats.")  # fmt: skip
+            raise click.UsageError(
+                "--features are measured as they are; leave out --samples and --repeats."
+            )
         with _notes():
             columns = {"samples": _measure_files(features, reference, seed)}
     elif run:
@@ -156,8 +188,11 @@ def _real_images(run: Path, checkpoint: Checkpoint, data_dir: Path | None) -> Da
     check_images(data.images, config.size)
     found = fingerprint(data.images, None if config.conditional == "none" else data.labels)
     if checkpoint.images not in (None, found):
-        warnings.warn(f"{run} was trained on {checkpoint.images}; its samples are compared with "
-                      f"the {found} of {data.source}", stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{run} was trained on {checkpoint.images}; its samples are compared with "
+            f"the {found} of {data.source}",
+            stacklevel=2,
+        )
     return data
 
 
@@ -178,9 +213,11 @@ def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
             "tutorials/MEASURED.md), or give --features and --reference"
         )
     if not config.data.startswith(NETWORKS[shape].data):
-        warnings.warn(f"the feature network knows {NETWORKS[shape].subject}, not the images of "
-                      f"{config.data}; compare with the real data beside, and trust little",
-                      stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"the feature network knows {NETWORKS[shape].subject}, not the images of "
+            f"{config.data}; compare with the real data beside, and trust little",
+            stacklevel=2,
+        )
     return extractor_for(shape)
 
 
@@ -208,8 +245,10 @@ def _read_features(path: Path) -> Sample:
     try:
         values = np.lib.format.open_memmap(path, mode="r")  # no larger than the file, and no pickle
     except Exception as error:  # of a damaged header NumPy says whatever Python's parser does
-        raise DataError(f"{path}: expected a NumPy file of one array of numbers, as numpy.save "
-                        f"writes it: {error}") from error  # fmt: skip
+        raise DataError(
+            f"{path}: expected a NumPy file of one array of numbers, as numpy.save "
+            f"writes it: {error}"
+        ) from error
     return Sample(values, f"{path.name} (SHA-256 {digest[:16]})")
 
 

@@ -15,16 +15,33 @@ if TYPE_CHECKING:
 
 @click.command()
 @run_argument
-@click.option("--n", "--count", "count", type=click.IntRange(1, 100_000), default=64,
-              show_default=True, help="How many images.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Of the latent vectors.")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(["sheet", "png-folder", "npz"]),
-              default="sheet", show_default=True,
-              help="One picture of all; a PNG file each, as torch-fidelity and clean-fid read "
-              "them; or a NumPy file of `images`, uint8, [N, H, W, C].")  # fmt: skip
-@click.option("--out", metavar="PATH", type=click.Path(path_type=Path),
-              help="File or folder to write [default: RUN/sample-SEED, .png or .npz].")  # fmt: skip
+@click.option(
+    "--n",
+    "--count",
+    "count",
+    type=click.IntRange(1, 100_000),
+    default=64,
+    show_default=True,
+    help="How many images.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the latent vectors."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["sheet", "png-folder", "npz"]),
+    default="sheet",
+    show_default=True,
+    help="One picture of all; a PNG file each, as torch-fidelity and clean-fid read "
+    "them; or a NumPy file of `images`, uint8, [N, H, W, C].",
+)
+@click.option(
+    "--out",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="File or folder to write [default: RUN/sample-SEED, .png or .npz].",
+)
 def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> None:
     """Draw new images with the generator of RUN.
 
@@ -52,8 +69,10 @@ def _make_empty(folder: Path) -> None:
     from ..errors import DataError
 
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder} is there already; an older image in it would be scored with "
-                        "the new ones: remove it, or choose another with --out")  # fmt: skip
+        raise DataError(
+            f"{folder} is there already; an older image in it would be scored with "
+            "the new ones: remove it, or choose another with --out"
+        )
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -127,8 +146,10 @@ def spectrum(run: Path) -> None:
     with compile_notice():
         rows = measure(checkpoint)
     click.echo(f"{run}: step {checkpoint.step:,}\n")
-    click.echo(f"{'layer':7}{'kind':10}{'weight':17}{'sigma(W)':>9}{'norm(W_bar)':>13}"
-               f"{'proved':>9}{'stable rank':>13}{'as conv':>9}{'ratio':>7}")  # fmt: skip
+    click.echo(
+        f"{'layer':7}{'kind':10}{'weight':17}{'sigma(W)':>9}{'norm(W_bar)':>13}"
+        f"{'proved':>9}{'stable rank':>13}{'as conv':>9}{'ratio':>7}"
+    )
     for k, row in enumerate(rows, 1):
         click.echo(f"{k:<7}{row}")
     config = checkpoint.config
@@ -139,6 +160,9 @@ def spectrum(run: Path) -> None:
     click.echo(
         f"\nProduct of the norms, Eq. (7), kernels as matrices:  {matrices.value:.4g}\n"
         f"The same with the convolutions' own norms:          {operators.value:.4g}\n"
-        + ("Only the second bounds the Lipschitz constant of D." if chain else
-           "Neither bounds the Lipschitz constant of D, which is no chain of these layers.")
-    )  # fmt: skip
+        + (
+            "Only the second bounds the Lipschitz constant of D."
+            if chain
+            else "Neither bounds the Lipschitz constant of D, which is no chain of these layers."
+        )
+    )

@@ -36,9 +36,12 @@ data_dir_option = click.option(
     "else minisn/data in the user's cache].",
 )
 device_option = click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
     help="Where to compute; cuda needs CuPy.",
-)  # fmt: skip
+)
 
 
 class Minutes(click.FloatRange):

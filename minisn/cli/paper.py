@@ -21,8 +21,13 @@ INDENT = 20
 
 @click.command()
 @click.argument("part", nargs=-1)
-@click.option("--json", "data", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write the index as data.")  # fmt: skip
+@click.option(
+    "--json",
+    "data",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the index as data.",
+)
 def paper(part: tuple[str, ...], data: Path | None) -> None:
     """Show what the papers state, and where it is in the code.
 

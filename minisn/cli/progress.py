@@ -62,8 +62,10 @@ class Progress:
             self._norm = f", norms up to {max(entry['norm'].values()):.3f}"
         if entry["loss_d"] is None:
             return
-        words = (f"step {entry['step']:,} of {self._steps:,}, loss of D {entry['loss_d']:.3f}, "
-                 f"of G {entry['loss_g']:.3f}{self._norm}")  # fmt: skip
+        words = (
+            f"step {entry['step']:,} of {self._steps:,}, loss of D {entry['loss_d']:.3f}, "
+            f"of G {entry['loss_g']:.3f}{self._norm}"
+        )
         if self._bar.disable:
             if entry.get("norm"):
                 click.echo(words)

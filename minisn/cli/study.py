@@ -28,19 +28,38 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_study)
 @click.option("--full", is_flag=True, help="The paper's size, in place of a laptop's: days.")
-@click.option("--data", metavar="NAME", shell_complete=complete_dataset,
-              help="Data to train on [default: shipped digits; cifar10 with --full].")  # fmt: skip
-@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), default=Path("studies"),
-              show_default=True, help="Where tables, plots and runs go.")  # fmt: skip
-@click.option("--scheduler", metavar="ADDRESS",
-              help="A Dask cluster, tcp://HOST:PORT [default: one on this machine].")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1),
-              help="Processes on this machine [default: one per core].")  # fmt: skip
+@click.option(
+    "--data",
+    metavar="NAME",
+    shell_complete=complete_dataset,
+    help="Data to train on [default: shipped digits; cifar10 with --full].",
+)
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    default=Path("studies"),
+    show_default=True,
+    help="Where tables, plots and runs go.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A Dask cluster, tcp://HOST:PORT [default: one on this machine].",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes on this machine [default: one per core]."
+)
 @data_dir_option
 def study(
-    name: str | None, full: bool, data: str | None, out: Path, scheduler: str | None,
-    workers: int | None, data_dir: Path | None,
-) -> None:  # fmt: skip
+    name: str | None,
+    full: bool,
+    data: str | None,
+    out: Path,
+    scheduler: str | None,
+    workers: int | None,
+    data_dir: Path | None,
+) -> None:
     """Regenerate a figure of the papers, or list them all.
 
     Runs what the figure needs, several runs at a time, and writes a table, a plot in the

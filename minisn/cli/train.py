@@ -24,29 +24,63 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
 
 @click.command()
 @preset_argument
-@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True,
-              help="Change a setting; may be given several times.")  # fmt: skip
-@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
-              help="Take the settings from a TOML file in place of a preset.")  # fmt: skip
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Change a setting; may be given several times.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Take the settings from a TOML file in place of a preset.",
+)
 @click.option("--steps", type=int, help="Updates of G: the setting steps.")
-@click.option("--minutes", type=Minutes(0, min_open=True),
-              help="Stop after so many minutes, even if steps are left.")  # fmt: skip
+@click.option(
+    "--minutes",
+    type=Minutes(0, min_open=True),
+    help="Stop after so many minutes, even if steps are left.",
+)
 @click.option("--seed", type=int, help="The setting seed.")
-@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path),
-              help="Folder of the run [default: runs/PRESET-1, -2, ...].")  # fmt: skip
-@click.option("--resume", metavar="RUN", type=click.Path(path_type=Path),
-              help="Go on with the run in this folder.")  # fmt: skip
-@click.option("--data", metavar="NAME|FOLDER", shell_complete=complete_dataset,
-              help="The setting data: a data set of `minisn data list`, or a folder of your own "
-              "images, whose subfolders are labels.")  # fmt: skip
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Folder of the run [default: runs/PRESET-1, -2, ...].",
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Go on with the run in this folder.",
+)
+@click.option(
+    "--data",
+    metavar="NAME|FOLDER",
+    shell_complete=complete_dataset,
+    help="The setting data: a data set of `minisn data list`, or a folder of your own "
+    "images, whose subfolders are labels.",
+)
 @data_dir_option
 @device_option
 @click.pass_context
 def train(
-    ctx: click.Context, preset: str | None, settings: tuple[str, ...], config_file: Path | None,
-    steps: int | None, minutes: float | None, seed: int | None, out: Path | None,
-    resume: Path | None, data: str | None, data_dir: Path | None, device: str,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    preset: str | None,
+    settings: tuple[str, ...],
+    config_file: Path | None,
+    steps: int | None,
+    minutes: float | None,
+    seed: int | None,
+    out: Path | None,
+    resume: Path | None,
+    data: str | None,
+    data_dir: Path | None,
+    device: str,
+) -> None:
     """Train a GAN, and report how it went.
 
     The settings are those of PRESET: mnist, if none is named. The folder of the run gets the
@@ -109,15 +143,20 @@ def _check_resumed(folder: Path, before: Config, config: Config) -> None:
 
     made, _ = _saved(folder)
     if config.steps < made:
-        raise ConfigError(f"{folder} has made {made} steps; expected --steps {made} or more, "
-                          f"got {config.steps}")  # fmt: skip
+        raise ConfigError(
+            f"{folder} has made {made} steps; expected --steps {made} or more, got {config.steps}"
+        )
     if config.seed != before.seed:
-        raise ConfigError(f"{folder} was started with seed {before.seed}, not {config.seed}, and "
-                          "its sheets and data go on with it; leave out --set seed, or start "
-                          "another run")  # fmt: skip
+        raise ConfigError(
+            f"{folder} was started with seed {before.seed}, not {config.seed}, and "
+            "its sheets and data go on with it; leave out --set seed, or start "
+            "another run"
+        )
     if config.data != before.data:
-        raise ConfigError(f"{folder} was started on {before.data}, not on {config.data}; leave out "
-                          "--set data, or start another run")  # fmt: skip
+        raise ConfigError(
+            f"{folder} was started on {before.data}, not on {config.data}; leave out "
+            "--set data, or start another run"
+        )
 
 
 def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
@@ -137,9 +176,11 @@ def _training_set(config: Config, data_dir: Path | None, run: Path | None = None
     from .progress import steady_bar
 
     dataset, found = training_set(
-        config, data_dir, run,
+        config,
+        data_dir,
+        run,
         watch=lambda files: steady_bar(iterable=files, unit="image", leave=False),
-    )  # fmt: skip
+    )
     if found:
         click.echo(" ".join(str(found).split()))
     return dataset
@@ -167,8 +208,10 @@ def _train(
     from .progress import Progress, last_words
 
     config, status, whole = trainer.config, 0, True
-    click.echo(f"{folder}: {config.data}, {config.size} x {config.size}, width {config.width}, "
-               f"{config.objective} loss, steps {trainer.step:,} to {config.steps:,}")  # fmt: skip
+    click.echo(
+        f"{folder}: {config.data}, {config.size} x {config.size}, width {config.width}, "
+        f"{config.objective} loss, steps {trainer.step:,} to {config.steps:,}"
+    )
     try:
         with Progress(trainer.step, config.steps, seconds, minutes) as progress:
             seconds = runs.train(trainer, folder, seconds, minutes, progress, _sheets(folder))
@@ -181,8 +224,10 @@ def _train(
     if trainer.step < config.steps:
         last_words(f"Go on with: minisn train --resume {shlex.quote(str(folder))}")
     else:
-        last_words(f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
-                   f"--steps {2 * config.steps}")  # fmt: skip
+        last_words(
+            f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
+            f"--steps {2 * config.steps}"
+        )
     if whole:
         last_words(write_report(folder, trainer.D, trainer.step, seconds, trainer.fingerprint))
     ctx.exit(status)

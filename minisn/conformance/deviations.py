@@ -136,12 +136,21 @@ MEANINGS = {
 GRADIENTS = dict(
     zip(
         SEMANTICS,
-        ("", "the gradient stops at W̄", "σ is detached", "the second term has the wrong sign",
-         "the second term is doubled", "1/σ is missing", "λ is taken with W", "λ is missing",
-         "1/σ comes twice", "gradient of the Frobenius norm"),
+        (
+            "",
+            "the gradient stops at W̄",
+            "σ is detached",
+            "the second term has the wrong sign",
+            "the second term is doubled",
+            "1/σ is missing",
+            "λ is taken with W",
+            "λ is missing",
+            "1/σ comes twice",
+            "gradient of the Frobenius norm",
+        ),
         strict=True,
     )
-)  # fmt: skip
+)
 """Names of semantics; "" is (12)."""
 
 
@@ -222,7 +231,7 @@ def _of_kernels(kind: str, W: np.ndarray, first: float) -> Iterator[tuple[str, f
 
 def name_value(
     kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float
-) -> tuple[str, float]:  # fmt: skip
+) -> tuple[str, float]:
     """Recognize what a layer has made of a weight.
 
     Args:
@@ -249,9 +258,7 @@ def name_value(
     return ("power iteration has not converged" if low else ""), sigma
 
 
-def candidates(
-    kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float
-) -> list[str]:  # fmt: skip
+def candidates(kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float) -> list[str]:
     """List every known number that a weight may have been divided by; "" is the right one.
 
     Args:
@@ -261,10 +268,17 @@ def candidates(
     if off > 1e-3:
         return []
     named = [("", norm(kind, W, definition)[0])]
-    named += [each for each in divisors(kind, W)
-              if definition != "SN" or each[0] != "one matrix alone (SN)"]  # fmt: skip
-    return [name for name, value in named for factor in sorted({scale, 1.0})
-            if abs(sigma * factor / value - 1) < 3e-4]  # fmt: skip
+    named += [
+        each
+        for each in divisors(kind, W)
+        if definition != "SN" or each[0] != "one matrix alone (SN)"
+    ]
+    return [
+        name
+        for name, value in named
+        for factor in sorted({scale, 1.0})
+        if abs(sigma * factor / value - 1) < 3e-4
+    ]
 
 
 def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:
@@ -273,8 +287,9 @@ def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:
     s, before = (np.linalg.svd(X, compute_uv=False) for X in (M, A))
     for name, values in zip(
         ("orthonormalized", "every row to length 1", "every column to length 1"),
-        (s, *lengths), strict=True,
-    ):  # fmt: skip
+        (s, *lengths),
+        strict=True,
+    ):
         if np.ptp(values) < 1e-3 * values.max():
             return name
     if np.abs(s - np.minimum(before, 1)).max() < 1e-3:
@@ -287,9 +302,14 @@ def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:
 
 
 def name_gradient(
-    found: np.ndarray, G: np.ndarray, W: np.ndarray, sigma: float, slope: np.ndarray,
-    overwritten: bool, tolerance: float,
-) -> str:  # fmt: skip
+    found: np.ndarray,
+    G: np.ndarray,
+    W: np.ndarray,
+    sigma: float,
+    slope: np.ndarray,
+    overwritten: bool,
+    tolerance: float,
+) -> str:
     """Recognize what a layer takes for the gradient with respect to W.
 
     Args:

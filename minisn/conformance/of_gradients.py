@@ -27,8 +27,9 @@ ROUNDS = 40
 THROUGH = "through the power step"
 
 
-@clause(6, "gradient at convergence, every kind of layer", "M18 (12), (37)",
-        "(G − ⟨G, W̄⟩ ∇N) / N", 2e-4)  # fmt: skip
+@clause(
+    6, "gradient at convergence, every kind of layer", "M18 (12), (37)", "(G − ⟨G, W̄⟩ ∇N) / N", 2e-4
+)
 def converged(subject: Subject) -> Finding:
     """Compare with (12) at the singular vectors."""
     findings: list[tuple[float, str, str]] = []
@@ -103,8 +104,9 @@ def orthogonal(subject: Subject) -> Finding:
     return Finding(cosine, f"cosine {cosine:.1e}", name)
 
 
-@clause(11, "two passes, then one backward", "M18 Alg. 1", "the sum of both gradients", 2e-4,
-        ("SN",))  # fmt: skip
+@clause(
+    11, "two passes, then one backward", "M18 Alg. 1", "the sum of both gradients", 2e-4, ("SN",)
+)
 def two_passes(subject: Subject) -> Finding:
     """Go back through two passes of one step, as D(real) and D(fake) are."""
     Gs = [draw("dense", 3), draw("dense", 4)]
@@ -195,8 +197,10 @@ def descend(subject: Subject) -> Finding:
     paced = [subject.pace] if subject.pace else [(order, 1) for order in ORDERS]
 
     def of(semantics: str) -> float:
-        return min(gap(found, algorithm_1(W, u, v, order, n, semantics, subject.scale))
-                   for order, n in paced)  # fmt: skip
+        return min(
+            gap(found, algorithm_1(W, u, v, order, n, semantics, subject.scale))
+            for order, n in paced
+        )
 
     error, name = of("constant"), ""
     if error > 1e-3:

@@ -77,8 +77,9 @@ def _value(kind: str):
 
 
 for _number, _kind in enumerate(KINDS, 1):
-    clause(_number, f"value, {KINDS[_kind].title}", "M18 (8)",
-           f"W / N(W), {ROUNDS} rounds", 2e-5)(_value(_kind))  # fmt: skip
+    clause(_number, f"value, {KINDS[_kind].title}", "M18 (8)", f"W / N(W), {ROUNDS} rounds", 2e-5)(
+        _value(_kind)
+    )
 
 
 @clause(5, "one round from a known u", "M18 (18), (19)", "W / uᵀWv", 1e-5, ("SN",))
@@ -113,8 +114,9 @@ def zeros(subject: Subject) -> Finding:
     if subject.can("gradient"):
         B.append(subject.gradient(layer, draw("dense", 3)))
     good = all(np.isfinite(b).all() for b in B)
-    return Finding(0.0 if good else np.inf, "finite" if good else "NaN or infinity",
-                   "0/0 for a zero weight")  # fmt: skip
+    return Finding(
+        0.0 if good else np.inf, "finite" if good else "NaN or infinity", "0/0 for a zero weight"
+    )
 
 
 @clause(17, "a weight that leaves zero", "M18 (18)", "norm 1 within 60 rounds", 1e-3)
@@ -178,8 +180,14 @@ def scale_25(subject: Subject) -> Finding:
     return _scales(subject, (1e25, 1e-25))
 
 
-@clause(20, "first pass, 50×50 Gaussian weight", "M18 Alg. 1", "norm at most 1.02 in the median",
-        0.02, ("SN",))  # fmt: skip
+@clause(
+    20,
+    "first pass, 50×50 Gaussian weight",
+    "M18 Alg. 1",
+    "norm at most 1.02 in the median",
+    0.02,
+    ("SN",),
+)
 def first_pass(subject: Subject) -> Finding:
     """Make a layer and one pass, for seven weights; the median counts, for u is drawn at random."""
     norms = []

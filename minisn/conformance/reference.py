@@ -64,7 +64,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 def rounds(
     W: np.ndarray, u: np.ndarray, v: np.ndarray, order: str, n: int
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Make n rounds of power iteration with a matrix.
 
     .. math:: v \leftarrow W^Tu/\|W^Tu\|, \qquad u \leftarrow Wv/\|Wv\|
@@ -89,7 +89,7 @@ def rounds(
 
 def pull(
     semantics: str, G: np.ndarray, W: np.ndarray, sigma: float, slope: np.ndarray
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     r"""Return what a semantics takes for the gradient with respect to W.
 
     .. math:: \frac{\partial V}{\partial W} = \frac1\sigma\big(\nabla_{\bar W}V
@@ -127,7 +127,7 @@ SEMANTICS = (
 
 def through(
     G: np.ndarray, W: np.ndarray, u: np.ndarray, v: np.ndarray, order: str, n: int
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     r"""Differentiate :math:`\langle G, W/\sigma\rangle` with the power steps, by differences.
 
     .. math:: \frac{d}{dW}\Big\langle G, \frac{W}{u_n(W)^T\,W\,v_n(W)}\Big\rangle
@@ -154,7 +154,7 @@ def through(
 
 def second(
     G: np.ndarray, H: np.ndarray, W: np.ndarray, sigma: float, slope: np.ndarray
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     r"""Differentiate :math:`\langle H, \nabla_W\langle G, \bar W\rangle\rangle`, u, v constant.
 
     .. math:: -\frac{\langle G, H\rangle}{\sigma^2}N' - \frac{\langle H, N'\rangle}{\sigma^2}G
@@ -186,9 +186,16 @@ def signal(step: int) -> np.ndarray:
 
 
 def algorithm_1(
-    W: np.ndarray, u: np.ndarray, v: np.ndarray, order: str, n: int, semantics: str = "constant",
-    scale: float = 1.0, steps: int = 200, rate: float = 0.1,
-) -> np.ndarray:  # fmt: skip
+    W: np.ndarray,
+    u: np.ndarray,
+    v: np.ndarray,
+    order: str,
+    n: int,
+    semantics: str = "constant",
+    scale: float = 1.0,
+    steps: int = 200,
+    rate: float = 0.1,
+) -> np.ndarray:
     r"""Run Algorithm 1 with plain descent, against :func:`signal`; return the last weight.
 
     .. math:: W \leftarrow W - \alpha\,\nabla_W\ell(\bar W(W))

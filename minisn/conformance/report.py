@@ -37,11 +37,18 @@ def as_data(result: Result) -> dict[str, Any]:
     """Return a result as what JSON has; an infinite error is null."""
     clause = result.clause
     return {
-        "number": clause.number, "title": clause.title, "equation": clause.equation,
-        "expected": clause.expected, "tolerance": clause.tolerance, "verdict": result.verdict,
-        "error": result.error if math.isfinite(result.error) else None, "found": result.found,
-        "deviation": result.deviation, "meaning": result.meaning, "note": result.note,
-    }  # fmt: skip
+        "number": clause.number,
+        "title": clause.title,
+        "equation": clause.equation,
+        "expected": clause.expected,
+        "tolerance": clause.tolerance,
+        "verdict": result.verdict,
+        "error": result.error if math.isfinite(result.error) else None,
+        "found": result.found,
+        "deviation": result.deviation,
+        "meaning": result.meaning,
+        "note": result.note,
+    }
 
 
 def line(result: Result) -> str:
@@ -63,8 +70,10 @@ def line(result: Result) -> str:
 def summary(rows: Row) -> str:
     """Return a library's count of kept, broken and not asked clauses."""
     counts = {v: sum(c["verdict"] == v for c in rows["clauses"]) for v in (KEPT, BROKEN, NOT_ASKED)}
-    return (f"{rows['name']} {rows['version']}: {counts[KEPT]} kept, {counts[BROKEN]} broken, "
-            f"{counts[NOT_ASKED]} not asked")  # fmt: skip
+    return (
+        f"{rows['name']} {rows['version']}: {counts[KEPT]} kept, {counts[BROKEN]} broken, "
+        f"{counts[NOT_ASKED]} not asked"
+    )
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:

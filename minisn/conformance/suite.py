@@ -91,9 +91,13 @@ CLAUSES: list[Clause] = []
 
 
 def clause(
-    number: int, title: str, equation: str, expected: str, tolerance: float = 0.0,
+    number: int,
+    title: str,
+    equation: str,
+    expected: str,
+    tolerance: float = 0.0,
     definitions: tuple[str, ...] = ("SN", "BSN", "SN_Conv"),
-) -> Callable[[Callable[[Subject], Finding]], Callable[[Subject], Finding]]:  # fmt: skip
+) -> Callable[[Callable[[Subject], Finding]], Callable[[Subject], Finding]]:
     """Enter a function among the clauses; the arguments are those of :class:`Clause`."""
 
     def enter(ask: Callable[[Subject], Finding]) -> Callable[[Subject], Finding]:

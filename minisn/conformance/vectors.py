@@ -35,16 +35,33 @@ def cases() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
         W = draw(kind)
         N, slope = norm(kind, W)
         G = draw(kind, 3)
-        yield (number, kind, 2e-5, f"normalize W; the output axis is {KINDS[kind].axis}",
-               {"W": W}, {"W_bar": W / N, "sigma": np.array(N)})  # fmt: skip
-        yield (6, kind, 2e-4, "gradient with respect to W of <G, W_bar>, at convergence",
-               {"W": W, "G": G}, {"dW": pull("constant", G, W, N, slope)})  # fmt: skip
+        yield (
+            number,
+            kind,
+            2e-5,
+            f"normalize W; the output axis is {KINDS[kind].axis}",
+            {"W": W},
+            {"W_bar": W / N, "sigma": np.array(N)},
+        )
+        yield (
+            6,
+            kind,
+            2e-4,
+            "gradient with respect to W of <G, W_bar>, at convergence",
+            {"W": W, "G": G},
+            {"dW": pull("constant", G, W, N, slope)},
+        )
     yield from _one_round()
     yield from _scales()
     W, G, H = draw("dense"), draw("dense", 3), draw("dense", 4)
-    yield (26, "dense", 2e-3, "gradient with respect to W of <H, dW of <G, W_bar>>, u and v "
-           "constant, at convergence", {"W": W, "G": G, "H": H},
-           {"d2W": second(G, H, W, *norm("dense", W))})  # fmt: skip
+    yield (
+        26,
+        "dense",
+        2e-3,
+        "gradient with respect to W of <H, dW of <G, W_bar>>, u and v constant, at convergence",
+        {"W": W, "G": G, "H": H},
+        {"d2W": second(G, H, W, *norm("dense", W))},
+    )
     for definition, kind in (("BSN", "conv"), ("BSN", "deconv"), ("SN_Conv", "conv")):
         W = draw(kind)
         N, slope = norm(kind, W, definition)
@@ -52,8 +69,14 @@ def cases() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
         how = f"{definition}: normalize W, and the gradient of <G, W_bar>, at convergence"
         if definition == "SN_Conv":
             how += f"; images of {probes.SIZE} by {probes.SIZE}, stride 1, padding 1"
-        yield (list(KINDS).index(kind) + 1, f"{kind}-{definition}", 2e-5, how, {"W": W, "G": G},
-               {"W_bar": W / N, "dW": pull("constant", G, W, N, slope)})  # fmt: skip
+        yield (
+            list(KINDS).index(kind) + 1,
+            f"{kind}-{definition}",
+            2e-5,
+            how,
+            {"W": W, "G": G},
+            {"W_bar": W / N, "dW": pull("constant", G, W, N, slope)},
+        )
 
 
 def _one_round() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
@@ -65,36 +88,77 @@ def _one_round() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
         name = order.replace(" ", "-")
         a, b = rounds(W, u, v, order, 1)
         sigma, slope = a @ W @ b, np.outer(a, b)
-        yield (5, name, 1e-5, f"one round, {order}, then normalize", given,
-               {"u": a, "v": b, "sigma": np.array(sigma), "W_bar": W / sigma})  # fmt: skip
+        yield (
+            5,
+            name,
+            1e-5,
+            f"one round, {order}, then normalize",
+            given,
+            {"u": a, "v": b, "sigma": np.array(sigma), "W_bar": W / sigma},
+        )
         g = pull("constant", G, W, sigma, slope)
-        yield (7, name, 1e-4, f"gradient of <G, W_bar> after one round, {order}; dW_through is "
-               "what differentiating the round gives, to tell it apart", given | {"G": G},
-               {"dW": g, "dW_through": through(G, W, u, v, order, 1)})  # fmt: skip
+        yield (
+            7,
+            name,
+            1e-4,
+            f"gradient of <G, W_bar> after one round, {order}; dW_through is "
+            "what differentiating the round gives, to tell it apart",
+            given | {"G": G},
+            {"dW": g, "dW_through": through(G, W, u, v, order, 1)},
+        )
         c, d = rounds(W, a, b, order, 1)
         two = pull("constant", G2, W, c @ W @ d, np.outer(c, d))
         same = pull("constant", G2, W, sigma, slope)
-        yield (11, name, 2e-4, f"one round, pass, one round, pass, {order}; gradient of "
-               "<G, W_bar> + <G2, W_bar>; dW_same where only the first round is made",
-               given | {"G": G, "G2": G2}, {"dW": g + two, "dW_same": g + same})  # fmt: skip
+        yield (
+            11,
+            name,
+            2e-4,
+            f"one round, pass, one round, pass, {order}; gradient of "
+            "<G, W_bar> + <G2, W_bar>; dW_same where only the first round is made",
+            given | {"G": G, "G2": G2},
+            {"dW": g + two, "dW_same": g + same},
+        )
         u4, v4 = rounds(W, u, v, order, 4)
-        yield (10, name, 1e-5, f"four passes of one round, {order}", given,
-               {"u": u4, "v": v4, "W_bar": W / (u4 @ W @ v4)})  # fmt: skip
-        yield (27, name, 1e-3, f"200 steps: one round, {order}, then W <- W - 0.1 dW of "
-               "<G[step], W_bar>", given | signals,
-               {"W_after": algorithm_1(W, u, v, order, 1)})  # fmt: skip
+        yield (
+            10,
+            name,
+            1e-5,
+            f"four passes of one round, {order}",
+            given,
+            {"u": u4, "v": v4, "W_bar": W / (u4 @ W @ v4)},
+        )
+        yield (
+            27,
+            name,
+            1e-3,
+            f"200 steps: one round, {order}, then W <- W - 0.1 dW of <G[step], W_bar>",
+            given | signals,
+            {"W_after": algorithm_1(W, u, v, order, 1)},
+        )
 
 
 def _scales() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
     W = draw("dense")
     W_bar = W / norm("dense", W)[0]
     for number, power in ((18, 15), (18, -15), (19, 25), (19, -25)):
-        yield (number, f"1e{power}", 1e-5, "normalize W, in single precision too",
-               {"W": W * 10.0**power}, {"W_bar": W_bar})  # fmt: skip
+        yield (
+            number,
+            f"1e{power}",
+            1e-5,
+            "normalize W, in single precision too",
+            {"W": W * 10.0**power},
+            {"W_bar": W_bar},
+        )
     yield 28, "dense", 2e-5, "normalize W, whose norm is 0.3", {"W": 0.3 * W_bar}, {"W_bar": W_bar}
     zero = {"W": np.zeros_like(W)}
-    yield (16, "dense", 0.0, "normalize W = 0: the output is finite, here 0", zero,
-           {"W_bar": zero["W"]})  # fmt: skip
+    yield (
+        16,
+        "dense",
+        0.0,
+        "normalize W = 0: the output is finite, here 0",
+        zero,
+        {"W_bar": zero["W"]},
+    )
 
 
 README = """# Conformance vectors of spectral normalization
@@ -133,8 +197,9 @@ def write(folder: Path) -> list[Path]:
         case = f"{number:02}-{name}"
         entry = {"case": case, "clause": number, "do": text, "tolerance": tolerance}
         for part, arrays in (("inputs", inputs), ("expected", outputs)):
-            tensors |= {f"{case}/{part}/{k}": np.array(a, np.float64, order="C")
-                        for k, a in arrays.items()}  # fmt: skip
+            tensors |= {
+                f"{case}/{part}/{k}": np.array(a, np.float64, order="C") for k, a in arrays.items()
+            }
             entry[part] = {k: f"{case}/{part}/{k}" for k in arrays}
         listed.append(entry)
     paths = [folder / f for f in ("vectors.safetensors", "vectors.json", "README.md")]

@@ -65,10 +65,28 @@ def _forgotten(rate):
 
 
 def _step(
-    W, u, A, real, z_d, z_g, rate, rounds=1, later_rounds=0, old_u=False, normalize=True,
-    detach=False, stale_bar=False, stale_sigma=False, g_first=False, joint=False,
-    fake_moves_g=False, d=_hinge_d, g=_hinge_g, pace_d=_as_it_is, pace_g=_as_it_is,
-):  # fmt: skip
+    W,
+    u,
+    A,
+    real,
+    z_d,
+    z_g,
+    rate,
+    rounds=1,
+    later_rounds=0,
+    old_u=False,
+    normalize=True,
+    detach=False,
+    stale_bar=False,
+    stale_sigma=False,
+    g_first=False,
+    joint=False,
+    fake_moves_g=False,
+    d=_hinge_d,
+    g=_hinge_g,
+    pace_d=_as_it_is,
+    pace_g=_as_it_is,
+):
     """Make one step with finite differences for every gradient, and with what people do instead."""
 
     def score(W, x, sigma_of=None):
@@ -131,66 +149,139 @@ def _did(**what):
 
 
 ALGORITHM_1 = Exercise(
-    "algorithm_1", "08", "[M18 Alg. 1], [M18 Eq. (20), (21), (22), (23)]", (),
-    ("D", "G", "W", "u", "A", "real", "z_d", "z_g", "rate"), ("W", "u", "A"),
-    "the same step with finite differences for its gradients", _step_cases, _step,
+    "algorithm_1",
+    "08",
+    "[M18 Alg. 1], [M18 Eq. (20), (21), (22), (23)]",
+    (),
+    ("D", "G", "W", "u", "A", "real", "z_d", "z_g", "rate"),
+    ("W", "u", "A"),
+    "the same step with finite differences for its gradients",
+    _step_cases,
+    _step,
     (
-        Mistake("two-power-steps", "u is turned twice before the update: Algorithm 1 makes one "
-                "round.", _did(rounds=2)),
-        Mistake("power-step-for-G", "u is turned once more for G: one round per update of D, and G "
-                "sees the same u, v.", _did(later_rounds=1)),
-        Mistake("no-power-step", "No power step is made: u must be turned by one round of (18) "
-                "first.", _did(rounds=0)),
-        Mistake("u-not-kept", "The new u does not come back: it must be kept for the next update.",
-                lambda W, u, A, *rest: (_step(W, u, A, *rest)[0], u, _step(W, u, A, *rest)[2])),
+        Mistake(
+            "two-power-steps",
+            "u is turned twice before the update: Algorithm 1 makes one round.",
+            _did(rounds=2),
+        ),
+        Mistake(
+            "power-step-for-G",
+            "u is turned once more for G: one round per update of D, and G sees the same u, v.",
+            _did(later_rounds=1),
+        ),
+        Mistake(
+            "no-power-step",
+            "No power step is made: u must be turned by one round of (18) first.",
+            _did(rounds=0),
+        ),
+        Mistake(
+            "u-not-kept",
+            "The new u does not come back: it must be kept for the next update.",
+            lambda W, u, A, *rest: (_step(W, u, A, *rest)[0], u, _step(W, u, A, *rest)[2]),
+        ),
         Mistake("old-u", "σ belongs to the u from before the power step.", _did(old_u=True)),
-        Mistake("not-normalized", "D computes with W: (22) gives it W/σ(W).",
-                _did(normalize=False)),
-        Mistake("sigma-detached", "σ is a constant in your gradient: (23) differentiates W/σ(W), "
-                "and σ moves with W.", _did(detach=True)),
-        Mistake("real-and-fake-exchanged", "real and fake are exchanged in D's loss.",
-                _did(d=lambda r, f: _hinge_d(f, r))),
-        Mistake("ascent", "D goes uphill on its loss: subtract the gradient.",
-                _did(pace_d=_uphill)),
-        Mistake("G-uphill", "G goes uphill on its loss, -E[D(G(z))]: subtract the gradient.",
-                _did(pace_g=_uphill)),
-        Mistake("both-uphill", "D and G go uphill on their losses: subtract the gradients.",
-                _did(pace_d=_uphill, pace_g=_uphill)),
-        Mistake("rate-forgotten", "The step size is forgotten: a gradient is multiplied by `rate` "
-                "before it is subtracted.", _did(pace_d=_forgotten, pace_g=_forgotten),
-                _did(pace_d=_forgotten), _did(pace_g=_forgotten)),
-        Mistake("standard-loss", STANDARD, _did(d=standard_d, g=standard_g),
-                _did(d=standard_d), _did(g=standard_g), _did(g=saturating_g),
-                _did(d=standard_d, g=saturating_g)),
-        Mistake("no-hinge", "min(0, ·) is missing in D's loss: images beyond the margin must not "
-                "count.", _did(d=lambda r, f: np.mean(f) - np.mean(r)),
-                _did(d=lambda r, f: np.mean(1 - r) + np.mean(1 + f))),
-        Mistake("normalized-weight-returned", "W/σ(W) comes back or was moved: (23) moves W "
-                "itself, and W is what is kept.", _bar_returned, _bar_moved, _bar_trained),
-        Mistake("old-sigma", "G is judged by the new W over the σ of the old one: compute σ = uᵀWv "
-                "again, with the new W.", _did(stale_sigma=True)),
-        Mistake("G-reaches-D", "G's loss moves D's weight too: G's step changes A alone.",
-                _did(joint=True), _did(joint=True, stale_bar=True)),
-        Mistake("D-reaches-G", "D's loss moves G's weight too: the samples are constants in D's "
-                "step (no_grad, or ask for the gradient in W alone).", _did(fake_moves_g=True)),
-        Mistake("stale-discriminator", "Both losses were computed before either weight moved, so G "
-                "is judged by the old D: compute W/σ(W) again, with the new W.",
-                _did(stale_bar=True)),
-        Mistake("G-first", "G is updated before D: Algorithm 1 updates D first.",
-                _did(g_first=True)),
-        Mistake("wrong-z", "The latent vectors are mixed up: z_d makes the samples that D learns "
-                "from, z_g those that G does.",
-                lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_d, z_d, rate),
-                lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_g, z_g, rate),
-                lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_g, z_d, rate)),
-        Mistake("no-G", "A does not move: G's step is missing.",
-                lambda W, u, A, *rest: (*_step(W, u, A, *rest)[:2], A)),
+        Mistake(
+            "not-normalized", "D computes with W: (22) gives it W/σ(W).", _did(normalize=False)
+        ),
+        Mistake(
+            "sigma-detached",
+            "σ is a constant in your gradient: (23) differentiates W/σ(W), and σ moves with W.",
+            _did(detach=True),
+        ),
+        Mistake(
+            "real-and-fake-exchanged",
+            "real and fake are exchanged in D's loss.",
+            _did(d=lambda r, f: _hinge_d(f, r)),
+        ),
+        Mistake(
+            "ascent", "D goes uphill on its loss: subtract the gradient.", _did(pace_d=_uphill)
+        ),
+        Mistake(
+            "G-uphill",
+            "G goes uphill on its loss, -E[D(G(z))]: subtract the gradient.",
+            _did(pace_g=_uphill),
+        ),
+        Mistake(
+            "both-uphill",
+            "D and G go uphill on their losses: subtract the gradients.",
+            _did(pace_d=_uphill, pace_g=_uphill),
+        ),
+        Mistake(
+            "rate-forgotten",
+            "The step size is forgotten: a gradient is multiplied by `rate` "
+            "before it is subtracted.",
+            _did(pace_d=_forgotten, pace_g=_forgotten),
+            _did(pace_d=_forgotten),
+            _did(pace_g=_forgotten),
+        ),
+        Mistake(
+            "standard-loss",
+            STANDARD,
+            _did(d=standard_d, g=standard_g),
+            _did(d=standard_d),
+            _did(g=standard_g),
+            _did(g=saturating_g),
+            _did(d=standard_d, g=saturating_g),
+        ),
+        Mistake(
+            "no-hinge",
+            "min(0, ·) is missing in D's loss: images beyond the margin must not count.",
+            _did(d=lambda r, f: np.mean(f) - np.mean(r)),
+            _did(d=lambda r, f: np.mean(1 - r) + np.mean(1 + f)),
+        ),
+        Mistake(
+            "normalized-weight-returned",
+            "W/σ(W) comes back or was moved: (23) moves W itself, and W is what is kept.",
+            _bar_returned,
+            _bar_moved,
+            _bar_trained,
+        ),
+        Mistake(
+            "old-sigma",
+            "G is judged by the new W over the σ of the old one: compute σ = uᵀWv "
+            "again, with the new W.",
+            _did(stale_sigma=True),
+        ),
+        Mistake(
+            "G-reaches-D",
+            "G's loss moves D's weight too: G's step changes A alone.",
+            _did(joint=True),
+            _did(joint=True, stale_bar=True),
+        ),
+        Mistake(
+            "D-reaches-G",
+            "D's loss moves G's weight too: the samples are constants in D's "
+            "step (no_grad, or ask for the gradient in W alone).",
+            _did(fake_moves_g=True),
+        ),
+        Mistake(
+            "stale-discriminator",
+            "Both losses were computed before either weight moved, so G "
+            "is judged by the old D: compute W/σ(W) again, with the new W.",
+            _did(stale_bar=True),
+        ),
+        Mistake(
+            "G-first", "G is updated before D: Algorithm 1 updates D first.", _did(g_first=True)
+        ),
+        Mistake(
+            "wrong-z",
+            "The latent vectors are mixed up: z_d makes the samples that D learns "
+            "from, z_g those that G does.",
+            lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_d, z_d, rate),
+            lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_g, z_g, rate),
+            lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_g, z_d, rate),
+        ),
+        Mistake(
+            "no-G",
+            "A does not move: G's step is missing.",
+            lambda W, u, A, *rest: (*_step(W, u, A, *rest)[:2], A),
+        ),
     ),
     formula=r"\tilde v \leftarrow \frac{W^T\tilde u}{\|W^T\tilde u\|_2},\quad "
-            r"\tilde u \leftarrow \frac{W\tilde v}{\|W\tilde v\|_2},\quad "
-            r"\bar W = W/\tilde u^TW\tilde v,\quad "
-            r"W \leftarrow W - \alpha\nabla_W\,\ell(\bar W(W))",
+    r"\tilde u \leftarrow \frac{W\tilde v}{\|W\tilde v\|_2},\quad "
+    r"\bar W = W/\tilde u^TW\tilde v,\quad "
+    r"W \leftarrow W - \alpha\nabla_W\,\ell(\bar W(W))",
     call=_call_step,
-)  # fmt: skip
+)
 
 EXERCISES = (ALGORITHM_1,)

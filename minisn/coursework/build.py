@@ -89,8 +89,11 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
 
 
 def _refuse_taken_names(path: Path, notebook: Any) -> None:
-    exercises = {call.group(1) for cell in notebook.cells if _role(cell) == "grade"
-                 and (call := _CHECKED.search(cell.source))}  # fmt: skip
+    exercises = {
+        call.group(1)
+        for cell in notebook.cells
+        if _role(cell) == "grade" and (call := _CHECKED.search(cell.source))
+    }
     for cell in notebook.cells:
         if cell.cell_type != "code" or _role(cell):
             continue

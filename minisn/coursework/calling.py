@@ -111,9 +111,12 @@ def run(
             return [], ("exception", _raised(error, function))
     for name, before, after in zip(exercise.takes[-len(args) :], case.args, args, strict=True):
         if isinstance(before, np.ndarray) and not np.array_equal(before, after):
-            return [], ("changed-input", f"It changes `{name}` in place. That array belongs to the "
-                        f"caller: make a copy (`{name}.copy()`), or write "
-                        f"`{name} = {name} / ...` in place of `{name} /= ...`.")  # fmt: skip
+            return [], (
+                "changed-input",
+                f"It changes `{name}` in place. That array belongs to the "
+                f"caller: make a copy (`{name}.copy()`), or write "
+                f"`{name} = {name} / ...` in place of `{name} /= ...`.",
+            )
     try:
         return unpack(exercise.returns, result)
     except TooLong:
@@ -129,8 +132,10 @@ def unpack(wanted: tuple[str, ...], result: Any) -> tuple[list[np.ndarray], Prob
         return [], ("nothing-returned", "It returns nothing: is there a `return`?")
     parts = _parts(result, len(wanted))
     if len(parts) != len(wanted):
-        return [], ("wrong-count", f"It must return {', '.join(wanted)}: {len(wanted)} values, "
-                    f"not {len(parts)}.")  # fmt: skip
+        return [], (
+            "wrong-count",
+            f"It must return {', '.join(wanted)}: {len(wanted)} values, not {len(parts)}.",
+        )
     arrays = []
     for name, part in zip(wanted, parts, strict=True):
         array = _read(part)
@@ -138,8 +143,11 @@ def unpack(wanted: tuple[str, ...], result: Any) -> tuple[list[np.ndarray], Prob
             text = f"`{name}` must be an array of real numbers, got {array}."
             return [], ("not-numbers", text)
         if not np.all(np.isfinite(array)):
-            return [], ("not-finite", f"`{name}` holds a NaN or an infinity: look for a division "
-                        "by zero or a root of a negative number.")  # fmt: skip
+            return [], (
+                "not-finite",
+                f"`{name}` holds a NaN or an infinity: look for a division "
+                "by zero or a root of a negative number.",
+            )
         arrays.append(array)
     return arrays, None
 

@@ -54,27 +54,42 @@ _ONE_SIDE = "All the zeros are on one side: `padding` rows and columns belong on
 _CHANNELS = "The channel axes of w are exchanged: w is [d_out, d_in, h, w]."
 
 CONVOLVE = Exercise(
-    "convolve", "02", "[M18 §2.1]", (conv2d,), ("x", "w", "stride", "padding"), ("y",),
+    "convolve",
+    "02",
+    "[M18 §2.1]",
+    (conv2d,),
+    ("x", "w", "stride", "padding"),
+    ("y",),
     "the loops of the specification",
-    partial(_geometries, 3, lambda x, w, y, s, a: (x, w, s, a)), _convolve,
+    partial(_geometries, 3, lambda x, w, y, s, a: (x, w, s, a)),
+    _convolve,
     (
-        Mistake("kernel-flipped", _FLIPPED,
-                lambda x, w, s, a: _fast(x, w[:, :, ::-1, ::-1], s, a)),
+        Mistake("kernel-flipped", _FLIPPED, lambda x, w, s, a: _fast(x, w[:, :, ::-1, ::-1], s, a)),
         Mistake("stride-ignored", _STRIDE, _cut, lambda x, w, s, a: _fast(x, w, 1, a)),
         Mistake("padding-forgotten", _PADDING, lambda x, w, s, a: _fast(x, w, s, 0)),
-        Mistake("padding-on-one-side", _ONE_SIDE,
-                lambda x, w, s, a: _fast(_pad_end(x, a), w, s, 0),
-                lambda x, w, s, a: _fast(_pad_start(x, a), w, s, 0)),
-        Mistake("channels-exchanged", _CHANNELS,
-                lambda x, w, s, a: _fast(x, w.swapaxes(0, 1), s, a)),
-        Mistake("channels-not-summed", "The input channels must be summed over: c is an index of "
-                "the sum.", lambda x, w, s, a: _fast(x[:, :1], w[:, :1], s, a),
-                lambda x, w, s, a: _fast(x[:, -1:], w[:, -1:], s, a),
-                lambda x, w, s, a: _fast(x, w, s, a) / x.shape[1]),
-        Mistake("rows-and-columns-exchanged", "Rows and columns of the kernel are exchanged.",
-                lambda x, w, s, a: _fast(x, w.swapaxes(2, 3), s, a)),
+        Mistake(
+            "padding-on-one-side",
+            _ONE_SIDE,
+            lambda x, w, s, a: _fast(_pad_end(x, a), w, s, 0),
+            lambda x, w, s, a: _fast(_pad_start(x, a), w, s, 0),
+        ),
+        Mistake(
+            "channels-exchanged", _CHANNELS, lambda x, w, s, a: _fast(x, w.swapaxes(0, 1), s, a)
+        ),
+        Mistake(
+            "channels-not-summed",
+            "The input channels must be summed over: c is an index of the sum.",
+            lambda x, w, s, a: _fast(x[:, :1], w[:, :1], s, a),
+            lambda x, w, s, a: _fast(x[:, -1:], w[:, -1:], s, a),
+            lambda x, w, s, a: _fast(x, w, s, a) / x.shape[1],
+        ),
+        Mistake(
+            "rows-and-columns-exchanged",
+            "Rows and columns of the kernel are exchanged.",
+            lambda x, w, s, a: _fast(x, w.swapaxes(2, 3), s, a),
+        ),
     ),
-)  # fmt: skip
+)
 
 
 def _input_gradient(g, w, size, stride, padding):
@@ -115,36 +130,62 @@ def _spread_aside(g, w, size, stride, padding):
 
 def _tight(g, w, size, stride, padding):
     """Leave out the rows and columns that the convolution had left over."""
-    rows, columns = (stride * (n - 1) + k - 2 * padding
-                     for n, k in zip(g.shape[2:], w.shape[2:], strict=True))  # fmt: skip
+    rows, columns = (
+        stride * (n - 1) + k - 2 * padding for n, k in zip(g.shape[2:], w.shape[2:], strict=True)
+    )
     return _spread(g, w, size, stride, padding)[:, :, :rows, :columns]
 
 
 INPUT_GRADIENT = Exercise(
-    "convolve_input_gradient", "02", "[M18 Table 3]", (conv2d_transpose,),
-    ("g", "w", "size", "stride", "padding"), ("x_bar",),
+    "convolve_input_gradient",
+    "02",
+    "[M18 Table 3]",
+    (conv2d_transpose,),
+    ("g", "w", "size", "stride", "padding"),
+    ("x_bar",),
     "the adjoint identity, for every unit image",
-    partial(_geometries, 4, lambda x, w, y, s, a: (y, w, x.shape[2:], s, a)), _input_gradient,
+    partial(_geometries, 4, lambda x, w, y, s, a: (y, w, x.shape[2:], s, a)),
+    _input_gradient,
     (
-        Mistake("kernel-flipped", "The kernel is flipped once too often: output pixel (i, j) gives "
-                "w[o, c, p, q] g[n, o, i, j] to the pixel s·i + p - a.",
-                lambda g, w, size, s, a: _spread(g, w[:, :, ::-1, ::-1], size, s, a)),
-        Mistake("overwritten", "Patches overlap: add to x_bar where they do, do not overwrite.",
-                partial(_spread, add=False),
-                *(partial(_spread_last, order=order, add_channels=add)
-                  for order in ("ijpq", "pqij", "ipqj", "pijq") for add in (True, False))),
+        Mistake(
+            "kernel-flipped",
+            "The kernel is flipped once too often: output pixel (i, j) gives "
+            "w[o, c, p, q] g[n, o, i, j] to the pixel s·i + p - a.",
+            lambda g, w, size, s, a: _spread(g, w[:, :, ::-1, ::-1], size, s, a),
+        ),
+        Mistake(
+            "overwritten",
+            "Patches overlap: add to x_bar where they do, do not overwrite.",
+            partial(_spread, add=False),
+            *(
+                partial(_spread_last, order=order, add_channels=add)
+                for order in ("ijpq", "pqij", "ipqj", "pijq")
+                for add in (True, False)
+            ),
+        ),
         Mistake("stride-ignored", _STRIDE, partial(_spread, step=1)),
-        Mistake("padding-kept", "The padding is still there: cut `padding` rows and columns off on "
-                "each side.", partial(_spread, crop=False),
-                lambda g, w, size, s, a: _spread(g, w, size, s, a, crop=False)[
-                    :, :, : size[0], : size[1]]),
+        Mistake(
+            "padding-kept",
+            "The padding is still there: cut `padding` rows and columns off on each side.",
+            partial(_spread, crop=False),
+            lambda g, w, size, s, a: _spread(g, w, size, s, a, crop=False)[
+                :, :, : size[0], : size[1]
+            ],
+        ),
         Mistake("padding-on-one-side", _ONE_SIDE, _spread_aside),
-        Mistake("left-over-rows", "The rows and columns that the stride leaves over are missing: "
-                "x_bar has the size of x, and is zero there.", _tight),
-        Mistake("channels-exchanged", _CHANNELS,
-                lambda g, w, size, s, a: _spread(g, w.swapaxes(0, 1), size, s, a)),
+        Mistake(
+            "left-over-rows",
+            "The rows and columns that the stride leaves over are missing: "
+            "x_bar has the size of x, and is zero there.",
+            _tight,
+        ),
+        Mistake(
+            "channels-exchanged",
+            _CHANNELS,
+            lambda g, w, size, s, a: _spread(g, w.swapaxes(0, 1), size, s, a),
+        ),
     ),
-)  # fmt: skip
+)
 
 
 def _weight_gradient(g, x, kernel, stride, padding):
@@ -157,9 +198,17 @@ def _weight_gradient(g, x, kernel, stride, padding):
 def _gather(g, x, kernel, step):
     """Correlate g with an image that is padded already."""
     rows, columns = g.shape[2:]
-    taps = [[np.einsum("nohw,nchw->oc", g, x[:, :, p : p + step * rows : step,
-                                             q : q + step * columns : step])
-             for q in range(kernel[1])] for p in range(kernel[0])]  # fmt: skip
+    taps = [
+        [
+            np.einsum(
+                "nohw,nchw->oc",
+                g,
+                x[:, :, p : p + step * rows : step, q : q + step * columns : step],
+            )
+            for q in range(kernel[1])
+        ]
+        for p in range(kernel[0])
+    ]
     return np.moveaxis(np.array(taps), (0, 1), (2, 3))
 
 
@@ -172,31 +221,60 @@ def _gather_last(g, x, kernel, stride, padding, images):
 
 
 WEIGHT_GRADIENT = Exercise(
-    "convolve_weight_gradient", "02", "[M18 Alg. 1]", (conv2d_weight,),
-    ("g", "x", "kernel", "stride", "padding"), ("w_bar",),
+    "convolve_weight_gradient",
+    "02",
+    "[M18 Alg. 1]",
+    (conv2d_weight,),
+    ("g", "x", "kernel", "stride", "padding"),
+    ("w_bar",),
     "the adjoint identity, for every unit kernel",
-    partial(_geometries, 5, lambda x, w, y, s, a: (y, x, w.shape[2:], s, a)), _weight_gradient,
+    partial(_geometries, 5, lambda x, w, y, s, a: (y, x, w.shape[2:], s, a)),
+    _weight_gradient,
     (
-        Mistake("mean-over-the-batch", "It is the sum over the images of the batch, not the mean.",
-                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a) / len(x)),
-        Mistake("one-image", "Only one image of the batch counts: n is an index of the sum.",
-                lambda g, x, k, s, a: _weight_gradient(g[:1], x[:1], k, s, a),
-                lambda g, x, k, s, a: _weight_gradient(g[-1:], x[-1:], k, s, a)),
-        Mistake("kernel-flipped", _FLIPPED,
-                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a)[:, :, ::-1, ::-1]),
-        Mistake("stride-ignored", _STRIDE, lambda g, x, k, s, a: _gather(
-            g, np.pad(x, ((0, 0), (0, 0), (a, a), (a, a))), k, 1)),
-        Mistake("padding-on-one-side", _ONE_SIDE,
-                lambda g, x, k, s, a: _gather(g, _pad_end(x, a), k, s),
-                lambda g, x, k, s, a: _gather(g, _pad_start(x, a), k, s)),
-        Mistake("overwritten", "Each position adds to w_bar: use +=; with = only the last one "
-                "counts.", partial(_gather_last, images=slice(None)),
-                partial(_gather_last, images=slice(-1, None))),
-        Mistake("channels-exchanged", "The result is [d_in, d_out, h, w]; w is [d_out, d_in, h, w]",
-                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(0, 1)),
-        Mistake("rows-and-columns-exchanged", "Rows and columns of the kernel are exchanged.",
-                lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(2, 3)),
+        Mistake(
+            "mean-over-the-batch",
+            "It is the sum over the images of the batch, not the mean.",
+            lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a) / len(x),
+        ),
+        Mistake(
+            "one-image",
+            "Only one image of the batch counts: n is an index of the sum.",
+            lambda g, x, k, s, a: _weight_gradient(g[:1], x[:1], k, s, a),
+            lambda g, x, k, s, a: _weight_gradient(g[-1:], x[-1:], k, s, a),
+        ),
+        Mistake(
+            "kernel-flipped",
+            _FLIPPED,
+            lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a)[:, :, ::-1, ::-1],
+        ),
+        Mistake(
+            "stride-ignored",
+            _STRIDE,
+            lambda g, x, k, s, a: _gather(g, np.pad(x, ((0, 0), (0, 0), (a, a), (a, a))), k, 1),
+        ),
+        Mistake(
+            "padding-on-one-side",
+            _ONE_SIDE,
+            lambda g, x, k, s, a: _gather(g, _pad_end(x, a), k, s),
+            lambda g, x, k, s, a: _gather(g, _pad_start(x, a), k, s),
+        ),
+        Mistake(
+            "overwritten",
+            "Each position adds to w_bar: use +=; with = only the last one counts.",
+            partial(_gather_last, images=slice(None)),
+            partial(_gather_last, images=slice(-1, None)),
+        ),
+        Mistake(
+            "channels-exchanged",
+            "The result is [d_in, d_out, h, w]; w is [d_out, d_in, h, w]",
+            lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(0, 1),
+        ),
+        Mistake(
+            "rows-and-columns-exchanged",
+            "Rows and columns of the kernel are exchanged.",
+            lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(2, 3),
+        ),
     ),
-)  # fmt: skip
+)
 
 EXERCISES = (CONVOLVE, INPUT_GRADIENT, WEIGHT_GRADIENT)

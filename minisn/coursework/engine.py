@@ -31,25 +31,48 @@ def _divide_rule(g, y, a, b):
 
 
 DIVIDE = Exercise(
-    "divide_rule", "01", "", (ops.divide,), ("g", "y", "a", "b"), ("a_bar", "b_bar"),
-    "a complex step through a / b", _divide_cases, _divide_rule,
+    "divide_rule",
+    "01",
+    "",
+    (ops.divide,),
+    ("g", "y", "a", "b"),
+    ("a_bar", "b_bar"),
+    "a complex step through a / b",
+    _divide_cases,
+    _divide_rule,
     (
-        Mistake("sign", "The rule of b has the wrong sign: y falls as b grows.",
-                lambda g, y, a, b: (g / b, g * a / b**2)),
-        Mistake("not-squared", "The rule of b divides by b once; the derivative of 1/b is -1/b².",
-                lambda g, y, a, b: (g / b, -g * a / b)),
-        Mistake("divided-twice-too-often", "y is a/b already: -g y/b, not -g y/b².",
-                lambda g, y, a, b: (g / b, -g * y / b**2)),
-        Mistake("no-incoming-gradient", "The incoming gradient g is missing: a rule multiplies the "
-                "derivative by it.", lambda g, y, a, b: (1 / b, -a / b**2),
-                lambda g, y, a, b: (1 / b, -g * a / b**2),
-                lambda g, y, a, b: (g / b, -a / b**2)),
-        Mistake("order", "The two results are exchanged: first that of a, then that of b.",
-                lambda g, y, a, b: (-g * a / b**2, g / b)),
-        Mistake("rule-of-multiply", "These are the rules of y = ab.",
-                lambda g, y, a, b: (g * b, g * a)),
+        Mistake(
+            "sign",
+            "The rule of b has the wrong sign: y falls as b grows.",
+            lambda g, y, a, b: (g / b, g * a / b**2),
+        ),
+        Mistake(
+            "not-squared",
+            "The rule of b divides by b once; the derivative of 1/b is -1/b².",
+            lambda g, y, a, b: (g / b, -g * a / b),
+        ),
+        Mistake(
+            "divided-twice-too-often",
+            "y is a/b already: -g y/b, not -g y/b².",
+            lambda g, y, a, b: (g / b, -g * y / b**2),
+        ),
+        Mistake(
+            "no-incoming-gradient",
+            "The incoming gradient g is missing: a rule multiplies the derivative by it.",
+            lambda g, y, a, b: (1 / b, -a / b**2),
+            lambda g, y, a, b: (1 / b, -g * a / b**2),
+            lambda g, y, a, b: (g / b, -a / b**2),
+        ),
+        Mistake(
+            "order",
+            "The two results are exchanged: first that of a, then that of b.",
+            lambda g, y, a, b: (-g * a / b**2, g / b),
+        ),
+        Mistake(
+            "rule-of-multiply", "These are the rules of y = ab.", lambda g, y, a, b: (g * b, g * a)
+        ),
     ),
-)  # fmt: skip
+)
 
 
 # -- broadcasting ----------------------------------------------------------------------------
@@ -93,34 +116,65 @@ def _from_the_start(g, shape):
 
 
 UNBROADCAST = Exercise(
-    "unbroadcast", "01", "", (sum_to,), ("g", "shape"), ("x_bar",),
-    "the adjoint of broadcasting, entry by entry", _unbroadcast_cases, _unbroadcast,
+    "unbroadcast",
+    "01",
+    "",
+    (sum_to,),
+    ("g", "shape"),
+    ("x_bar",),
+    "the adjoint of broadcasting, entry by entry",
+    _unbroadcast_cases,
+    _unbroadcast,
     (
-        Mistake("not-summed", "The gradient is not summed: an entry that was used several times "
-                "gets the sum of what arrives.", lambda g, shape: g,
-                lambda g, shape: np.resize(g, shape)),
-        Mistake("keepdims-lost", "The axes of length 1 are lost: sum with keepdims=True, or "
-                "reshape to `shape` at the end.",
-                lambda g, shape: np.sum(g, axis=_all_axes(g, shape))),
-        Mistake("mean", "It is the sum over the broadcast axes, not the mean.",
-                lambda g, shape: np.mean(g, axis=_all_axes(g, shape)).reshape(shape)),
-        Mistake("only-leading-axes", "Only the axes that broadcasting put in front are summed; "
-                "those that it stretched from length 1 are not.",
-                lambda g, shape: np.sum(g, axis=_lead(g, shape))),
-        Mistake("only-axes-of-length-1", "Only the axes that were stretched from length 1 are "
-                "summed; those that broadcasting put in front are left.",
-                lambda g, shape: np.sum(g, axis=_ones(g, shape), keepdims=True)),
-        Mistake("wrong-end", "The axes are summed from the wrong end: broadcasting lines shapes up "
-                "at their last axes, and puts new ones in front.", _from_the_start,
-                lambda g, shape: np.sum(g, axis=tuple(range(len(shape), g.ndim)))),
-        Mistake("one-copy", "It takes one of the copies: all of them must be summed.",
-                lambda g, shape: np.reshape(
-                    g[tuple(0 if i in _all_axes(g, shape) else slice(None)
-                            for i in range(g.ndim))], shape)),
+        Mistake(
+            "not-summed",
+            "The gradient is not summed: an entry that was used several times "
+            "gets the sum of what arrives.",
+            lambda g, shape: g,
+            lambda g, shape: np.resize(g, shape),
+        ),
+        Mistake(
+            "keepdims-lost",
+            "The axes of length 1 are lost: sum with keepdims=True, or "
+            "reshape to `shape` at the end.",
+            lambda g, shape: np.sum(g, axis=_all_axes(g, shape)),
+        ),
+        Mistake(
+            "mean",
+            "It is the sum over the broadcast axes, not the mean.",
+            lambda g, shape: np.mean(g, axis=_all_axes(g, shape)).reshape(shape),
+        ),
+        Mistake(
+            "only-leading-axes",
+            "Only the axes that broadcasting put in front are summed; "
+            "those that it stretched from length 1 are not.",
+            lambda g, shape: np.sum(g, axis=_lead(g, shape)),
+        ),
+        Mistake(
+            "only-axes-of-length-1",
+            "Only the axes that were stretched from length 1 are "
+            "summed; those that broadcasting put in front are left.",
+            lambda g, shape: np.sum(g, axis=_ones(g, shape), keepdims=True),
+        ),
+        Mistake(
+            "wrong-end",
+            "The axes are summed from the wrong end: broadcasting lines shapes up "
+            "at their last axes, and puts new ones in front.",
+            _from_the_start,
+            lambda g, shape: np.sum(g, axis=tuple(range(len(shape), g.ndim))),
+        ),
+        Mistake(
+            "one-copy",
+            "It takes one of the copies: all of them must be summed.",
+            lambda g, shape: np.reshape(
+                g[tuple(0 if i in _all_axes(g, shape) else slice(None) for i in range(g.ndim))],
+                shape,
+            ),
+        ),
     ),
     formula=r"\langle \mathrm{broadcast}(x), g\rangle = \langle x, \bar x\rangle"
-            r"\quad\text{for all } x",
-)  # fmt: skip
+    r"\quad\text{for all } x",
+)
 
 
 # -- the gradient of a gradient --------------------------------------------------------------
@@ -143,8 +197,9 @@ def _call_penalty(function: Callable, weights: tuple, real: Any, fake: Any, epsi
     A = Tensor(weights[0], requires_grad=True)
 
     def critic(x: Tensor) -> Tensor:
-        return ops.tanh(ops.reshape(Tensor.wrap(x) if isinstance(x, np.ndarray) else x,
-                                    (len(x), -1)) @ A.T) @ Tensor(weights[1])  # fmt: skip
+        return ops.tanh(
+            ops.reshape(Tensor.wrap(x) if isinstance(x, np.ndarray) else x, (len(x), -1)) @ A.T
+        ) @ Tensor(weights[1])
 
     penalty = function(critic, real, fake, epsilon)
     if isinstance(penalty, Tensor) and penalty.requires_grad and penalty.size == 1:
@@ -179,48 +234,86 @@ def _penalty(weights, real, fake, epsilon, of=None, mixed=_mixed, graph=True):
 
 
 PENALTY = Exercise(
-    "penalty", "03", "[M18 Eq. (29), (30), (31)]", (gradient_penalty,),
-    ("critic", "real", "fake", "epsilon"), ("penalty", "its gradient in the critic's weight"),
+    "penalty",
+    "03",
+    "[M18 Eq. (29), (30), (31)]",
+    (gradient_penalty,),
+    ("critic", "real", "fake", "epsilon"),
+    ("penalty", "its gradient in the critic's weight"),
     "the slope of the critic by hand, and finite differences in its weight",
-    _penalty_cases, _penalty,
+    _penalty_cases,
+    _penalty,
     (
-        Mistake("no-graph", "Its value is right, but it has no gradient in the critic's weights: "
-                "grad needs create_graph=True, and the result must stay a Tensor.",
-                partial(_penalty, graph=False)),
-        Mistake("norm-over-the-batch", "The norm is taken over the batch: each image has one of "
-                "its own, over all axes but the first.",
-                partial(_penalty, of=lambda s: np.mean((np.sqrt(np.sum(s**2, axis=0)) - 1) ** 2)),
-                partial(_penalty, of=lambda s: (np.sqrt(np.sum(s**2)) - 1) ** 2)),
-        Mistake("norm-over-one-axis", "An image has several axes: the norm goes over all but the "
-                "first.", partial(_penalty, of=lambda s: np.mean(
-                    (np.sqrt(np.sum(s**2, axis=1)) - 1) ** 2)),
-                partial(_penalty, of=lambda s: np.mean(
-                    (np.sqrt(np.sum(s**2, axis=-1)) - 1) ** 2))),
-        Mistake("not-rooted", "The norm is not rooted: that is the squared norm, minus 1.",
-                partial(_penalty, of=lambda s: np.mean((_per_image(s, 1) - 1) ** 2))),
-        Mistake("sum", "It is the mean over the batch, not the sum.",
-                partial(_penalty, of=lambda s: np.sum((_per_image(s) - 1) ** 2))),
-        Mistake("no-target", "The norm is drawn to 0: the 1 is missing.",
-                partial(_penalty, of=lambda s: np.mean(_per_image(s) ** 2))),
-        Mistake("not-squared", "The distance from 1 is not squared.",
-                partial(_penalty, of=lambda s: np.mean(_per_image(s) - 1)),
-                partial(_penalty, of=lambda s: np.mean(np.abs(_per_image(s) - 1)))),
-        Mistake("mean-gradient", "The gradient of the *mean* of D is 1/N of that of each D: "
-                "differentiate the sum.", partial(_penalty, of=lambda s: np.mean(
-                    (_per_image(s / len(s)) - 1) ** 2))),
-        Mistake("one-sided", "This penalizes slopes above 1 only; (29) has both sides.",
-                partial(_penalty, of=lambda s: np.mean(np.maximum(_per_image(s) - 1, 0) ** 2))),
-        Mistake("real-and-fake-exchanged", "x_hat = εx + (1-ε)x̃: ε goes with the real images.",
-                partial(_penalty, mixed=lambda real, fake, e: _mixed(fake, real, e))),
-        Mistake("not-between", "x_hat must lie between data and samples: εx + (1-ε)x̃.",
-                partial(_penalty, mixed=lambda real, fake, e: real),
-                partial(_penalty, mixed=lambda real, fake, e: fake),
-                partial(_penalty, mixed=lambda real, fake, e: e * real + e * fake),
-                partial(_penalty, mixed=lambda real, fake, e: (real + fake) / 2)),
-        Mistake("weighted", "λ is not part of this exercise: return the expectation alone.",
-                lambda *args: tuple(10 * part for part in _penalty(*args))),
+        Mistake(
+            "no-graph",
+            "Its value is right, but it has no gradient in the critic's weights: "
+            "grad needs create_graph=True, and the result must stay a Tensor.",
+            partial(_penalty, graph=False),
+        ),
+        Mistake(
+            "norm-over-the-batch",
+            "The norm is taken over the batch: each image has one of "
+            "its own, over all axes but the first.",
+            partial(_penalty, of=lambda s: np.mean((np.sqrt(np.sum(s**2, axis=0)) - 1) ** 2)),
+            partial(_penalty, of=lambda s: (np.sqrt(np.sum(s**2)) - 1) ** 2),
+        ),
+        Mistake(
+            "norm-over-one-axis",
+            "An image has several axes: the norm goes over all but the first.",
+            partial(_penalty, of=lambda s: np.mean((np.sqrt(np.sum(s**2, axis=1)) - 1) ** 2)),
+            partial(_penalty, of=lambda s: np.mean((np.sqrt(np.sum(s**2, axis=-1)) - 1) ** 2)),
+        ),
+        Mistake(
+            "not-rooted",
+            "The norm is not rooted: that is the squared norm, minus 1.",
+            partial(_penalty, of=lambda s: np.mean((_per_image(s, 1) - 1) ** 2)),
+        ),
+        Mistake(
+            "sum",
+            "It is the mean over the batch, not the sum.",
+            partial(_penalty, of=lambda s: np.sum((_per_image(s) - 1) ** 2)),
+        ),
+        Mistake(
+            "no-target",
+            "The norm is drawn to 0: the 1 is missing.",
+            partial(_penalty, of=lambda s: np.mean(_per_image(s) ** 2)),
+        ),
+        Mistake(
+            "not-squared",
+            "The distance from 1 is not squared.",
+            partial(_penalty, of=lambda s: np.mean(_per_image(s) - 1)),
+            partial(_penalty, of=lambda s: np.mean(np.abs(_per_image(s) - 1))),
+        ),
+        Mistake(
+            "mean-gradient",
+            "The gradient of the *mean* of D is 1/N of that of each D: differentiate the sum.",
+            partial(_penalty, of=lambda s: np.mean((_per_image(s / len(s)) - 1) ** 2)),
+        ),
+        Mistake(
+            "one-sided",
+            "This penalizes slopes above 1 only; (29) has both sides.",
+            partial(_penalty, of=lambda s: np.mean(np.maximum(_per_image(s) - 1, 0) ** 2)),
+        ),
+        Mistake(
+            "real-and-fake-exchanged",
+            "x_hat = εx + (1-ε)x̃: ε goes with the real images.",
+            partial(_penalty, mixed=lambda real, fake, e: _mixed(fake, real, e)),
+        ),
+        Mistake(
+            "not-between",
+            "x_hat must lie between data and samples: εx + (1-ε)x̃.",
+            partial(_penalty, mixed=lambda real, fake, e: real),
+            partial(_penalty, mixed=lambda real, fake, e: fake),
+            partial(_penalty, mixed=lambda real, fake, e: e * real + e * fake),
+            partial(_penalty, mixed=lambda real, fake, e: (real + fake) / 2),
+        ),
+        Mistake(
+            "weighted",
+            "λ is not part of this exercise: return the expectation alone.",
+            lambda *args: tuple(10 * part for part in _penalty(*args)),
+        ),
     ),
     call=_call_penalty,
-)  # fmt: skip
+)
 
 EXERCISES = (DIVIDE, UNBROADCAST, PENALTY)

@@ -55,8 +55,10 @@ def judge(exercise: Exercise, function: Callable) -> Verdict:
         except NotImplementedError:
             return Verdict(exercise.name, NOT_DONE, text="Replace `raise NotImplementedError()`.")
         except TooLong:
-            text = (f"It was stopped after {SECONDS:g} seconds of computing, or several times as "
-                    "long in all: is there a loop that never ends?")  # fmt: skip
+            text = (
+                f"It was stopped after {SECONDS:g} seconds of computing, or several times as "
+                "long in all: is there a loop that never ends?"
+            )
             where = f"Seen on {cases[len(outcomes)][0].text}."
             return _failed(exercise, "too-long", text, where)
     wrong = [o for o in outcomes if o.wrong]

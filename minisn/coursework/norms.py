@@ -11,10 +11,11 @@ from .exercise import Case, Exercise, Mistake, differences
 # -- power iteration -------------------------------------------------------------------------
 
 _EPSILON = Mistake(
-    "epsilon", "It is wrong only for a weight as small as 1e-7: an ε that should prevent a "
+    "epsilon",
+    "It is wrong only for a weight as small as 1e-7: an ε that should prevent a "
     "division by zero has become as large as the norm. It must not stand inside the root, where it "
     "counts as its own root: use max(norm, 1e-30), or none.",
-)  # fmt: skip
+)
 
 
 def _power_cases() -> list[Case]:
@@ -59,42 +60,90 @@ def _instead(change):
 
 
 POWER_ITERATION = Exercise(
-    "power_iteration", "05", "[M18 Eq. (18), (19)]", (power_iteration,), ("W", "u"),
-    ("u", "v", "sigma"), "the products of (18), written out", _power_cases, _round,
+    "power_iteration",
+    "05",
+    "[M18 Eq. (18), (19)]",
+    (power_iteration,),
+    ("W", "u"),
+    ("u", "v", "sigma"),
+    "the products of (18), written out",
+    _power_cases,
+    _round,
     (
-        Mistake("transposed", "W is transposed: v comes from Wᵀu, u from Wv.",
-                lambda W, u: _round(W.T, u)),
-        Mistake("not-normalized", "A vector is not brought to length 1: both are, each time.",
-                partial(_round, unit_v=_plain), partial(_round, unit_u=_plain),
-                partial(_round, unit_u=_plain, unit_v=_plain)),
-        Mistake("squared-length", "A vector is divided by its squared length: the root is missing.",
-                partial(_round, unit_v=lambda x: x / (x @ x), unit_u=lambda x: x / (x @ x)),
-                partial(_round, unit_v=lambda x: x / (x @ x))),
-        Mistake("sum-norm", "A vector is divided by another norm than the Euclidean one.",
-                *(partial(_round, unit_u=unit, unit_v=unit) for unit in (
-                    lambda x: x / np.sum(np.abs(x)), lambda x: x / np.max(np.abs(x)),
-                    lambda x: x / np.sum(x)))),
-        Mistake("sigma-of-the-old-u", "sigma belongs to the u that you were given: (19) takes the "
-                "new one.", _instead(lambda W, u0, u, v, s: (u, v, u0 @ W @ v)),
-                _instead(lambda W, u0, u, v, s: (u, v, _unit(u0) @ W @ v))),
-        Mistake("u-not-kept", "The u that comes back is the one that went in: it must be the new "
-                "one, or the next round begins at the same place.",
-                _instead(lambda W, u0, u, v, s: (u0, v, s)),
-                _instead(lambda W, u0, u, v, s: (u0, v, u0 @ W @ v)),
-                _instead(lambda W, u0, u, v, s: (_unit(u0), v, s))),
-        Mistake("u-updated-twice", "u is updated twice: one round makes one new v and one new u.",
-                _two_rounds, _instead(lambda W, u0, u, v, s: (_two_rounds(W, u0)[0], v, s))),
-        Mistake("v-updated-twice", "v is updated once more after u: one round makes one new v and "
-                "one new u.", _half_more),
-        Mistake("u-and-v-exchanged", "u and v come back in the wrong order: u, v, sigma.",
-                _instead(lambda W, u0, u, v, s: (v, u, s))),
-        Mistake("sigma-squared", "sigma is squared: the singular values of WᵀW are the squares.",
-                _instead(lambda W, u0, u, v, s: (u, v, s**2))),
-        Mistake("singular-vectors", "This is the exact answer, from a decomposition; the exercise "
-                "is one round from the given u.", lambda W, u: _leading(W),
-                lambda W, u: _leading(W, -1)),
+        Mistake(
+            "transposed",
+            "W is transposed: v comes from Wᵀu, u from Wv.",
+            lambda W, u: _round(W.T, u),
+        ),
+        Mistake(
+            "not-normalized",
+            "A vector is not brought to length 1: both are, each time.",
+            partial(_round, unit_v=_plain),
+            partial(_round, unit_u=_plain),
+            partial(_round, unit_u=_plain, unit_v=_plain),
+        ),
+        Mistake(
+            "squared-length",
+            "A vector is divided by its squared length: the root is missing.",
+            partial(_round, unit_v=lambda x: x / (x @ x), unit_u=lambda x: x / (x @ x)),
+            partial(_round, unit_v=lambda x: x / (x @ x)),
+        ),
+        Mistake(
+            "sum-norm",
+            "A vector is divided by another norm than the Euclidean one.",
+            *(
+                partial(_round, unit_u=unit, unit_v=unit)
+                for unit in (
+                    lambda x: x / np.sum(np.abs(x)),
+                    lambda x: x / np.max(np.abs(x)),
+                    lambda x: x / np.sum(x),
+                )
+            ),
+        ),
+        Mistake(
+            "sigma-of-the-old-u",
+            "sigma belongs to the u that you were given: (19) takes the new one.",
+            _instead(lambda W, u0, u, v, s: (u, v, u0 @ W @ v)),
+            _instead(lambda W, u0, u, v, s: (u, v, _unit(u0) @ W @ v)),
+        ),
+        Mistake(
+            "u-not-kept",
+            "The u that comes back is the one that went in: it must be the new "
+            "one, or the next round begins at the same place.",
+            _instead(lambda W, u0, u, v, s: (u0, v, s)),
+            _instead(lambda W, u0, u, v, s: (u0, v, u0 @ W @ v)),
+            _instead(lambda W, u0, u, v, s: (_unit(u0), v, s)),
+        ),
+        Mistake(
+            "u-updated-twice",
+            "u is updated twice: one round makes one new v and one new u.",
+            _two_rounds,
+            _instead(lambda W, u0, u, v, s: (_two_rounds(W, u0)[0], v, s)),
+        ),
+        Mistake(
+            "v-updated-twice",
+            "v is updated once more after u: one round makes one new v and one new u.",
+            _half_more,
+        ),
+        Mistake(
+            "u-and-v-exchanged",
+            "u and v come back in the wrong order: u, v, sigma.",
+            _instead(lambda W, u0, u, v, s: (v, u, s)),
+        ),
+        Mistake(
+            "sigma-squared",
+            "sigma is squared: the singular values of WᵀW are the squares.",
+            _instead(lambda W, u0, u, v, s: (u, v, s**2)),
+        ),
+        Mistake(
+            "singular-vectors",
+            "This is the exact answer, from a decomposition; the exercise "
+            "is one round from the given u.",
+            lambda W, u: _leading(W),
+            lambda W, u: _leading(W, -1),
+        ),
     ),
-)  # fmt: skip
+)
 
 
 def _leading(W, sign=1):
@@ -109,10 +158,12 @@ def _kernel_cases() -> list[Case]:
     rng = np.random.default_rng(8)
     shapes = [((4, 3, 3, 3), 0), ((3, 5, 2, 4), 1), ((4, 4, 2, 2), 1), ((6, 2, 1, 1), 0)]
     return [
-        Case(f"{'a transposed convolution' if axis else 'a convolution'} with W {list(shape)}",
-             (rng.normal(size=shape), axis))
+        Case(
+            f"{'a transposed convolution' if axis else 'a convolution'} with W {list(shape)}",
+            (rng.normal(size=shape), axis),
+        )
         for shape, axis in shapes
-    ]  # fmt: skip
+    ]
 
 
 def _sigma(matrix):
@@ -123,43 +174,88 @@ def _normalize_kernel(W, axis):
     return W / _sigma(as_matrix(W, axis))
 
 
-_RESHAPE = ("For a transposed convolution the output axis is the second: bring it to the front "
-            "(np.moveaxis), then reshape. ")  # fmt: skip
+_RESHAPE = (
+    "For a transposed convolution the output axis is the second: bring it to the front "
+    "(np.moveaxis), then reshape. "
+)
 
 NORMALIZE_KERNEL = Exercise(
-    "normalize_kernel", "10", "[M18 Eq. (8)], [M18 §2.1]", (as_matrix, spectral_normalize),
-    ("W", "axis"), ("W_bar",), "a singular value decomposition of the reshaped kernel",
-    _kernel_cases, _normalize_kernel,
+    "normalize_kernel",
+    "10",
+    "[M18 Eq. (8)], [M18 §2.1]",
+    (as_matrix, spectral_normalize),
+    ("W", "axis"),
+    ("W_bar",),
+    "a singular value decomposition of the reshaped kernel",
+    _kernel_cases,
+    _normalize_kernel,
     (
-        Mistake("axis-ignored", _RESHAPE + "Here the first axis was taken each time.",
-                lambda W, axis: W / _sigma(W.reshape(len(W), -1))),
-        Mistake("reshaped-without-moving", _RESHAPE + "A reshape alone mixes up rows and columns.",
-                lambda W, axis: W / _sigma(W.reshape(W.shape[axis], -1))),
-        Mistake("other-axis", "The axes are exchanged: axis 0 for a convolution, 1 for a "
-                "transposed one.", lambda W, axis: _normalize_kernel(W, 1 - axis)),
-        Mistake("last-axis", "The rows of the matrix belong to the output axis, not to the last.",
-                lambda W, axis: W / _sigma(W.reshape(-1, W.shape[-1])),
-                lambda W, axis: W / _sigma(W.reshape(W.shape[0] * W.shape[1], -1))),
-        Mistake("per-tap", "Each tap of the kernel was taken for a matrix of its own; there is "
-                "one, d_out x (d_in h w).", lambda W, axis: W / np.linalg.norm(W, 2, axis=(0, 1)),
-                lambda W, axis: W / np.linalg.norm(W, 2, axis=(0, 1)).max(),
-                lambda W, axis: W / np.linalg.norm(W, 2, axis=(2, 3), keepdims=True),
-                lambda W, axis: W / np.linalg.norm(W, 2, axis=(2, 3)).max()),
-        Mistake("frobenius", "This divides by the Frobenius norm, the root of the sum of *all* "
-                "squared singular values.", lambda W, axis: W / np.linalg.norm(W)),
-        Mistake("rows", "This divides each row by its length: weight normalization.",
-                lambda W, axis: W / np.sqrt(np.sum(W**2, keepdims=True, axis=tuple(
-                    i for i in range(4) if i != axis)))),
-        Mistake("matrix-returned", "The matrix was returned: W_bar has the shape of W.",
-                lambda W, axis: as_matrix(_normalize_kernel(W, axis), axis)),
-        Mistake("axis-not-moved-back", "The output axis was not moved back to its place.",
-                lambda W, axis: np.moveaxis(_normalize_kernel(W, axis), axis, 0)),
-        Mistake("sigma-squared", "W is divided by the square of its norm: the eigenvalues of WWᵀ "
-                "are squares.", lambda W, axis: W / _sigma(as_matrix(W, axis)) ** 2),
-        Mistake("smallest", "This divides by the smallest singular value; σ is the largest.",
-                lambda W, axis: W / singular_values(W, axis)[-1]),
+        Mistake(
+            "axis-ignored",
+            _RESHAPE + "Here the first axis was taken each time.",
+            lambda W, axis: W / _sigma(W.reshape(len(W), -1)),
+        ),
+        Mistake(
+            "reshaped-without-moving",
+            _RESHAPE + "A reshape alone mixes up rows and columns.",
+            lambda W, axis: W / _sigma(W.reshape(W.shape[axis], -1)),
+        ),
+        Mistake(
+            "other-axis",
+            "The axes are exchanged: axis 0 for a convolution, 1 for a transposed one.",
+            lambda W, axis: _normalize_kernel(W, 1 - axis),
+        ),
+        Mistake(
+            "last-axis",
+            "The rows of the matrix belong to the output axis, not to the last.",
+            lambda W, axis: W / _sigma(W.reshape(-1, W.shape[-1])),
+            lambda W, axis: W / _sigma(W.reshape(W.shape[0] * W.shape[1], -1)),
+        ),
+        Mistake(
+            "per-tap",
+            "Each tap of the kernel was taken for a matrix of its own; there is "
+            "one, d_out x (d_in h w).",
+            lambda W, axis: W / np.linalg.norm(W, 2, axis=(0, 1)),
+            lambda W, axis: W / np.linalg.norm(W, 2, axis=(0, 1)).max(),
+            lambda W, axis: W / np.linalg.norm(W, 2, axis=(2, 3), keepdims=True),
+            lambda W, axis: W / np.linalg.norm(W, 2, axis=(2, 3)).max(),
+        ),
+        Mistake(
+            "frobenius",
+            "This divides by the Frobenius norm, the root of the sum of *all* "
+            "squared singular values.",
+            lambda W, axis: W / np.linalg.norm(W),
+        ),
+        Mistake(
+            "rows",
+            "This divides each row by its length: weight normalization.",
+            lambda W, axis: (
+                W
+                / np.sqrt(np.sum(W**2, keepdims=True, axis=tuple(i for i in range(4) if i != axis)))
+            ),
+        ),
+        Mistake(
+            "matrix-returned",
+            "The matrix was returned: W_bar has the shape of W.",
+            lambda W, axis: as_matrix(_normalize_kernel(W, axis), axis),
+        ),
+        Mistake(
+            "axis-not-moved-back",
+            "The output axis was not moved back to its place.",
+            lambda W, axis: np.moveaxis(_normalize_kernel(W, axis), axis, 0),
+        ),
+        Mistake(
+            "sigma-squared",
+            "W is divided by the square of its norm: the eigenvalues of WWᵀ are squares.",
+            lambda W, axis: W / _sigma(as_matrix(W, axis)) ** 2,
+        ),
+        Mistake(
+            "smallest",
+            "This divides by the smallest singular value; σ is the largest.",
+            lambda W, axis: W / singular_values(W, axis)[-1],
+        ),
     ),
-)  # fmt: skip
+)
 
 
 # -- its gradient ----------------------------------------------------------------------------
@@ -168,10 +264,12 @@ NORMALIZE_KERNEL = Exercise(
 def _gradient_cases() -> list[Case]:
     rng = np.random.default_rng(9)
     return [
-        Case(f"a weight [{m}, {n}] and a batch of {count}",
-             (rng.normal(size=(count, m)), rng.normal(size=(count, n)), rng.normal(size=(m, n))))
+        Case(
+            f"a weight [{m}, {n}] and a batch of {count}",
+            (rng.normal(size=(count, m)), rng.normal(size=(count, n)), rng.normal(size=(m, n))),
+        )
         for m, n, count in ((4, 6, 5), (5, 3, 4), (4, 4, 3))
-    ]  # fmt: skip
+    ]
 
 
 def _normalized_gradient(delta, h, W):
@@ -199,41 +297,80 @@ def _two_terms_of_weight(delta, h, W):
 
 
 NORMALIZED_GRADIENT = Exercise(
-    "normalized_gradient", "06", "[M18 Eq. (11), (12)]", (layer_gradient,), ("delta", "h", "W"),
-    ("gradient",), "finite differences of V through a decomposition of W",
-    _gradient_cases, _normalized_gradient,
+    "normalized_gradient",
+    "06",
+    "[M18 Eq. (11), (12)]",
+    (layer_gradient,),
+    ("delta", "h", "W"),
+    ("gradient",),
+    "finite differences of V through a decomposition of W",
+    _gradient_cases,
+    _normalized_gradient,
     (
-        Mistake("sigma-detached", "The second term is missing: σ was taken for a constant, but it "
-                "moves with W.", partial(_two_terms, outer=False)),
-        Mistake("sign", "The second term is subtracted, not added.",
-                partial(_two_terms, factor=-1)),
-        Mistake("sum", "Ê is the mean over the batch, not the sum.",
-                partial(_two_terms, mean=lambda delta, h: delta.T @ h)),
-        Mistake("first-term-summed", "The first term is summed over the batch: Ê[δhᵀ] is a mean, "
-                "as λ is.", lambda delta, h, W: _two_terms(
-                    delta, h, W, mean=lambda delta, h: delta.T @ h, factor=1 / len(h))),
-        Mistake("lambda-of-W", "λ is taken with W; (12) has the normalized weight, W/σ.",
-                partial(_two_terms, lam=lambda plain, W_bar, W: np.sum(plain * W))),
-        Mistake("lambda-summed", "Ê is the mean over the batch, in λ too.",
-                lambda delta, h, W: _two_terms(delta, h, W, factor=len(h))),
-        Mistake("no-lambda", "The coefficient λ of the second term is missing.",
-                partial(_two_terms, lam=lambda plain, W_bar, W: 1.0)),
-        Mistake("not-divided", "1/σ in front is missing.",
-                lambda delta, h, W: _two_terms(delta, h, W) * _sigma(W)),
-        Mistake("u-and-v-exchanged", "u and v are exchanged in the outer product u₁v₁ᵀ.",
-                partial(_two_terms, of=lambda U, Vt: (Vt[0], U[:, 0]))),
-        Mistake("wrong-vectors", "These are not the leading singular vectors: NumPy's svd returns "
-                "Vᵀ, whose first *row* is v₁; of U it is the first column.",
-                partial(_two_terms, of=lambda U, Vt: (U[:, 0], Vt[:, 0])),
-                partial(_two_terms, of=lambda U, Vt: (U[0], Vt[0])),
-                partial(_two_terms, of=lambda U, Vt: (U[0], Vt[:, 0])),
-                partial(_two_terms, of=lambda U, Vt: (U[:, -1], Vt[len(U) - 1]))),
-        Mistake("frobenius", "This is (36), the gradient under the Frobenius norm.",
-                _frobenius_gradient),
-        Mistake("W-in-the-second-term", "The second term is a multiple of u₁v₁ᵀ, not of W.",
-                _two_terms_of_weight),
+        Mistake(
+            "sigma-detached",
+            "The second term is missing: σ was taken for a constant, but it moves with W.",
+            partial(_two_terms, outer=False),
+        ),
+        Mistake(
+            "sign", "The second term is subtracted, not added.", partial(_two_terms, factor=-1)
+        ),
+        Mistake(
+            "sum",
+            "Ê is the mean over the batch, not the sum.",
+            partial(_two_terms, mean=lambda delta, h: delta.T @ h),
+        ),
+        Mistake(
+            "first-term-summed",
+            "The first term is summed over the batch: Ê[δhᵀ] is a mean, as λ is.",
+            lambda delta, h, W: _two_terms(
+                delta, h, W, mean=lambda delta, h: delta.T @ h, factor=1 / len(h)
+            ),
+        ),
+        Mistake(
+            "lambda-of-W",
+            "λ is taken with W; (12) has the normalized weight, W/σ.",
+            partial(_two_terms, lam=lambda plain, W_bar, W: np.sum(plain * W)),
+        ),
+        Mistake(
+            "lambda-summed",
+            "Ê is the mean over the batch, in λ too.",
+            lambda delta, h, W: _two_terms(delta, h, W, factor=len(h)),
+        ),
+        Mistake(
+            "no-lambda",
+            "The coefficient λ of the second term is missing.",
+            partial(_two_terms, lam=lambda plain, W_bar, W: 1.0),
+        ),
+        Mistake(
+            "not-divided",
+            "1/σ in front is missing.",
+            lambda delta, h, W: _two_terms(delta, h, W) * _sigma(W),
+        ),
+        Mistake(
+            "u-and-v-exchanged",
+            "u and v are exchanged in the outer product u₁v₁ᵀ.",
+            partial(_two_terms, of=lambda U, Vt: (Vt[0], U[:, 0])),
+        ),
+        Mistake(
+            "wrong-vectors",
+            "These are not the leading singular vectors: NumPy's svd returns "
+            "Vᵀ, whose first *row* is v₁; of U it is the first column.",
+            partial(_two_terms, of=lambda U, Vt: (U[:, 0], Vt[:, 0])),
+            partial(_two_terms, of=lambda U, Vt: (U[0], Vt[0])),
+            partial(_two_terms, of=lambda U, Vt: (U[0], Vt[:, 0])),
+            partial(_two_terms, of=lambda U, Vt: (U[:, -1], Vt[len(U) - 1])),
+        ),
+        Mistake(
+            "frobenius", "This is (36), the gradient under the Frobenius norm.", _frobenius_gradient
+        ),
+        Mistake(
+            "W-in-the-second-term",
+            "The second term is a multiple of u₁v₁ᵀ, not of W.",
+            _two_terms_of_weight,
+        ),
     ),
-)  # fmt: skip
+)
 
 
 # -- both reshapes ---------------------------------------------------------------------------
@@ -255,43 +392,89 @@ def _bsn_of(W, second):
 
 
 BSN = Exercise(
-    "bsn", "12", "[L21 BSN]", (BidirectionalSpectralNorm,), ("W",), ("W_bar",),
-    "singular value decompositions of both matrices", _bsn_cases, _bsn,
+    "bsn",
+    "12",
+    "[L21 BSN]",
+    (BidirectionalSpectralNorm,),
+    ("W",),
+    ("W_bar",),
+    "singular value decompositions of both matrices",
+    _bsn_cases,
+    _bsn,
     (
-        Mistake("product", "This divides by the product of the two norms; BSN takes their mean.",
-                partial(_bsn, mean=lambda a, b: a * b)),
-        Mistake("geometric-mean", "This is the geometric mean; BSN takes half the sum.",
-                partial(_bsn, mean=lambda a, b: np.sqrt(a * b))),
-        Mistake("sum", "The sum of the norms must be halved.",
-                partial(_bsn, mean=lambda a, b: a + b)),
-        Mistake("root-mean-square", "This is the root mean square of the two norms; BSN takes "
-                "half the sum.", partial(_bsn, mean=lambda a, b: np.sqrt((a**2 + b**2) / 2))),
-        Mistake("parentheses", "Parentheses are missing: W / ((a + b) / 2), with a and b for the "
-                "two norms.", partial(_bsn, mean=lambda a, b: a + b / 2),
-                partial(_bsn, mean=lambda a, b: a / 2 + b),
-                partial(_bsn, mean=lambda a, b: (a + b) * 2),
-                lambda W: _bsn(W, lambda a, b: a) + _sigma(as_matrix(W, 1)) / 2),
-        Mistake("one-reshape", "Only one of the two matrices counts; BSN takes the mean of both "
-                "norms.", partial(_bsn, mean=lambda a, b: a), partial(_bsn, mean=lambda a, b: b)),
-        Mistake("largest", "This takes the larger norm, or the smaller; BSN takes the mean.",
-                partial(_bsn, mean=max), partial(_bsn, mean=min)),
-        Mistake("reshaped-without-moving", "w₂ has one row per *input* channel: bring that axis to "
-                "the front (np.swapaxes), then reshape. A reshape alone mixes them up.",
-                *(partial(_bsn_of, second=second) for second in (
+        Mistake(
+            "product",
+            "This divides by the product of the two norms; BSN takes their mean.",
+            partial(_bsn, mean=lambda a, b: a * b),
+        ),
+        Mistake(
+            "geometric-mean",
+            "This is the geometric mean; BSN takes half the sum.",
+            partial(_bsn, mean=lambda a, b: np.sqrt(a * b)),
+        ),
+        Mistake(
+            "sum", "The sum of the norms must be halved.", partial(_bsn, mean=lambda a, b: a + b)
+        ),
+        Mistake(
+            "root-mean-square",
+            "This is the root mean square of the two norms; BSN takes half the sum.",
+            partial(_bsn, mean=lambda a, b: np.sqrt((a**2 + b**2) / 2)),
+        ),
+        Mistake(
+            "parentheses",
+            "Parentheses are missing: W / ((a + b) / 2), with a and b for the two norms.",
+            partial(_bsn, mean=lambda a, b: a + b / 2),
+            partial(_bsn, mean=lambda a, b: a / 2 + b),
+            partial(_bsn, mean=lambda a, b: (a + b) * 2),
+            lambda W: _bsn(W, lambda a, b: a) + _sigma(as_matrix(W, 1)) / 2,
+        ),
+        Mistake(
+            "one-reshape",
+            "Only one of the two matrices counts; BSN takes the mean of both norms.",
+            partial(_bsn, mean=lambda a, b: a),
+            partial(_bsn, mean=lambda a, b: b),
+        ),
+        Mistake(
+            "largest",
+            "This takes the larger norm, or the smaller; BSN takes the mean.",
+            partial(_bsn, mean=max),
+            partial(_bsn, mean=min),
+        ),
+        Mistake(
+            "reshaped-without-moving",
+            "w₂ has one row per *input* channel: bring that axis to "
+            "the front (np.swapaxes), then reshape. A reshape alone mixes them up.",
+            *(
+                partial(_bsn_of, second=second)
+                for second in (
                     lambda W: W.reshape(W.shape[1], -1),
                     lambda W: W.swapaxes(0, 1).reshape(len(W), -1),
                     lambda W: W.swapaxes(0, 1).reshape(-1, W.shape[1]),
-                    *(lambda W, axes=axes: W.transpose(axes).reshape(W.shape[1], -1)
-                      for axes in ((3, 2, 1, 0), (2, 3, 0, 1), (2, 3, 1, 0), (0, 2, 3, 1)))))),
-        Mistake("transposed-instead", "w₂ is not w₁ transposed, which has the same norm: its rows "
-                "are the input channels, its columns (d_out h w).",
-                lambda W: W / np.linalg.norm(W.reshape(-1, len(W)), 2),
-                partial(_bsn_of, second=lambda W: W.reshape(-1, W.shape[1]))),
-        Mistake("frobenius", "These are Frobenius norms; the spectral norm is the largest singular "
-                "value.", lambda W: W / np.linalg.norm(W)),
-        Mistake("mean-of-quotients", "This is the mean of the two normalized weights; BSN divides "
-                "by the mean of the norms.", partial(_bsn, mean=lambda a, b: 2 / (1 / a + 1 / b))),
+                    *(
+                        lambda W, axes=axes: W.transpose(axes).reshape(W.shape[1], -1)
+                        for axes in ((3, 2, 1, 0), (2, 3, 0, 1), (2, 3, 1, 0), (0, 2, 3, 1))
+                    ),
+                )
+            ),
+        ),
+        Mistake(
+            "transposed-instead",
+            "w₂ is not w₁ transposed, which has the same norm: its rows "
+            "are the input channels, its columns (d_out h w).",
+            lambda W: W / np.linalg.norm(W.reshape(-1, len(W)), 2),
+            partial(_bsn_of, second=lambda W: W.reshape(-1, W.shape[1])),
+        ),
+        Mistake(
+            "frobenius",
+            "These are Frobenius norms; the spectral norm is the largest singular value.",
+            lambda W: W / np.linalg.norm(W),
+        ),
+        Mistake(
+            "mean-of-quotients",
+            "This is the mean of the two normalized weights; BSN divides by the mean of the norms.",
+            partial(_bsn, mean=lambda a, b: 2 / (1 / a + 1 / b)),
+        ),
     ),
-)  # fmt: skip
+)
 
 EXERCISES = (POWER_ITERATION, NORMALIZED_GRADIENT, NORMALIZE_KERNEL, BSN)

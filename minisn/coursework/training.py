@@ -64,56 +64,104 @@ def saturating_g(f):
     return -np.mean(_softplus(f))
 
 
-STANDARD = ("This is the standard objective (15), with a logarithm; the hinge (16), (17) has "
-             "min(0, ·) for D, and nothing but the mean for G.")  # fmt: skip
+STANDARD = (
+    "This is the standard objective (15), with a logarithm; the hinge (16), (17) has "
+    "min(0, ·) for D, and nothing but the mean for G."
+)
 
 
 HINGE = Exercise(
-    "hinge", "07", "[M18 Eq. (16), (17)]", (hinge_d, hinge_g), ("real", "fake"),
-    ("loss_d", "loss_g"), "the sums, image by image", _hinge_cases, _hinge,
+    "hinge",
+    "07",
+    "[M18 Eq. (16), (17)]",
+    (hinge_d, hinge_g),
+    ("real", "fake"),
+    ("loss_d", "loss_g"),
+    "the sums, image by image",
+    _hinge_cases,
+    _hinge,
     (
-        Mistake("maximised", "This is V_D, which D maximises: a loss has the other sign.",
-                _d(lambda r, f: -pull(1 - r) - pull(1 + f))),
-        Mistake("sign-of-the-hinge", "A sign in the hinge is wrong: real logits are pushed above "
-                "1, generated ones below -1.",
-                _d(lambda r, f: pull(1 + r) + pull(1 - f)),
-                _d(lambda r, f: pull(1 - r) + pull(1 - f)),
-                _d(lambda r, f: pull(1 + r) + pull(1 + f)),
-                _d(lambda r, f: pull(r - 1) + pull(-1 - f)),
-                _d(lambda r, f: -np.mean(np.maximum(0, r - 1)) - np.mean(np.maximum(0, -1 - f)))),
-        Mistake("real-and-fake-exchanged", "real and fake are exchanged.",
-                lambda r, f: _hinge(f, r)),
-        Mistake("sum", "E is the mean over the batch, not the sum.",
-                lambda r, f: (np.sum(np.maximum(1 - r, 0)) + np.sum(np.maximum(1 + f, 0)),
-                              -np.sum(f)),
-                _d(lambda r, f: np.sum(np.maximum(1 - r, 0)) + np.sum(np.maximum(1 + f, 0)))),
-        Mistake("no-hinge", "min(0, ·) is missing: images beyond the margin must not count.",
-                _d(lambda r, f: np.mean(f) - np.mean(r)),
-                _d(lambda r, f: np.mean(1 - r) + np.mean(1 + f))),
+        Mistake(
+            "maximised",
+            "This is V_D, which D maximises: a loss has the other sign.",
+            _d(lambda r, f: -pull(1 - r) - pull(1 + f)),
+        ),
+        Mistake(
+            "sign-of-the-hinge",
+            "A sign in the hinge is wrong: real logits are pushed above "
+            "1, generated ones below -1.",
+            _d(lambda r, f: pull(1 + r) + pull(1 - f)),
+            _d(lambda r, f: pull(1 - r) + pull(1 - f)),
+            _d(lambda r, f: pull(1 + r) + pull(1 + f)),
+            _d(lambda r, f: pull(r - 1) + pull(-1 - f)),
+            _d(lambda r, f: -np.mean(np.maximum(0, r - 1)) - np.mean(np.maximum(0, -1 - f))),
+        ),
+        Mistake(
+            "real-and-fake-exchanged", "real and fake are exchanged.", lambda r, f: _hinge(f, r)
+        ),
+        Mistake(
+            "sum",
+            "E is the mean over the batch, not the sum.",
+            lambda r, f: (np.sum(np.maximum(1 - r, 0)) + np.sum(np.maximum(1 + f, 0)), -np.sum(f)),
+            _d(lambda r, f: np.sum(np.maximum(1 - r, 0)) + np.sum(np.maximum(1 + f, 0))),
+        ),
+        Mistake(
+            "no-hinge",
+            "min(0, ·) is missing: images beyond the margin must not count.",
+            _d(lambda r, f: np.mean(f) - np.mean(r)),
+            _d(lambda r, f: np.mean(1 - r) + np.mean(1 + f)),
+        ),
         Mistake("no-margin", "The margin of 1 is missing.", _d(lambda r, f: pull(-r) + pull(f))),
-        Mistake("hinge-of-the-mean", "The hinge comes before the mean: each image has its own.",
-                _d(lambda r, f: pull(1 - np.mean(r)) + pull(1 + np.mean(f)))),
-        Mistake("one-mean", "Each expectation is a mean of its own; here all images share one, or "
-                "their sum is halved.",
-                _d(lambda r, f: np.mean(np.maximum(np.concatenate([1 - r, 1 + f]), 0))),
-                _d(lambda r, f: (pull(1 - r) + pull(1 + f)) / 2)),
-        Mistake("one-part", "D's loss has two parts, one for data and one for samples.",
-                _d(lambda r, f: pull(1 - r)), _d(lambda r, f: pull(1 + f))),
-        Mistake("sigmoid", "The hinge takes logits: no sigmoid before it.",
-                lambda r, f: (pull(1 - _sigmoid(r)) + pull(1 + _sigmoid(f)),
-                              -np.mean(_sigmoid(f))),
-                _d(lambda r, f: pull(1 - _sigmoid(r)) + pull(1 + _sigmoid(f)))),
-        Mistake("standard-loss", STANDARD, _d(standard_d), _g(standard_g), _g(saturating_g),
-                lambda r, f: (standard_d(r, f), standard_g(f)),
-                lambda r, f: (standard_d(r, f), saturating_g(f))),
-        Mistake("sign-of-G", "G wants large logits for its samples: its loss is -E[D].",
-                _g(np.mean)),
-        Mistake("hinge-in-G", "G's loss (17) has no hinge: it is -E[D(G(z))].",
-                _g(lambda f: pull(1 - f)), _g(lambda f: pull(1 + f)), _g(lambda f: -pull(f))),
-        Mistake("order", "The losses come back in the wrong order: D's first, then G's.",
-                lambda r, f: _hinge(r, f)[::-1]),
+        Mistake(
+            "hinge-of-the-mean",
+            "The hinge comes before the mean: each image has its own.",
+            _d(lambda r, f: pull(1 - np.mean(r)) + pull(1 + np.mean(f))),
+        ),
+        Mistake(
+            "one-mean",
+            "Each expectation is a mean of its own; here all images share one, or "
+            "their sum is halved.",
+            _d(lambda r, f: np.mean(np.maximum(np.concatenate([1 - r, 1 + f]), 0))),
+            _d(lambda r, f: (pull(1 - r) + pull(1 + f)) / 2),
+        ),
+        Mistake(
+            "one-part",
+            "D's loss has two parts, one for data and one for samples.",
+            _d(lambda r, f: pull(1 - r)),
+            _d(lambda r, f: pull(1 + f)),
+        ),
+        Mistake(
+            "sigmoid",
+            "The hinge takes logits: no sigmoid before it.",
+            lambda r, f: (pull(1 - _sigmoid(r)) + pull(1 + _sigmoid(f)), -np.mean(_sigmoid(f))),
+            _d(lambda r, f: pull(1 - _sigmoid(r)) + pull(1 + _sigmoid(f))),
+        ),
+        Mistake(
+            "standard-loss",
+            STANDARD,
+            _d(standard_d),
+            _g(standard_g),
+            _g(saturating_g),
+            lambda r, f: (standard_d(r, f), standard_g(f)),
+            lambda r, f: (standard_d(r, f), saturating_g(f)),
+        ),
+        Mistake(
+            "sign-of-G", "G wants large logits for its samples: its loss is -E[D].", _g(np.mean)
+        ),
+        Mistake(
+            "hinge-in-G",
+            "G's loss (17) has no hinge: it is -E[D(G(z))].",
+            _g(lambda f: pull(1 - f)),
+            _g(lambda f: pull(1 + f)),
+            _g(lambda f: -pull(f)),
+        ),
+        Mistake(
+            "order",
+            "The losses come back in the wrong order: D's first, then G's.",
+            lambda r, f: _hinge(r, f)[::-1],
+        ),
     ),
-)  # fmt: skip
+)
 
 
 # -- the distance of samples -----------------------------------------------------------------
@@ -146,46 +194,90 @@ def _frechet(x, y, ddof=1, rowvar=False, mean=True, power=2, root=_root_trace, t
 
 
 FRECHET = Exercise(
-    "frechet", "13", "[M18 Eq. (24)]", (gaussian_frechet,), ("x", "y"), ("distance",),
-    "the eigenvalues of the product of covariances", _frechet_cases, _frechet,
+    "frechet",
+    "13",
+    "[M18 Eq. (24)]",
+    (gaussian_frechet,),
+    ("x", "y"),
+    ("distance",),
+    "the eigenvalues of the product of covariances",
+    _frechet_cases,
+    _frechet,
     (
-        Mistake("elementwise-root", "np.sqrt takes the root of each entry; (24) has the root of "
-                "the *matrix*.", partial(_frechet, root=lambda a, b: np.trace(np.sqrt(a @ b))),
-                partial(_frechet, root=lambda a, b: np.trace(np.sqrt(np.abs(a @ b)))),
-                partial(_frechet, root=lambda a, b: np.trace(
-                    np.sqrt(np.maximum(a @ b, 0)))),
-                partial(_frechet, root=lambda a, b: np.trace(np.nan_to_num(np.sqrt(a @ b))))),
-        Mistake("elementwise-product", "The covariances are multiplied entry by entry: use @.",
-                partial(_frechet, root=lambda a, b: np.trace(_symmetric_root(a * b)))),
-        Mistake("root-of-each", "(C₁C₂)^½ is not C₁^½C₂^½, and their traces differ.",
-                partial(_frechet, root=lambda a, b: np.trace(
-                    _symmetric_root(a) @ _symmetric_root(b)))),
-        Mistake("no-root", "The root of C₁C₂ is missing.",
-                partial(_frechet, root=lambda a, b: np.trace(a @ b))),
-        Mistake("no-product", "The term with the root of C₁C₂ is missing.",
-                partial(_frechet, two=0)),
+        Mistake(
+            "elementwise-root",
+            "np.sqrt takes the root of each entry; (24) has the root of the *matrix*.",
+            partial(_frechet, root=lambda a, b: np.trace(np.sqrt(a @ b))),
+            partial(_frechet, root=lambda a, b: np.trace(np.sqrt(np.abs(a @ b)))),
+            partial(_frechet, root=lambda a, b: np.trace(np.sqrt(np.maximum(a @ b, 0)))),
+            partial(_frechet, root=lambda a, b: np.trace(np.nan_to_num(np.sqrt(a @ b)))),
+        ),
+        Mistake(
+            "elementwise-product",
+            "The covariances are multiplied entry by entry: use @.",
+            partial(_frechet, root=lambda a, b: np.trace(_symmetric_root(a * b))),
+        ),
+        Mistake(
+            "root-of-each",
+            "(C₁C₂)^½ is not C₁^½C₂^½, and their traces differ.",
+            partial(_frechet, root=lambda a, b: np.trace(_symmetric_root(a) @ _symmetric_root(b))),
+        ),
+        Mistake(
+            "no-root",
+            "The root of C₁C₂ is missing.",
+            partial(_frechet, root=lambda a, b: np.trace(a @ b)),
+        ),
+        Mistake(
+            "no-product", "The term with the root of C₁C₂ is missing.", partial(_frechet, two=0)
+        ),
         Mistake("no-factor-2", "The root of C₁C₂ counts twice.", partial(_frechet, two=1)),
         Mistake("sign", "The root of C₁C₂ is subtracted.", partial(_frechet, two=-2)),
-        Mistake("diagonal", "Only the variances of single features count; (24) takes the whole "
-                "covariances.", *(partial(_frechet, ddof=ddof, root=lambda a, b: np.sum(
-                    np.sqrt(np.diag(a) * np.diag(b)))) for ddof in (1, 0))),
-        Mistake("covariance-over-the-wrong-axis", "The covariance is that of images, not of "
-                "features: each row is an image (np.cov(..., rowvar=False)).",
-                partial(_frechet, rowvar=True)),
-        Mistake("n-instead-of-n-1", "The covariance is divided by n; the exercise, as the measure, "
-                "divides by n - 1.", partial(_frechet, ddof=0)),
-        Mistake("mean-not-squared", "The distance of the means is not squared.",
-                partial(_frechet, power=1)),
+        Mistake(
+            "diagonal",
+            "Only the variances of single features count; (24) takes the whole covariances.",
+            *(
+                partial(
+                    _frechet, ddof=ddof, root=lambda a, b: np.sum(np.sqrt(np.diag(a) * np.diag(b)))
+                )
+                for ddof in (1, 0)
+            ),
+        ),
+        Mistake(
+            "covariance-over-the-wrong-axis",
+            "The covariance is that of images, not of "
+            "features: each row is an image (np.cov(..., rowvar=False)).",
+            partial(_frechet, rowvar=True),
+        ),
+        Mistake(
+            "n-instead-of-n-1",
+            "The covariance is divided by n; the exercise, as the measure, divides by n - 1.",
+            partial(_frechet, ddof=0),
+        ),
+        Mistake(
+            "mean-not-squared",
+            "The distance of the means is not squared.",
+            partial(_frechet, power=1),
+        ),
         Mistake("no-mean", "The distance of the means is missing.", partial(_frechet, mean=False)),
-        Mistake("rooted", "This is the root of (24), which is a squared distance.",
-                lambda x, y: np.sqrt(_frechet(x, y))),
-        Mistake("not-centred", "The means are not subtracted in the covariances.",
-                lambda x, y: np.sum((x.mean(0) - y.mean(0)) ** 2) + _of_moments(
-                    x.T @ x / (len(x) - 1), y.T @ y / (len(y) - 1)),
-                lambda x, y: np.sum((x.mean(0) - y.mean(0)) ** 2) + _of_moments(
-                    x.T @ x / len(x), y.T @ y / len(y))),
+        Mistake(
+            "rooted",
+            "This is the root of (24), which is a squared distance.",
+            lambda x, y: np.sqrt(_frechet(x, y)),
+        ),
+        Mistake(
+            "not-centred",
+            "The means are not subtracted in the covariances.",
+            lambda x, y: (
+                np.sum((x.mean(0) - y.mean(0)) ** 2)
+                + _of_moments(x.T @ x / (len(x) - 1), y.T @ y / (len(y) - 1))
+            ),
+            lambda x, y: (
+                np.sum((x.mean(0) - y.mean(0)) ** 2)
+                + _of_moments(x.T @ x / len(x), y.T @ y / len(y))
+            ),
+        ),
     ),
-)  # fmt: skip
+)
 
 
 def _of_moments(C_1, C_2):

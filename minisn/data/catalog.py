@@ -121,9 +121,15 @@ def _idx_entry(
     )
     images, labels, test_images, test_labels = (download.contents[0] for download in downloads)
     return Entry(
-        name, title, "idx", classes, (1, 28, 28), {"train": 60_000, "test": 10_000},
-        {"train": (images, labels), "test": (test_images, test_labels)}, downloads,
-    )  # fmt: skip
+        name,
+        title,
+        "idx",
+        classes,
+        (1, 28, 28),
+        {"train": 60_000, "test": 10_000},
+        {"train": (images, labels), "test": (test_images, test_labels)},
+        downloads,
+    )
 
 
 _CIFAR_TRAIN = tuple(

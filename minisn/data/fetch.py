@@ -130,10 +130,14 @@ def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, prog
     with (
         part.open("ab") as file,
         tqdm(
-            desc=download.name, total=download.size, initial=file.tell(), unit="B",
-            unit_scale=True, disable=not progress,
+            desc=download.name,
+            total=download.size,
+            initial=file.tell(),
+            unit="B",
+            unit_scale=True,
+            disable=not progress,
         ) as bar,
-    ):  # fmt: skip
+    ):
 
         def write(data: bytes) -> int:
             # An exception must not cross libcurl: it is kept, and a short count ends the transfer.

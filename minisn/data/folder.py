@@ -67,14 +67,21 @@ class FolderReport:
     @property
     def label_faults(self) -> list[str]:
         """Say what a conditional model lacks, a line each; none where each image has a label."""
-        faults = [f"the label folder {name} has no images that can be taken; remove it, or put "
-                  "images into it" for name, count in self.labels.items() if not count]  # fmt: skip
+        faults = [
+            f"the label folder {name} has no images that can be taken; remove it, or put "
+            "images into it"
+            for name, count in self.labels.items()
+            if not count
+        ]
         if not self.labels:
-            faults += ["there are no label folders; put the images into subfolders, one for each "
-                       "label"]  # fmt: skip
+            faults += [
+                "there are no label folders; put the images into subfolders, one for each label"
+            ]
         elif self.unlabelled:
-            faults += [f"images outside of the label folders: {self.unlabelled:,}; move them into "
-                       "one, or away"]  # fmt: skip
+            faults += [
+                f"images outside of the label folders: {self.unlabelled:,}; move them into "
+                "one, or away"
+            ]
         return faults
 
     def __str__(self) -> str:
@@ -130,8 +137,10 @@ def read_folder(
     counts = {label: int((labels == k).sum()) for k, label in enumerate(classes)}
     report = FolderReport(name, tuple(sizes), grey, counts, int((labels < 0).sum()), left_out)
     if not sizes:
-        raise DataError(f"{name}: no image to take; expected PNG, JPEG or WebP files in it, or in "
-                        f"subfolders named by their labels{_name_some(report)}")  # fmt: skip
+        raise DataError(
+            f"{name}: no image to take; expected PNG, JPEG or WebP files in it, or in "
+            f"subfolders named by their labels{_name_some(report)}"
+        )
     if labelled and report.label_faults:
         raise DataError(f"{name}: {'; '.join(report.label_faults)}; or set conditional to none")
     images.flags.writeable = labels.flags.writeable = False

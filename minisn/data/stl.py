@@ -51,8 +51,9 @@ def read_stl10(path: StrPath, contents: tuple[Content, ...]) -> tuple[np.ndarray
                 images[row : row + len(some)] = some
                 row += len(some)
             elif bytes_.min() < 1 or bytes_.max() > 10:
-                raise DataError(f"{where}: labels run from {bytes_.min()} to {bytes_.max()}; "
-                                "expected 1 to 10")  # fmt: skip
+                raise DataError(
+                    f"{where}: labels run from {bytes_.min()} to {bytes_.max()}; expected 1 to 10"
+                )
             else:
                 labels[:] = bytes_ - 1
 

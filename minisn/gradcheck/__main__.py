@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Check the gradients of the library's primitives, of first and second order, "
         "against finite differences, in every kernel module; or a function of your own.",
     )
-    parser.add_argument("names", nargs="*", metavar="PRIMITIVE|MODULE:FUNCTION",
-                        help="which to check")  # fmt: skip
+    parser.add_argument(
+        "names", nargs="*", metavar="PRIMITIVE|MODULE:FUNCTION", help="which to check"
+    )
     own = parser.add_argument_group("for a function of your own")
     own.add_argument(
         "--inputs",
@@ -50,8 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if len(args.names) == 1 and ":" in args.names[0]:
         try:
-            return check_own(args.names[0], args.inputs, {"grad": args.grad, "vjp": args.vjp},
-                             args.order, args.seed)  # fmt: skip
+            return check_own(
+                args.names[0],
+                args.inputs,
+                {"grad": args.grad, "vjp": args.vjp},
+                args.order,
+                args.seed,
+            )
         except MinisnError as error:
             parser.error(str(error))
     if args.all == bool(args.names):
@@ -81,8 +87,10 @@ def _run(names: list[str], modules: list[str]) -> int:
     if failures:
         print("", *failures, sep="\n")
     verdict = f"{len(failures)} failed" if failures else "all right"
-    print(f"\n{len(names)} primitives, orders 1 and 2, in {', '.join(present)}: {verdict} "
-          f"({time.perf_counter() - start:.0f} s)")  # fmt: skip
+    print(
+        f"\n{len(names)} primitives, orders 1 and 2, in {', '.join(present)}: {verdict} "
+        f"({time.perf_counter() - start:.0f} s)"
+    )
     return 1 if failures else 0
 
 

@@ -21,16 +21,22 @@ def refuse(fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: A
         ConfigError: always, if it returns not.
     """
     if callable(inputs) and not _is_module(inputs) and not hasattr(inputs, "shape"):
-        raise ConfigError("gradcheck: inputs is a function; SciPy's check_grad takes (fn, grad, "
-                          "x0), here it is gradcheck(fn, x0, grad=grad)")  # fmt: skip
+        raise ConfigError(
+            "gradcheck: inputs is a function; SciPy's check_grad takes (fn, grad, "
+            "x0), here it is gradcheck(fn, x0, grad=grad)"
+        )
     if misplaced:
         kind = "a function" if callable(misplaced[0]) else type(misplaced[0]).__name__
-        raise ConfigError(f"gradcheck: the third argument, {kind}, has no name; write "
-                          "gradcheck(fn, inputs, grad=...) for a gradient, or vjp=... for a "
-                          "backward, with several inputs in one list")  # fmt: skip
+        raise ConfigError(
+            f"gradcheck: the third argument, {kind}, has no name; write "
+            "gradcheck(fn, inputs, grad=...) for a gradient, or vjp=... for a "
+            "backward, with several inputs in one list"
+        )
     if not callable(fn):
-        raise ConfigError(f"gradcheck: fn is {type(fn).__name__}, expected a function; write "
-                          "gradcheck(fn, inputs, grad=...)")  # fmt: skip
+        raise ConfigError(
+            f"gradcheck: fn is {type(fn).__name__}, expected a function; write "
+            "gradcheck(fn, inputs, grad=...)"
+        )
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ConfigError(f"gradcheck: order must be 1, 2, ..., got {order!r}")
     if grad is not None and vjp is not None:
@@ -39,8 +45,10 @@ def refuse(fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: A
     if claim is None:
         return
     if not callable(claim):
-        raise ConfigError(f"gradcheck: {name}= is {type(claim).__name__}, expected a function of "
-                          "the inputs that returns the gradient")  # fmt: skip
+        raise ConfigError(
+            f"gradcheck: {name}= is {type(claim).__name__}, expected a function of "
+            "the inputs that returns the gradient"
+        )
     if order > 1:
         raise ConfigError(
             "gradcheck: order 2 and more need a function of Tensors; to check a second derivative "
@@ -55,10 +63,14 @@ def _swapped(name: str, claim: Callable, point: Point) -> None:
     if _takes(claim, n, point.kwargs) or not _takes(claim, other, point.kwargs):
         return
     if name == "grad":
-        raise ConfigError(f"gradcheck: grad= is called with the {n} inputs, but takes {other} "
-                          "arguments: a backward that takes g first is passed as vjp=")  # fmt: skip
-    raise ConfigError(f"gradcheck: vjp= is called with g and the {other} inputs, but takes {other} "
-                      "arguments: a gradient without g is passed as grad=")  # fmt: skip
+        raise ConfigError(
+            f"gradcheck: grad= is called with the {n} inputs, but takes {other} "
+            "arguments: a backward that takes g first is passed as vjp="
+        )
+    raise ConfigError(
+        f"gradcheck: vjp= is called with g and the {other} inputs, but takes {other} "
+        "arguments: a gradient without g is passed as grad="
+    )
 
 
 def _takes(fn: Callable, n: int, kwargs: dict) -> bool:
@@ -81,8 +93,9 @@ def _named(module: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def prepared(fn: Any, inputs: Any, kwargs: dict | None, grad: Callable | None,
-             vjp: Callable | None) -> Iterator[Any]:  # fmt: skip
+def prepared(
+    fn: Any, inputs: Any, kwargs: dict | None, grad: Callable | None, vjp: Callable | None
+) -> Iterator[Any]:
     """Make the subject of a call; a module is put back as it was afterwards."""
     if isinstance(inputs, dict) and kwargs is None and _takes(fn, 0, inputs):
         inputs, kwargs = [], inputs
@@ -90,8 +103,10 @@ def prepared(fn: Any, inputs: Any, kwargs: dict | None, grad: Callable | None,
     modules = [m for m in (fn, inputs, *_list(inputs)) if _is_module(m)]
     if claim is not None:
         if modules:
-            raise ConfigError("gradcheck: with grad= or vjp= pass arrays; a module's own gradient "
-                              "is checked without")  # fmt: skip
+            raise ConfigError(
+                "gradcheck: with grad= or vjp= pass arrays; a module's own gradient "
+                "is checked without"
+            )
         point = Point(inputs, kwargs)
         _swapped("grad" if grad is not None else "vjp", claim, point)
         yield ArrayFunction(fn, point, grad, vjp)

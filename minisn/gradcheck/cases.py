@@ -81,8 +81,9 @@ def _trio(which: str) -> list[Case]:
     made = []
     for size, kernel, params in _geometries:
         stride = conv.pair("stride", params.get("stride", 1))
-        out = conv.output_size(which, size, kernel, stride,
-                               conv.pair("padding", params.get("padding", 0)))  # fmt: skip
+        out = conv.output_size(
+            which, size, kernel, stride, conv.pair("padding", params.get("padding", 0))
+        )
         x, w, y = (1, 2, *size), (2, 2, *kernel), (1, 2, *out)
         if which == "conv2d":
             made.append(case(x, w, **params))

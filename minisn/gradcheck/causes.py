@@ -47,8 +47,10 @@ def _causes(found: Evidence) -> Iterator[Cause]:
         return
     if not np.any(found.claimed):
         if np.any(np.abs(found.value) > found.slack):
-            yield "zero", ("the claimed gradient is zero: a term is missing, or the graph was cut "
-                           "(detach)")  # fmt: skip
+            yield (
+                "zero",
+                ("the claimed gradient is zero: a term is missing, or the graph was cut (detach)"),
+            )
         return
     for name, other in found.others.items():
         if found.telling > 1 and found.fits(other):
@@ -129,8 +131,9 @@ def _transposes(ndim: int) -> list[tuple[tuple[int, ...], str]]:
     return found
 
 
-def shape_cause(claimed: np.ndarray, shape: tuple[int, ...],
-                fits: Callable[[np.ndarray], bool]) -> str:  # fmt: skip
+def shape_cause(
+    claimed: np.ndarray, shape: tuple[int, ...], fits: Callable[[np.ndarray], bool]
+) -> str:
     """Explain a claimed gradient of the wrong shape.
 
     Args:

@@ -127,8 +127,9 @@ def check_adjoint(
     return report
 
 
-def _adjoint_trial(f: Callable, f_adj: Callable, models: list, rng: np.random.Generator
-                   ) -> AdjointReport:  # fmt: skip
+def _adjoint_trial(
+    f: Callable, f_adj: Callable, models: list, rng: np.random.Generator
+) -> AdjointReport:
     xs = [_random_like(m, rng) for m in models]
     fx = f(*xs)
     first = np.array(as_numpy(fx), dtype=np.float64)
@@ -136,8 +137,10 @@ def _adjoint_trial(f: Callable, f_adj: Callable, models: list, rng: np.random.Ge
     pulled = several(f_adj(y))
     shapes = [as_numpy(p).shape for p in pulled]
     if shapes != [as_numpy(a).shape for a in xs]:
-        raise ShapeError(f"check_adjoint: f takes shapes {[as_numpy(a).shape for a in xs]}, "
-                         f"f_adj returned {shapes}")  # fmt: skip
+        raise ShapeError(
+            f"check_adjoint: f takes shapes {[as_numpy(a).shape for a in xs]}, "
+            f"f_adj returned {shapes}"
+        )
     there, back = [(first, y)], list(zip(xs, pulled, strict=True))
     left, right = (sum(float(np.vdot(_wide(a), _wide(b))) for a, b in s) for s in (there, back))
     eps = max(float(np.finfo(as_numpy(a).dtype).eps) for a in (fx, y, *xs, *pulled))
@@ -152,8 +155,9 @@ def _adjoint_trial(f: Callable, f_adj: Callable, models: list, rng: np.random.Ge
     return _explain(report, f, f_adj, xs, first)
 
 
-def _explain(report: AdjointReport, f: Callable, f_adj: Callable, xs: list, fx: np.ndarray
-             ) -> AdjointReport:  # fmt: skip
+def _explain(
+    report: AdjointReport, f: Callable, f_adj: Callable, xs: list, fx: np.ndarray
+) -> AdjointReport:
     twice = _wide(f(*(_same_kind(2.0 * _wide(a), a) for a in xs)))
     size = float(np.max(np.abs(fx), initial=0.0))
     if not np.allclose(twice, 2.0 * fx, rtol=0.0, atol=1e-4 * size):

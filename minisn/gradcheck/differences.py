@@ -170,8 +170,9 @@ class Line:
             estimates.append(np.fmax(spread[k - 1], spread[k]) + 8 * noise / steps[k])
         estimate = np.where(np.isfinite(estimates), estimates, np.inf)
         pick, rows = np.argmin(estimate, axis=0), np.arange(series.shape[1])
-        return Difference(np.stack(values)[pick, rows], estimate[pick, rows],
-                          np.array(steps[1:3])[pick])  # fmt: skip
+        return Difference(
+            np.stack(values)[pick, rows], estimate[pick, rows], np.array(steps[1:3])[pick]
+        )
 
     def bent(self, t: float) -> np.ndarray:
         """Whether the two steps t and t/4 already look like a kink, in each row."""

@@ -44,8 +44,13 @@ class Engine:
         """Make an incoming gradient for an output, of its dtype and library."""
         return Tensor(namespace(y.array).asarray(array, dtype=y.dtype))
 
-    def vjp(self, fn: Callable[[Leaves], Leaves], xs: Leaves, gs: Sequence[Any] | None,
-            arrays: list[np.ndarray] | None = None) -> Leaves:  # fmt: skip
+    def vjp(
+        self,
+        fn: Callable[[Leaves], Leaves],
+        xs: Leaves,
+        gs: Sequence[Any] | None,
+        arrays: list[np.ndarray] | None = None,
+    ) -> Leaves:
         """Return the gradients of the outputs' product with gs (or with arrays) for each leaf.
 
         With gs the result can be differentiated again.
@@ -108,8 +113,13 @@ class TorchEngine(Engine):
         """Make an incoming gradient for an output."""
         return self.torch.tensor(array, dtype=y.dtype, device=y.device)
 
-    def vjp(self, fn: Callable[[Leaves], Leaves], xs: Leaves, gs: Sequence[Any] | None,
-            arrays: list[np.ndarray] | None = None) -> Leaves:  # fmt: skip
+    def vjp(
+        self,
+        fn: Callable[[Leaves], Leaves],
+        xs: Leaves,
+        gs: Sequence[Any] | None,
+        arrays: list[np.ndarray] | None = None,
+    ) -> Leaves:
         """Return the gradients of the outputs' product with gs (or with arrays) for each leaf."""
         ys, seeds = [], []
         for y, g in zip(fn(xs), gs or arrays or [], strict=True):
@@ -119,8 +129,9 @@ class TorchEngine(Engine):
         zeros = [x * 0.0 for x in xs]
         if not ys:
             return zeros
-        found = self.torch.autograd.grad(ys, xs, seeds, create_graph=gs is not None,
-                                         allow_unused=True)  # fmt: skip
+        found = self.torch.autograd.grad(
+            ys, xs, seeds, create_graph=gs is not None, allow_unused=True
+        )
         return [z if g is None else g for g, z in zip(found, zeros, strict=True)]
 
     def leads(self, parameter: Any, array: np.ndarray) -> Any:
@@ -168,8 +179,13 @@ class JaxEngine(Engine):
         """Make a leaf in float64."""
         return self.jax.numpy.asarray(array, dtype=np.float64)
 
-    def vjp(self, fn: Callable[[Leaves], Leaves], xs: Leaves, gs: Sequence[Any] | None,
-            arrays: list[np.ndarray] | None = None) -> Leaves:  # fmt: skip
+    def vjp(
+        self,
+        fn: Callable[[Leaves], Leaves],
+        xs: Leaves,
+        gs: Sequence[Any] | None,
+        arrays: list[np.ndarray] | None = None,
+    ) -> Leaves:
         """Return the gradients of the outputs' product with gs (or with arrays) for each leaf."""
         ys, back = self.jax.vjp(fn, list(xs))
         seeds = gs or arrays or []
@@ -219,5 +235,7 @@ def must_own(engine: Engine, outputs: list[Any]) -> None:
                 f"gradcheck: fn returned {type(y).__name__}, expected Tensors; for a function "
                 "of arrays pass its gradient too, as grad= or vjp="
             )
-        raise DTypeError(f"gradcheck: fn returned {type(y).__name__}, expected what {engine.name} "
-                         "can differentiate; return its arrays, or pass grad= or vjp=")  # fmt: skip
+        raise DTypeError(
+            f"gradcheck: fn returned {type(y).__name__}, expected what {engine.name} "
+            "can differentiate; return its arrays, or pass grad= or vjp="
+        )

@@ -76,9 +76,14 @@ class Evidence:
 def gather(s: Survey, t: Table, k: int) -> Evidence | None:
     """Put together what a table says of the input that its k-th line moves."""
     piece, _ = s.point.locate(t.entries[k])
-    chosen = [j for j, e in enumerate(t.entries) if e is not None
-              and piece.part.start <= e < piece.part.stop and (t.kind[j] == SMOOTH).all()
-              and np.isfinite(t.low[j]).all()]  # fmt: skip
+    chosen = [
+        j
+        for j, e in enumerate(t.entries)
+        if e is not None
+        and piece.part.start <= e < piece.part.stop
+        and (t.kind[j] == SMOOTH).all()
+        and np.isfinite(t.low[j]).all()
+    ]
     if not chosen:
         return None
     at = np.array([t.entries[j] for j in chosen])
@@ -108,17 +113,45 @@ def elsewhere(s: Survey, first: Evidence) -> Evidence | None:
     if not (np.isfinite(value).all() and np.isfinite(z).all() and np.isfinite(claims).all()):
         return None
     unit = s.relative[at] / s.scale[at]
-    return _evidence(s, piece=piece, at=at, x=x, claims=claims, y=s.subject.value(x),
-                     value=value * unit, estimate=estimate * unit)  # fmt: skip
+    return _evidence(
+        s,
+        piece=piece,
+        at=at,
+        x=x,
+        claims=claims,
+        y=s.subject.value(x),
+        value=value * unit,
+        estimate=estimate * unit,
+    )
 
 
-def _evidence(s: Survey, piece: Piece, at: np.ndarray, x: np.ndarray, claims: np.ndarray,
-              y: np.ndarray, value: np.ndarray, estimate: np.ndarray) -> Evidence:  # fmt: skip
+def _evidence(
+    s: Survey,
+    piece: Piece,
+    at: np.ndarray,
+    x: np.ndarray,
+    claims: np.ndarray,
+    y: np.ndarray,
+    value: np.ndarray,
+    estimate: np.ndarray,
+) -> Evidence:
     claimed = {p.name: claims[:, p.part].reshape(-1, *p.shape) for p in s.point.pieces}
     inputs = {p.name: x[p.part].reshape(p.shape) for p in s.point.pieces}
     own, here = claimed.pop(piece.name), inputs.pop(piece.name)
     same = {name: a for name, a in inputs.items() if a.shape == here.shape}
     lengths = {n for p in s.point.pieces for n in p.shape} | set(s.subject.shape)
-    return Evidence(piece.name, own, claimed, here, y, same, at - piece.part.start,
-                    s.relative[at], value, estimate, s.y.size if s.every_row else 0,
-                    s.subject.shape, frozenset(lengths - {1}))  # fmt: skip
+    return Evidence(
+        piece.name,
+        own,
+        claimed,
+        here,
+        y,
+        same,
+        at - piece.part.start,
+        s.relative[at],
+        value,
+        estimate,
+        s.y.size if s.every_row else 0,
+        s.subject.shape,
+        frozenset(lengths - {1}),
+    )

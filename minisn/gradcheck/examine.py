@@ -22,8 +22,9 @@ JOINT = 4
 """Entries that are moved together where f bends along several."""
 
 
-def examine(subject: Subject, order: int, full: bool | None, rng: np.random.Generator,
-            kinks: bool = True) -> Check:  # fmt: skip
+def examine(
+    subject: Subject, order: int, full: bool | None, rng: np.random.Generator, kinks: bool = True
+) -> Check:
     """Go through all that can be wrong with a gradient, the most telling first.
 
     Args:
@@ -49,8 +50,15 @@ def examine(subject: Subject, order: int, full: bool | None, rng: np.random.Gene
     return replace(verdict, notes=notes_of(s, table))
 
 
-def _check(s: Survey, diagnosis: str = RIGHT, message: str = "", *, guess: str = "",
-           worst: Entry | None = None, ratio: float = 0.0) -> Check:  # fmt: skip
+def _check(
+    s: Survey,
+    diagnosis: str = RIGHT,
+    message: str = "",
+    *,
+    guess: str = "",
+    worst: Entry | None = None,
+    ratio: float = 0.0,
+) -> Check:
     return Check(s.order, diagnosis, message, guess, worst, ratio, s.slope, s.scope)
 
 
@@ -67,8 +75,10 @@ def _measure(s: Survey) -> Table:
 
 
 def _joined(a: Table, b: Table) -> Table:
-    parts = (np.concatenate([getattr(a, n), getattr(b, n)])
-             for n in ("claimed", "low", "high", "estimate", "step", "kind"))  # fmt: skip
+    parts = (
+        np.concatenate([getattr(a, n), getattr(b, n)])
+        for n in ("claimed", "low", "high", "estimate", "step", "kind")
+    )
     return Table(a.directions + b.directions, a.entries + b.entries, *parts)
 
 
@@ -96,13 +106,17 @@ def _finite(s: Survey) -> Check | None:
     bad = np.flatnonzero(~np.isfinite(s.x))
     if bad.size:
         piece, index = s.point.locate(int(bad[0]))
-        return _check(s, NON_FINITE, f"{piece.name} {list(index)} is {s.x[bad[0]]}; pass finite "
-                      "inputs")  # fmt: skip
+        return _check(
+            s, NON_FINITE, f"{piece.name} {list(index)} is {s.x[bad[0]]}; pass finite inputs"
+        )
     bad = np.flatnonzero(~np.isfinite(s.y))
     if bad.size:
         place = s.subject.place(int(bad[0])).removeprefix("output")
-        return _check(s, NON_FINITE, f"fn's result{place} is {s.y[bad[0]]} at the inputs; check "
-                      "where it can be computed")  # fmt: skip
+        return _check(
+            s,
+            NON_FINITE,
+            f"fn's result{place} is {s.y[bad[0]]} at the inputs; check where it can be computed",
+        )
     return None
 
 
@@ -113,9 +127,13 @@ def _state(s: Survey) -> Check | None:
         moved = _moved(before, after)
         if moved.any():
             r = int(np.argmax(moved))
-            return _check(s, STATE, f"fn gave {before[r]:.12g}, then {after[r]:.12g} for the same "
-                          "input; freeze what it keeps between calls (u, v of a power iteration, "
-                          "batch statistics, a random mask) while checking")  # fmt: skip
+            return _check(
+                s,
+                STATE,
+                f"fn gave {before[r]:.12g}, then {after[r]:.12g} for the same "
+                "input; freeze what it keeps between calls (u, v of a power iteration, "
+                "batch statistics, a random mask) while checking",
+            )
     if s.subject.spoiled:
         names = " and ".join(sorted(s.subject.spoiled))
         return _check(s, STATE, f"fn or its gradient changed {names} in place; work on a copy")
@@ -155,8 +173,12 @@ def _claims(s: Survey) -> Check | None:
     s.pull(s.x + 2.0**-5 * s.nudge(), s.rows[-1])
     flat = np.concatenate([c.reshape(-1) for c in first])
     if _moved(claims[0], flat).any() or _moved(flat, s.pull(s.x, s.rows[0])).any():
-        return _check(s, STATE, "two calls of the gradient at the same input differ; freeze what "
-                      "it keeps between calls")  # fmt: skip
+        return _check(
+            s,
+            STATE,
+            "two calls of the gradient at the same input differ; freeze what "
+            "it keeps between calls",
+        )
     s.set_claims(np.nan_to_num(claims, nan=0.0, posinf=0.0, neginf=0.0))
     bad = np.argwhere(~np.isfinite(claims))
     if not bad.size:
@@ -199,8 +221,10 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
     likely = ""
     if diagnosis == WRONG and _imprecise(s, table, r):
         diagnosis = PRECISION
-        message = ("the claimed gradient agrees to about 7 digits, as many as float32 has; compute "
-                   "it in float64")  # fmt: skip
+        message = (
+            "the claimed gradient agrees to about 7 digits, as many as float32 has; compute "
+            "it in float64"
+        )
     elif diagnosis == WRONG:
         s.measure_slope(table.directions[k], r)
         message = name_wrong(s, table)
@@ -212,8 +236,10 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
     elif diagnosis == NON_FINITE:
         message = "fn is NaN or infinite beside this point, at every step; move away from the edge"
     else:
-        message = ("fn's rounding hides its derivative, as when it computes in float32; the claim "
-                   "can be neither confirmed nor refused: compute in float64")  # fmt: skip
+        message = (
+            "fn's rounding hides its derivative, as when it computes in float32; the claim "
+            "can be neither confirmed nor refused: compute in float64"
+        )
     ratio = float(table.ratio[k, r])
     return _check(s, diagnosis, message, guess=likely, worst=worst, ratio=ratio)
 
@@ -228,8 +254,12 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
     mixed = np.broadcast_to(s.every_row & (np.arange(len(s.rows)) >= s.y.size), t.ratio.shape)
     weak = _weak(s, t) & ~(wrong | lost | steep | mixed)
     found = []
-    for name, mask in ((WRONG, wrong), (NON_FINITE, lost | one_sided),
-                       (KINK, refused & ~one_sided & ~wrong), (PRECISION, weak)):  # fmt: skip
+    for name, mask in (
+        (WRONG, wrong),
+        (NON_FINITE, lost | one_sided),
+        (KINK, refused & ~one_sided & ~wrong),
+        (PRECISION, weak),
+    ):
         if mask.any():
             # an output says more than a combination of outputs
             mask = mask & ~mixed if (mask & ~mixed).any() else mask
@@ -313,11 +343,15 @@ def _outside(s: Survey, table: Table, group: list[int], d: np.ndarray) -> Check 
         return None
     r = int(np.argmax(np.where(bad, error, -1.0)))
     names = ", ".join(entry_of(s, table, k, r).place for k in group)
-    return _check(s, WRONG, f"fn has a kink along several entries ({names}), and the claim is no "
-                  f"subgradient: together they give slopes from {low[r]:.6g} to {high[r]:.6g}, the "
-                  f"claim says {claimed[r]:.6g}",
-                  guess="" if claimed[r] < high[r] else "a tie is counted more than once",
-                  worst=entry_of(s, table, group[0], r))  # fmt: skip
+    return _check(
+        s,
+        WRONG,
+        f"fn has a kink along several entries ({names}), and the claim is no "
+        f"subgradient: together they give slopes from {low[r]:.6g} to {high[r]:.6g}, the "
+        f"claim says {claimed[r]:.6g}",
+        guess="" if claimed[r] < high[r] else "a tie is counted more than once",
+        worst=entry_of(s, table, group[0], r),
+    )
 
 
 def _linear(s: Survey) -> Check | None:
@@ -326,8 +360,9 @@ def _linear(s: Survey) -> Check | None:
         return _state(s)
     if not likely:
         return None
-    return _check(s, WRONG, "the gradients fit at some incoming gradients g and not at others",
-                  guess=likely)  # fmt: skip
+    return _check(
+        s, WRONG, "the gradients fit at some incoming gradients g and not at others", guess=likely
+    )
 
 
 def _localize(s: Survey, table: Table, k: int, r: int) -> Table:

@@ -68,13 +68,18 @@ def constant(found: Evidence) -> Iterator[tuple[str, str]]:
     if told is None:
         return
     factor, doubt = told
-    named = [words for known, words in KNOWN.items()
-             if abs(abs(factor) - known) <= max(1e-7, 2 * doubt) * known]  # fmt: skip
+    named = [
+        words
+        for known, words in KNOWN.items()
+        if abs(abs(factor) - known) <= max(1e-7, 2 * doubt) * known
+    ]
     roots = [f"√{n}" for n in sorted(found.lengths) if abs(factor - n**0.5) < 1e-6 * factor]
     roots += [f"1/√{n}" for n in sorted(found.lengths) if abs(factor * n**0.5 - 1) < 1e-6]
     hint = f" ({(named + roots)[0]}?)" if named + roots else ""
-    yield f"constant {factor:.4g}", (f"a constant factor: the claim is {factor:.6g} times too large"
-                                     f"{hint}")  # fmt: skip
+    yield (
+        f"constant {factor:.4g}",
+        (f"a constant factor: the claim is {factor:.6g} times too large{hint}"),
+    )
 
 
 def offset(found: Evidence) -> Iterator[tuple[str, str]]:
@@ -123,8 +128,13 @@ def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{name} squared", other**2
         if (found.y.size == x.size and found.shape == x.shape) or found.y.size == 1:
             y = found.y.reshape(x.shape) if found.y.size == x.size else found.y
-            for words, value in (("the output y", y), ("1 - y", 1 - y), ("1 - y²", 1 - y**2),
-                                 ("y (1 - y)", y * (1 - y)), ("y²", y**2)):  # fmt: skip
+            for words, value in (
+                ("the output y", y),
+                ("1 - y", 1 - y),
+                ("1 - y²", 1 - y**2),
+                ("y (1 - y)", y * (1 - y)),
+                ("y²", y**2),
+            ):
                 yield words, np.broadcast_to(value, x.shape)
 
 

@@ -92,6 +92,8 @@ def neglected(s: Survey, part: slice, needed: np.ndarray) -> str:
             rest[(slice(None),) * axis + (index,)] = 0.0
             matter = np.any(needed[rest != 0])
             if g.shape[axis] > 1 and used and matter and not np.any(pull(rest)):
-                return (f"a missing sum over axis {axis} of the output, a broadcast axis: only the "
-                        f"part of g at index {index % g.shape[axis]} is used")  # fmt: skip
+                return (
+                    f"a missing sum over axis {axis} of the output, a broadcast axis: only the "
+                    f"part of g at index {index % g.shape[axis]} is used"
+                )
     return ""

@@ -14,8 +14,9 @@ from .check import gradcheck
 from .survey import away_from_zero
 
 
-def check_own(target: str, inputs: list[str], claims: dict[str, str | None], order: int, seed: int
-              ) -> int:  # fmt: skip
+def check_own(
+    target: str, inputs: list[str], claims: dict[str, str | None], order: int, seed: int
+) -> int:
     """Check a function by its name, print the report, and return the exit status.
 
     Args:
@@ -30,8 +31,11 @@ def check_own(target: str, inputs: list[str], claims: dict[str, str | None], ord
     rng = np.random.default_rng(seed)
     fn = _load(target)
     module = target.partition(":")[0]
-    claimed = {kind: _load(name if ":" in name else f"{module}:{name}")
-               for kind, name in claims.items() if name}  # fmt: skip
+    claimed = {
+        kind: _load(name if ":" in name else f"{module}:{name}")
+        for kind, name in claims.items()
+        if name
+    }
     arrays = [_input(text, rng) for text in inputs]
     if not arrays:
         raise ConfigError("gradcheck: give --inputs, each a shape as 2x3, a number, or a .npy file")
@@ -65,5 +69,7 @@ def _input(text: str, rng: np.random.Generator) -> Any:
             return away_from_zero(rng, tuple(int(n) for n in text.split("x") if n))
         return float(text)
     except ValueError:
-        raise ConfigError(f"gradcheck: --inputs {text!r}: expected a shape as 2x3 (3x for a "
-                          "vector), a number, or a .npy file") from None  # fmt: skip
+        raise ConfigError(
+            f"gradcheck: --inputs {text!r}: expected a shape as 2x3 (3x for a "
+            "vector), a number, or a .npy file"
+        ) from None

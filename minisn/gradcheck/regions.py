@@ -22,8 +22,13 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
     words = "; there the claim is zero" if zero else ""
     if n == 1:
         index = [int(i) for i in where[:, int(np.argmax(bad))]]
-        yield "one", (f"one entry alone is wrong, {index} of {found.name}, of {bad.size} compared: "
-                      f"look for what treats it apart{words}")  # fmt: skip
+        yield (
+            "one",
+            (
+                f"one entry alone is wrong, {index} of {found.name}, of {bad.size} compared: "
+                f"look for what treats it apart{words}"
+            ),
+        )
     elif n < bad.size:
         yield from _by_output(found)
         yield from _by_value(x, bad, words)
@@ -45,27 +50,40 @@ def _by_value(x: np.ndarray, bad: np.ndarray, words: str) -> Iterator[tuple[str,
         low = x[bad].max() < x[~bad].min()
         edge = (x[bad].max(), x[~bad].min()) if low else (x[~bad].max(), x[bad].min())
         side = "below" if low else "above"
-        yield side, (f"wrong only where the input is {side} a bound between {edge[0]:.4g} and "
-                     f"{edge[1]:.4g}{words}")  # fmt: skip
+        yield (
+            side,
+            (
+                f"wrong only where the input is {side} a bound between {edge[0]:.4g} and "
+                f"{edge[1]:.4g}{words}"
+            ),
+        )
     elif bad.size >= 6:
         size = np.abs(x)
         if size[bad].min() > size[~bad].max():
-            yield "outside", (f"wrong only outside a range, where |x| > {size[~bad].max():.4g} "
-                              f"(at most {size[bad].min():.4g}){words}")  # fmt: skip
+            yield (
+                "outside",
+                (
+                    f"wrong only outside a range, where |x| > {size[~bad].max():.4g} "
+                    f"(at most {size[bad].min():.4g}){words}"
+                ),
+            )
         elif size[bad].max() < size[~bad].min():
             yield "inside", f"wrong only inside a range, where |x| <= {size[bad].max():.4g}{words}"
 
 
-def _by_place(where: np.ndarray, shape: tuple[int, ...], bad: np.ndarray, words: str
-              ) -> Iterator[tuple[str, str]]:  # fmt: skip
+def _by_place(
+    where: np.ndarray, shape: tuple[int, ...], bad: np.ndarray, words: str
+) -> Iterator[tuple[str, str]]:
     """Try an axis of which some indices are wrong, and these wholly."""
     for axis, length in enumerate(shape):
         wrong = sorted({int(i) for i in where[axis][bad]})
         right = {int(i) for i in where[axis][~bad]}
         if right.isdisjoint(wrong) and 2 * len(wrong) <= length and length > 2:
             edge = " (an edge)" if set(wrong) <= {0, length - 1} else ""
-            yield f"index {axis} {wrong}", (f"wrong only at index {wrong} of axis {axis}{edge}"
-                                            f"{words}")  # fmt: skip
+            yield (
+                f"index {axis} {wrong}",
+                (f"wrong only at index {wrong} of axis {axis}{edge}{words}"),
+            )
 
 
 def _by_output(found: Evidence) -> Iterator[tuple[str, str]]:
@@ -97,5 +115,10 @@ def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
     kept = ~bad[last, columns] & (bad.sum(axis=0) == used.sum(axis=0) - 1)
     hit = bad.any(axis=0)
     if np.all(kept[several]) and np.array_equal(hit, several):
-        yield "assigned", ("`=` in place of `+=`: where several outputs use one entry, only the "
-                           "last of them counts")  # fmt: skip
+        yield (
+            "assigned",
+            (
+                "`=` in place of `+=`: where several outputs use one entry, only the "
+                "last of them counts"
+            ),
+        )

@@ -176,8 +176,10 @@ class AdjointReport:
 
     def __str__(self) -> str:
         error = abs(self.left - self.right)
-        sides = (f"<f(x), y> = {self.left:.12g}, <x, f_adj(y)> = {self.right:.12g}, "
-                 f"difference {error:.1e}, rounding {self.bound:.1e}")  # fmt: skip
+        sides = (
+            f"<f(x), y> = {self.left:.12g}, <x, f_adj(y)> = {self.right:.12g}, "
+            f"difference {error:.1e}, rounding {self.bound:.1e}"
+        )
         if self:
             return f"check_adjoint: right; {sides}"
         text = f"check_adjoint: {self.message}\n  {sides}"

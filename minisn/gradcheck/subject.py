@@ -37,10 +37,14 @@ class Point:
         given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         self.args = [np.array(a, dtype=np.float64) if _numbers(a) else a for a in given]
         self.kwargs, self.parameters = kwargs or {}, parameters or {}
-        named = [(f"input {i}{path}", leaf) for i, arg in enumerate(self.args)
-                 for path, leaf in leaves(arg)]  # fmt: skip
-        named += [(f"{key}{path}", leaf) for key, arg in self.kwargs.items()
-                  for path, leaf in leaves(arg)]  # fmt: skip
+        named = [
+            (f"input {i}{path}", leaf)
+            for i, arg in enumerate(self.args)
+            for path, leaf in leaves(arg)
+        ]
+        named += [
+            (f"{key}{path}", leaf) for key, arg in self.kwargs.items() for path, leaf in leaves(arg)
+        ]
         named += self.parameters.items()
         self.given = [leaf for _, leaf in named]
         self.pieces: list[Piece] = []
@@ -124,11 +128,17 @@ def _numeric(name: str, given: Any) -> np.ndarray | None:
 def _nested(found: list[Any], floating: list[tuple[Any, list[bool]]], count: int) -> list[Any]:
     """Take the claims on several arguments, each nested as it is, apart."""
     if len(found) != len(floating):
-        raise ShapeError(f"gradcheck: {count} floating-point inputs, but {len(found)} claimed "
-                         "gradients; return one for each")  # fmt: skip
+        raise ShapeError(
+            f"gradcheck: {count} floating-point inputs, but {len(found)} claimed "
+            "gradients; return one for each"
+        )
     pairs = zip(found, floating, strict=True)
-    return [leaf for tree, (model, varies) in pairs
-            for leaf, keep in zip(matched(tree, model), varies, strict=True) if keep]  # fmt: skip
+    return [
+        leaf
+        for tree, (model, varies) in pairs
+        for leaf, keep in zip(matched(tree, model), varies, strict=True)
+        if keep
+    ]
 
 
 class Subject:
@@ -214,9 +224,11 @@ class ArrayFunction(Subject):
         cut = self.parts(g)
         if self._vjp is None:
             if len(self.shapes) > 1:
-                raise ConfigError(f"gradcheck: fn returns {len(self.shapes)} outputs, and grad= "
-                                  "says the gradient of one; pass vjp=lambda g, *inputs: ..., "
-                                  "where g is nested as the outputs")  # fmt: skip
+                raise ConfigError(
+                    f"gradcheck: fn returns {len(self.shapes)} outputs, and grad= "
+                    "says the gradient of one; pass vjp=lambda g, *inputs: ..., "
+                    "where g is nested as the outputs"
+                )
             jacobians = self.point.claimed(self._call(self._jacobian, x))
             return [self._contract(cut[0], np.array(j, np.float64)) for j in jacobians]
         kept = [c.copy() for c in cut]
@@ -273,8 +285,9 @@ class EngineFunction(Subject):
         for piece, array in zip(self.point.pieces, self.point.unflatten(x), strict=True):
             given = self.point.given[piece.position]
             owned = 0 <= piece.position - self.point.last < len(self.point.parameters)
-            made.append(self.engine.leads(given, array) if owned else
-                        self.engine.lift(array, given))  # fmt: skip
+            made.append(
+                self.engine.leads(given, array) if owned else self.engine.lift(array, given)
+            )
         return made
 
     def value(self, x: np.ndarray) -> np.ndarray:

@@ -250,8 +250,12 @@ class Survey:
         far = line.far()
         better = weak & (far.estimate < 0.1 * np.abs(far.value)) & (far.estimate < found.estimate)
         better &= np.abs(far.value - found.low) <= far.estimate + found.estimate
-        for name, there in (("low", far.value), ("high", far.value), ("estimate", far.estimate),
-                            ("step", far.step)):  # fmt: skip
+        for name, there in (
+            ("low", far.value),
+            ("high", far.value),
+            ("estimate", far.estimate),
+            ("step", far.step),
+        ):
             setattr(found, name, np.where(better, there, getattr(found, name)))
         return found
 

@@ -57,8 +57,10 @@ def matched(tree: Any, model: Any) -> list[Any]:
             return [leaf for t, m in zip(tree, model, strict=True) for leaf in matched(t, m)]
     elif not isinstance(model, list | tuple | dict) and not isinstance(tree, dict):
         return [tree]
-    raise ShapeError("gradcheck: the claimed gradients must be nested as the inputs are, in the "
-                     "same lists, tuples and dicts")  # fmt: skip
+    raise ShapeError(
+        "gradcheck: the claimed gradients must be nested as the inputs are, in the "
+        "same lists, tuples and dicts"
+    )
 
 
 def flat_reals(outputs: Sequence[Any], who: str) -> np.ndarray:

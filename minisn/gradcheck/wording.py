@@ -40,14 +40,20 @@ def slopes_of(s: Survey, t: Table, k: int, r: int) -> str:
     claimed = t.claimed[k, r] / unit * s.unit_of[r]
     inside = t.low[k, r] - t.estimate[k, r] <= t.claimed[k, r] <= t.high[k, r] + t.estimate[k, r]
     judged = "lies between them" if inside else "is neither of them nor between them"
-    return (f"slope {left:.6g} on one side, {right:.6g} on the other; the claim {claimed:.6g} "
-            f"{judged}")  # fmt: skip
+    return (
+        f"slope {left:.6g} on one side, {right:.6g} on the other; the claim {claimed:.6g} {judged}"
+    )
 
 
 def name_wrong(s: Survey, t: Table) -> str:
     """Say which inputs have a wrong gradient."""
-    bad = sorted({s.point.locate(e)[0].name for e, row in zip(t.entries, t.ratio, strict=True)
-                  if e is not None and (row > 1).any()})  # fmt: skip
+    bad = sorted(
+        {
+            s.point.locate(e)[0].name
+            for e, row in zip(t.entries, t.ratio, strict=True)
+            if e is not None and (row > 1).any()
+        }
+    )
     if not bad:
         return "wrong along a random direction, but at none of the entries tried"
     message = f"wrong: the claimed gradient of {', '.join(bad)}"

@@ -60,8 +60,10 @@ class Extractor:
         body, head = Sequential(*self.network.layers[:-1]), self.network.layers[-1]
         parts = [_apply(body, head, images[k : k + 500]) for k in range(0, len(images), 500)]
         features, p = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return (Sample(features, source, self.name, self.digest),
-                Sample(p, source, self.name, self.digest))  # fmt: skip
+        return (
+            Sample(features, source, self.name, self.digest),
+            Sample(p, source, self.name, self.digest),
+        )
 
 
 def _apply(body: Module, head: Module, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,8 +110,9 @@ def read_extractor(kind: FeatureNetwork) -> Extractor:
         raise DataError(f"{path}: cannot be read: {error.strerror}; install minisn anew") from error
     found = hashlib.sha256(raw).hexdigest()
     if found != kind.digest:
-        raise DataError(f"{path}: altered, its SHA-256 is {found}; expected {kind.digest}; "
-                        "install minisn anew")  # fmt: skip
+        raise DataError(
+            f"{path}: altered, its SHA-256 is {found}; expected {kind.digest}; install minisn anew"
+        )
     network = kind.build(np.random.default_rng(0))
     network.load_state_dict(from_bytes(raw))
     return Extractor(kind, network.eval(), found)

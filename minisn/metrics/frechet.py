@@ -73,8 +73,10 @@ def frechet_distance(images: Sample, reference: Sample) -> Score:
     ):
         n, d = values.shape
         if n < 2:
-            raise ShapeError(f"frechet_distance: {source} is {n} image, a covariance takes at "
-                             f"least 2, and more than {d} to be of use")  # fmt: skip
+            raise ShapeError(
+                f"frechet_distance: {source} is {n} image, a covariance takes at "
+                f"least 2, and more than {d} to be of use"
+            )
         if n <= d:
             warnings.warn(
                 f"{source}: {n} images leave the covariance of {d} features singular, so the "

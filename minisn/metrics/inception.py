@@ -35,8 +35,10 @@ def inception_score(probabilities: Sample, splits: int = 10) -> Score:
             "apply a softmax to logits"
         )
     if not 1 <= splits <= len(p):
-        raise ConfigError(f"inception_score: {splits} splits of {len(p)} images; expected from 1 "
-                          f"to {len(p)} splits")  # fmt: skip
+        raise ConfigError(
+            f"inception_score: {splits} splits of {len(p)} images; expected from 1 "
+            f"to {len(p)} splits"
+        )
     values = [
         np.exp(rel_entr(part, part.mean(0)).sum(1).mean()) for part in np.array_split(p, splits)
     ]

@@ -53,9 +53,12 @@ def mmd2(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def kernel_distance(
-    images: Sample, reference: Sample, rng: np.random.Generator, subsets: int = 100,
+    images: Sample,
+    reference: Sample,
+    rng: np.random.Generator,
+    subsets: int = 100,
     size: int = 1000,
-) -> Score:  # fmt: skip
+) -> Score:
     """Compute the mean of :func:`mmd2` over random subsets of generated and real images.
 
     Args:

@@ -33,9 +33,12 @@ def measure_features(images: Sample, reference: Sample, rng: np.random.Generator
 
 
 def measure_images(
-    extractor: Extractor, images: np.ndarray, source: str, reference: Sample,
+    extractor: Extractor,
+    images: np.ndarray,
+    source: str,
+    reference: Sample,
     rng: np.random.Generator,
-) -> list[Score]:  # fmt: skip
+) -> list[Score]:
     """Compute every measure of images; the extractor also tells their classes.
 
     Args:

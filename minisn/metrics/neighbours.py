@@ -68,5 +68,7 @@ def precision_recall(images: Sample, reference: Sample, k: int = 3) -> tuple[Sco
     _, power = np.frexp(max(np.max(np.abs(x)), np.max(np.abs(y))))
     x, y = np.ldexp(x, -power), np.ldexp(y, -power)  # the squares of small distances would vanish
     precision, recall = covered(x, y, radii(x, k), radii(y, k))
-    return (score(f"precision, k = {k}", [precision], images, reference),
-            score(f"recall, k = {k}", [recall], images, reference))  # fmt: skip
+    return (
+        score(f"precision, k = {k}", [precision], images, reference),
+        score(f"recall, k = {k}", [recall], images, reference),
+    )

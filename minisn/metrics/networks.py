@@ -59,12 +59,17 @@ def digits_network(rng: np.random.Generator) -> Sequential:
     """
     init = kaiming(0.1)
     return Sequential(
-        Conv2d(1, 16, 3, rng, padding=1, init=init), LeakyReLU(),
-        Conv2d(16, 32, 4, rng, stride=2, padding=1, init=init), LeakyReLU(),
-        Conv2d(32, 64, 4, rng, stride=2, padding=1, init=init), LeakyReLU(),
-        Reshape(-1), Linear(64 * 7 * 7, 64, rng, init=init), LeakyReLU(),
+        Conv2d(1, 16, 3, rng, padding=1, init=init),
+        LeakyReLU(),
+        Conv2d(16, 32, 4, rng, stride=2, padding=1, init=init),
+        LeakyReLU(),
+        Conv2d(32, 64, 4, rng, stride=2, padding=1, init=init),
+        LeakyReLU(),
+        Reshape(-1),
+        Linear(64 * 7 * 7, 64, rng, init=init),
+        LeakyReLU(),
         Linear(64, 10, rng, init=init),
-    )  # fmt: skip
+    )
 
 
 def colour_network(rng: np.random.Generator, normalized: bool = False) -> Sequential:
@@ -82,11 +87,19 @@ def colour_network(rng: np.random.Generator, normalized: bool = False) -> Sequen
     widths = (3, 24, 48, 48, 96, 96, 128, 128)
     for k, (d_in, d_out) in enumerate(pairwise(widths)):
         layers += [
-            Conv2d(d_in, d_out, 3 + k % 2, rng, stride=1 + k % 2, padding=1, bias=not normalized,
-                   init=kaiming(0.1)),
+            Conv2d(
+                d_in,
+                d_out,
+                3 + k % 2,
+                rng,
+                stride=1 + k % 2,
+                padding=1,
+                bias=not normalized,
+                init=kaiming(0.1),
+            ),
             *([BatchNorm(d_out)] if normalized else []),
             LeakyReLU(),
-        ]  # fmt: skip
+        ]
     return Sequential(*layers, SumPool(), Linear(widths[-1], 10, rng))
 
 
@@ -96,13 +109,21 @@ NETWORKS = {
         FeatureNetwork(
             "mnist-digits-cnn-v1",
             "a502a311e321be603ff6d961e44ffcdd1bbbefff068fed00c3a6a00a41e14d04",
-            (1, 28, 28), "mnist", "digits", 64, digits_network,
+            (1, 28, 28),
+            "mnist",
+            "digits",
+            64,
+            digits_network,
         ),
         FeatureNetwork(
             "cifar10-cnn-v1",
             "090bc3ab2a45976af2a74078e38a4564a13784dcddaffb1844c34eafd4dc40dc",
-            (3, 32, 32), "cifar10", "CIFAR-10's photographs", 128, colour_network,
+            (3, 32, 32),
+            "cifar10",
+            "CIFAR-10's photographs",
+            128,
+            colour_network,
         ),
     )
-}  # fmt: skip
+}
 """The networks by the shape of their images."""

@@ -118,8 +118,9 @@ def check_alike(a: Score, b: Score) -> None:
         ComparisonError: the provenances differ; the message says in what.
     """
     ours, theirs = a.provenance, b.provenance
-    unlike = [f.name for f in fields(Provenance)
-              if getattr(ours, f.name) != getattr(theirs, f.name)]  # fmt: skip
+    unlike = [
+        f.name for f in fields(Provenance) if getattr(ours, f.name) != getattr(theirs, f.name)
+    ]
     if unlike:
         raise ComparisonError(
             f"scores of {a.of} and {b.of} cannot be compared: "
@@ -148,8 +149,12 @@ def repeated(scores: Sequence[Score]) -> Score:
         check_alike(first, other)
     values = np.array([each.value for each in scores])
     measure = f"{first.provenance.measure}, mean of {len(scores)} repeats"
-    return Score(float(values.mean()), _deviation(values, 1), first.of,
-                 replace(first.provenance, measure=measure))  # fmt: skip
+    return Score(
+        float(values.mean()),
+        _deviation(values, 1),
+        first.of,
+        replace(first.provenance, measure=measure),
+    )
 
 
 def _deviation(values: Sequence[float] | np.ndarray, ddof: int) -> float:
@@ -159,9 +164,11 @@ def _deviation(values: Sequence[float] | np.ndarray, ddof: int) -> float:
 
 
 def score(
-    measure: str, values: Sequence[float] | np.ndarray, images: Sample,
+    measure: str,
+    values: Sequence[float] | np.ndarray,
+    images: Sample,
     reference: Sample | None = None,
-) -> Score:  # fmt: skip
+) -> Score:
     """Make a score of one or more values, with the provenance of what they came from.
 
     Args:

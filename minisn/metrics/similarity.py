@@ -64,8 +64,10 @@ def ms_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             f"{list(y.shape)}"
         )
     if not all(0 <= a.min() <= a.max() <= _RANGE for a in (x, y)):
-        raise DTypeError("ms_ssim: a pixel is not a number from 0 to 255; see "
-                         "minisn.data.unscale_images for images in (-1, 1)")  # fmt: skip
+        raise DTypeError(
+            "ms_ssim: a pixel is not a number from 0 to 255; see "
+            "minisn.data.unscale_images for images in (-1, 1)"
+        )
     scales = scales_for(*x.shape[2:])
     alpha = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
     x, y, result = x.astype(np.float64), y.astype(np.float64), np.ones(x.shape[:2])
@@ -124,8 +126,10 @@ def intra_class_similarity(
     """
     x = images.values
     if x.dtype != np.uint8:
-        raise DTypeError(f"intra_class_similarity: images of {images.source} are {x.dtype}, "
-                         "expected uint8, 0 to 255; see minisn.data.unscale_images")  # fmt: skip
+        raise DTypeError(
+            f"intra_class_similarity: images of {images.source} are {x.dtype}, "
+            "expected uint8, 0 to 255; see minisn.data.unscale_images"
+        )
     if labels.shape != (len(x),) or not np.isin(labels, np.arange(classes)).all():
         raise ShapeError(
             f"intra_class_similarity: expected {len(x)} labels, whole numbers from 0 to "
@@ -138,9 +142,11 @@ def intra_class_similarity(
             second = (first + rng.integers(1, len(members), size=pairs)) % len(members)
             means.append(ms_ssim(x[members[first]], x[members[second]]).mean())
     if not means:
-        raise ConfigError(f"intra_class_similarity: no class of {images.source} has two images; "
-                          "take more images")  # fmt: skip
+        raise ConfigError(
+            f"intra_class_similarity: no class of {images.source} has two images; take more images"
+        )
     return score(
         f"MS-SSIM within a class, {scales_for(*x.shape[2:])} scales, {pairs} pairs a class",
-        means, images,
-    )  # fmt: skip
+        means,
+        images,
+    )

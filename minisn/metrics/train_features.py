@@ -216,9 +216,11 @@ def write(name: str, path: Path, data_dir: Path | None = None, epochs: int | Non
     path.write_bytes(raw)
     digest = hashlib.sha256(raw).hexdigest()
     _, p = Extractor(recipe.network, network, digest)(unseen[0], "held out")
-    print(f"{path}: {len(raw):,} bytes, SHA-256 {digest}\n"
-          f"accuracy on {len(unseen[0]):,} images held out: "
-          f"{accuracy(p.values, unseen[1]):.2%}")  # fmt: skip
+    print(
+        f"{path}: {len(raw):,} bytes, SHA-256 {digest}\n"
+        f"accuracy on {len(unseen[0]):,} images held out: "
+        f"{accuracy(p.values, unseen[1]):.2%}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -233,8 +235,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("data", choices=RECIPES, help="what the network is to know")
     parser.add_argument("file", type=Path, metavar="FILE.safetensors", help="what is written")
-    parser.add_argument("--data-dir", type=Path, metavar="FOLDER",
-                        help="where the files of complete data sets lie")  # fmt: skip
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="FOLDER", help="where the files of complete data sets lie"
+    )
     args = parser.parse_args(argv)
     try:
         write(args.data, args.file, args.data_dir)

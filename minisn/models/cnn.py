@@ -30,9 +30,15 @@ PAPER_WIDTH = 64
 
 
 def cnn_generator(
-    size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
-    latent: int = 128, classes: int = 0, init: Initializer = normal(), unit_norm: bool = False,
-) -> Chain:  # fmt: skip
+    size: int,
+    channels: int,
+    rng: np.random.Generator,
+    width: int = PAPER_WIDTH,
+    latent: int = 128,
+    classes: int = 0,
+    init: Initializer = normal(),
+    unit_norm: bool = False,
+) -> Chain:
     r"""The standard CNN generator: latent vectors to images in (-1, 1).
 
     Dense to :math:`M_g \times M_g \times 8w`, three transposed convolutions 4x4 of stride 2
@@ -78,23 +84,37 @@ def cnn_generator(
     for target, d_out in zip(larger, (4 * width, 2 * width, width), strict=True):
         layers += [
             ConvTranspose2d(
-                d_in, d_out, 4, rng, stride=2, padding=1, output_padding=target - 2 * now,
-                bias=False, init=init,
+                d_in,
+                d_out,
+                4,
+                rng,
+                stride=2,
+                padding=1,
+                output_padding=target - 2 * now,
+                bias=False,
+                init=init,
             ),
             batch_norm(d_out, classes),
             ReLU(),
-        ]  # fmt: skip
+        ]
         now, d_in = target, d_out
     layers += [Conv2d(width, channels, 3, rng, padding=1, init=init), Tanh()]
     return Chain(*layers)
 
 
 def cnn_discriminator(
-    size: int, channels: int, rng: np.random.Generator, width: int = PAPER_WIDTH,
-    regularizer: Method = method("sn"), gamma: str | None = None,
-    conditional: str = "none", classes: int = 0, features: int = 0, features_in: int = 0,
+    size: int,
+    channels: int,
+    rng: np.random.Generator,
+    width: int = PAPER_WIDTH,
+    regularizer: Method = method("sn"),
+    gamma: str | None = None,
+    conditional: str = "none",
+    classes: int = 0,
+    features: int = 0,
+    features_in: int = 0,
     last_bias: bool = True,
-) -> Chain:  # fmt: skip
+) -> Chain:
     r"""The standard CNN discriminator: images to one score each.
 
     3x3 convolutions of stride 1 and 4x4 ones of stride 2 in turn, to w, w, 2w, 2w, 4w, 4w
@@ -151,13 +171,19 @@ def cnn_discriminator(
             d_in += 2 * width
         layers += [
             Conv2d(
-                d_in, d_out, kernel, rng, stride=stride, padding=1,
-                reparametrize=scheme.at(sizes[step // 2], stride, 1), init=init,
+                d_in,
+                d_out,
+                kernel,
+                rng,
+                stride=stride,
+                padding=1,
+                reparametrize=scheme.at(sizes[step // 2], stride, 1),
+                init=init,
             ),
             *scales[gamma](),
             *normalization(regularizer, d_out, first=step == 0),
             LeakyReLU(0.1),
-        ]  # fmt: skip
+        ]
         d_in = d_out
     d_phi = d_in * sizes[-1] ** 2
     psi: Module = Linear(d_phi, 1, rng, bias=last_bias, reparametrize=scheme, init=init)

@@ -134,9 +134,13 @@ def check_labels(conditional: str, classes: int) -> None:
 
 
 def head(
-    psi: Module, features: int, regularizer: Method, rng: np.random.Generator, conditional: str,
+    psi: Module,
+    features: int,
+    regularizer: Method,
+    rng: np.random.Generator,
+    conditional: str,
     classes: int,
-) -> Module:  # fmt: skip
+) -> Module:
     """Return the end of D: from features to scores, with labels where they enter here.
 
     Args:

@@ -72,9 +72,13 @@ class UpBlock(Labelled):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, rng: np.random.Generator, classes: int,
+        self,
+        d_in: int,
+        d_out: int,
+        rng: np.random.Generator,
+        classes: int,
         init: Initializer = normal(),
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.n1, self.n2 = batch_norm(d_in, classes), batch_norm(d_out, classes)
         self.c1 = Conv2d(d_in, d_out, 3, rng, padding=1, init=in_residual(init))
@@ -111,9 +115,15 @@ class DownBlock(Module):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, size: int, rng: np.random.Generator, regularizer: Method,
-        down: bool = True, first: bool = False,
-    ):  # fmt: skip
+        self,
+        d_in: int,
+        d_out: int,
+        size: int,
+        rng: np.random.Generator,
+        regularizer: Method,
+        down: bool = True,
+        first: bool = False,
+    ):
         super().__init__()
         self.down, self.first = down, first
         hidden = d_out if first else d_in
@@ -121,8 +131,9 @@ class DownBlock(Module):
         def conv(d_in: int, d_out: int, kernel: int, size: int) -> Conv2d:
             scheme = regularizer.reparametrize.at(size, 1, kernel // 2)
             init = regularizer.init if kernel == 1 else in_residual(regularizer.init)
-            return Conv2d(d_in, d_out, kernel, rng, padding=kernel // 2,
-                          reparametrize=scheme, init=init)  # fmt: skip
+            return Conv2d(
+                d_in, d_out, kernel, rng, padding=kernel // 2, reparametrize=scheme, init=init
+            )
 
         self.residual = Sequential(
             *([] if first else [*normalization(regularizer, d_in, first=False), ReLU()]),
@@ -156,9 +167,14 @@ class SumPool(Module):
 
 
 def resnet_generator(
-    size: int, channels: int, rng: np.random.Generator, width: int | None = None,
-    latent: int = 128, classes: int = 0, init: Initializer = normal(),
-) -> Chain:  # fmt: skip
+    size: int,
+    channels: int,
+    rng: np.random.Generator,
+    width: int | None = None,
+    latent: int = 128,
+    classes: int = 0,
+    init: Initializer = normal(),
+) -> Chain:
     r"""The ResNet generator: latent vectors to images in (-1, 1).
 
     A dense layer, blocks that double the image, batch normalization, ReLU, one 3x3
@@ -202,10 +218,15 @@ def resnet_generator(
 
 
 def resnet_discriminator(
-    size: int, channels: int, rng: np.random.Generator, width: int | None = None,
-    regularizer: Method = method("sn"), conditional: str = "none", classes: int = 0,
+    size: int,
+    channels: int,
+    rng: np.random.Generator,
+    width: int | None = None,
+    regularizer: Method = method("sn"),
+    conditional: str = "none",
+    classes: int = 0,
     last_bias: bool = True,
-) -> Chain:  # fmt: skip
+) -> Chain:
     r"""The ResNet discriminator: images to one score each.
 
     Blocks that halve the image, blocks that do not, ReLU, the sum over the image and a dense

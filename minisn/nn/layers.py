@@ -39,9 +39,13 @@ class Weighted(Module):
     weight: Tensor
 
     def __init__(
-        self, shape: tuple[int, ...], biases: int, rng: np.random.Generator,
-        reparametrize: Reparametrization | None, init: Initializer,
-    ):  # fmt: skip
+        self,
+        shape: tuple[int, ...],
+        biases: int,
+        rng: np.random.Generator,
+        reparametrize: Reparametrization | None,
+        init: Initializer,
+    ):
         super().__init__()
         if min(shape) < 1:
             raise ShapeError(f"{type(self).__name__}: every size must be at least 1, got {shape}")
@@ -103,9 +107,14 @@ class Linear(Weighted):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, rng: np.random.Generator, bias: bool = True,
-        reparametrize: Reparametrization | None = None, init: Initializer = normal(),
-    ):  # fmt: skip
+        self,
+        d_in: int,
+        d_out: int,
+        rng: np.random.Generator,
+        bias: bool = True,
+        reparametrize: Reparametrization | None = None,
+        init: Initializer = normal(),
+    ):
         super().__init__((d_out, d_in), d_out if bias else 0, rng, reparametrize, init)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,10 +137,17 @@ class Conv2d(Weighted):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, kernel: Pair, rng: np.random.Generator, stride: Pair = 1,
-        padding: Pair = 0, bias: bool = True, reparametrize: Reparametrization | None = None,
+        self,
+        d_in: int,
+        d_out: int,
+        kernel: Pair,
+        rng: np.random.Generator,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        bias: bool = True,
+        reparametrize: Reparametrization | None = None,
         init: Initializer = normal(),
-    ):  # fmt: skip
+    ):
         shape = (d_out, d_in, *pair("kernel", kernel))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding = stride, padding
@@ -160,10 +176,18 @@ class ConvTranspose2d(Weighted):
     axis = 1
 
     def __init__(
-        self, d_in: int, d_out: int, kernel: Pair, rng: np.random.Generator, stride: Pair = 1,
-        padding: Pair = 0, output_padding: Pair = 0, bias: bool = True,
-        reparametrize: Reparametrization | None = None, init: Initializer = normal(),
-    ):  # fmt: skip
+        self,
+        d_in: int,
+        d_out: int,
+        kernel: Pair,
+        rng: np.random.Generator,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        output_padding: Pair = 0,
+        bias: bool = True,
+        reparametrize: Reparametrization | None = None,
+        init: Initializer = normal(),
+    ):
         shape = (d_in, d_out, *pair("kernel", kernel))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
@@ -171,9 +195,12 @@ class ConvTranspose2d(Weighted):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to images [N, d_in, H, W]."""
         y = conv.conv2d_transpose(
-            x, self.effective_weight(), stride=self.stride, padding=self.padding,
+            x,
+            self.effective_weight(),
+            stride=self.stride,
+            padding=self.padding,
             output_padding=self.output_padding,
-        )  # fmt: skip
+        )
         return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
 
 
@@ -187,9 +214,13 @@ class Embedding(Weighted):
     """
 
     def __init__(
-        self, labels: int, size: int, rng: np.random.Generator,
-        reparametrize: Reparametrization | None = None, init: Initializer = normal(1.0),
-    ):  # fmt: skip
+        self,
+        labels: int,
+        size: int,
+        rng: np.random.Generator,
+        reparametrize: Reparametrization | None = None,
+        init: Initializer = normal(1.0),
+    ):
         super().__init__((labels, size), 0, rng, reparametrize, init)
 
     def forward(self, x: Tensor | None) -> Tensor:

@@ -125,8 +125,10 @@ class Module:
                     f"{name} has shape {tuple(array.shape)}, this network expects "
                     f"{tuple(mine[name].shape)}: it was saved from another architecture"
                 )
-        taken = {name: namespace(mine[name]).asarray(array, dtype=mine[name].dtype, copy=True)
-                 for name, array in arrays.items()}  # fmt: skip
+        taken = {
+            name: namespace(mine[name]).asarray(array, dtype=mine[name].dtype, copy=True)
+            for name, array in arrays.items()
+        }
         for name, p in self.named_parameters().items():
             p.assign(taken[name])
         for prefix, module in self.named_modules():
@@ -146,12 +148,17 @@ class Module:
 
         def moved(array: Array) -> Array:
             array = to_device(array, device)
-            return namespace(array).astype(array, getattr(namespace(array), kind)) if (
-                kind and is_floating(array)) else array  # fmt: skip
+            return (
+                namespace(array).astype(array, getattr(namespace(array), kind))
+                if (kind and is_floating(array))
+                else array
+            )
 
         parameters = [(p, moved(p.array)) for p in self.parameters()]
-        states = [(module, {name: moved(value) for name, value in module.state.items()})
-                  for _, module in self.named_modules()]  # fmt: skip
+        states = [
+            (module, {name: moved(value) for name, value in module.state.items()})
+            for _, module in self.named_modules()
+        ]
         for p, array in parameters:
             p.reset(array)
         for module, state in states:
@@ -183,9 +190,7 @@ def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
         raise DTypeError(f"{name} is a set, whose parts have no order: make it a list")
 
 
-def _modules(
-    module: Module, prefix: str, seen: dict[int, Module]
-) -> Iterator[tuple[str, Module]]:  # fmt: skip
+def _modules(module: Module, prefix: str, seen: dict[int, Module]) -> Iterator[tuple[str, Module]]:
     seen[id(module)] = module
     yield prefix, module
     for name, part in module.own_parts(prefix):

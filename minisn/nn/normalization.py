@@ -31,8 +31,9 @@ class _Normalization(Module):
     def _check(self, x: Tensor) -> None:
         channels = self.beta.shape[-1]
         if x.ndim < 2 or x.shape[1] != channels:
-            raise ShapeError(f"{type(self).__name__}: expected [N, {channels}, ...], got shape "
-                             f"{list(x.shape)}")  # fmt: skip
+            raise ShapeError(
+                f"{type(self).__name__}: expected [N, {channels}, ...], got shape {list(x.shape)}"
+            )
 
 
 def _along_channels(x: Tensor) -> tuple[int, ...]:
@@ -59,9 +60,7 @@ class BatchNorm(_Normalization):
     Source: [M18 Table 3], [M18 Table 2]
     """
 
-    def __init__(
-        self, channels: int, momentum: float = 0.1, eps: float = 1e-5, gain: bool = True
-    ):  # fmt: skip
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5, gain: bool = True):
         super().__init__(channels, gain, eps)
         self.state = {
             "running_mean": np.zeros(channels, np.float32),

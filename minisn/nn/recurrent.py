@@ -38,10 +38,14 @@ class Recurrent(Module, ABC):
     gates = 1
 
     def __init__(
-        self, d_in: int, d_hidden: int, rng: np.random.Generator,
+        self,
+        d_in: int,
+        d_hidden: int,
+        rng: np.random.Generator,
         reparametrize: Reparametrization | None = None,
-        reparametrize_input: Reparametrization | None = None, init: Initializer = orthogonal,
-    ):  # fmt: skip
+        reparametrize_input: Reparametrization | None = None,
+        init: Initializer = orthogonal,
+    ):
         super().__init__()
         rng = generator(rng)  # a seed would draw the same weight for each gate
         self.d_in, self.d_hidden = d_in, d_hidden
@@ -89,8 +93,9 @@ class Recurrent(Module, ABC):
                 f"{type(self).__name__}: for this batch the first state must be "
                 f"{list(expected)}, got shape {list(h.shape)}"
             )
-        on_input, on_state = ([_affine(part) for part in parts]
-                              for parts in (self.input, self.recurrent))  # fmt: skip
+        on_input, on_state = (
+            [_affine(part) for part in parts] for parts in (self.input, self.recurrent)
+        )
         found = []
         for t in range(len(x)):
             x_t = x[t]
@@ -122,11 +127,15 @@ class RNN(Recurrent):
     """
 
     def __init__(
-        self, d_in: int, d_hidden: int, rng: np.random.Generator,
+        self,
+        d_in: int,
+        d_hidden: int,
+        rng: np.random.Generator,
         reparametrize: Reparametrization | None = None,
-        reparametrize_input: Reparametrization | None = None, init: Initializer = orthogonal,
+        reparametrize_input: Reparametrization | None = None,
+        init: Initializer = orthogonal,
         activation: Tanh | ReLU | LeakyReLU | None = None,
-    ):  # fmt: skip
+    ):
         super().__init__(d_in, d_hidden, rng, reparametrize, reparametrize_input, init)
         self.activation = activation or Tanh()
 

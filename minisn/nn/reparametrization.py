@@ -66,6 +66,8 @@ def scheme_of(value: Any) -> Reparametrization:
     if isinstance(value, type) and issubclass(value, Reparametrization):
         value = value()
     if value is not None and not isinstance(value, Reparametrization):
-        raise DTypeError(f"reparametrize: expected a scheme of minisn.regularizers such as "
-                         f"SpectralNorm(), got {value!r:.60}")  # fmt: skip
+        raise DTypeError(
+            f"reparametrize: expected a scheme of minisn.regularizers such as "
+            f"SpectralNorm(), got {value!r:.60}"
+        )
     return value or Reparametrization()

@@ -59,9 +59,7 @@ METHODS = {
 """The methods by name [M18 Table 2, App. D], [L21 BSN, SSN, BSSN, SN_Conv]."""
 
 
-def method(
-    name: str, scale: float = 1.0, gain: bool = False, init: str = "default"
-) -> Method:  # fmt: skip
+def method(name: str, scale: float = 1.0, gain: bool = False, init: str = "default") -> Method:
     """Return a method with the constant and the learned gain of its reparametrization.
 
     Args:

@@ -21,7 +21,7 @@ without axes."""
 
 def gradient_penalty(
     critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     r"""Penalize a critic whose gradient is not of length 1 between data and samples.
 
     .. math:: E_{\hat x}\big[(\|\nabla_{\hat x} D(\hat x)\|_2 - 1)^2\big], \qquad

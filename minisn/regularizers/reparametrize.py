@@ -271,8 +271,13 @@ class ConvSpectralNorm(SpectralNorm):
                 "ConvSpectralNorm at a size belongs to a convolution, with a weight "
                 f"[d_out, d_in, h, w]; got shape {list(W.shape)} with output axis {axis}"
             )
-        out = output_size("ConvSpectralNorm", pair("size", self.size), W.shape[2:],
-                          pair("stride", self.stride), pair("padding", self.padding))  # fmt: skip
+        out = output_size(
+            "ConvSpectralNorm",
+            pair("size", self.size),
+            W.shape[2:],
+            pair("stride", self.stride),
+            pair("padding", self.padding),
+        )
         xp = namespace(W.array)
         u = xp.asarray(rng.standard_normal((1, W.shape[0], *out)), dtype=W.dtype)
         norm = lipschitz.conv_operator_norm(W, self.size, self.stride, self.padding, 1e-3)
@@ -307,8 +312,14 @@ class ConvSpectralNorm(SpectralNorm):
     def _iterate(self, W: Tensor, u: Array, n: int) -> tuple[Array, Array, Array]:
         kernel, stride, padding = Tensor.wrap(W.array), self.stride, self.padding
         size = pair("size", self.size or 0)
-        geometry = zip(size, u.shape[2:], W.shape[2:], pair("stride", stride),
-                       pair("padding", padding), strict=True)  # fmt: skip
+        geometry = zip(
+            size,
+            u.shape[2:],
+            W.shape[2:],
+            pair("stride", stride),
+            pair("padding", padding),
+            strict=True,
+        )
         ragged = tuple(m + 2 * p - k - s * (o - 1) for m, o, k, s, p in geometry)
 
         def matvec(v: Array) -> Array:

@@ -9,9 +9,14 @@ from ..tensor import Tensor, grad
 
 
 def attack(
-    network: Module, images: np.ndarray, labels: np.ndarray, radius: float | np.ndarray,
-    rng: np.random.Generator, steps: int = 40, restarts: int = 3,
-) -> np.ndarray:  # fmt: skip
+    network: Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    radius: float | np.ndarray,
+    rng: np.random.Generator,
+    steps: int = 40,
+    restarts: int = 3,
+) -> np.ndarray:
     r"""Look for the worst image in a ball by projected gradient descent on the margin.
 
     .. math:: m(x) = f_y(x) - \max_{j\ne y} f_j(x), \qquad

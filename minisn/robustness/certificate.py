@@ -167,9 +167,14 @@ class CertifiedAccuracy:
 
 
 def certified_accuracy(
-    network: Chain, images: np.ndarray, labels: np.ndarray, radii: Sequence[float],
-    rng: np.random.Generator, steps: int = 40, restarts: int = 3,
-) -> CertifiedAccuracy:  # fmt: skip
+    network: Chain,
+    images: np.ndarray,
+    labels: np.ndarray,
+    radii: Sequence[float],
+    rng: np.random.Generator,
+    steps: int = 40,
+    restarts: int = 3,
+) -> CertifiedAccuracy:
     """Enclose the accuracy under attack, radius by radius, between a proof and an attempt.
 
     Args:

@@ -16,9 +16,12 @@ from ..tensor import Tensor, grad, no_grad
 
 
 def classifier(
-    shape: tuple[int, int, int], classes: int, rng: np.random.Generator, width: int = 8,
+    shape: tuple[int, int, int],
+    classes: int,
+    rng: np.random.Generator,
+    width: int = 8,
     reparametrize: Reparametrization | None = None,
-) -> Chain:  # fmt: skip
+) -> Chain:
     r"""Two convolutions 4x4 of stride 2, to w and 2w channels, ReLU after each, a dense layer.
 
     .. math:: f(x) = W\,\phi(x) + b, \qquad \hat y = \arg\max_j f_j(x)
@@ -48,19 +51,32 @@ def classifier(
     for halvings, (d_in, d_out) in enumerate(((channels, width), (width, 2 * width))):
         size = (height >> halvings, columns >> halvings)
         layers += [
-            Conv2d(d_in, d_out, 4, rng, stride=2, padding=1,
-                   reparametrize=scheme.at(size, 2, 1), init=init),
+            Conv2d(
+                d_in,
+                d_out,
+                4,
+                rng,
+                stride=2,
+                padding=1,
+                reparametrize=scheme.at(size, 2, 1),
+                init=init,
+            ),
             ReLU(),
-        ]  # fmt: skip
+        ]
     entries = 2 * width * (height // 4) * (columns // 4)
     dense = Linear(entries, classes, rng, reparametrize=scheme, init=init)
     return Chain(*layers, Reshape(-1), dense)
 
 
 def train_classifier(
-    network: Module, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator,
-    steps: int = 300, batch: int = 64, rate: float = 2e-3,
-) -> list[float]:  # fmt: skip
+    network: Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    steps: int = 300,
+    batch: int = 64,
+    rate: float = 2e-3,
+) -> list[float]:
     r"""Train by Adam on the cross-entropy, with one power step for each update.
 
     .. math:: \theta \leftarrow \theta - \alpha\,\mathrm{Adam}\big(\nabla_\theta\,
@@ -119,9 +135,12 @@ class NoiseAccuracy:
 
 
 def noise_accuracy(
-    network: Module, images: np.ndarray, labels: np.ndarray, sigmas: Sequence[float],
+    network: Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    sigmas: Sequence[float],
     rng: np.random.Generator,
-) -> NoiseAccuracy:  # fmt: skip
+) -> NoiseAccuracy:
     r"""Measure the accuracy when every pixel gets normal noise of its own.
 
     .. math:: P\big(\arg\max_j f_j(x + \sigma\epsilon) = y\big), \qquad \epsilon \sim N(0, I)

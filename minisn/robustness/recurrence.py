@@ -102,9 +102,13 @@ class RecurrentTraining:
 
 
 def learn_adding(
-    layer: Recurrent, rng: np.random.Generator, length: int = 30, steps: int = 500,
-    batch: int = 32, rate: float = 3e-3,
-) -> RecurrentTraining:  # fmt: skip
+    layer: Recurrent,
+    rng: np.random.Generator,
+    length: int = 30,
+    steps: int = 500,
+    batch: int = 32,
+    rate: float = 3e-3,
+) -> RecurrentTraining:
     r"""Train on the adding problem by Adam, without clipping any gradient.
 
     .. math:: \ell = E\big[(w^Th_T + b - y)^2\big]

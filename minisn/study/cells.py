@@ -52,8 +52,11 @@ class Cell:
         Settings that came later change it only where they change the run, so that finished cells
         are still found.
         """
-        settings = {name: value for name, value in self.config.to_dict().items()
-                    if name not in UNNAMED or value != UNNAMED[name]}  # fmt: skip
+        settings = {
+            name: value
+            for name, value in self.config.to_dict().items()
+            if name not in UNNAMED or value != UNNAMED[name]
+        }
         facts = json.dumps([settings, sorted(self.probes)], sort_keys=True)
         digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
         return "-".join([*map(str, self.label.values()), digest])
@@ -145,8 +148,10 @@ def _write(path: Path, content: bytes) -> None:
     try:
         replace_file(path, content)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}; see to the folder, then go on "
-                        "from the last checkpoint") from error  # fmt: skip
+        raise DataError(
+            f"cannot write {path}: {error.strerror}; see to the folder, then go on "
+            "from the last checkpoint"
+        ) from error
 
 
 def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:

@@ -46,12 +46,17 @@ def _gradient_cells(full: bool) -> list[Cell]:
 def _gradient_table(results: Sequence[Result]) -> list[Row]:
     """Return the norm of D's gradient over all layers, at every step measured."""
     return [
-        {**r["label"], "step": m["step"],
-         "weights": sum(g * g for g in m["weight_gradients"]) ** 0.5,
-         "inputs_min": m["input_gradients"][0], "inputs_mean": m["input_gradients"][1],
-         "inputs_max": m["input_gradients"][2]}
-        for r in results for m in r["measures"]
-    ]  # fmt: skip
+        {
+            **r["label"],
+            "step": m["step"],
+            "weights": sum(g * g for g in m["weight_gradients"]) ** 0.5,
+            "inputs_min": m["input_gradients"][0],
+            "inputs_mean": m["input_gradients"][1],
+            "inputs_max": m["input_gradients"][2],
+        }
+        for r in results
+        for m in r["measures"]
+    ]
 
 
 def _range(rows: Sequence[Row], method: str, column: str) -> float:
@@ -81,8 +86,10 @@ def _input_verdict(rows: Sequence[Row]) -> str:
 
 
 def _layer_cells(full: bool) -> list[Cell]:
-    return [Cell({"method": m}, lin_base(full, regularizer=m),
-                 ("gradients", "norms")) for m in ("none", "sn")]  # fmt: skip
+    return [
+        Cell({"method": m}, lin_base(full, regularizer=m), ("gradients", "norms"))
+        for m in ("none", "sn")
+    ]
 
 
 def _layer_table(results: Sequence[Result]) -> list[Row]:
@@ -91,8 +98,9 @@ def _layer_table(results: Sequence[Result]) -> list[Row]:
         {**outcome(r), "layer": k, "gradient": g, "inverse_norm": 1 / norm}
         for r in results
         for k, (g, norm) in enumerate(
-            zip(last(r)["weight_gradients"], last(r)["norms"], strict=True), 1)
-    ]  # fmt: skip
+            zip(last(r)["weight_gradients"], last(r)["norms"], strict=True), 1
+        )
+    ]
 
 
 def _layer_verdict(rows: Sequence[Row]) -> str:
@@ -109,20 +117,25 @@ def _layer_verdict(rows: Sequence[Row]) -> str:
 
 
 def _variance_cells(full: bool) -> list[Cell]:
-    return [Cell({"method": m}, lin_base(full, regularizer=m), ("variances",))
-            for m in ("sn", "sn-conv", "bsn")]  # fmt: skip
+    return [
+        Cell({"method": m}, lin_base(full, regularizer=m), ("variances",))
+        for m in ("sn", "sn-conv", "bsn")
+    ]
 
 
 def _variance_table(results: Sequence[Result]) -> list[Row]:
     return [
         {**outcome(r), "layer": k, "fan_in": fan_in, "variance": var, "times_fan_in": var * fan_in}
-        for r in results for k, (fan_in, var) in enumerate(last(r)["variances"], 1)
-    ]  # fmt: skip
+        for r in results
+        for k, (fan_in, var) in enumerate(last(r)["variances"], 1)
+    ]
 
 
 def _variance_verdict(rows: Sequence[Row]) -> str:
-    said = {m: median(r["times_fan_in"] for r in rows if r["method"] == m)
-            for m in dict.fromkeys(r["method"] for r in rows)}  # fmt: skip
+    said = {
+        m: median(r["times_fan_in"] for r in rows if r["method"] == m)
+        for m in dict.fromkeys(r["method"] for r in rows)
+    }
     text = ", ".join(f"{m} {v:.3g}" for m, v in said.items())
     borne = borne_out(said["sn-conv"] < said["sn"])
     return (
@@ -132,8 +145,10 @@ def _variance_verdict(rows: Sequence[Row]) -> str:
 
 
 def _conv_cells(full: bool) -> list[Cell]:
-    return [Cell({"method": m}, lin_base(full, regularizer=m),
-                 ("scores", "gradients")) for m in ("sn", "sn-conv")]  # fmt: skip
+    return [
+        Cell({"method": m}, lin_base(full, regularizer=m), ("scores", "gradients"))
+        for m in ("sn", "sn-conv")
+    ]
 
 
 def _conv_table(results: Sequence[Result]) -> list[Row]:
@@ -155,15 +170,20 @@ def _conv_verdict(rows: Sequence[Row]) -> str:
 def _scale_cells(full: bool) -> list[Cell]:
     return [
         Cell({"method": m, "scale": c}, lin_base(full, regularizer=m, scale=c))
-        for m in ("sn", "bsn") for c in SCALES
-    ]  # fmt: skip
+        for m in ("sn", "bsn")
+        for c in SCALES
+    ]
 
 
 def _scale_verdict(rows: Sequence[Row]) -> str:
-    best = {m: min((r for r in rows if r["method"] == m), key=lambda r: r["frechet"])
-            for m in ("sn", "bsn")}  # fmt: skip
-    one = {m: next(r["frechet"] for r in rows if r["method"] == m and r["scale"] == 1)
-           for m in ("sn", "bsn")}  # fmt: skip
+    best = {
+        m: min((r for r in rows if r["method"] == m), key=lambda r: r["frechet"])
+        for m in ("sn", "bsn")
+    }
+    one = {
+        m: next(r["frechet"] for r in rows if r["method"] == m and r["scale"] == 1)
+        for m in ("sn", "bsn")
+    }
     borne = borne_out(best["bsn"]["frechet"] < one["sn"])
     return (
         f"Fréchet distance at the best constant: SSN {best['sn']['frechet']:.4g} (c = "

@@ -54,18 +54,29 @@ def base(full: bool, setting: str = "C", **changes: Any) -> Config:
     adam = TABLE_1[setting]
     laptop = LAPTOP[adam.n_dis]
     config = load_preset("cifar10" if full else "mnist-tiny").replace(
-        objective="standard", average=0.0, rate_d=adam.rate, rate_g=adam.rate, beta1=adam.beta1,
-        beta2=adam.beta2, n_dis=adam.n_dis, steps=100_000,
-    )  # fmt: skip
+        objective="standard",
+        average=0.0,
+        rate_d=adam.rate,
+        rate_g=adam.rate,
+        beta1=adam.beta1,
+        beta2=adam.beta2,
+        n_dis=adam.n_dis,
+        steps=100_000,
+    )
     if not full:
         rate = laptop["rates"] * adam.rate
-        config = config.replace(rate_d=rate, rate_g=rate, width=laptop["width"],
-                                steps=laptop["steps"])  # fmt: skip
+        config = config.replace(
+            rate_d=rate, rate_g=rate, width=laptop["width"], steps=laptop["steps"]
+        )
     config = config.replace(**changes)
     return config.replace(
-        **{"sample_every": config.steps, "checkpoint_every": max(config.steps // 20, 50),
-           "log_every": max(config.steps // 100, 10)} | changes
-    )  # fmt: skip
+        **{
+            "sample_every": config.steps,
+            "checkpoint_every": max(config.steps // 20, 50),
+            "log_every": max(config.steps // 100, 10),
+        }
+        | changes
+    )
 
 
 # -- Figures 1 and 2: methods and settings ------------------------------------------------------
@@ -74,22 +85,27 @@ def base(full: bool, setting: str = "C", **changes: Any) -> Config:
 def _settings_cells(full: bool) -> list[Cell]:
     """Every method in every setting; SN with three seeds."""
     return [
-        Cell({"method": method, "setting": setting, "seed": seed},
-             base(full, setting, seed=seed, **changes))
+        Cell(
+            {"method": method, "setting": setting, "seed": seed},
+            base(full, setting, seed=seed, **changes),
+        )
         for setting in TABLE_1
         for method, changes in COMPARED.items()
         for seed in range(3 if full or method == "SN" else 1)
-    ]  # fmt: skip
+    ]
 
 
 def scores_table(results: Sequence[Result]) -> list[Row]:
     """Return how each run ended, what its last samples scored, and how far off it began."""
     keys = ("inception", "inception_real", "frechet")
     return [
-        {**outcome(r), **{k: last(r).get(k, "") for k in keys},
-         "frechet_at_start": r["measures"][0].get("frechet", "") if r["measures"] else ""}
+        {
+            **outcome(r),
+            **{k: last(r).get(k, "") for k in keys},
+            "frechet_at_start": r["measures"][0].get("frechet", "") if r["measures"] else "",
+        }
         for r in results
-    ]  # fmt: skip
+    ]
 
 
 def trained(row: Row) -> bool:
@@ -129,15 +145,24 @@ def _spectra_cells(full: bool) -> list[Cell]:
 def _spectra_table(results: Sequence[Result]) -> list[Row]:
     """Return the effective rank of every layer: the sum of s_t^2 / s_1^2."""
     return [
-        {**outcome(r), "layer": k, "stable_rank": sum(s * s for s in values) / values[0] ** 2,
-         "values": len(values), "spectrum": " ".join(f"{s / values[0]:.4g}" for s in values)}
-        for r in results for k, values in enumerate(last(r).get("spectra", []), 1) if values[0]
-    ]  # fmt: skip
+        {
+            **outcome(r),
+            "layer": k,
+            "stable_rank": sum(s * s for s in values) / values[0] ** 2,
+            "values": len(values),
+            "spectrum": " ".join(f"{s / values[0]:.4g}" for s in values),
+        }
+        for r in results
+        for k, values in enumerate(last(r).get("spectra", []), 1)
+        if values[0]
+    ]
 
 
 def _spectra_verdict(rows: Sequence[Row]) -> str:
-    ranks = {m: [r["stable_rank"] / r["values"] for r in rows if r["method"] == m and
-                 r["values"] > 1] for m in dict.fromkeys(r["method"] for r in rows)}  # fmt: skip
+    ranks = {
+        m: [r["stable_rank"] / r["values"] for r in rows if r["method"] == m and r["values"] > 1]
+        for m in dict.fromkeys(r["method"] for r in rows)
+    }
     shares = {m: median(values) for m, values in ranks.items()}
     said = ", ".join(f"{m} {share:.2f}" for m, share in shares.items())
     borne = borne_out(shares["SN"] == max(shares.values()))
@@ -152,11 +177,18 @@ def _width_cells(full: bool) -> list[Cell]:
     """Multiply what the seventh convolution takes in and what it gives by one factor."""
     width = base(full).width
     return [
-        Cell({"method": method, "features": int(factor * 8 * width)},
-             base(full, **COMPARED[method], features=int(factor * 8 * width),
-                  features_in=int(factor * 4 * width)))
-        for method in ("orthonormal", "SN") for factor in FACTORS
-    ]  # fmt: skip
+        Cell(
+            {"method": method, "features": int(factor * 8 * width)},
+            base(
+                full,
+                **COMPARED[method],
+                features=int(factor * 8 * width),
+                features_in=int(factor * 4 * width),
+            ),
+        )
+        for method in ("orthonormal", "SN")
+        for factor in FACTORS
+    ]
 
 
 def _width_verdict(rows: Sequence[Row]) -> str:
@@ -183,8 +215,10 @@ def _norms_cells(full: bool) -> list[Cell]:
 def _norms_table(results: Sequence[Result]) -> list[Row]:
     return [
         {**r["label"], "step": m["step"], "layer": k, "norm": norm}
-        for r in results for m in r["measures"] for k, norm in enumerate(m["norms"], 1)
-    ]  # fmt: skip
+        for r in results
+        for m in r["measures"]
+        for k, norm in enumerate(m["norms"], 1)
+    ]
 
 
 def _norms_verdict(rows: Sequence[Row]) -> str:
@@ -205,8 +239,9 @@ def _norms_verdict(rows: Sequence[Row]) -> str:
 def _n_dis_cells(full: bool) -> list[Cell]:
     return [
         Cell({"method": m, "n_dis": n}, base(full, "D", **COMPARED[m], n_dis=n))
-        for m in ("weight norm", "SN") for n in (1, 2, 5, 10)
-    ]  # fmt: skip
+        for m in ("weight norm", "SN")
+        for n in (1, 2, 5, 10)
+    ]
 
 
 def _n_dis_verdict(rows: Sequence[Row]) -> str:
@@ -243,10 +278,15 @@ def _critic_cells(full: bool) -> list[Cell]:
 
 def _critic_table(results: Sequence[Result]) -> list[Row]:
     return [
-        {**r["label"], "step": m["step"], "train": m["critic_train"],
-         "held_out": m["critic_held_out"]}
-        for r in results for m in r["measures"]
-    ]  # fmt: skip
+        {
+            **r["label"],
+            "step": m["step"],
+            "train": m["critic_train"],
+            "held_out": m["critic_held_out"],
+        }
+        for r in results
+        for m in r["measures"]
+    ]
 
 
 def _critic_verdict(rows: Sequence[Row]) -> str:

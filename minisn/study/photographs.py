@@ -51,10 +51,14 @@ def _cells(full: bool) -> list[Cell]:
 def _table(results: Sequence[Result]) -> list[Row]:
     """Return how far samples lie apart and what is left of D's loss, at every step measured."""
     return [
-        {**outcome(r), "step": m["step"], **{k: m.get(k, "") for k in
-         ("spread", "slope_real", "slope_fake")}}
-        for r in results for m in r["measures"]
-    ]  # fmt: skip
+        {
+            **outcome(r),
+            "step": m["step"],
+            **{k: m.get(k, "") for k in ("spread", "slope_real", "slope_fake")},
+        }
+        for r in results
+        for m in r["measures"]
+    ]
 
 
 def _verdict(rows: Sequence[Row]) -> str:
@@ -93,20 +97,28 @@ def _hours(full: bool) -> list[Cell]:
     """Every recipe with three seeds; of full size there is none."""
     config = load_preset("cifar10-hour")
     return [
-        Cell({"method": name, "seed": seed}, config.replace(seed=seed, **changes),
-             ("scores", "balance"))
+        Cell(
+            {"method": name, "seed": seed},
+            config.replace(seed=seed, **changes),
+            ("scores", "balance"),
+        )
         for name, changes in HOUR.items()
         for seed in range(SEEDS)
-    ]  # fmt: skip
+    ]
 
 
 def _curves(results: Sequence[Result]) -> list[Row]:
     """Return the scores at every step measured, and what part of the hour had passed."""
     return [
-        {**outcome(r), "step": m["step"], "minutes": round(60 * m["step"] / r["step"], 1),
-         **{k: m.get(k, "") for k in ("inception", "inception_real", "frechet", "spread")}}
-        for r in results for m in r["measures"]
-    ]  # fmt: skip
+        {
+            **outcome(r),
+            "step": m["step"],
+            "minutes": round(60 * m["step"] / r["step"], 1),
+            **{k: m.get(k, "") for k in ("inception", "inception_real", "frechet", "spread")},
+        }
+        for r in results
+        for m in r["measures"]
+    ]
 
 
 def _end_of_hour(rows: Sequence[Row]) -> str:

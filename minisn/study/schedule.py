@@ -42,9 +42,13 @@ class Standing:
 
 
 def run_cells(
-    cells: Sequence[Cell], root: Path, scheduler: str | None = None, workers: int | None = None,
-    data_dir: Path | None = None, on_change: Callable[[Standing], None] | None = None,
-) -> list[Result]:  # fmt: skip
+    cells: Sequence[Cell],
+    root: Path,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    data_dir: Path | None = None,
+    on_change: Callable[[Standing], None] | None = None,
+) -> list[Result]:
     """Run cells that are not finished yet, several at a time.
 
     Args:
@@ -144,16 +148,24 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
     count = min(workers or cores, most)
     environment = dict.fromkeys(THREAD_SETTINGS, str(max(cores // count, 1)))
     with (
-        dask.config.set({
-            "distributed.nanny.pre-spawn-environ": environment,
-            "distributed.scheduler.allowed-failures": 10,
-            "distributed.worker.memory.terminate": False,
-        }),
+        dask.config.set(
+            {
+                "distributed.nanny.pre-spawn-environ": environment,
+                "distributed.scheduler.allowed-failures": 10,
+                "distributed.worker.memory.terminate": False,
+            }
+        ),
         # what goes wrong in a cell is told once, as its error, not by every process
         # its doors are on this machine alone, and the one for browsers is shut
-        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
-                     dashboard_address=None, worker_dashboard_address=None,
-                     silence_logs=logging.CRITICAL) as cluster,
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            worker_dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
         Client(cluster) as client,
-    ):  # fmt: skip
+    ):
         yield client

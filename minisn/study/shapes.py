@@ -34,10 +34,16 @@ def _admissible_table(results: Sequence[Result]) -> list[Row]:
     wn = [(2**0.5 * np.cos(a), 2**0.5 * np.sin(a)) for a in angle]
     sn = [(1.0, t) for t in np.linspace(0, 1, 46)] + [(t, 1.0) for t in np.linspace(1, 0, 46)]
     return [
-        {"method": method, "sigma_1": float(max(a, b)), "sigma_2": float(min(a, b)),
-         "x": float(a), "y": float(b)}
-        for method, pairs in (("weight norm", wn), ("SN", sn)) for a, b in pairs
-    ]  # fmt: skip
+        {
+            "method": method,
+            "sigma_1": float(max(a, b)),
+            "sigma_2": float(min(a, b)),
+            "x": float(a),
+            "y": float(b),
+        }
+        for method, pairs in (("weight norm", wn), ("SN", sn))
+        for a, b in pairs
+    ]
 
 
 def _admissible_verdict(rows: Sequence[Row]) -> str:
@@ -56,9 +62,7 @@ def _admissible_verdict(rows: Sequence[Row]) -> str:
 
 
 def _timed_config(name: str) -> Config:
-    return base(False, "A", **TIMED[name]).replace(
-        data="cifar10-2k", size=32, width=64, steps=1000
-    )  # fmt: skip
+    return base(False, "A", **TIMED[name]).replace(data="cifar10-2k", size=32, width=64, steps=1000)
 
 
 def _seconds_table(results: Sequence[Result]) -> list[Row]:
@@ -72,18 +76,27 @@ def _seconds_table(results: Sequence[Result]) -> list[Row]:
     rows = []
     for name, times in seconds.items():
         ratios = sorted(a / b for a, b in zip(times, seconds["none"], strict=True))
-        rows.append({
-            "method": name, "seconds_per_100_updates": 100 * median(times),
-            "over_none": median(ratios), "least": ratios[0], "most": ratios[-1],
-            "turns": len(ratios), "processes": SETS,
-        })  # fmt: skip
+        rows.append(
+            {
+                "method": name,
+                "seconds_per_100_updates": 100 * median(times),
+                "over_none": median(ratios),
+                "least": ratios[0],
+                "most": ratios[-1],
+                "turns": len(ratios),
+                "processes": SETS,
+            }
+        )
     return rows
 
 
 def _seconds_verdict(rows: Sequence[Row]) -> str:
     by = {row["method"]: row for row in rows}
-    said = ", ".join(f"{m} {r['seconds_per_100_updates']:.3g} s (x {r['over_none']:.3f}, from "
-                     f"{r['least']:.2f} to {r['most']:.2f})" for m, r in by.items())  # fmt: skip
+    said = ", ".join(
+        f"{m} {r['seconds_per_100_updates']:.3g} s (x {r['over_none']:.3f}, from "
+        f"{r['least']:.2f} to {r['most']:.2f})"
+        for m, r in by.items()
+    )
     cheap = by["SN"]["over_none"] < by["WGAN-GP"]["over_none"]
     return (
         f"Seconds per 100 updates of G, each with 5 of D, medians of {rows[0]['turns']:g} turns "

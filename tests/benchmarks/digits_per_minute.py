@@ -58,12 +58,18 @@ def contend(name: str, seconds: float) -> None:
     extractor = extractor_for((1, 28, 28))
     features, p = extractor(unscale_images(images), name)
     real, p_real = extractor(reference, "real digits")
-    print(json.dumps({
-        "contestant": name, "seconds": seconds, "steps": steps,
-        "inception_style": inception_score(p, splits=1).value,
-        "of_real_digits": inception_score(p_real, splits=1).value,
-        "frechet": frechet_distance(features, real).value,
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "contestant": name,
+                "seconds": seconds,
+                "steps": steps,
+                "inception_style": inception_score(p, splits=1).value,
+                "of_real_digits": inception_score(p_real, splits=1).value,
+                "frechet": frechet_distance(features, real).value,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
@@ -75,5 +81,7 @@ if __name__ == "__main__":
         contend(given.contestant, given.seconds)
     else:
         for each in CONTESTANTS:
-            subprocess.run([sys.executable, __file__, "--contestant", each,
-                            "--seconds", str(given.seconds)], check=True)  # fmt: skip
+            subprocess.run(
+                [sys.executable, __file__, "--contestant", each, "--seconds", str(given.seconds)],
+                check=True,
+            )

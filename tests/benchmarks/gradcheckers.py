@@ -141,11 +141,24 @@ def corpus() -> list[Claim]:
             entry = (2,) if mistake == "one entry" else None
             claims.append(Claim(f"{name}: {mistake}", fn, planted(df), points, mistake, entry))
         for kind in (1.0, 1e-3, 1e2):
-            claims.append(Claim(f"{name} at {kind}", fn, lambda g, x, df=df: g * df(x),
-                                lambda seed, k=kind: k * points(seed)))  # fmt: skip
+            claims.append(
+                Claim(
+                    f"{name} at {kind}",
+                    fn,
+                    lambda g, x, df=df: g * df(x),
+                    lambda seed, k=kind: k * points(seed),
+                )
+            )
         claims.append(Claim(f"sum of {name}", _whole(fn), lambda g, x, df=df: g * df(x), points))
-        claims.append(Claim(f"sum of {name}, offset", _whole(fn),
-                            lambda g, x, df=df: g * (df(x) + 0.1), points, "offset"))  # fmt: skip
+        claims.append(
+            Claim(
+                f"sum of {name}, offset",
+                _whole(fn),
+                lambda g, x, df=df: g * (df(x) + 0.1),
+                points,
+                "offset",
+            )
+        )
     for name, (fn, df, at) in SEAMS.items():
         for width in (1, 4):
             if abs(at) > 50 and width > 1:
@@ -164,25 +177,56 @@ def corpus() -> list[Claim]:
     claims += [
         Claim("transpose", product, lambda g, x: (g * slope(x)).T, matrix, "transpose"),
         Claim("flipped", _whole(product), lambda g, x: g * slope(x)[::-1, ::-1], matrix, "flipped"),
-        Claim("rolled", _whole(product), lambda g, x: g * np.roll(slope(x), 1, 1), matrix,
-              "rolled"),
+        Claim(
+            "rolled", _whole(product), lambda g, x: g * np.roll(slope(x), 1, 1), matrix, "rolled"
+        ),
         Claim("product", lambda x: w @ x, lambda g, x: w.T @ g, vector),
         Claim("W for its transpose", lambda x: w @ x, lambda g, x: w @ g, vector, "transposed"),
         Claim("softmax", softmax, lambda g, x: softmax(x) * (g - np.sum(g * softmax(x))), vector),
-        Claim("softmax, diagonal", softmax, lambda g, x: g * softmax(x) * (1 - softmax(x)), vector,
-              "cross"),
-        Claim("gather, assigned", lambda x: x[[0, 0, 1, 2]], lambda g, x: np.array(
-            [g[1], g[2], g[3]]), vector, "in place of `+=`"),
-        Claim("centred", lambda x: np.sum((x - x.mean())**3), lambda g, x: g * 3 * (
-            (x - x.mean())**2), vector, "through the mean"),
-        Claim("chain", _whole(lambda x: np.sin(x * x)), lambda g, x: g * np.cos(x * x), vector,
-              "missing factor"),
-        Claim("weight decay", _whole(np.sin), lambda g, x: g * (np.cos(x) + 0.1 * x), points,
-              "weight decay"),
+        Claim(
+            "softmax, diagonal",
+            softmax,
+            lambda g, x: g * softmax(x) * (1 - softmax(x)),
+            vector,
+            "cross",
+        ),
+        Claim(
+            "gather, assigned",
+            lambda x: x[[0, 0, 1, 2]],
+            lambda g, x: np.array([g[1], g[2], g[3]]),
+            vector,
+            "in place of `+=`",
+        ),
+        Claim(
+            "centred",
+            lambda x: np.sum((x - x.mean()) ** 3),
+            lambda g, x: g * 3 * ((x - x.mean()) ** 2),
+            vector,
+            "through the mean",
+        ),
+        Claim(
+            "chain",
+            _whole(lambda x: np.sin(x * x)),
+            lambda g, x: g * np.cos(x * x),
+            vector,
+            "missing factor",
+        ),
+        Claim(
+            "weight decay",
+            _whole(np.sin),
+            lambda g, x: g * (np.cos(x) + 0.1 * x),
+            points,
+            "weight decay",
+        ),
         Claim("g squared", np.sin, lambda g, x: g**2 * np.cos(x), vector, "squared"),
-        Claim("outside a range", _whole(np.sin), lambda g, x: g * np.where(
-            np.abs(x) > 1, 0, np.cos(x)), points, "outside a range"),
-    ]  # fmt: skip
+        Claim(
+            "outside a range",
+            _whole(np.sin),
+            lambda g, x: g * np.where(np.abs(x) > 1, 0, np.cos(x)),
+            points,
+            "outside a range",
+        ),
+    ]
     return claims
 
 
@@ -220,8 +264,11 @@ def by_jax(c, x, seed):
 
     @jax.custom_vjp
     def f(t):
-        return jax.pure_callback(lambda t: np.asarray(c.fn(np.asarray(t)), dtype=float),
-                                 jax.ShapeDtypeStruct(shape, float), t)  # fmt: skip
+        return jax.pure_callback(
+            lambda t: np.asarray(c.fn(np.asarray(t)), dtype=float),
+            jax.ShapeDtypeStruct(shape, float),
+            t,
+        )
 
     def pulled(g, t):
         return np.asarray(c.vjp(np.asarray(g), np.asarray(t)), dtype=float)
@@ -251,8 +298,9 @@ def by_scipy(c, x, seed):
     y = np.asarray(c.fn(x))
     w = np.random.default_rng(seed).normal(size=y.shape)
     flat = lambda f: lambda v: f(v.reshape(x.shape))  # noqa: E731
-    error = check_grad(flat(lambda v: np.sum(w * c.fn(v))), flat(
-        lambda v: np.ravel(c.vjp(w, v))), x.ravel())  # fmt: skip
+    error = check_grad(
+        flat(lambda v: np.sum(w * c.fn(v))), flat(lambda v: np.ravel(c.vjp(w, v))), x.ravel()
+    )
     return error < 1e-5, None
 
 
@@ -280,8 +328,10 @@ def main() -> None:
     claims = corpus()
     wrong = sum(bool(c.mistake) for c in claims)
     print(f"{wrong} wrong and {len(claims) - wrong} right claims, {args.seeds} seeds")
-    print(f"{'':10}{'detected':>11}{'false alarms':>14}{'named':>12}{'wrong cause':>13}"
-          f"{'worst entry':>13}{'time':>9}")  # fmt: skip
+    print(
+        f"{'':10}{'detected':>11}{'false alarms':>14}{'named':>12}{'wrong cause':>13}"
+        f"{'worst entry':>13}{'time':>9}"
+    )
     for name, contestant in CONTESTANTS.items():
         if (args.only and args.only != name) or missing(name):
             continue
@@ -297,17 +347,26 @@ def main() -> None:
                 counts["named"] += named
                 counts["blamed"] += bool(cause) and not named
                 worst = report.failure.worst if report is not None and not accepted else None
-                counts["entry"] += bool(c.mistake and worst and worst.index is not None and
-                                        c.entry in (None, worst.index))  # fmt: skip
-                if args.show and name == "minisn" and (bool(c.mistake) == accepted or (
-                        c.mistake and not named)):  # fmt: skip
+                counts["entry"] += bool(
+                    c.mistake
+                    and worst
+                    and worst.index is not None
+                    and c.entry in (None, worst.index)
+                )
+                if (
+                    args.show
+                    and name == "minisn"
+                    and (bool(c.mistake) == accepted or (c.mistake and not named))
+                ):
                     told = "right" if accepted else f"{report.diagnosis}: {cause}"
                     print(f"  {c.name} (seed {seed}): {told}")
         w, r = wrong * args.seeds, (len(claims) - wrong) * args.seeds
         took = time.perf_counter() - start
-        print(f"{name:10}{counts['found']:>6}/{w:<4}{counts['alarms']:>9}/{r:<4}"
-              f"{counts['named']:>8}/{w:<4}{counts['blamed']:>12}{counts['entry']:>9}/{w:<4}"
-              f"{took:>7.1f}s")  # fmt: skip
+        print(
+            f"{name:10}{counts['found']:>6}/{w:<4}{counts['alarms']:>9}/{r:<4}"
+            f"{counts['named']:>8}/{w:<4}{counts['blamed']:>12}{counts['entry']:>9}/{w:<4}"
+            f"{took:>7.1f}s"
+        )
 
 
 if __name__ == "__main__":

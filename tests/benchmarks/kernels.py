@@ -62,10 +62,13 @@ def filled(size):
 
 def new_arrays(size):
     """Compare arrays made by compiled code with those that NumPy makes, three at a time."""
-    inside, outside = least(*(lambda make=make: [make(size) for _ in range(3)]
-                              for make in (filled_inside, filled)))  # fmt: skip
-    print(f"3 times {4 * size / 1e6:.0f} MB made and filled: {1e3 * inside:.1f} ms, "
-          f"made by NumPy {1e3 * outside:.1f} ms")  # fmt: skip
+    inside, outside = least(
+        *(lambda make=make: [make(size) for _ in range(3)] for make in (filled_inside, filled))
+    )
+    print(
+        f"3 times {4 * size / 1e6:.0f} MB made and filled: {1e3 * inside:.1f} ms, "
+        f"made by NumPy {1e3 * outside:.1f} ms"
+    )
 
 
 def plain(call):
@@ -86,8 +89,10 @@ def convolutions(rng, width, size, channels):
     """Compare both forms on the layers of Table 3's D."""
     layers = [(channels, width, 3, 1, size)]
     for k in (1, 2, 4):
-        layers += [(k * width, 2 * k * width, 4, 2, size // k),
-                   (2 * k * width, 2 * k * width, 3, 1, size // (2 * k))]  # fmt: skip
+        layers += [
+            (k * width, 2 * k * width, 4, 2, size // k),
+            (2 * k * width, 2 * k * width, 3, 1, size // (2 * k)),
+        ]
     print(f"\nwidth {width}, images of {size}: milliseconds, plain and chosen")
     for c, d, kernel, stride, h in layers:
         x = channels_last(rng.normal(size=(BATCH, c, h, h)).astype(np.float32))

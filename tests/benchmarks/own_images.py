@@ -50,8 +50,11 @@ def measure(folder: Path, size: int) -> None:
         keep_images(kept, dataset.images, dataset.labels, dataset.classes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     disk = (kept / IMAGES).stat().st_size / 1e6
-    print(f"{what}: {peak:.0f} MB of memory, {time.process_time() - start:.1f} s of one core, "
-          f"{disk:.0f} MB on the disk", flush=True)  # fmt: skip
+    print(
+        f"{what}: {peak:.0f} MB of memory, {time.process_time() - start:.1f} s of one core, "
+        f"{disk:.0f} MB on the disk",
+        flush=True,
+    )
 
 
 def main() -> None:

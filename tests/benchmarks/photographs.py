@@ -59,8 +59,10 @@ def row(run: Path, seed: int) -> dict[str, float]:
 
 def keep_generator(run: Path) -> None:
     arrays = load(run / CHECKPOINT).part("average")
-    save_file({name: np.asarray(a, np.float16) for name, a in arrays.items()},
-              KEPT / "generator.safetensors")  # fmt: skip
+    save_file(
+        {name: np.asarray(a, np.float16) for name, a in arrays.items()},
+        KEPT / "generator.safetensors",
+    )
 
 
 def main(preset: str, seeds: list[int], out: Path) -> None:

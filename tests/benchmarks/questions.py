@@ -50,13 +50,17 @@ def rate() -> None:
     timings = times([*steps, *products])
     product = min(timings[len(steps) :], key=lambda timing: timing.median)
     count = multiply_adds(TABLE_3)
-    print(f"step of Table 3: {count / 1e9:.3g} billion multiply-adds; a product of matrices "
-          f"{SIDE} x {SIDE}: {2e-9 * SIDE**3 / product.median:.0f} GFLOP/s "
-          f"({product.name})")  # fmt: skip
+    print(
+        f"step of Table 3: {count / 1e9:.3g} billion multiply-adds; a product of matrices "
+        f"{SIDE} x {SIDE}: {2e-9 * SIDE**3 / product.median:.0f} GFLOP/s "
+        f"({product.name})"
+    )
     for timing in timings[: len(steps)]:
         shares = [count / SIDE**3 * ratio for ratio in product.over(timing)]
-        print(f"  {timing.name}: {2e-9 * count / timing.median:.0f} GFLOP/s, of the product's "
-              f"{spread(shares)}")  # fmt: skip
+        print(
+            f"  {timing.name}: {2e-9 * count / timing.median:.0f} GFLOP/s, of the product's "
+            f"{spread(shares)}"
+        )
 
 
 def batch() -> None:
@@ -80,15 +84,20 @@ def sigma() -> None:
     for width in WIDTHS:
         config = TABLE_3.replace(width=width)
         step, part = times([Contestant(w, "minisn", config, w) for w in ("step", "sigma")])
-        print(f"normalization in a step at width {width}: {spread(part.over(step))}, "
-              f"{milliseconds(part.median)} of {milliseconds(step.median)}")  # fmt: skip
+        print(
+            f"normalization in a step at width {width}: {spread(part.over(step))}, "
+            f"{milliseconds(part.median)} of {milliseconds(step.median)}"
+        )
 
 
 def threads() -> None:
     for library in LIBRARIES:
-        one, more = times([
-            Contestant(f"{n} threads", library, TABLE_3, threads=n) for n in (1, kernels.threads())
-        ])  # fmt: skip
+        one, more = times(
+            [
+                Contestant(f"{n} threads", library, TABLE_3, threads=n)
+                for n in (1, kernels.threads())
+            ]
+        )
         print(f"{library}, 1 thread against {more.name}: {spread(one.over(more))}")
 
 
@@ -99,8 +108,10 @@ def start() -> None:
             first.append(first_step(Path(folder), "first"))
             again.append(first_step(Path(folder), "again"))
     first, again = statistics.median(first), statistics.median(again)
-    print(f"minisn train mnist, from the command to its first step: {first:.1f} s the first time, "
-          f"{again:.1f} s later; compiling: {first - again:.1f} s")  # fmt: skip
+    print(
+        f"minisn train mnist, from the command to its first step: {first:.1f} s the first time, "
+        f"{again:.1f} s later; compiling: {first - again:.1f} s"
+    )
 
 
 def first_step(folder: Path, name: str) -> float:

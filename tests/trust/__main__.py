@@ -13,17 +13,26 @@ RESULTS = Path(__file__).parent / "results"
 def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
     """Return what was tried, how often, and what came of it."""
     if name == "fuzz":
-        return [(f"inputs made up for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
-                for reader, r in found.items()]  # fmt: skip
+        return [
+            (f"inputs made up for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
+            for reader, r in found.items()
+        ]
     if name == "mutants":
-        return [(f"changes of {unit}", f"{r['mutants']:,}",
-                 f"{r['killed'] / r['mutants']:.1%} noticed, {len(r['survivors'])} explained")
-                for unit, r in found.items()]  # fmt: skip
+        return [
+            (
+                f"changes of {unit}",
+                f"{r['mutants']:,}",
+                f"{r['killed'] / r['mutants']:.1%} noticed, {len(r['survivors'])} explained",
+            )
+            for unit, r in found.items()
+        ]
     if name == "long_run":
         outcome = f"memory x {found['growth']:.3f} from its first half to its second"
         return [("training in one go", f"{found['lines'][-1]['step']:,}", outcome)]
-    return [(f"kills of {work}", f"{r['kills']:,}", f"{r['ends']} ends, all alike")
-            for work, r in found.items()]  # fmt: skip
+    return [
+        (f"kills of {work}", f"{r['kills']:,}", f"{r['ends']} ends, all alike")
+        for work, r in found.items()
+    ]
 
 
 def main() -> None:

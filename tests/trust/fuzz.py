@@ -77,8 +77,9 @@ def fuzz(name: str, seconds: int) -> None:
                 (CASES / name).mkdir(parents=True, exist_ok=True)
                 (CASES / name / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
                 own = [frame for frame in frames if "minisn" in frame.filename]
-                print(f"DEFECT {name}: {error!r:.200}", *traceback.format_list(own[-2:]),
-                      flush=True)  # fmt: skip
+                print(
+                    f"DEFECT {name}: {error!r:.200}", *traceback.format_list(own[-2:]), flush=True
+                )
         finally:
             inside = False
 
@@ -87,10 +88,18 @@ def fuzz(name: str, seconds: int) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     atheris.Setup(
-        [sys.argv[0], f"-max_total_time={seconds}", f"-max_len={LARGEST_INPUT}", "-timeout=30",
-         "-rss_limit_mb=0", "-print_final_stats=1", f"-artifact_prefix={folder}/", str(corpus)],
+        [
+            sys.argv[0],
+            f"-max_total_time={seconds}",
+            f"-max_len={LARGEST_INPUT}",
+            "-timeout=30",
+            "-rss_limit_mb=0",
+            "-print_final_stats=1",
+            f"-artifact_prefix={folder}/",
+            str(corpus),
+        ],
         once,
-    )  # fmt: skip
+    )
     with forged(), bounded_archives(), minisn.use_kernels("array_api"):
         atheris.Fuzz()
 
@@ -110,8 +119,10 @@ def main() -> None:
     for name in options.names or READERS:
         done = subprocess.run(
             [sys.executable, __file__, name, "--child", "--seconds", str(options.seconds)],
-            capture_output=True, text=True, errors="replace",
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
         defects = re.findall(r"^DEFECT .*?(?=^DEFECT|\Z)", done.stdout, re.M | re.S)
         runs = re.search(r"number_of_executed_units: (\d+)", done.stderr)
         reached = re.findall(r"cov: (\d+)", done.stderr)

@@ -33,8 +33,14 @@ from minisn.training import Trainer
 
 FOUND = Path(__file__).parent / "results" / "kills.json"
 TINY = load_preset("mnist-tiny").replace(
-    width=2, latent=6, batch_size=6, steps=40, log_every=2, sample_every=10, checkpoint_every=5,
-)  # fmt: skip
+    width=2,
+    latent=6,
+    batch_size=6,
+    steps=40,
+    log_every=2,
+    sample_every=10,
+    checkpoint_every=5,
+)
 DIGITS = np.random.default_rng(0).integers(0, 256, (60, 1, 28, 28), dtype=np.uint8)
 SAVES = 20
 BYTES = np.random.default_rng(0).bytes(3_000_000)
@@ -130,8 +136,9 @@ def _serve() -> int:
     http = ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
     digest = hashlib.sha256(BYTES).hexdigest()
     address = (f"http://127.0.0.1:{http.server_port}/",)
-    download = Download("big.bin", len(BYTES), digest, address,
-                        (Content("big.bin", len(BYTES), digest),))  # fmt: skip
+    download = Download(
+        "big.bin", len(BYTES), digest, address, (Content("big.bin", len(BYTES), digest),)
+    )
     entry = dataclasses.replace(catalog.find_entry("mnist"), downloads=(download,))
     catalog.CATALOG["mnist"] = entry
     if child := os.fork():
@@ -146,8 +153,9 @@ def _fetch(folder: Path) -> None:
 
 
 def _files(folder: Path) -> object:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*")
-            if p.is_file()}  # fmt: skip
+    return {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 WORKS = {

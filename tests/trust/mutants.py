@@ -90,12 +90,16 @@ def count(session: Path) -> dict:
 
     with use_db(str(session), WorkDB.Mode.open) as db:
         items = {item.job_id: item.mutations[0] for item in db.work_items}
-        tried = [(items[job], result) for job, result in db.results
-                 if result.worker_outcome != WorkerOutcome.SKIPPED]  # fmt: skip
+        tried = [
+            (items[job], result)
+            for job, result in db.results
+            if result.worker_outcome != WorkerOutcome.SKIPPED
+        ]
     alive = sorted(
         f"{m.module_path.relative_to('minisn')}:{m.start_pos[0]}: {change(result.diff)}"
-        for m, result in tried if not result.is_killed
-    )  # fmt: skip
+        for m, result in tried
+        if not result.is_killed
+    )
     return {"mutants": len(tried), "killed": len(tried) - len(alive), "survivors": alive}
 
 
@@ -120,8 +124,11 @@ def main() -> None:
     options.sessions.mkdir(parents=True, exist_ok=True)
     sessions = options.sessions.resolve()
     with ThreadPoolExecutor(2) as pool:
-        done = {unit: pool.submit(survey, unit, sessions) for unit in UNITS
-                if unit in options.units or not options.units}  # fmt: skip
+        done = {
+            unit: pool.submit(survey, unit, sessions)
+            for unit in UNITS
+            if unit in options.units or not options.units
+        }
     results = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     results |= {unit: future.result() for unit, future in done.items()}
     FOUND.write_text(json.dumps(results, indent=1) + "\n")

@@ -123,8 +123,13 @@ def _restore(path: Path) -> None:
 
 
 def _config() -> list[bytes]:
-    return [tomli_w.dumps(load_preset("mnist").to_dict()).encode(), b"width = 1e400\n", b"[a]\n",
-            b"a = " + b"[" * 5000, b"a = " + b"9" * 5000]  # fmt: skip
+    return [
+        tomli_w.dumps(load_preset("mnist").to_dict()).encode(),
+        b"width = 1e400\n",
+        b"[a]\n",
+        b"a = " + b"[" * 5000,
+        b"a = " + b"9" * 5000,
+    ]
 
 
 def _settings(path: Path) -> None:
@@ -133,8 +138,12 @@ def _settings(path: Path) -> None:
 
 
 def _log() -> list[bytes]:
-    return [b'{"step": 1, "loss_d": 0.5}\n{"step": 2}\n{"torn', b"[1]\n", b'{"step": 1e999}\n',
-            b"[" * 20_000 + b"\n"]  # fmt: skip
+    return [
+        b'{"step": 1, "loss_d": 0.5}\n{"step": 2}\n{"torn',
+        b"[1]\n",
+        b'{"step": 1e999}\n',
+        b"[" * 20_000 + b"\n",
+    ]
 
 
 def _result() -> list[bytes]:
@@ -150,8 +159,13 @@ def _features(path: Path) -> None:
 
 def _arrays() -> list[bytes]:
     rng, seeds = np.random.default_rng(0), []
-    for array in (rng.normal(size=(6, 2)), np.zeros((0, 3)), np.array(["x"]), np.ones((4, 1), "i1"),
-                  np.full((5, 2), 1e300)):  # fmt: skip
+    for array in (
+        rng.normal(size=(6, 2)),
+        np.zeros((0, 3)),
+        np.array(["x"]),
+        np.ones((4, 1), "i1"),
+        np.full((5, 2), 1e300),
+    ):
         raw = io.BytesIO()
         np.save(raw, array)
         seeds.append(raw.getvalue())

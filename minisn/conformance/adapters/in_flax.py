@@ -38,14 +38,16 @@ class Linen:
         variables = wrapped.init(jax.random.key(0), x, update_stats=False)
         layer = SimpleNamespace(module=wrapped, x=x, kind=kind, made=(kind, rounds, dtype))
         layer.stats = variables["batch_stats"]
-        layer.params = jax.tree.map(lambda _: jnp.asarray(to_kernel(kind, W), dtype),
-                                    variables["params"])  # fmt: skip
+        layer.params = jax.tree.map(
+            lambda _: jnp.asarray(to_kernel(kind, W), dtype), variables["params"]
+        )
         return layer
 
     def _call(self, layer: Any, params: Any, stats: Any, train: bool) -> Any:
         variables = {"params": params, "batch_stats": stats}
-        y, after = layer.module.apply(variables, layer.x, update_stats=train,
-                                      mutable=["batch_stats"])  # fmt: skip
+        y, after = layer.module.apply(
+            variables, layer.x, update_stats=train, mutable=["batch_stats"]
+        )
         return y, after["batch_stats"]
 
     def _objective(self, layer: Any, Gs: list[np.ndarray]) -> Any:
@@ -126,9 +128,10 @@ class Nnx:
             "dense": lambda: nnx.Linear(b, a, use_bias=False, **plain),
             "conv": lambda: nnx.Conv(b, a, (3, 3), padding=1, use_bias=False, **plain),
             "deconv": lambda: nnx.ConvTranspose(
-                a, b, (4, 4), padding="VALID", use_bias=False, **plain),
+                a, b, (4, 4), padding="VALID", use_bias=False, **plain
+            ),
             "embedding": lambda: nnx.Embed(a, b, **plain),
-        }[kind]()  # fmt: skip
+        }[kind]()
         layer = nnx.SpectralNorm(module, n_steps=rounds, param_dtype=dtype, rngs=rngs)
         made = SimpleNamespace(module=layer, kind=kind, made=(kind, rounds, dtype))
         made.x = shown(kind, b, dtype)

@@ -22,9 +22,7 @@ class Minisn:
 
     precisions = ("float16", "float64")
 
-    def __init__(
-        self, scheme: Any = None, definition: str = "SN", name: str = "minisn"
-    ):  # fmt: skip
+    def __init__(self, scheme: Any = None, definition: str = "SN", name: str = "minisn"):
         self.scheme = scheme or regularizers.SpectralNorm()
         self.definition, self.name = definition, name
         self.scale = getattr(self.scheme, "scale", 1.0)

@@ -32,9 +32,11 @@ class Torch:
     version = torch.__version__
 
     def __init__(
-        self, wrap: Wrap | None = None, remove: Callable[[nn.Module], Any] | None = None,
+        self,
+        wrap: Wrap | None = None,
+        remove: Callable[[nn.Module], Any] | None = None,
         name: str = "",
-    ):  # fmt: skip
+    ):
         self.wrap, self.baked, self.name = wrap, remove, name
         if wrap is None:
             self.name = name or "torch.nn.utils.parametrizations.spectral_norm"

@@ -132,8 +132,10 @@ def _meet(name: str, x: Array, y: Array, *sizes: tuple[Any, Any]) -> None:
     if x.dtype != y.dtype:
         raise DTypeError(f"{name}: expected arrays of one dtype, got {x.dtype} and {y.dtype}")
     if x.ndim != 4 or y.ndim != 4 or any(a != b for a, b in sizes):
-        raise ShapeError(f"{name}: arrays of shapes {list(x.shape)} and {list(y.shape)} do not "
-                         "belong together; see minisn.conv")  # fmt: skip
+        raise ShapeError(
+            f"{name}: arrays of shapes {list(x.shape)} and {list(y.shape)} do not "
+            "belong together; see minisn.conv"
+        )
 
 
 @in_one_pool
@@ -160,8 +162,19 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None =
         filters, rows = np.ascontiguousarray(_filters(w).T), y.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, len(filters))
-        _conv2d(product_of(x.dtype), images, filters, b, rows, out, tuple(kernel), stride,
-                padding, tile, n_threads)  # fmt: skip
+        _conv2d(
+            product_of(x.dtype),
+            images,
+            filters,
+            b,
+            rows,
+            out,
+            tuple(kernel),
+            stride,
+            padding,
+            tile,
+            n_threads,
+        )
     return y.transpose(0, 3, 1, 2)
 
 
@@ -187,8 +200,18 @@ def conv2d_transpose(
         filters, rows = _filters(w), maps.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, filters.shape[1])
-        _conv2d_transpose(product_of(x.dtype), rows, filters, x, tuple(out), tuple(kernel), stride,
-                          padding, tile, n_threads)  # fmt: skip
+        _conv2d_transpose(
+            product_of(x.dtype),
+            rows,
+            filters,
+            x,
+            tuple(out),
+            tuple(kernel),
+            stride,
+            padding,
+            tile,
+            n_threads,
+        )
     return x.transpose(0, 3, 1, 2)
 
 
@@ -214,8 +237,18 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
     n_threads = threads()
     tile = _tile(len(rows), n_threads, kernel[0] * kernel[1] * d_in)
     parts = np.zeros((n_threads, d_out, kernel[0] * kernel[1] * d_in), x.dtype)
-    _conv2d_weight(product_of(x.dtype), images, rows, parts, tuple(out), kernel, stride, padding,
-                   tile, n_threads)  # fmt: skip
+    _conv2d_weight(
+        product_of(x.dtype),
+        images,
+        rows,
+        parts,
+        tuple(out),
+        kernel,
+        stride,
+        padding,
+        tile,
+        n_threads,
+    )
     return parts.sum(axis=0).reshape(d_out, *kernel, d_in).transpose(0, 3, 1, 2)
 
 

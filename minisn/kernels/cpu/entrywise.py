@@ -104,8 +104,9 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
         )
     y, outside = _scatter_add(np.ascontiguousarray(values), np.ascontiguousarray(places), size)
     if outside:
-        raise ShapeError(f"scatter_add: places must be 0 to {size - 1}, got {places.min()} to "
-                         f"{places.max()}")  # fmt: skip
+        raise ShapeError(
+            f"scatter_add: places must be 0 to {size - 1}, got {places.min()} to {places.max()}"
+        )
     return y
 
 

@@ -180,6 +180,8 @@ def normalize_pull(
     _blend(g_items, items, read_only(center), of_g, of_x, of_one, out)
     return (
         _back(out, x, 1),
-        *(array_api.sum_to(s.astype(x.dtype).reshape(x.shape[:2] + (1,) * (x.ndim - 2)), a.shape)
-          for s, a in ((along, gain), (level, shift))),
-    )  # fmt: skip
+        *(
+            array_api.sum_to(s.astype(x.dtype).reshape(x.shape[:2] + (1,) * (x.ndim - 2)), a.shape)
+            for s, a in ((along, gain), (level, shift))
+        ),
+    )

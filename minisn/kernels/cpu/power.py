@@ -74,8 +74,10 @@ def _power_iteration(W, u, n, n_threads):
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     """Run n rounds of (18) and return (u, v, sigma)."""
     if u.shape != W.shape[:1]:
-        raise ShapeError(f"power_iteration: weight {list(W.shape)} expects a u of "
-                         f"{len(W)} entries, got {list(u.shape)}")  # fmt: skip
+        raise ShapeError(
+            f"power_iteration: weight {list(W.shape)} expects a u of "
+            f"{len(W)} entries, got {list(u.shape)}"
+        )
     W, u = (read_only(np.ascontiguousarray(a, W.dtype)) for a in (W, u))
     u, v, sigma = _power_iteration(W, u, n, threads() if W.size >= SMALL else 1)
     return u, v, np.asarray(sigma, W.dtype)
@@ -106,6 +108,7 @@ def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scal
     flat = (-1, g.shape[-1])
     g, W, u, v = (read_only(np.ascontiguousarray(a)) for a in (g, W, u, v))
     n_threads = threads() if g.size >= SMALL else 1
-    _spectral_pull(g.reshape(flat), W.reshape(flat), number(r), u, v, number(scale),
-                   o.reshape(flat), n_threads)  # fmt: skip
+    _spectral_pull(
+        g.reshape(flat), W.reshape(flat), number(r), u, v, number(scale), o.reshape(flat), n_threads
+    )
     return o

@@ -178,9 +178,18 @@ def multiply(product, a, b, c, add):
     """
     (m, n), size = c.shape, c.itemsize
     _jump(  # type: ignore[call-arg]  # its first parameter is the compiler's
-        product, a.ctypes.data, a.strides[0] // size, a.strides[1] // size, b.ctypes.data,
-        c.ctypes.data, m, n, b.shape[0], 1 if add else 0, VECTOR_BYTES // size,
-    )  # fmt: skip
+        product,
+        a.ctypes.data,
+        a.strides[0] // size,
+        a.strides[1] // size,
+        b.ctypes.data,
+        c.ctypes.data,
+        m,
+        n,
+        b.shape[0],
+        1 if add else 0,
+        VECTOR_BYTES // size,
+    )
 
 
 @njit(cache=True, nogil=True)

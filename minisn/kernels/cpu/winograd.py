@@ -91,10 +91,16 @@ def _sum_inputs(x, first, last, blocks, taps, stride, origin, U, window):
         for image in range(stride * stride):
             a, b = divmod(image, stride)
             _of_inputs(
-                taps, source + (a * row + b * c) * x.itemsize, stride * row, stride * c,
+                taps,
+                source + (a * row + b * c) * x.itemsize,
+                stride * row,
+                stride * c,
                 U.ctypes.data + ((block - first) * width + image * c) * x.itemsize,
-                (taps + 1) * place, place, c, U,
-            )  # fmt: skip
+                (taps + 1) * place,
+                place,
+                c,
+                U,
+            )
 
 
 @njit(cache=True, nogil=True)
@@ -158,8 +164,17 @@ def _sum_taps(w, F, taps, stride, lanes):
             for image in range(stride * stride):
                 source = several.ctypes.data + image * taps * taps * lanes * F.itemsize
                 target = F.ctypes.data + ((image * c + k) * d + first) * F.itemsize
-                _of_taps(taps, source, taps * lanes, lanes, target, (taps + 1) * place, place,
-                         lanes, several)  # fmt: skip
+                _of_taps(
+                    taps,
+                    source,
+                    taps * lanes,
+                    lanes,
+                    target,
+                    (taps + 1) * place,
+                    place,
+                    lanes,
+                    several,
+                )
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -178,8 +193,9 @@ def _spread_taps(parts, w, taps, stride):
             a, b = divmod(image, stride)
             source = parts.ctypes.data + (m * parts.shape[3] + image * c) * w.itemsize
             target = w.ctypes.data + ((m * k + a) * k + b) * c * w.itemsize
-            _to_taps(taps, source, (taps + 1) * place, place, target, stride * k * c, stride * c,
-                     c, w)  # fmt: skip
+            _to_taps(
+                taps, source, (taps + 1) * place, place, target, stride * k * c, stride * c, c, w
+            )
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -262,8 +278,21 @@ def conv2d(x: Array, w: Array, bias: Array, y: Array, stride: int, padding: Pair
     """Convolve x to y, and add a bias."""
     blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
     origin = (-padding[0], -padding[1])
-    _convolve(product_of(x.dtype), x, _filters(w, stride), bias, y, blocks, w.shape[2] // stride,
-              stride, origin, 1, (0, 0), BLOCKS, threads())  # fmt: skip
+    _convolve(
+        product_of(x.dtype),
+        x,
+        _filters(w, stride),
+        bias,
+        y,
+        blocks,
+        w.shape[2] // stride,
+        stride,
+        origin,
+        1,
+        (0, 0),
+        BLOCKS,
+        threads(),
+    )
 
 
 def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
@@ -278,8 +307,21 @@ def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
         for b in range(2):
             (i, p), (j, q) = divmod(a + padding[0], 2), divmod(b + padding[1], 2)
             F = _filters(turned[:, :, 1 - p :: 2, 1 - q :: 2], 1)
-            _convolve(product_of(x.dtype), y, F, none, x, blocks, 2, 1, (i - 1, j - 1), 2, (a, b),
-                      BLOCKS, threads())  # fmt: skip
+            _convolve(
+                product_of(x.dtype),
+                y,
+                F,
+                none,
+                x,
+                blocks,
+                2,
+                1,
+                (i - 1, j - 1),
+                2,
+                (a, b),
+                BLOCKS,
+                threads(),
+            )
 
 
 def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -> Array:
@@ -289,8 +331,18 @@ def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -
     tile = 4 * BLOCKS
     n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # each has a tile
     parts = np.empty((n_threads, (taps + 1) ** 2, d, stride * stride * c), x.dtype)
-    _correlate(product_of(x.dtype), x, y, parts, blocks, taps, stride, (-padding[0], -padding[1]),
-               tile, n_threads)  # fmt: skip
+    _correlate(
+        product_of(x.dtype),
+        x,
+        y,
+        parts,
+        blocks,
+        taps,
+        stride,
+        (-padding[0], -padding[1]),
+        tile,
+        n_threads,
+    )
     w = np.empty((d, kernel, kernel, c), x.dtype)
     _spread_taps(parts, w, taps, stride)
     return w

@@ -88,9 +88,10 @@ def _trimmed(module: Module, numbers: list[int]) -> list[int]:
         return []
     inside = [n for n in numbers if filled[0] <= n <= filled[-1]]
     return [
-        n for n, before in zip(inside, [0, *inside], strict=False)
+        n
+        for n, before in zip(inside, [0, *inside], strict=False)
         if module.lines[n - 1].strip() or (before and module.lines[before - 1].strip())
-    ]  # fmt: skip
+    ]
 
 
 # -- where rows begin ---------------------------------------------------------------------
@@ -106,9 +107,11 @@ def _rows(module: Module, scope: Scope) -> list[Row]:
         inside = last and first > item.node.lineno
         owner = item.name if item.kind == "class" else item.name.rpartition(".")[0]
         rows[item.start] = Row(
-            item.start, to_rest(item.doc, scope, owner), item,
+            item.start,
+            to_rest(item.doc, scope, owner),
+            item,
             hidden=set(range(first, last + 1)) if inside else set(),
-        )  # fmt: skip
+        )
     for comment in _comments(module, scope):
         rows[comment.start] = comment
     return _merged([rows[start] for start in sorted(rows)], module)

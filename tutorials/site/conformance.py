@@ -28,8 +28,10 @@ def page(table: dict[str, Any]) -> str:
     numbers = {c["number"]: c for library in libraries for c in library["clauses"]}
     verdicts = [{c["number"]: c["verdict"] for c in each["clauses"]} for each in libraries]
     parts = [_INTRO.format(**table), "## The libraries", ""]
-    parts += [f"- **{chr(65 + k)}**: `{each['name']}` {each['version']}, {_count(found)}"
-              for k, (each, found) in enumerate(zip(libraries, verdicts, strict=True))]  # fmt: skip
+    parts += [
+        f"- **{chr(65 + k)}**: `{each['name']}` {each['version']}, {_count(found)}"
+        for k, (each, found) in enumerate(zip(libraries, verdicts, strict=True))
+    ]
     letters = [chr(65 + k) for k in range(len(libraries))]
     parts += ["", "## The clauses", "", _line("", "clause", "equation", *letters)]
     parts.append(_line(*["---"] * (3 + len(letters))))

@@ -40,8 +40,9 @@ def _entry(scope: Scope, item: Item) -> str:
     options = [f"   {o}" for o in _options(item)]
     source = page_link("source", f"../source/{scope.module.dotted}.html#{item.name}")
     body = indent(to_rest(item.doc, scope, owner), "   ")
-    return "\n".join([head, *options, "", body, "", "   .. rst-class:: source", "",
-                      f"   {source}", "", ""])  # fmt: skip
+    return "\n".join(
+        [head, *options, "", body, "", "   .. rst-class:: source", "", f"   {source}", "", ""]
+    )
 
 
 def _options(item: Item) -> list[str]:

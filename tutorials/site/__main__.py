@@ -1,4 +1,4 @@
-"""``python -m docs [FOLDER]``: build the site, by default into ``site/``; no network is used."""
+"""``python -m tutorials.site [FOLDER]``: build the site, by default into ``site/``, offline."""
 
 import argparse
 import shutil
@@ -22,17 +22,32 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     """Build, with every warning an error; return what Sphinx does, 0 if all went well."""
-    parser = argparse.ArgumentParser(prog="python -m docs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tutorials.site", description=__doc__)
     parser.add_argument("folder", nargs="?", default="site", type=Path, help="where it goes")
     out = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as work:
         pages = Path(work, "pages")
         write_pages(pages)
-        status = build_main([
-            "-b", "html", "-c", str(HERE), "-d", str(Path(work, "doctrees")), "-j", "auto",
-            "-W", "--keep-going", "-n", "-q", "-D", f"html_static_path={pages / '_static'}",
-            str(pages), str(out),
-        ])  # fmt: skip
+        status = build_main(
+            [
+                "-b",
+                "html",
+                "-c",
+                str(HERE),
+                "-d",
+                str(Path(work, "doctrees")),
+                "-j",
+                "auto",
+                "-W",
+                "--keep-going",
+                "-n",
+                "-q",
+                "-D",
+                f"html_static_path={pages / '_static'}",
+                str(pages),
+                str(out),
+            ]
+        )
     if not status:
         print(f"open {out / 'index.html'}")
     return status

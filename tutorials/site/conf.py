@@ -1,4 +1,4 @@
-"""Sphinx's settings for the annotated spec; ``python -m docs`` passes the pages that it made."""
+"""Sphinx's settings for the annotated spec; ``python -m tutorials.site`` passes its pages."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 project = "minisn"
 html_title = "minisn, annotated"
-extensions = ["myst_nb", "docs.mathml"]
+extensions = ["myst_nb", "tutorials.site.mathml"]
 exclude_patterns = ["_static"]
 
 nb_execution_mode = "off"

@@ -1,7 +1,7 @@
 """The core in an evening: what to read, in which order, with the lines where it stands.
 
-``python -m docs.evening`` prints it; the site has it as a page. The lines are taken from the
-sources, so they are always right; ``tests/test_house.py`` keeps the path short.
+``python -m tutorials.site.evening`` prints it; the site has it as a page. The lines are taken from
+the sources, so they are always right; ``tests/test_house.py`` keeps the path short.
 """
 
 import ast

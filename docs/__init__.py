@@ -1,5 +1,0 @@
-"""The annotated spec as a static site: ``python -m docs`` builds it, and nothing is run or fetched.
-
-Everything is read from the checkout: docstrings and sources by their syntax trees, the index of
-the papers by ``minisn.paper``, the notebooks as they are committed.
-"""
