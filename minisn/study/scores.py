@@ -16,13 +16,16 @@ SAMPLES, REFERENCE = 2000, 5000
 SAMPLES_FILE = "samples.npy"
 
 
-def scores(trainer: Trainer, images: np.ndarray, folder: StrPath) -> dict[str, Any]:
+def scores(
+    trainer: Trainer, images: np.ndarray, folder: StrPath, samples: int = SAMPLES
+) -> dict[str, Any]:
     """Score samples by the feature network for their shape, or keep them where none ships.
 
     Args:
         trainer: as it stands; samples are drawn as always, from latent vectors of their own.
         images: that it is trained on, uint8 [N, C, H, W].
-        folder: where ``samples.npy`` goes, uint8 [2000, C, H, W], if there are no features.
+        folder: where ``samples.npy`` goes, uint8 [samples, C, H, W], if there are no features.
+        samples: how many are drawn.
     Returns:
         ``inception`` and ``inception_real``, the score of samples and of as many real images;
         ``frechet``, the distance of the samples to 5,000 real ones. Empty without features.
@@ -30,15 +33,15 @@ def scores(trainer: Trainer, images: np.ndarray, folder: StrPath) -> dict[str, A
     Source: [M18 App. B.1], [M18 Eq. (24)]
     """
     folder = Path(folder)
-    z = np.random.default_rng(1).standard_normal((SAMPLES, trainer.config.latent), np.float32)
-    parts = [trainer.sample(z[k : k + 250]) for k in range(0, SAMPLES, 250)]
-    samples = unscale_images(np.concatenate(parts))
+    z = np.random.default_rng(1).standard_normal((samples, trainer.config.latent), np.float32)
+    parts = [trainer.sample(z[k : k + 250]) for k in range(0, samples, 250)]
+    drawn = unscale_images(np.concatenate(parts))
     if images.shape[1:] not in NETWORKS:
-        np.save(part := folder / f"{SAMPLES_FILE}.part.npy", samples)
+        np.save(part := folder / f"{SAMPLES_FILE}.part.npy", drawn)
         part.replace(folder / SAMPLES_FILE)
         return {}
     extractor = extractor_for(images.shape[1:])
-    features, p = extractor(samples, "samples")
+    features, p = extractor(drawn, "samples")
     real, p_real = extractor(images[:REFERENCE], "training images")
     return {
         "inception": inception_score(p, splits=1).value,

@@ -1,18 +1,23 @@
-"""How good the digits are that minisn and PyTorch draw after the same time, at the same width.
+"""How good the images are that minisn and PyTorch draw after the same time, at the same width.
 
-    python tests/benchmarks/digits_per_minute.py --seconds 300
+    python tests/benchmarks/digits_per_minute.py --at 30 60 120 300
+    python tests/benchmarks/digits_per_minute.py --preset cifar10-hour --at 3600 --data-dir FOLDER
 
-Three contestants, one after the other, each in a process of its own: the preset ``mnist``; the same
-SNGAN in PyTorch (:mod:`minisn.bench_torch`) with the same step sizes, without a running average of
-G; and with step sizes that SNGANs are usually given (2e-4, beta 0.5 and 0.999). Each trains for
-the given time, then 5,000 samples are scored by the features that ship against 5,000 real digits.
+Three contestants, one after the other, each in a process of its own: the preset; the same SNGAN in
+PyTorch (:mod:`minisn.bench_torch`) with the same step sizes, without what it lacks there (running
+average, augmentation, flips, scale, decay); and with step sizes that SNGANs are usually given (2e-4,
+beta 0.5 and 0.999). At each moment samples are scored by the features that ship; the clock stands
+meanwhile. With ``--steps`` the moments are updates instead of seconds, for machines that do other
+work too.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -21,67 +26,70 @@ CONTESTANTS = ("minisn", "torch", "torch with usual settings")
 SAMPLES = 5000
 
 
-def contend(name: str, seconds: float) -> None:
-    """Train for a while, and print what the samples score."""
+def contender(name, config, images):
+    """Make what trains: it has ``update``, ``sample`` and ``config``."""
     from minisn import kernels
-    from minisn.config import load_preset
-    from minisn.data import load, scale_images, unscale_images
-    from minisn.metrics import extractor_for, frechet_distance, inception_score
+    from minisn.data import scale_images
     from minisn.training import Trainer
 
-    config, data = load_preset("mnist"), load("mnist-10k").images
-    order = np.random.default_rng(0).permutation(len(data))
-    training, reference = data[order[: len(data) // 2]], data[order[len(data) // 2 :]]
-    z = np.random.default_rng(1).standard_normal((SAMPLES, config.latent), np.float32)
     if name == "minisn":
-        trainer = Trainer(config, training)
-        draw = trainer.sample
-    else:
-        import torch
+        return Trainer(config, images)
+    import torch
 
-        from minisn.bench_torch import TorchTrainer
+    from minisn.bench_torch import TorchTrainer
 
-        config = config.replace(average=0.0, **USUAL if name != "torch" else {})
-        trainer = TorchTrainer(config, scale_images(training), kernels.threads())
-
-        def draw(z):
-            trainer.G.eval()
+    class Contender(TorchTrainer):
+        def sample(self, z):
+            self.G.eval()
             with torch.no_grad():
-                return trainer.G(torch.tensor(z)).numpy()
+                images = self.G(torch.tensor(z)).numpy()
+            self.G.train()
+            return images
 
+    config = config.replace(average=0.0, **USUAL if name != "torch" else {})
+    return Contender(config, scale_images(images), kernels.threads())
+
+
+def contend(name: str, given: argparse.Namespace) -> None:
+    """Train, and print what the samples score at each moment."""
+    from minisn.config import load_preset
+    from minisn.data import load
+    from minisn.study.scores import scores
+
+    config = load_preset(given.preset).replace(seed=given.seed)
+    data = load(config.data, given.data_dir).images
+    order = np.random.default_rng(0).permutation(len(data))
+    kept = min(len(data) // 2, SAMPLES)
+    training, reference = data[order[:-kept]], data[order[-kept:]]
+    trainer = contender(name, config, training)
     trainer.update()  # compiles
-    start, steps = time.perf_counter(), 1
-    while time.perf_counter() - start < seconds:
-        trainer.update()
-        steps += 1
-    images = np.concatenate([draw(z[k : k + 250]) for k in range(0, SAMPLES, 250)])
-    extractor = extractor_for((1, 28, 28))
-    features, p = extractor(unscale_images(images), name)
-    real, p_real = extractor(reference, "real digits")
-    print(
-        json.dumps(
-            {
-                "contestant": name,
-                "seconds": seconds,
-                "steps": steps,
-                "inception_style": inception_score(p, splits=1).value,
-                "of_real_digits": inception_score(p_real, splits=1).value,
-                "frechet": frechet_distance(features, real).value,
-            }
-        )
-    )
+    seconds, steps = 0.0, 1
+    for moment in given.at:
+        while (steps if given.steps else seconds) < moment:
+            start = time.perf_counter()
+            trainer.update()
+            seconds += time.perf_counter() - start
+            steps += 1
+        with tempfile.TemporaryDirectory() as folder:
+            found = scores(trainer, reference, Path(folder), samples=SAMPLES)
+        told = {"contestant": name, "seed": given.seed, "seconds": round(seconds), "steps": steps}
+        print(json.dumps(told | found), flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=300.0)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="mnist")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at", type=float, nargs="+", default=[30, 60, 120, 300])
+    parser.add_argument("--steps", action="store_true", help="--at counts updates")
     parser.add_argument("--contestant", choices=CONTESTANTS)
     given = parser.parse_args()
     if given.contestant:
-        contend(given.contestant, given.seconds)
+        contend(given.contestant, given)
     else:
         for each in CONTESTANTS:
             subprocess.run(
-                [sys.executable, __file__, "--contestant", each, "--seconds", str(given.seconds)],
+                [sys.executable, *sys.argv, "--contestant", each],
                 check=True,
             )
