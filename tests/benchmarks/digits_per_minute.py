@@ -5,7 +5,7 @@
 
 Three contestants, one after the other, each in a process of its own: the preset; the same SNGAN in
 PyTorch (:mod:`minisn.bench_torch`) with the same step sizes, without what it lacks there (running
-average, augmentation, flips, scale, decay); and with step sizes that SNGANs are usually given (2e-4,
+average, augmentation, flips, scale, decay); and with the step sizes SNGANs usually get (2e-4,
 beta 0.5 and 0.999). At each moment samples are scored by the features that ship; the clock stands
 meanwhile. With ``--steps`` the moments are updates instead of seconds, for machines that do other
 work too.
