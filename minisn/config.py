@@ -38,13 +38,14 @@ class Config:
         conditional: how labels enter D: ``concat``, ``projection`` or ``auxiliary``; or
             ``none``, for no labels at all. G has them in its normalizations.
         objective: ``standard``, ``hinge`` or ``wasserstein``.
-        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
+        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`; or ``gp``, which
+            is read as ``none`` with a ``gradient_penalty`` of 10.
         init: draws D's first weights: ``default``, what goes with the regularizer, or a name of
             :data:`minisn.init.INITIALIZERS`.
         init_g: draws G's first weights, in the same way; ``default`` is ``normal``.
         scale: the constant that D's normalized weights are multiplied by.
         gain: learn such a factor for each layer of D too.
-        gradient_penalty: weight of the gradient penalty; 0 for none.
+        gradient_penalty: weight of the gradient penalty, beside any regularizer; 0 for none.
         rate_d, rate_g: Adam's step sizes.
         beta1, beta2: Adam's decay rates.
         decay_after: step from which the step sizes fall to 0 in a straight line; 0 for never, and
@@ -131,6 +132,14 @@ class Config:
             for name in names:
                 if not holds(getattr(self, name)):
                     raise ConfigError(f"{name} = {getattr(self, name)!r}: expected {expected}")
+        if self.regularizer == "gp":
+            if self.gradient_penalty:
+                raise ConfigError(
+                    f'regularizer = "gp" and gradient_penalty = {self.gradient_penalty}: expected '
+                    'one of them; set regularizer = "none" and the whole weight as gradient_penalty'
+                )
+            object.__setattr__(self, "regularizer", "none")
+            object.__setattr__(self, "gradient_penalty", 10.0)
         for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
@@ -215,21 +224,39 @@ def _nearest(name: str, known: list[str]) -> str:
 def presets() -> list[str]:
     """Name the presets that ship with the package."""
     folder = resources.files("minisn") / "presets"
-    return sorted(
-        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
-    )
+    names = sorted(f.name.removesuffix(".toml") for f in folder.iterdir())
+    return [name for name in names if name != "defaults"]
 
 
-def load_preset(name: str) -> Config:
-    """Read a preset.
+def preset_text(name: str) -> str:
+    """Return a preset as a whole file: every setting with what it means, changed or not.
 
     Raises:
         ConfigError: no preset has that name.
     """
     if name not in presets():
         raise ConfigError(f"unknown preset {name!r}{_nearest(name, presets())}")
-    text = (resources.files("minisn") / "presets" / f"{name}.toml").read_text("utf-8")
-    return parse_config(text, f"preset {name}")
+    own, defaults = (_shipped(each).splitlines() for each in (name, "defaults"))
+    changed = {line.partition(" = ")[0]: line for line in own}
+    lines = [line for line in own if line.startswith("#")]
+    for line in defaults[1:]:
+        now = changed.get(line.partition(" = ")[0], line)
+        about = "" if "#" in now else line.partition("#")[2]
+        lines.append(f"{now:25} #{about}" if about else now)
+    return "\n".join(lines) + "\n"
+
+
+def _shipped(name: str) -> str:
+    return (resources.files("minisn") / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def load_preset(name: str) -> Config:
+    """Read a preset: what it changes of ``presets/defaults.toml``, and the rest from there.
+
+    Raises:
+        ConfigError: no preset has that name.
+    """
+    return parse_config(preset_text(name), f"preset {name}")
 
 
 def load_config(path: StrPath) -> Config:

@@ -125,7 +125,8 @@ def _summary(
         f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in facts.items()
     )
     words = (
-        f"A GAN with {html.escape(METHODS[config.regularizer].title)}, trained on "
+        f"A GAN with {html.escape(METHODS[config.regularizer].title)}"
+        f"{' and a gradient penalty' * bool(config.gradient_penalty)}, trained on "
         f"<b>{html.escape(config.data)}</b>: {images or 'images'} of "
         f"{config.size} × {config.size} pixels, networks {config.width} channels wide, "
         f"{html.escape(config.objective)} loss, {config.n_dis} update{'s' * (config.n_dis > 1)} "

@@ -1,10 +1,12 @@
 """Settings: what is refused and how it is said, and that they survive a file."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 import tomli_w
 
+import minisn
 from minisn.config import (
     NAMES,
     UNNAMED,
@@ -13,10 +15,12 @@ from minisn.config import (
     load_preset,
     parse_config,
     parse_settings,
+    preset_text,
     presets,
 )
 from minisn.errors import ConfigError
 
+PRESETS = Path(minisn.__file__).parent / "presets"
 GOOD = Config(
     data="mnist-10k",
     size=28,
@@ -158,6 +162,15 @@ def test_decay_is_asked_for_once():
     assert GOOD.replace(decay_at_once=True).decay_at_once
 
 
+def test_gp_is_a_gradient_penalty_of_10_and_nothing_else():
+    """Runs and commands of earlier versions say so; with a weight of its own, the two added up."""
+    meant = GOOD.replace(regularizer="none", gradient_penalty=10.0)
+    assert GOOD.replace(regularizer="gp") == parse_config(text(regularizer="gp"), "old") == meant
+    assert (meant.regularizer, meant.gradient_penalty) == ("none", 10.0)
+    with pytest.raises(ConfigError, match='"gp" and gradient_penalty = 5.0: expected one of them'):
+        GOOD.replace(regularizer="gp", gradient_penalty=5)
+
+
 def test_a_file_from_before_the_authors_settings_is_the_run_that_it_was():
     values = GOOD.to_dict()
     for name in UNNAMED:
@@ -244,6 +257,30 @@ def test_the_presets_are_there_and_whole():
         assert parse_config(tomli_w.dumps(config.to_dict()), name) == config
 
 
+def shipped(name):
+    return tomllib.loads((PRESETS / f"{name}.toml").read_text("utf-8"))
+
+
+def test_a_preset_names_what_differs_from_the_defaults_and_nothing_else():
+    defaults = shipped("defaults")
+    assert defaults.keys() == set(NAMES) and defaults.items() >= UNNAMED.items()
+    for name in presets():
+        changes = shipped(name)
+        assert changes.items() <= load_preset(name).to_dict().items()
+        assert not changes.items() & defaults.items()
+        assert load_preset(name).to_dict() == defaults | changes
+    assert load_preset("cifar10").to_dict() == defaults
+
+
+def test_a_preset_keeps_its_own_words_and_borrows_the_others():
+    lines = preset_text("mnist").splitlines()
+    assert lines[0].startswith("# Handwritten digits")
+    assert 'data = "mnist-10k"        # 10,000 digits, in the package' in lines
+    assert "rate_d = 1e-3             # Adam's step size for D" in lines
+    assert "batch_size = 64           # images per batch" in lines
+    assert not any("the paper's CNN at full width" in line for line in lines)
+
+
 def test_the_paper_s_cnn_is_the_paper_s():
     config = load_preset("cifar10")
     assert (config.size, config.width, config.latent, config.batch_size) == (32, 64, 128, 64)
@@ -259,7 +296,7 @@ def test_an_unknown_preset_gets_the_nearest(name):
         load_preset(name)
 
 
-@pytest.mark.parametrize("name", ["", "zzz", "../presets/mnist", "mnist.toml/.."])
+@pytest.mark.parametrize("name", ["", "zzz", "defaults", "../presets/mnist", "mnist.toml/.."])
 def test_what_is_no_preset_is_refused(name):
     with pytest.raises(ConfigError, match="unknown preset"):
         load_preset(name)

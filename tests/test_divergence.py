@@ -92,7 +92,7 @@ def assert_sound(folder, trainer, until):
         assert not (folder / runs.CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, "gp"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_rate_of_a_thousand_never_leads_to_what_is_no_number(tmp_path, objective, name):
     folder = tmp_path / "run"

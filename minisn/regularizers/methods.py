@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import ConfigError
 from ..init import INITIALIZERS, Initializer, orthogonal
 from ..nn import Reparametrization
-from .penalize import GradientPenalty, Orthonormal, Penalty, SpectralPenalty
+from .penalize import Orthonormal, Penalty, SpectralPenalty
 from .project import Projection, SingularValueClipping, WeightClipping
 from .reparametrize import (
     BidirectionalSpectralNorm,
@@ -51,7 +51,6 @@ METHODS = {
     "wc": Method("weight clipping", projection=WeightClipping()),
     "svc": Method("singular value clipping", projection=SingularValueClipping()),
     "orthonormal": Method("orthonormal regularization", penalty=Orthonormal(), init=orthogonal),
-    "gp": Method("gradient penalty", penalty=GradientPenalty()),
     "sigma2": Method("spectral norm regularization", Watched(), penalty=SpectralPenalty()),
     "bn": Method("batch normalization without gain", layer="batch"),
     "ln": Method("layer normalization without gain", layer="layer"),

@@ -11,8 +11,8 @@ from .design import Row, Study, borne_out, last, outcome
 
 COMPARED: dict[str, dict[str, Any]] = {
     "weight clipping": {"regularizer": "wc"},
-    "GAN-GP": {"regularizer": "gp"},
-    "WGAN-GP": {"regularizer": "gp", "objective": "wasserstein"},
+    "GAN-GP": {"regularizer": "none", "gradient_penalty": 10.0},
+    "WGAN-GP": {"regularizer": "none", "gradient_penalty": 10.0, "objective": "wasserstein"},
     "batch norm": {"regularizer": "bn"},
     "layer norm": {"regularizer": "ln"},
     "weight norm": {"regularizer": "wn"},
