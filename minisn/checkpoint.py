@@ -9,12 +9,10 @@ over everything, so that a changed bit is found. Loading never runs code from th
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -24,8 +22,8 @@ from . import __version__
 from .backend import Array, to_numpy
 from .config import LATER, Config
 from .data import Fingerprint
-from .data.locate import StrPath
 from .errors import CheckpointError, ConfigError, NonFiniteError
+from .files import StrPath, write_file
 from .training import Trainer
 
 FORMAT = 1
@@ -117,13 +115,12 @@ def save(path: StrPath, trainer: Trainer, seconds: float) -> None:
         "images": asdict(trainer.fingerprint),
     }
     facts["sha256"] = _digest(facts, arrays)
-    try:
-        replace_file(path, to_bytes(arrays, {"minisn": json.dumps(facts)}))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write the checkpoint {path}: {error.strerror}; an earlier checkpoint there "
-            "is untouched: see to the folder, then resume"
-        ) from error
+    write_file(
+        path,
+        to_bytes(arrays, {"minisn": json.dumps(facts)}),
+        "an earlier checkpoint there is untouched: see to the folder, then resume",
+        CheckpointError,
+    )
 
 
 def load(path: StrPath) -> Checkpoint:
@@ -211,46 +208,6 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         adam.m, adam.v = copied(moments["m"]), copied(moments["v"])
         adam.steps = getattr(checkpoint, name)
     trainer.step = checkpoint.step
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Give a file new content in one step: a reader, or a kill, meets the old or the new.
-
-    Args:
-        path: the file; it need not exist.
-        content: all its bytes. They are on the disk when this returns.
-    Raises:
-        OSError: the content cannot be written; the old file is untouched.
-    """
-    with replacing(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open what takes the place of a file in one step, as :func:`replace_file` does, at the end.
-
-    Raises:
-        OSError: it cannot be written; the old file is untouched, as after any other error.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)  # what a kill has left, or a link to another file
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
-    with suppress(OSError):  # not every system can flush a folder, and the file is in place
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 # -- the pieces ------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from .augment import KINDS, kinds_of
-from .data.locate import StrPath
 from .errors import ConfigError
+from .files import StrPath
 from .init import INITIALIZERS
 from .losses import OBJECTIVES
 from .models import CONDITIONAL, MODELS

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checkpoint import replace_file
 from .data import unscale_images
-from .data.locate import StrPath
-from .errors import DataError, ShapeError
+from .errors import ShapeError
+from .files import StrPath, write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +64,7 @@ def sheet(images: np.ndarray, zoom: int = 3) -> np.ndarray:
 
 
 def save_sheet(path: StrPath, images: np.ndarray) -> None:
-    """Write a sheet of images as a PNG file; see :func:`sheet` and :func:`write_file`."""
+    """Write a sheet of images as a PNG file, whole; see :func:`sheet`."""
     path = Path(path)
     from matplotlib.image import imsave
 
@@ -215,22 +214,6 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(file)
     return file.getvalue()
-
-
-def write_file(path: StrPath, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    path = Path(path)
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror}; see to the folder, or choose "
-            "another with --out"
-        ) from error
 
 
 def figure_with_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:

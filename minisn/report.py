@@ -16,7 +16,7 @@ from . import __version__, plots, runs
 from .backend import to_numpy
 from .config import Config
 from .data import Fingerprint
-from .data.locate import StrPath
+from .files import StrPath, write_file
 from .health import RULES, Finding, Health
 from .nn import Module, weighted_layers
 from .regularizers import METHODS
@@ -80,7 +80,7 @@ def write_report(
         version=html.escape(__version__),
     )
     path = folder / "report.html"
-    plots.write_file(path, page.encode())
+    write_file(path, page.encode())
     return path
 
 
@@ -189,7 +189,7 @@ def _plots(folder: Path, config: Config, log: Log, layers: list[_Layer]) -> str:
     sections = []
     for name, figure, title, words in drawn:
         picture = plots.png(figure)
-        plots.write_file(folder / f"{name}.png", picture)
+        write_file(folder / f"{name}.png", picture)
         sections.append(_section(title, _figure(picture, title, words)))
     return _side_by_side(*sections)
 

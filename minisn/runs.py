@@ -24,11 +24,11 @@ from filelock import FileLock, Timeout
 
 from . import spectral
 from .backend import to_numpy
-from .checkpoint import load, replace_file, restore, save
+from .checkpoint import load, restore, save
 from .config import Config, load_config
 from .data import scale_images
-from .data.locate import StrPath
 from .errors import ConfigError, DataError, NonFiniteError
+from .files import StrPath, write_file
 from .health import Health, spread
 from .losses import OBJECTIVES, slopes
 from .nn import weighted_layers
@@ -162,10 +162,8 @@ def _refuse_links(folder: Path) -> None:
 
 
 def _write_config(folder: Path, config: Config) -> None:
-    try:
-        replace_file(folder / CONFIG, tomli_w.dumps(config.to_dict()).encode())
-    except OSError as error:
-        raise ConfigError(f"cannot write {folder / CONFIG}: {error.strerror}") from error
+    content = tomli_w.dumps(config.to_dict()).encode()
+    write_file(folder / CONFIG, content, error=ConfigError)
 
 
 def read_lines(path: Path) -> list[tuple[Entry, bytes]]:
@@ -335,11 +333,8 @@ def resume(
             restore(trainer, checkpoint)
             seconds, step = checkpoint.seconds, checkpoint.step
         kept = b"".join(line for entry, line in lines if entry["step"] <= step)
-        try:
-            if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
-                replace_file(folder / LOG, kept)
-        except OSError as error:
-            raise DataError(f"cannot write {folder / LOG}: {error.strerror}") from error
+        if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
+            write_file(folder / LOG, kept, "see to the folder")
         if config and config != before:
             _write_config(folder, config)
     return trainer, seconds

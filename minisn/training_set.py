@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .checkpoint import replacing
 from .config import Config
 from .data import Dataset, FolderReport, load, read_folder
 from .data.catalog import CATALOG
 from .data.folder import Watch
-from .data.locate import StrPath
 from .errors import ConfigError, DataError
+from .files import StrPath, replacing
 
 IMAGES = "images.npz"
 
@@ -70,14 +69,8 @@ def keep_images(
     """
     run = Path(run)
     labels = np.full(len(images), -1) if labels is None else labels
-    try:
-        with replacing(run / IMAGES) as file:
-            np.savez(file, images=images, labels=labels, classes=np.array(classes, np.str_))
-    except OSError as error:
-        raise DataError(
-            f"cannot write {run / IMAGES}: {error.strerror}; see to the folder, then go on with "
-            f"--resume {run}"
-        ) from error
+    with replacing(run / IMAGES, f"see to the folder, then go on with --resume {run}") as file:
+        np.savez(file, images=images, labels=labels, classes=np.array(classes, np.str_))
 
 
 def _read(path: Path, name: str) -> Dataset:

@@ -16,7 +16,7 @@ from safetensors.numpy import save as to_safetensors
 import minisn
 from minisn import checkpoint as module
 from minisn import use_kernels
-from minisn.checkpoint import load, replace_file, restore, save
+from minisn.checkpoint import load, restore, save
 from minisn.config import Config
 from minisn.data import fingerprint
 from minisn.errors import CheckpointError, NonFiniteError
@@ -497,16 +497,6 @@ def test_a_disk_found_full_late_keeps_the_old_checkpoint(saved, tmp_path, monkey
         save(path, trainer, 1.0)
     assert path.read_bytes() == saved.read_bytes()
     assert os.listdir(tmp_path) == ["c"]
-
-
-def test_the_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
-    calls = []
-    fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
-    monkeypatch.setattr(os, "replace", lambda *a: (calls.append("replace"), replace(*a)))
-    replace_file(tmp_path / "c", b"new")
-    assert calls == ["fsync", "replace", "fsync"]
-    assert (tmp_path / "c").read_bytes() == b"new"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

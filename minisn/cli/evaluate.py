@@ -117,7 +117,7 @@ def evaluate(
         raise click.UsageError("Name a RUN, or give --features and --reference.")
     _show(columns)
     if out:
-        from ..plots import write_file
+        from ..files import write_file
 
         scores = {name: [asdict(s) for s in column] for name, column in columns.items()}
         write_file(out, json.dumps(scores, indent=1, ensure_ascii=False).encode())

@@ -88,7 +88,7 @@ def _save_npz(path: Path, images: np.ndarray) -> None:
 
     import numpy as np
 
-    from ..plots import write_file
+    from ..files import write_file
 
     file = io.BytesIO()
     np.savez_compressed(file, images=_pixels(images))

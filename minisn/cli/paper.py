@@ -41,8 +41,8 @@ def paper(part: tuple[str, ...], data: Path | None) -> None:
         minisn paper 12
         minisn paper Alg. 1
     """
+    from ..files import write_file
     from ..paper import Index
-    from ..plots import write_file
 
     index = Index()
     if part:

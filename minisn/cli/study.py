@@ -127,7 +127,8 @@ def _find(name: str) -> Study:
 
 def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
     """Write table, plot and paragraph, and say where they are."""
-    from ..plots import png, write_file
+    from ..files import write_file
+    from ..plots import png
     from ..study.design import paragraph, table_csv
     from ..study_plots import draw
 

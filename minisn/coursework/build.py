@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..data.locate import StrPath
 from ..errors import ConfigError, DataError
+from ..files import StrPath
 from .tutorials import TUTORIALS, names_of
 
 _STUB = "# YOUR CODE HERE\nraise NotImplementedError()"

@@ -7,9 +7,9 @@ import numpy as np
 
 from minisn.data.archive import read_members
 from minisn.data.catalog import CIFAR_FOLDER, Content
-from minisn.data.locate import StrPath
 from minisn.data.storage import check_content
 from minisn.errors import DataError
+from minisn.files import StrPath
 
 _SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32

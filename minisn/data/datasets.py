@@ -9,9 +9,10 @@ from minisn.data.catalog import CATALOG, Entry, find_entry
 from minisn.data.cifar import read_cifar10
 from minisn.data.embedded import read_sample
 from minisn.data.idx import read_idx
-from minisn.data.locate import StrPath, locate, names_of, resolve_data_dir
+from minisn.data.locate import locate, names_of, resolve_data_dir
 from minisn.data.stl import read_stl10
 from minisn.errors import ConfigError, DataError
+from minisn.files import StrPath
 
 
 @dataclass(frozen=True, eq=False)

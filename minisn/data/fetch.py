@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import Any
 
 from minisn.data.catalog import Download, find_entry
-from minisn.data.locate import StrPath, resolve_data_dir
+from minisn.data.locate import resolve_data_dir
 from minisn.data.verify import FileReport, check_files
 from minisn.errors import ConfigError, DataError
+from minisn.files import StrPath
 
 _ATTEMPTS = 4  # per mirror, as long as each brings some bytes
 _CONNECT_SECONDS = 20

@@ -20,8 +20,8 @@ import numpy as np
 
 from minisn.data.catalog import CATALOG
 from minisn.data.datasets import Dataset
-from minisn.data.locate import StrPath
 from minisn.errors import ConfigError, DataError
+from minisn.files import StrPath
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

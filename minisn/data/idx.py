@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from minisn.data.catalog import Content
-from minisn.data.locate import StrPath
 from minisn.data.storage import check_content, check_size, read_at_most
 from minisn.errors import DataError
+from minisn.files import StrPath
 
 _UBYTE = 0x08
 

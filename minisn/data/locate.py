@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 from minisn.data.catalog import Content, Entry
-
-StrPath = str | os.PathLike[str]
+from minisn.files import StrPath
 
 PACKAGE_FOLDER = Path(__file__).parent / "files"
 

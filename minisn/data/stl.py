@@ -7,9 +7,9 @@ import numpy as np
 
 from minisn.data.archive import read_members
 from minisn.data.catalog import STL_FOLDER, Content
-from minisn.data.locate import StrPath
 from minisn.data.storage import read_pieces
 from minisn.errors import DataError
+from minisn.files import StrPath
 
 _SIZE = 96
 _IMAGE = 3 * _SIZE * _SIZE

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from minisn.data.catalog import Content
-from minisn.data.locate import StrPath
 from minisn.errors import DataError
+from minisn.files import StrPath
 
 
 def read_at_most(path: Path, size: int) -> bytes:

@@ -7,9 +7,10 @@ from typing import IO
 
 from minisn.data.archive import read_members
 from minisn.data.catalog import Content, Entry, find_entry
-from minisn.data.locate import StrPath, locate, names_of, resolve_data_dir
+from minisn.data.locate import locate, names_of, resolve_data_dir
 from minisn.data.storage import open_file, read_pieces
 from minisn.errors import DataError
+from minisn.files import StrPath
 
 
 @dataclass(frozen=True)

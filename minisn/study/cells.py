@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from .. import runs
-from ..checkpoint import replace_file
 from ..config import UNNAMED, Config
 from ..data import load
 from ..data.catalog import find_entry
-from ..data.locate import StrPath
 from ..errors import ConfigError, DataError, NonFiniteError
+from ..files import StrPath, write_file
 from ..training import Trainer
 from .probes import PROBES, Split
 
 RESULT, MEASURES = "result.json", "measures.jsonl"
+GO_ON = "see to the folder, then go on from the last checkpoint"
 HELD_OUT = 10
 """One in so many images is kept from training, to measure on."""
 
@@ -128,7 +128,7 @@ def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Resu
         for probe in cell.probes:
             found |= PROBES[probe](trainer, split)
         measures[step] = found
-        _write(folder / MEASURES, _lines(measures))
+        write_file(folder / MEASURES, _lines(measures), GO_ON)
 
     diverged = None
     try:
@@ -140,18 +140,8 @@ def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Resu
         "seconds": seconds, "diverged": diverged,
         "measures": [measures[step] for step in sorted(measures)],
     }  # fmt: skip
-    _write(folder / RESULT, json.dumps(result).encode())
+    write_file(folder / RESULT, json.dumps(result).encode(), GO_ON)
     return result
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror}; see to the folder, then go on "
-            "from the last checkpoint"
-        ) from error
 
 
 def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..data import unscale_images
-from ..data.locate import StrPath
+from ..files import StrPath, replacing
 from ..metrics import NETWORKS, extractor_for, frechet_distance, inception_score
 from ..training import Trainer
 
@@ -37,8 +37,8 @@ def scores(
     parts = [trainer.sample(z[k : k + 250]) for k in range(0, samples, 250)]
     drawn = unscale_images(np.concatenate(parts))
     if images.shape[1:] not in NETWORKS:
-        np.save(part := folder / f"{SAMPLES_FILE}.part.npy", drawn)
-        part.replace(folder / SAMPLES_FILE)
+        with replacing(folder / SAMPLES_FILE) as file:
+            np.save(file, drawn)
         return {}
     extractor = extractor_for(images.shape[1:])
     features, p = extractor(drawn, "samples")

@@ -1,0 +1,59 @@
+"""Writing a file whole: a reader, or what a kill leaves, meets the old content or the new."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import DataError, MinisnError
+
+StrPath = str | os.PathLike[str]
+
+ELSEWHERE = "see to the folder, or choose another with --out"
+"""What to do where a file cannot be written."""
+
+
+def write_file(
+    path: StrPath, content: bytes, advice: str = ELSEWHERE, error: type[MinisnError] = DataError
+) -> None:
+    """Give a file new content in one step.
+
+    Args:
+        path: the file; it need not exist.
+        content: all its bytes. They are on the disk when this returns.
+        advice: what to do where it cannot be written; said in the error.
+        error: its kind.
+    Raises:
+        DataError, or the error given: it cannot be written; the old file is untouched.
+    """
+    with replacing(path, advice, error) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(
+    path: StrPath, advice: str = ELSEWHERE, error: type[MinisnError] = DataError
+) -> Iterator[BinaryIO]:
+    """Open what takes the place of a file in one step, at the end; see :func:`write_file`."""
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)  # what a kill has left, or a link to another file
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as reason:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(reason, OSError):
+            raise error(f"cannot write {path}: {reason.strerror}; {advice}") from reason
+        raise
+    with suppress(OSError):  # not every system can flush a folder, and the file is in place
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
