@@ -425,10 +425,14 @@ def test_a_run_without_a_checkpoint_begins_again(run):
 
 
 def test_a_full_disk_is_named_and_the_checkpoint_kept(run, monkeypatch):
-    def full(path, content):
-        raise OSError(28, "No space left on device")
+    replace = os.replace
 
-    monkeypatch.setattr(plots, "replace_file", full)
+    def full(part, path):
+        if path.suffix == ".png":
+            raise OSError(28, "No space left on device")
+        replace(part, path)
+
+    monkeypatch.setattr(os, "replace", full)
     result = minisn("train", "--resume", run, "--steps", 8, code=1)
     assert f"cannot write {run}/samples/000006.png: No space left on device" in error_of(result)
     # the update was made and logged, its checkpoint was not due before the sheet

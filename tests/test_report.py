@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -261,10 +262,10 @@ def test_a_report_that_cannot_be_written_names_itself_and_spares_the_old(run, mo
     (folder / "report.html").write_text("old")
     old = (folder / "report.html").read_bytes()
 
-    def full(path, content):
+    def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plots, "replace_file", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"plots/losses.png: No space left on device"):
         report.write_report(folder, trainer.D, 8, 1.0)
     assert (folder / "report.html").read_bytes() == old
