@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 8
-"""Images side by side on a sheet."""
+"""Images side by side on a sheet, about: a column of a conditional model's holds one class."""
 
 STEPS = "step (updates of G)"
 
@@ -36,12 +36,27 @@ _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8
 # -- samples ---------------------------------------------------------------------------
 
 
-def sheet(images: np.ndarray, zoom: int = 3) -> np.ndarray:
-    """Lay images out in rows of eight.
+def columns_for(classes: int) -> int:
+    """Choose the columns of a sheet on which each column holds images of one class.
+
+    Args:
+        classes: of a conditional model, which draws each in turn; 0 for another model.
+    Returns:
+        The largest multiple of ``classes`` up to 8; ``classes`` itself from 9 to 16. Models with
+        more have 8 columns, as those without any.
+    """
+    if not 0 < classes <= 2 * COLUMNS:
+        return COLUMNS
+    return classes * max(1, COLUMNS // classes)
+
+
+def sheet(images: np.ndarray, zoom: int = 3, columns: int = COLUMNS) -> np.ndarray:
+    """Lay images out in rows, eight in each unless told otherwise.
 
     Args:
         images: in [-1, 1], float, [N, C, H, W]; C is 1 (grey) or 3 (red, green, blue).
         zoom: pixels of the sheet along each side of an image's pixel.
+        columns: images in a row.
     Returns:
         uint8, [height, width, 3]: the images in order, row by row, a white line of ``zoom``
         pixels around each.
@@ -53,7 +68,7 @@ def sheet(images: np.ndarray, zoom: int = 3) -> np.ndarray:
             f"sheet: expected at least one image, [N, 1 or 3, H, W], got shape {list(images.shape)}"
         )
     n, _, height, width = images.shape
-    columns = min(n, COLUMNS)
+    columns = min(n, columns)
     rows = -(-n // columns)
     pixels = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, 3), _GAP, np.uint8)
     for k, image in enumerate(unscale_images(images).transpose(0, 2, 3, 1)):
@@ -63,13 +78,13 @@ def sheet(images: np.ndarray, zoom: int = 3) -> np.ndarray:
     return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
-def save_sheet(path: StrPath, images: np.ndarray) -> None:
+def save_sheet(path: StrPath, images: np.ndarray, columns: int = COLUMNS) -> None:
     """Write a sheet of images as a PNG file, whole; see :func:`sheet`."""
     path = Path(path)
     from matplotlib.image import imsave
 
     file = io.BytesIO()
-    imsave(file, sheet(images), format="png")
+    imsave(file, sheet(images, columns=columns), format="png")
     write_file(path, file.getvalue())
 
 

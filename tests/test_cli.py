@@ -555,7 +555,12 @@ def test_spectrum_claims_a_bound_only_where_d_is_a_chain_of_its_layers(trained, 
     *_, last_layer, _, _, _, verdict = spoken(minisn("spectrum", tmp_path / "r"))
     assert last_layer.split()[1:5] == ["Embedding", "10", "x", "4"]
     assert verdict.startswith("Neither bounds the Lipschitz constant of D")
-    assert minisn("sample", tmp_path / "r").exit_code == 0
+    minisn("sample", tmp_path / "r", "--n", 20, "--out", tmp_path / "s.png")
+    images = networks.draw(checkpoint.load(tmp_path / "r" / runs.CHECKPOINT), 20, 0)
+    expected = plots.sheet(images, columns=10)  # a column for each digit
+    assert (np.rint(255 * imread(tmp_path / "s.png")[:, :, :3]) == expected).all()
+    by_class = imread(tmp_path / "r" / "samples" / "000001.png")
+    assert by_class.shape[:2] == ((6 * 29 + 1) * 3, (10 * 29 + 1) * 3)
     minisn(
         "train",
         "mnist-tiny",

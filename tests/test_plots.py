@@ -80,6 +80,23 @@ def test_sheet_of_a_ragged_number_leaves_the_rest_empty():
     assert (sheet[6:10, 2 * 5 + 1 : 3 * 5] == 128).all()
 
 
+@pytest.mark.parametrize(
+    ("classes", "columns"), [(0, 8), (1, 8), (2, 8), (3, 6), (5, 5), (10, 10), (16, 16), (17, 8)]
+)
+def test_a_column_of_a_sheet_holds_one_class(classes, columns):
+    assert plots.columns_for(classes) == columns
+    assert columns % (classes or 1) == 0 or classes > 16
+
+
+def test_sheet_has_the_columns_asked_for():
+    images = np.full((20, 1, 4, 4), -1, np.float32)
+    images[3::10] = 1
+    drawn = plots.sheet(images, zoom=1, columns=10)
+    assert drawn.shape == (2 * 5 + 1, 10 * 5 + 1, 3)
+    assert (drawn[1:5, 16:20] == 255).all() and (drawn[6:10, 16:20] == 255).all()
+    assert (drawn[1:5, 11:15] == 0).all()
+
+
 def test_sheet_of_few_images_is_narrow():
     assert plots.sheet(np.ones((3, 1, 4, 4), np.float32), zoom=1).shape == (6, 3 * 5 + 1, 3)
 

@@ -51,8 +51,8 @@ def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> Non
         minisn sample runs/mnist-1 --n 16 --seed 7 --out digits.png
         minisn sample runs/cifar10-1 --n 50000 --format png-folder --out samples
     """
-    from ..plots import save_sheet
-    from .networks import draw, read_checkpoint
+    from ..plots import columns_for, save_sheet
+    from .networks import channels_and_classes, draw, read_checkpoint
 
     checkpoint = read_checkpoint(run)
     ending = {"sheet": ".png", "png-folder": "", "npz": ".npz"}[form]
@@ -60,7 +60,10 @@ def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> Non
     if form == "png-folder":
         _make_empty(path)
     images = draw(checkpoint, count, seed)
-    {"sheet": save_sheet, "png-folder": _save_folder, "npz": _save_npz}[form](path, images)
+    if form == "sheet":
+        save_sheet(path, images, columns_for(channels_and_classes(checkpoint)[1]))
+    else:
+        {"png-folder": _save_folder, "npz": _save_npz}[form](path, images)
     click.echo(path)
 
 

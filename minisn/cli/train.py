@@ -214,7 +214,9 @@ def _train(
     )
     try:
         with Progress(trainer.step, config.steps, seconds, minutes) as progress:
-            seconds = runs.train(trainer, folder, seconds, minutes, progress, _sheets(folder))
+            seconds = runs.train(
+                trainer, folder, seconds, minutes, progress, _sheets(folder, trainer.classes)
+            )
         last_words(f"{trainer.step:,} steps in {duration(seconds)}.")
     except (KeyboardInterrupt, SystemExit, OSError) as end:
         status = _status(end)
@@ -244,12 +246,18 @@ def _status(end: BaseException) -> int:
     return 130 if isinstance(end, KeyboardInterrupt) else 141  # SIGINT, SIGPIPE
 
 
-def _sheets(folder: Path) -> Callable[[int, np.ndarray], None]:
-    """Return what writes a sheet of samples into a run."""
-    from ..plots import save_sheet
+def _sheets(folder: Path, classes: int) -> Callable[[int, np.ndarray], None]:
+    """Return what writes a sheet of samples into a run, whole rows of it."""
+    from ..plots import columns_for, save_sheet
 
     (folder / "samples").mkdir(exist_ok=True)
-    return lambda step, images: save_sheet(folder / "samples" / f"{step:06d}.png", images)
+    columns = columns_for(classes)
+
+    def write(step: int, images: np.ndarray) -> None:
+        whole = images[: len(images) // columns * columns]
+        save_sheet(folder / "samples" / f"{step:06d}.png", whole, columns)
+
+    return write
 
 
 def _saved(folder: Path) -> tuple[int, float]:
