@@ -79,7 +79,7 @@ def _verdict(rows: Sequence[Row]) -> str:
 
 HOUR: dict[str, dict[str, Any]] = {
     "cifar10-hour": {},
-    "with labels": {"conditional": "projection"},
+    "cifar10-labels": {"conditional": "projection"},
     "width 24": {"width": 24, "steps": 16_000, "decay_after": 10_000},
     "width 48": {"width": 48, "steps": 6_600, "decay_after": 4_200},
     "ResNet of width 16": {
