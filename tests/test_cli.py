@@ -240,11 +240,11 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
         cwd=tmp_path,
     )
     log = folder / "log.jsonl"
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600
     while time.monotonic() < until and not (log.exists() and log.read_bytes().count(b"\n") > 3):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     assert err == ""
     saved = checkpoint.load(folder / runs.CHECKPOINT).step
@@ -256,7 +256,7 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
     command = shlex.split(how.removeprefix("Go on with: "))
     assert command == ["minisn", "train", "--resume", "my run"]
     process = start(*command[1:], "--steps", saved + 2, cwd=tmp_path)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert f"steps {saved} to {saved + 2}" in out
     assert [line["step"] for line in runs.read_log(folder)] == list(range(saved + 3))

@@ -26,7 +26,7 @@ from minisn.optim import Adam
 from minisn.regularizers import SpectralNorm
 from minisn.tensor import is_recording
 
-LIMIT = 120
+LIMIT = 600
 """Seconds for a process; it takes a few."""
 
 WORKERS, ROUNDS = 4, 2

@@ -28,7 +28,7 @@ from minisn.config import load_preset, parse_settings
 from minisn.data import load as load_data
 from minisn.training import Trainer
 
-LIMIT = 240
+LIMIT = 600
 """Seconds for a process; it takes a few."""
 
 TINY = ("--set", "width=4", "--set", "batch_size=4", "--set", "log_every=1", "--set",

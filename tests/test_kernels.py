@@ -453,7 +453,7 @@ def run(code, **environment):
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **environment},
     )
     assert done.returncode == 0, done.stderr

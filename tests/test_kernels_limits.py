@@ -158,7 +158,7 @@ def test_a_threading_layer_that_is_missing_is_told_as_such(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(minisn.__file__).parents[1]),
                    "NUMBA_THREADING_LAYER": "tbb"}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600
     )
     said = done.stdout.strip()
     assert said == "tbb" or ("NUMBA_THREADING_LAYER=tbb" in said and "workqueue" in said), done

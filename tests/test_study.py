@@ -271,7 +271,7 @@ def test_a_worker_without_the_package_is_refused(tmp_path):
         )
         try:
             with dask.Client(cluster) as client:
-                client.wait_for_workers(1, timeout=60)
+                client.wait_for_workers(1, timeout=600)
             with pytest.raises(ConfigError, match=r"cannot import minisn \(No module"):
                 run_cells([cell()], tmp_path, address)
         finally:
