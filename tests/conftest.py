@@ -1,12 +1,22 @@
-"""Settings of the whole suite: the same examples on every run, and the kernels to test."""
+"""Settings of the whole suite: the same examples on every run, the kernels to test, the threads.
+
+All tests together run in as many processes as there are cores, each on one thread; the kernels' own
+on two, whatever the machine has. Named files run in one process, which starts sooner.
+"""
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 from importlib.util import find_spec
 
 import pytest
+
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # the most that a test may ask for
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy reads it
+
+import threadpoolctl
 from hypothesis import HealthCheck, Phase, settings
 
 from minisn import use_kernels
@@ -26,6 +36,12 @@ settings.register_profile(
     "brief", settings.get_profile("minisn"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("minisn")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Say in how many processes to run: all tests in one for each core, named files in this one."""
+    all_tests = config.args_source is config.ArgsSource.TESTPATHS
+    return min(os.cpu_count() or 1, 4) if all_tests else 0
 
 
 @pytest.hookimpl(tryfirst=True)  # before the marks are asked for
@@ -62,14 +78,20 @@ def plain_kernels():
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Small images wait longer for a second thread than they compute."""
-    numba = pytest.importorskip("numba", reason="the compiled kernels are not installed")
-    before = numba.get_num_threads()
+    """The other core has a process of its own; and what is small waits for a thread in vain."""
+    importlib.import_module("numba").set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def two_threads(one_thread):
+    """Compute a file's kernels and products on two threads."""
+    numba = importlib.import_module("numba")
+    numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        yield
     numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 @pytest.fixture(params=["spec", "array_api", "cpu"])

@@ -26,6 +26,8 @@ from minisn.optim import Adam
 from minisn.regularizers import SpectralNorm
 from minisn.tensor import is_recording
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 LIMIT = 600
 """Seconds for a process; it takes a few."""
 

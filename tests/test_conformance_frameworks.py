@@ -1,4 +1,4 @@
-"""Other frameworks' layers are still what the kept table says; CI has none of them installed."""
+"""Other frameworks' layers are still what the kept table says."""
 
 from pathlib import Path
 

@@ -145,6 +145,7 @@ def test_a_loop_that_never_ends_is_stopped(monkeypatch):
     assert verdict.mistake == "too-long" and "stopped after 0.2 seconds" in verdict.text
 
 
+@pytest.mark.slow  # it compiles anew
 @pytest.mark.parametrize("name", ["power_iteration", "convolve_input_gradient"])
 def test_what_numba_compiles_does_not_count_and_is_not_interrupted(name, tmp_path):
     # an empty cache, as on a fresh machine; and a limit that compiling alone exceeds many times

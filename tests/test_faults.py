@@ -34,7 +34,6 @@ LIMIT = 600
 TINY = ("--set", "width=4", "--set", "batch_size=4", "--set", "log_every=1", "--set",
         "sample_every=2", "--set", "checkpoint_every=2")  # fmt: skip
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 COMMON = textwrap.dedent("""
     import contextlib, dataclasses, gzip, json, os, shutil, subprocess, sys
@@ -135,7 +134,7 @@ def assert_one_line(found, words):
 
 
 @pytest.fixture(scope="module")
-def trained(one_thread, tmp_path_factory):
+def trained(tmp_path_factory):
     """The folder of a run of 4 steps."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = load_preset("mnist-tiny").replace(**parse_settings(list(TINY[1::2])), steps=4)

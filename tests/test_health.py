@@ -23,8 +23,6 @@ LOGS = Path(__file__).parent / "logs"
 cifar10 --data NAME --steps 600 --set width=16 --set rate_d=4e-4 --set average=0.999
 --set log_every=25 --set sample_every=100, with the names cifar10 and cifar10-2k."""
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def trained(folder, **changes):
     """Train for a second or two; returns the lines, as they came."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from touched import tested_in
 
 import minisn
 from tutorials.site import evening
@@ -277,6 +278,12 @@ def test_rules(rule):
 
 def test_every_file_has_a_test_file():
     assert untested(FILES, TESTS) == []
+
+
+@pytest.mark.parametrize("path", ["README.md", ".ci/run", "tutorials/site/api.py", *FILES])
+def test_what_was_touched_is_tested(path):
+    names = tested_in(f"minisn/{path}" if path in FILES else path)
+    assert names and all((TESTS / f"test_{name}.py").exists() for name in names)
 
 
 def test_the_core_is_read_in_an_evening():

@@ -20,6 +20,8 @@ from minisn import Tensor, kernels, ops, use_kernels
 from minisn.errors import ConfigError
 from minisn.kernels import array_api, spec
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 
 @pytest.fixture(params=["spec", "array_api", "cpu"])
 def module(request, every_size):
@@ -558,6 +560,7 @@ for module in (convolution, entrywise, narrow, normalization, power, winograd):
 """
 
 
+@pytest.mark.slow  # it compiles anew
 def test_a_training_step_compiles_each_kernel_once():
     """Compiling is what a first run waits for, and a second form of a kernel doubles its share."""
     if cpu_or_array_api() is array_api:

@@ -19,7 +19,7 @@ from minisn.kernels import array_api, spec
 
 cpu = pytest.importorskip("minisn.kernels.cpu", reason="the compiled kernels are not installed")
 
-pytestmark = pytest.mark.usefixtures("every_size")
+pytestmark = pytest.mark.usefixtures("every_size", "two_threads")
 
 
 def f32(*shape):

@@ -9,6 +9,8 @@ pytest.importorskip("numba", reason="the product is compiled by Numba, which is 
 
 from minisn.kernels.cpu.product import ROWS, VECTOR_BYTES, fill, multiply, product_of
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 GUARD = 7.5
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from minisn.kernels import array_api
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 winograd = pytest.importorskip("minisn.kernels.cpu.winograd", reason="needs Numba")
 cpu = importlib.import_module("minisn.kernels.cpu")
 

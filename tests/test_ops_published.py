@@ -12,8 +12,6 @@ import pytest
 
 from minisn import Tensor, conv, fused, grad, losses, ops
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class NotOursError(Exception):
     """The sample asks for something that minisn does not have."""

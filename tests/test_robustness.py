@@ -23,8 +23,6 @@ from minisn.robustness import (
     train_classifier,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def rng(seed=0):
     return np.random.default_rng(seed)

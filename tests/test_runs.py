@@ -669,6 +669,7 @@ def test_a_second_process_on_a_run_is_refused_and_changes_nothing(tmp_path, fini
     assert b"torn" not in (folder / runs.LOG).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_resumes_to_the_very_bits(tmp_path):
     config = TINY.replace(steps=4, checkpoint_every=2, log_every=1)
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}

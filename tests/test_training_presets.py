@@ -6,7 +6,7 @@ import pytest
 from minisn.config import load_preset, presets
 from minisn.data import list_datasets
 
-pytestmark = pytest.mark.usefixtures("one_thread", "every_size")
+pytestmark = pytest.mark.usefixtures("every_size")
 
 
 def smaller(config):
