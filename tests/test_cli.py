@@ -990,7 +990,7 @@ def test_memory_that_runs_out_is_one_line(tmp_path):
     code = (
         "import resource, sys; from minisn.cli import main\n"
         "resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))\n"
-        "main(['train', 'mnist', '--set', 'width=128', '--out', sys.argv[1]])"
+        "main(['train', 'mnist', '--set', 'width=512', '--out', sys.argv[1]])"
     )
     plain = {"OPENBLAS_NUM_THREADS": "1", "NUMBA_DISABLE_JIT": "1"}  # soon there, and small
     done = subprocess.run(
