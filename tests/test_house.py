@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from touched import tested_in
+from touched import where_tested
 
 import minisn
 from tutorials.site import evening
@@ -283,7 +283,7 @@ def test_every_file_has_a_test_file():
 def test_what_was_touched_is_tested():
     others = ["README.md", ".ci/run", "tutorials/site/api.py", "tutorials/02-convolution.ipynb"]
     for path in [*(f"minisn/{path}" for path in FILES), *others]:
-        names = tested_in(path)
+        names = where_tested(path)
         assert names and all((TESTS / f"test_{name}.py").exists() for name in names), path
 
 

@@ -29,7 +29,7 @@ def changed() -> list[str]:
     return found or git("diff", "--name-only", "HEAD~1")
 
 
-def tested_in(path: str) -> list[str]:
+def where_tested(path: str) -> list[str]:
     """Name the test files of a path, without ``test_`` and ``.py``."""
     from test_house import TESTED_IN
 
@@ -46,7 +46,7 @@ def tested_in(path: str) -> list[str]:
 
 def main() -> int:
     """Run pytest on the test files of what was changed."""
-    names = {name for path in changed() for name in tested_in(path)} | {"house"}
+    names = {name for path in changed() for name in where_tested(path)} | {"house"}
     files = [file for name in sorted(names) if (file := TESTS / f"test_{name}.py").exists()]
     print(*(file.name for file in files), flush=True)
     return subprocess.run([sys.executable, "-m", "pytest", *files, *sys.argv[1:]]).returncode
