@@ -130,6 +130,8 @@ class Answers:
             )
         return int(self.item())
 
+    __trunc__ = __int__
+
     def __format__(self, spec: str) -> str:
         if not self._array.ndim:
             return format(self.item(), spec)
@@ -157,6 +159,8 @@ class Answers:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
         first, *rest = inputs
+        if method == "at" or any(isinstance(out, Answers) for out in settings.get("out", ())):
+            raise GraphError(f"{ufunc.__name__}: NumPy cannot write into a tensor; take the result")
         if method == "__call__" and rest and not settings and not isinstance(first, Answers):
             if ufunc.__name__ in _OPERATORS:  # array + tensor, where NumPy is asked first
                 return getattr(self, f"__r{_OPERATORS[ufunc.__name__]}__")(first)
@@ -165,7 +169,14 @@ class Answers:
         return getattr(ufunc, method)(*map(numbers, inputs), **numbers(settings))
 
     def __array_function__(self, function: Any, types: Any, args: Any, settings: Any) -> Any:
+        if function in (np.shape, np.ndim, np.size):  # which ask for no number
+            args = tuple(np.broadcast_to(0, a.shape) if isinstance(a, Answers) else a for a in args)
         return function(*numbers(args), **numbers(settings))
+
+    def __getattr__(self, name: str) -> Any:
+        """Say where an operation is that is no method."""
+        hint = f"; call minisn.ops.{name}(t)" if name in OPERATIONS else ""
+        raise AttributeError(f"a Tensor has no attribute {name!r}{hint}")
 
     def tolist(self) -> Any:
         """Return the entries as nested lists of Python numbers."""
@@ -239,6 +250,10 @@ class Answers:
         """Sum along an axis, step by step; see :func:`minisn.statistics.cumsum`."""
         return OPERATIONS["cumsum"](self, axis)
 
+    def cumprod(self, axis: int | None = None) -> Tensor:
+        """Multiply along an axis, step by step; see :func:`minisn.statistics.cumprod`."""
+        return OPERATIONS["cumprod"](self, axis)
+
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Tell where the largest entry is: a constant."""
         return OPERATIONS["argmax"](self, axis, keepdims)
@@ -288,7 +303,17 @@ class Answers:
     def transpose(self, *axes: Any) -> Tensor:
         """Reverse the axes, or reorder them as given."""
         axes = axes[0] if len(axes) == 1 and not hasattr(axes[0], "__index__") else axes
-        return OPERATIONS["permute"](self, axes=tuple(axes)) if axes else self.T  # type: ignore
+        return OPERATIONS["permute"](self, axes=tuple(axes)) if axes else self.T
+
+    @property
+    def mT(self) -> Tensor:
+        """The tensor with its last two axes exchanged."""
+        return OPERATIONS["swapaxes"](self, -1, -2)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the entries take."""
+        return self._array.size * self._array.dtype.itemsize
 
     def swapaxes(self, first: int, second: int) -> Tensor:
         """Exchange two axes."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .answers import OPERATIONS
+from .arguments import real_number
 from .backend import is_numpy, namespace, to_numpy
-from .errors import ConfigError
 from .ops import exp, log, log_softmax, sigmoid, sqrt, where
 from .tensor import Tensor, as_tensor, primitive
 
@@ -108,9 +108,9 @@ def arctan(x):
     return namespace(x).atan(x)
 
 
-@primitive(lambda g, a, b: g * b / (a * a + b * b), lambda g, a, b: -g * a / (a * a + b * b))
+@primitive(lambda g, a, b: g * _over_square(b, a), lambda g, a, b: -g * _over_square(a, b))
 def arctan2(a, b):
-    r"""Angle of the point (b, a), in all four quadrants.
+    r"""Angle of the point (b, a), in all four quadrants; at 0 the gradient is 0.
 
     .. math:: y = \arg(b + ia), \qquad \bar a = \frac{\bar y\,b}{a^2 + b^2}, \quad
               \bar b = \frac{-\bar y\,a}{a^2 + b^2}
@@ -247,20 +247,26 @@ def reciprocal(x: Tensor) -> Tensor:
     return 1.0 / as_tensor(x)
 
 
-@primitive(lambda g, a, b: g * b * raise_to(a, b - 1.0), lambda g, y, a: _by_exponent(g, y, a))
+@primitive(lambda g, a, b: _by_base(g, a, b), lambda g, y, a, b: _by_exponent(g, y, a, b))
 def raise_to(a, b):
     r"""Raise to a power that is a tensor too, with broadcasting.
 
     .. math:: y = a^b, \qquad \bar a = \bar y\,b\,a^{b-1}, \quad \bar b = \bar y\,y\log a
 
-    Where the base is 0, the exponent has the gradient 0.
+    A power 0 has the gradient 0 in its base. Where the base is 0, a root has the gradient 0, as
+    :func:`minisn.ops.sqrt`, and so has an exponent that is not negative.
     """
     return a**b
 
 
-def _by_exponent(g, y, a):
-    origin = Tensor.wrap(a.array == 0)
-    return where(origin, 0.0, g * y * log(where(origin, 1.0, a)))
+def _by_base(g, a, b):
+    flat = Tensor.wrap((b.array == 0) | ((a.array == 0) & (b.array > 0) & (b.array < 1)))
+    return where(flat, 0.0, g * b * raise_to(where(flat, 1.0, a), b - 1.0))
+
+
+def _by_exponent(g, y, a, b):
+    flat = Tensor.wrap((a.array == 0) & (b.array >= 0))
+    return where(flat, 0.0, g * y * log(where(flat, 1.0, a)))
 
 
 @primitive(lambda g, y, a: g * _over(a, y), lambda g, y, b: g * _over(b, y))
@@ -270,6 +276,12 @@ def hypot(a, b):
     .. math:: y = \sqrt{a^2 + b^2}, \qquad \bar a = \bar y\,a / y, \quad \bar b = \bar y\,b / y
     """
     return namespace(a).hypot(a, b)
+
+
+def _over_square(a, b):
+    """Return a / (a^2 + b^2), without overflow."""
+    length = hypot(a, b)
+    return _over(_over(a, length), length)
 
 
 def _over(a, y):
@@ -401,8 +413,7 @@ def dropout(x: Tensor, rate: float, rng: np.random.Generator | int) -> Tensor:
     Raises:
         ConfigError: another rate.
     """
-    if not 0 <= rate < 1:
-        raise ConfigError(f"dropout: expected a rate from 0 to below 1, got {rate!r}")
+    rate = real_number("dropout: rate", rate, 0, 1)
     x = as_tensor(x)
     draws = np.random.default_rng(rng).random(x.shape)
     kept = Tensor.wrap(namespace(x.array).asarray(draws >= rate))

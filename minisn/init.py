@@ -54,11 +54,16 @@ def initializer(init: "Initializer | str") -> "Initializer":
 
     Raises:
         ConfigError: no initializer has that name.
+        DTypeError: it is no function.
     """
     if isinstance(init, str):
         if init not in INITIALIZERS:
             raise ConfigError(f"init: expected one of {', '.join(INITIALIZERS)}, got {init!r:.60}")
         return INITIALIZERS[init]
+    if not callable(init):
+        raise DTypeError(
+            f"init: expected a name, or a function of (rng, shape, axis), got {init!r:.60}"
+        )
     return init
 
 

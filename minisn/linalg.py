@@ -279,6 +279,8 @@ def _diagonal_matrix(w: Tensor) -> Tensor:
 def _oriented(*vectors: Array) -> list[Array]:
     """Give columns the sign that makes the largest entry of the first positive."""
     xp, first = namespace(vectors[0]), vectors[0]
+    if not first.size:
+        return list(vectors)
     at = xp.argmax(xp.abs(first), axis=-2, keepdims=True)
     there = xp.astype(xp.reshape(xp.arange(first.shape[-2]), (-1, 1)) == at, first.dtype)
     sign = xp.sign(xp.sum(first * there, axis=-2, keepdims=True))

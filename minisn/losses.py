@@ -13,7 +13,16 @@ import numpy as np
 from . import ops
 from .backend import Array, namespace, to_numpy
 from .errors import DTypeError, NonFiniteError, ShapeError
-from .tensor import Tensor, as_tensor, grad
+from .tensor import Tensor, as_tensor, grad, is_floating
+
+
+def _numbers(*values: Any) -> list[Tensor]:
+    """Make tensors of floating-point numbers: unsigned ones have no room for -x or 1 - x."""
+    tensors = [as_tensor(v) for v in values]
+    return [
+        t if is_floating(t.array) else ops.astype(t, dtype=namespace(t.array).float64)
+        for t in tensors
+    ]
 
 
 def standard_d(real: Tensor, fake: Tensor) -> Tensor:
@@ -28,6 +37,7 @@ def standard_d(real: Tensor, fake: Tensor) -> Tensor:
 
     Source: [M18 Eq. (15)], [M18 Eq. (2)]
     """
+    real, fake = _numbers(real, fake)
     return ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake))
 
 
@@ -38,6 +48,7 @@ def standard_g(fake: Tensor) -> Tensor:
 
     Source: [M18 Eq. (15)]
     """
+    (fake,) = _numbers(fake)
     return ops.mean(ops.softplus(-fake))
 
 
@@ -48,6 +59,7 @@ def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
 
     Source: [M18 Eq. (16)]
     """
+    real, fake = _numbers(real, fake)
     return ops.mean(ops.relu(1.0 - real)) + ops.mean(ops.relu(1.0 + fake))
 
 
@@ -88,7 +100,7 @@ def binary_cross_entropy(logits: Tensor, targets: Any) -> Tensor:
 
     Source: [M18 Eq. (15)], for one kind of image alone
     """
-    targets = _beside("binary_cross_entropy", logits, targets)
+    logits, targets = _beside("binary_cross_entropy", logits, targets)
     if not namespace(targets.array).all((targets.array >= 0) & (targets.array <= 1)):
         raise DTypeError("binary_cross_entropy: a target is not from 0 to 1")
     return ops.mean(ops.softplus(logits) - targets * logits)
@@ -104,18 +116,19 @@ def mean_squared_error(x: Tensor, targets: Any) -> Tensor:
     Raises:
         ShapeError: the shapes differ, which broadcasting would hide.
     """
-    gap = x - _beside("mean_squared_error", x, targets)
+    x, targets = _beside("mean_squared_error", x, targets)
+    gap = x - targets
     return ops.mean(gap * gap)
 
 
-def _beside(name: str, x: Tensor, targets: Any) -> Tensor:
-    """Return targets as a tensor of the shape and the type of what is compared with them."""
-    targets = as_tensor(targets)
+def _beside(name: str, x: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    """Return what is compared, and targets of its shape and type."""
+    (x,), targets = _numbers(x), as_tensor(targets)
     if targets.shape != x.shape:
         raise ShapeError(f"{name}: expected targets of shape {x.shape}, got {targets.shape}")
     if targets.requires_grad or targets.dtype == x.dtype:
-        return targets
-    return Tensor.wrap(namespace(x.array).astype(targets.array, x.dtype))
+        return x, targets
+    return x, Tensor.wrap(namespace(x.array).astype(targets.array, x.dtype))
 
 
 def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
@@ -133,7 +146,7 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
 
     Source: [M18 Table 8]
     """
-    labels = as_tensor(labels)
+    (logits,), labels = _numbers(logits), as_tensor(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ShapeError(
             f"cross_entropy: expected logits [N, classes] and labels [N], got shapes "

@@ -18,7 +18,8 @@ import numpy as np
 
 from . import kernels
 from .answers import OPERATIONS
-from .backend import Array, is_array, is_numpy, namespace
+from .arguments import real_number
+from .backend import Array, is_array, is_numpy, namespace, to_numpy
 from .errors import DTypeError, ShapeError
 from .tensor import (
     Tensor,
@@ -27,6 +28,7 @@ from .tensor import (
     as_tensors,
     astype,
     axes_of,
+    axis_of,
     broadcast_to,
     is_floating,
     primitive,
@@ -120,7 +122,9 @@ def power(x: Tensor, exponent: Tensor | float) -> Tensor:
 
     .. math:: y = x^p
     """
-    number = isinstance(exponent, int | float | np.number)
+    number = isinstance(exponent, int | float) or (
+        isinstance(exponent, np.number) and is_floating(as_tensor(x).array)
+    )
     return _power(x, exponent=exponent) if number else OPERATIONS["raise_to"](x, exponent)
 
 
@@ -228,8 +232,10 @@ def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
         x: any shape.
         low, high: numbers, arrays or tensors, with broadcasting; None for no limit.
     """
-    if low is not None and high is not None and np.any(np.asarray(low > high)):
-        raise ShapeError(f"clip: the lower limit {low} is above the upper limit {high}")
+    if low is not None and high is not None:
+        _, least, most = as_tensors("clip", (x, low, high))
+        if np.any(to_numpy((least > most).array)):
+            raise ShapeError(f"clip: the lower limit {low} is above the upper limit {high}")
     x = x if low is None else maximum(x, low)
     return x if high is None else minimum(x, high)
 
@@ -252,13 +258,20 @@ def sigmoid(x):
 
     .. math:: y = \frac1{1 + e^{-x}}, \qquad \bar x = \bar y\,y\,(1 - y)
     """
-    xp = namespace(x)
+    x, xp = _real(x), namespace(x)
     small = xp.exp(-xp.abs(x))
     return xp.where(x < 0, small, xp.ones_like(small)) / (1 + small)
 
 
-def _softplus(x):
+def _real(x):
+    """Return whole numbers as float64: those of few bits have no room for -x or e^x."""
     xp = namespace(x)
+    whole = not is_floating(x) and xp.isdtype(x.dtype, ("bool", "integral"))
+    return xp.astype(x, xp.float64) if whole else x
+
+
+def _softplus(x):
+    x, xp = _real(x), namespace(x)
     return xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros((), dtype=x.dtype))
 
 
@@ -292,6 +305,8 @@ def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
 
     Source: [M18 Table 3]
     """
+    if not isinstance(slope, Tensor):
+        real_number("leaky_relu: slope", slope)
     if slope >= 0 or not isinstance(x, Tensor):
         return _leaky_relu(x, slope=slope)
     return where(Tensor.wrap(x._array > 0), x, slope * x)
@@ -333,9 +348,8 @@ def _mean(x, axis, keepdims):
 def _widely(compute, x):
     """Compute with whole numbers as float64, and with half precision in single, which is kept."""
     x = as_tensor(x)
-    xp = namespace(x._array)
-    if not is_floating(x._array) and xp.isdtype(x.dtype, ("bool", "integral")):
-        return compute(Tensor.wrap(xp.astype(x._array, xp.float64)))
+    if (real := _real(x._array)) is not x._array:
+        return compute(Tensor.wrap(real))
     if is_numpy(x._array) and x.dtype == np.float16:
         return astype(compute(astype(x, dtype=np.float32)), dtype=x.dtype)
     return compute(x)
@@ -348,6 +362,7 @@ def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     Only y itself must be a number that the dtype holds, not the squares.
     """
+    check_real("norm", x)
     return _widely(lambda x: _norm(x, axes_of(axis, x.ndim, "norm"), keepdims), x)
 
 
@@ -409,6 +424,9 @@ def var(
         ddof: :math:`d`, 1 for the unbiased estimate; a variance of n = d entries is a NaN.
     """
 
+    check_real("var", x)
+    real_number("var: ddof", ddof)
+
     def compute(x):
         y = _var(x, axis=axis, keepdims=keepdims)
         n = x.size // y.size if y.size else 0
@@ -421,7 +439,8 @@ def _attained(x, y, axis):
     """The entries that equal the largest, or the smallest, sharing its gradient evenly."""
     xp = namespace(x._array)
     ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
-    hit = xp.astype((x._array == ends) | (ends != ends), x.dtype)
+    nan = (ends != ends) & (x._array != x._array)
+    hit = xp.astype((x._array == ends) | nan, x.dtype)
     axes = axes_of(axis, x.ndim)
     return Tensor.wrap(hit / xp.sum(hit, axis=axes, keepdims=True) if x.size else hit)
 
@@ -562,7 +581,7 @@ def _concat(*arrays, axis=0):
 
     .. math:: y = [x_1, x_2, \dots], \qquad \bar x_k = \text{the part of } \bar y \text{ it fills}
     """
-    axes_of(axis, arrays[0].ndim, "concat")
+    axis_of(axis, arrays[0].ndim, "concat")
     try:
         return namespace(arrays[0]).concat(arrays, axis=axis)
     except ValueError:
@@ -597,7 +616,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     shapes = {t.shape for t in tensors}
     if len(shapes) != 1:
         raise ShapeError(f"stack: expected tensors of one shape, got {sorted(shapes)}")
-    (at,) = axes_of(axis, len(next(iter(shapes))) + 1, "stack")
+    at = axis_of(axis, len(next(iter(shapes))) + 1, "stack")
     return concat([reshape(t, (*t.shape[:at], 1, *t.shape[at:])) for t in tensors], axis=at)
 
 
@@ -803,6 +822,13 @@ def _image_shape(name, x, size=1):
     if not isinstance(size, int) or size < 1:
         raise ShapeError(f"{name}: expected a whole number of pixels, at least 1, got {size!r}")
     return x.shape
+
+
+def check_real(name: str, x: Any) -> None:
+    """Refuse complex numbers."""
+    x = as_tensor(x)
+    if is_numpy(x._array) and x.dtype.kind == "c":
+        raise DTypeError(f"{name}: expected real numbers, got dtype {x.dtype}; use abs(x)")
 
 
 def check_floating(name: str, x: Tensor) -> None:

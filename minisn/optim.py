@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .backend import Array, namespace, seems_finite, to_numpy
+from .arguments import real_number
+from .backend import Array, is_numpy, namespace, seems_finite, to_numpy
 from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .tensor import Tensor, as_tensor, is_floating
 
@@ -53,11 +54,21 @@ class _Flat:
     """Parameters and their gradients seen as one vector each, in which they lie in their order."""
 
     def __init__(self, parameters: Parameters):
+        if not isinstance(parameters, Iterable):
+            raise DTypeError(
+                f"an optimizer: expected parameters, got a {type(parameters).__name__}; pass "
+                "network.parameters()"
+            )
         named = parameters if isinstance(parameters, Mapping) else dict(enumerate(parameters))
         self.names, self.parameters = list(named), list(named.values())
         if not self.parameters:
             raise ShapeError("an optimizer needs at least one parameter, got none")
+        first: dict[int, Any] = {}
         for name, p in named.items():
+            if first.setdefault(id(p), name) != name:
+                raise DTypeError(
+                    f"parameter {name} is parameter {first[id(p)]} again; list it once"
+                )
             if not isinstance(p, Tensor) or p.op is not None or not is_floating(p.array):
                 got = f"dtype {p.dtype}" if isinstance(p, Tensor) else f"a {type(p).__name__}"
                 raise DTypeError(
@@ -107,6 +118,11 @@ class _Flat:
                 f"order and shapes; got {len(given)}"
             )
         self._check_dtypes(self.dtype)
+        if any(is_numpy(g) and g.dtype.kind == "c" for g in given):
+            raise DTypeError("step: expected real gradients, got complex ones")
+        given = [
+            g.astype(self.dtype) if is_numpy(g) and g.dtype != self.dtype else g for g in given
+        ]
         self.latest = _join(given, self.latest)
         return self.latest
 
@@ -164,7 +180,7 @@ class SGD:
 
     def __init__(self, parameters: Parameters, rate: float):
         self._flat = _Flat(parameters)
-        self.rate = rate
+        self.rate = real_number("SGD: rate", rate)
 
     def step(self, grads: Gradients | None = None) -> None:
         """Update every parameter with its gradient.
@@ -211,7 +227,8 @@ class Adam:
         eps: float = 1e-8,
     ):
         self._flat = _Flat(parameters)
-        self.rate, self.beta1, self.beta2, self.eps = rate, beta1, beta2, eps
+        self.rate, self.eps = real_number("Adam: rate", rate), real_number("Adam: eps", eps, 0)
+        self.beta1, self.beta2 = (real_number("Adam: beta", b, 0, 1) for b in (beta1, beta2))
         self.steps = 0
         values = self._flat.values()
         self.m = namespace(values).zeros_like(values)
@@ -249,14 +266,14 @@ class Adam:
         self._flat.zero()
 
     def gradient_norm(self) -> float:
-        r"""Return the length of the last step's gradient, over all parameters.
+        r"""Return the length of the gradient that was given last, over all parameters.
 
         .. math:: \|g\|_2
 
         It is computed where it is asked for, so a step does not pay for it.
 
         Returns:
-            The norm; 0 before the first step.
+            The norm; 0 before the first step, not finite where that is why a step was refused.
         """
         g = self._flat.latest
         return 0.0 if g is None else float(np.linalg.norm(to_numpy(g).astype(np.float64)))

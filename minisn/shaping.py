@@ -2,16 +2,18 @@
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .answers import OPERATIONS
+from .arguments import whole_number
 from .backend import namespace, to_numpy
 from .errors import ShapeError
 from .ops import getitem, permute, reshape, scatter, sum, where
-from .tensor import Tensor, as_tensor, axes_of
+from .tensor import Tensor, as_tensor, axes_of, axis_of
 
 __all__ = [
     "argmax", "argmin", "argsort", "diag", "diagonal", "expand_dims", "flatten", "flip", "moveaxis",
@@ -42,7 +44,7 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
     .. math:: y_{i1j} = x_{ij}
     """
     x = as_tensor(x)
-    ndim = x.ndim + (1 if hasattr(axis, "__index__") else len(tuple(axis)))
+    ndim = x.ndim + (1 if np.ndim(axis) == 0 else len(tuple(axis)))  # type: ignore[arg-type]
     new = axes_of(axis, ndim, "expand_dims")
     sizes = iter(x.shape)
     return reshape(x, shape=tuple(1 if i in new else next(sizes) for i in range(ndim)))
@@ -54,7 +56,7 @@ def flatten(x: Tensor, start: int = 0) -> Tensor:
     .. math:: y_{\pi(i)} = x_i
     """
     x = as_tensor(x)
-    (start,) = axes_of(start, max(x.ndim, 1), "flatten")
+    start = axis_of(start, max(x.ndim, 1), "flatten")
     return reshape(x, shape=(*x.shape[:start], math.prod(x.shape[start:])))
 
 
@@ -87,7 +89,7 @@ def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
     .. math:: y_{\dots j \dots i \dots} = x_{\dots i \dots j \dots}
     """
     x = as_tensor(x)
-    a, b = axes_of(first, x.ndim, "swapaxes")[0], axes_of(second, x.ndim, "swapaxes")[0]
+    a, b = axis_of(first, x.ndim, "swapaxes"), axis_of(second, x.ndim, "swapaxes")
     order = list(range(x.ndim))
     order[a], order[b] = b, a
     return permute(x, axes=tuple(order))
@@ -102,7 +104,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     .. math:: y_{ikj} = x_{i\,s(k)\,j}
     """
     x = as_tensor(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axes_of(axis, x.ndim, "take")[0])
+    x, axis = (flatten(x), 0) if axis is None else (x, axis_of(axis, x.ndim, "take"))
     places = indices.array if isinstance(indices, Tensor) else np.asarray(indices)
     return getitem(x, index=(slice(None),) * axis + (places,))
 
@@ -113,12 +115,17 @@ def repeat(x: Tensor, repeats: int | Sequence[int], axis: int | None = None) -> 
     .. math:: y = (x_1, x_1, \dots, x_2, x_2, \dots)
     """
     x = as_tensor(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axes_of(axis, x.ndim, "repeat")[0])
+    x, axis = (flatten(x), 0) if axis is None else (x, axis_of(axis, x.ndim, "repeat"))
     times = repeats.numpy() if isinstance(repeats, Tensor) else repeats
     try:
         return take(x, np.repeat(np.arange(x.shape[axis]), times), axis)
     except ValueError as error:
         raise ShapeError(f"repeat: {repeats} for an axis of {x.shape[axis]}: {error}") from None
+
+
+def _counts(name: str, value: Any, least: int = -sys.maxsize) -> tuple[int, ...]:
+    """Return one whole number, or several, as a tuple."""
+    return tuple(whole_number(name, v, least) for v in ([value] if np.ndim(value) == 0 else value))
 
 
 def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
@@ -127,7 +134,7 @@ def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
     .. math:: y_k = x_{k \bmod n}
     """
     x = as_tensor(x)
-    times = (repeats,) if isinstance(repeats, int) else tuple(repeats)
+    times = _counts("tile", repeats, 0)
     x = reshape(x, shape=(1,) * (len(times) - x.ndim) + x.shape)
     times = (1,) * (x.ndim - len(times)) + times
     for axis, n in enumerate(times):
@@ -156,12 +163,11 @@ def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None
     x = as_tensor(x)
     if axis is None:
         return reshape(roll(flatten(x), shift, 0), shape=x.shape)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    shifts = (shift,) * len(axes) if isinstance(shift, int) else tuple(shift)
+    axes, shifts = axes_of(axis, x.ndim, "roll"), _counts("roll", shift)
+    shifts = shifts * len(axes) if len(shifts) == 1 else shifts
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts do not fit {len(axes)} axes")
     for s, a in zip(shifts, axes, strict=True):
-        (a,) = axes_of(a, x.ndim, "roll")
         x = take(x, np.roll(np.arange(x.shape[a]), s), a)
     return x
 
@@ -172,13 +178,14 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tenso
     .. math:: x = [y_1, y_2, \dots]
     """
     x = as_tensor(x)
-    (axis,) = axes_of(axis, x.ndim, "split")
+    axis = axis_of(axis, x.ndim, "split")
     n = x.shape[axis]
-    if isinstance(sections, int):
+    if np.ndim(sections) == 0:
+        sections = whole_number("split: sections", sections)
         if sections < 1 or n % sections:
             raise ShapeError(f"split: {n} entries do not make {sections} equal parts")
         sections = range(n // sections, n, n // sections) if n else [0] * (sections - 1)
-    ends = [0, *sections, n]
+    ends = [0, *_counts("split", sections), n]
     return [
         getitem(x, index=(slice(None),) * axis + (slice(lo, max(lo, hi)),))
         for lo, hi in itertools.pairwise(ends)
@@ -202,7 +209,7 @@ def sort(x: Tensor, axis: int | None = -1) -> Tensor:
     """
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis)
-    (axis,) = axes_of(axis, x.ndim, "sort")
+    axis = axis_of(axis, x.ndim, "sort")
     return _along(x, to_numpy(argsort(x, axis).array), axis)
 
 
@@ -213,14 +220,14 @@ def argsort(x: Tensor, axis: int | None = -1) -> Tensor:
     """
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis)
-    (axis,) = axes_of(axis, x.ndim, "argsort")
+    axis = axis_of(axis, x.ndim, "argsort")
     return Tensor.wrap(namespace(x.array).argsort(x.array, axis=axis, stable=True))
 
 
 def _place(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     if axis is not None:
-        (axis,) = axes_of(axis, x.ndim, name)
+        axis = axis_of(axis, x.ndim, name)
     if not x.shape[axis] if axis is not None else not x.size:
         raise ShapeError(f"{name}: a tensor of shape {x.shape} has no entry along axis {axis}")
     xp = namespace(x.array)
@@ -305,6 +312,7 @@ def diag(x: Tensor, k: int = 0) -> Tensor:
         return diagonal(x, k)
     if x.ndim != 1:
         raise ShapeError(f"diag: expected a vector or a matrix, got shape {x.shape}")
+    k = whole_number("diag: k", k, -sys.maxsize)
     n = x.shape[0] + abs(k)
     places = np.arange(x.shape[0])
     return scatter(x, index=(places + max(0, -k), places + max(0, k)), shape=(n, n))

@@ -10,7 +10,7 @@ from .answers import OPERATIONS
 from .backend import namespace
 from .ops import concat, permute, reshape, sqrt, var
 from .shaping import flatten, flip, moveaxis
-from .tensor import Tensor, as_tensor, axes_of, is_floating, primitive
+from .tensor import Tensor, as_tensor, axes_of, axis_of, is_floating, primitive
 
 __all__ = ["all", "any", "average", "count_nonzero", "cumprod", "cumsum", "prod", "ptp", "std"]
 
@@ -40,7 +40,7 @@ def average(
         return x.mean(axis, keepdims)
     w = as_tensor(weights)
     if w.ndim == 1 and axis is not None and w.ndim < x.ndim:
-        (at,) = axes_of(axis, x.ndim, "average")
+        at = axis_of(axis, x.ndim, "average")  # type: ignore[arg-type]
         w = reshape(w, shape=tuple(-1 if i == at else 1 for i in range(x.ndim)))
     total = (w + x * 0.0).sum(axis, keepdims)
     return (x * w).sum(axis, keepdims) / total
@@ -109,7 +109,7 @@ def cumsum(x: Tensor, axis: int | None = None) -> Tensor:
     """
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis)
-    return _cumsum(x, axis=axes_of(axis, x.ndim, "cumsum")[0])
+    return _cumsum(x, axis=axis_of(axis, x.ndim, "cumsum"))
 
 
 def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -150,6 +150,7 @@ def cumprod(x: Tensor, axis: int | None = None) -> Tensor:
     """
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis)
+    axis = axis_of(axis, x.ndim, "cumprod")
     y, reach = moveaxis(x, axis, 0), 1
     while reach < len(y):  # each round doubles the number of factors
         y = concat([y[:reach], y[reach:] * y[:-reach]])

@@ -62,6 +62,8 @@ class Tensor(Answers):
             array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
         except ValueError as error:
             raise ShapeError(f"cannot make a tensor of lists of unlike lengths: {error}") from None
+        if isinstance(data, np.ma.MaskedArray):
+            raise DTypeError("a tensor has no mask: pass data.filled(...) of a masked array")
         if is_numpy(array) and array.dtype.kind not in "biufc":
             raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
         if is_numpy(array) and not array.dtype.isnative:  # as of a file from another machine
@@ -443,6 +445,14 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
+    def __reduce__(self) -> Any:
+        """Copy and pickle as the one of that name in the table: there is no other."""
+        return _named, (self.name,)
+
+
+def _named(name: str) -> Primitive:
+    return RULES[name]
+
 
 class Fused(Primitive):
     """An operation made of others, with a fast form for arrays beside it.
@@ -555,6 +565,8 @@ def as_tensor(value: Any) -> Tensor:
 
 def _constant(name: str, value: Any, beside: Array) -> Tensor:
     if isinstance(value, np.generic):
+        if value.dtype.kind in "iuf" and is_numpy(beside) and not is_floating(beside):
+            return Tensor.wrap(np.asarray(value))  # NumPy promotes whole numbers of two types
         value = value.item()
     if isinstance(value, int | float):
         dtype = beside.dtype if is_floating(beside) else _fitting(name, value, beside)
@@ -567,15 +579,20 @@ def _constant(name: str, value: Any, beside: Array) -> Tensor:
 def _fitting(name: str, value: float, beside: Array) -> Any:
     """Return the dtype of a number beside integers or booleans; whole numbers keep to theirs."""
     xp, dtype = namespace(beside), beside.dtype
-    if xp.isdtype(dtype, "bool") and not isinstance(value, bool):  # truth has no size to keep
-        return xp.int64 if isinstance(value, int) else xp.float64
-    whole = xp.isdtype(dtype, "integral")
-    limits = xp.iinfo(dtype) if whole else None
-    if limits and (isinstance(value, float) or not limits.min <= value <= limits.max):
-        raise DTypeError(
-            f"{name}: the number {value} does not fit a tensor of dtype {dtype}; convert the "
-            "tensor to float32 or float64 first, or to a larger integer, with .astype"
-        )
+    if isinstance(value, bool):
+        return dtype
+    if isinstance(value, float) and xp.isdtype(dtype, ("bool", "integral")):
+        return xp.float64
+    if xp.isdtype(dtype, "bool"):  # truth has no size to keep
+        dtype = xp.int64
+    if xp.isdtype(dtype, "integral"):
+        limits = xp.iinfo(dtype)
+        if not limits.min <= value <= limits.max:
+            raise DTypeError(
+                f"{name}: the number {value} does not fit a tensor of dtype {beside.dtype}; "
+                "convert the tensor to float32 or float64 first, or to a larger integer, "
+                "with .astype"
+            )
     return dtype
 
 
@@ -647,7 +664,10 @@ def astype(x, dtype):
 
     The engine gives the gradient the type of x, as that of every input.
     """
-    return namespace(x).astype(x, dtype)
+    y = namespace(x).astype(x, dtype)
+    if is_numpy(y) and y.dtype.kind not in "biufc":
+        raise DTypeError(f"astype: expected a dtype of numbers, got {dtype!r}")
+    return y
 
 
 @primitive(None)
@@ -663,13 +683,27 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> 
     """Normalize an axis argument to a tuple of non-negative axes."""
     if axis is None:
         return tuple(range(ndim))
-    axes = (operator.index(axis),) if hasattr(axis, "__index__") else tuple(axis)
+    try:
+        one = isinstance(axis, int) or np.ndim(axis) == 0
+        axes = (operator.index(axis),) if one else tuple(map(operator.index, axis))  # type: ignore
+    except TypeError:
+        axes = (True,)
+    if any(type(a) is bool for a in (axis, *axes)):
+        raise DTypeError(f"{name}: an axis is a whole number, or several are a tuple; got {axis!r}")
     if min(axes, default=0) < -ndim or max(axes, default=-1) >= ndim:
         raise ShapeError(f"{name}: axis {axis} does not exist in a tensor with {ndim} axes")
     axes = tuple(a % ndim for a in axes)
     if len(set(axes)) < len(axes):
         raise ShapeError(f"{name}: axis {axis} names an axis twice")
     return axes
+
+
+def axis_of(axis: int, ndim: int, name: str) -> int:
+    """Return one axis, not negative."""
+    axes = axes_of(axis, ndim, name)
+    if axis is None or len(axes) != 1:
+        raise ShapeError(f"{name}: expected one axis, got {axis!r}")
+    return axes[0]
 
 
 def _keep(g: Tensor, shape: tuple[int, ...], axis: int | Sequence[int] | None) -> Tensor:

@@ -1,9 +1,11 @@
 """What tensors answer to Python and NumPy: NumPy's answer, or an error that says what to do."""
 
 import asyncio
+import copy
 import inspect
 import math
 import operator
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 import minisn
 from minisn import Tensor, grad, ops
 from minisn.errors import DTypeError, GraphError, MinisnError, ShapeError
-from minisn.tensor import is_recording, no_grad
+from minisn.tensor import RULES, is_recording, no_grad
 
 A = np.array([[0.0, 1.0, -2.0], [3.0, 1.0, np.nan]])
 B = np.array([0.0, 1.0, 5.0])
@@ -321,7 +323,6 @@ def test_numbers_beside_integers():
     same(ops.where(Tensor([True, False]), 1.0, 0.0), np.array([1.0, 0.0]))
     for call in (
         lambda: Tensor(np.ones(1, np.uint8)) * 300,
-        lambda: Tensor([1]) * 0.5,
         lambda: Tensor(np.ones(1, np.uint8)) + (-1),
         lambda: Tensor([2]) ** -1,
         lambda: -Tensor([True]),
@@ -426,3 +427,33 @@ def test_every_public_module_is_there_and_nothing_else():
         _ = minisn.spectrum
     with pytest.raises(AttributeError, match="no operation 'sinus'"):
         _ = ops.sinus
+
+
+def test_shapes_of_a_recorded_tensor_are_no_secret():
+    t = leaf([[1.0, 2.0]])
+    assert (np.shape(t), np.ndim(t), np.size(t)) == ((1, 2), 2, 2)
+
+
+def test_numpy_does_not_write_into_a_tensor():
+    t = Tensor([1.0, 2.0])
+    for call in (lambda: np.exp(np.ones(2), out=t), lambda: np.add.at(t, 0, 1)):
+        with pytest.raises(GraphError, match="NumPy cannot write into a tensor"):
+            call()
+    same(t, np.array([1.0, 2.0]))
+
+
+def test_more_of_what_a_numpy_user_types():
+    t = leaf([[1.0, 2.0], [3.0, 4.0]])
+    same(t.cumprod(0), np.array([[1.0, 2.0], [3.0, 8.0]]))
+    same(t.mT, np.array([[1.0, 3.0], [2.0, 4.0]]))
+    assert t.nbytes == 32 and math.trunc(t[1, 0]) == 3
+    with pytest.raises(AttributeError, match=r"no attribute 'exp'; call minisn.ops.exp\(t\)"):
+        t.exp  # noqa: B018
+    assert not hasattr(t, "unsqueeze")
+
+
+def test_copies_and_pickles_of_computed_tensors_keep_their_graph():
+    x = leaf([0.5])
+    for made in (copy.deepcopy((x, ops.tanh(x) * x)), pickle.loads(pickle.dumps((x, x * x)))):
+        leaf_, y = made
+        assert grad(y, leaf_).shape == (1,) and y.op is RULES["multiply"]

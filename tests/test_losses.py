@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad, ops
+from minisn import Tensor, grad, losses, ops
 from minisn.errors import DTypeError, NonFiniteError, ShapeError
 from minisn.gradcheck import gradcheck
 from minisn.losses import (
@@ -206,3 +206,26 @@ def test_binary_cross_entropy_and_squared_error_are_pytorchs(torch):
     for targets in ([0.5, 1.5], [np.nan, 0.0]):
         with pytest.raises(DTypeError, match="a target is not from 0 to 1"):
             binary_cross_entropy(Tensor([0.0, 0.0]), targets)
+
+
+@pytest.mark.parametrize("name", ["standard_d", "hinge_d", "wasserstein_d", "mean_squared_error"])
+def test_losses_of_whole_numbers_and_lists(name):
+    """Few bits have no room for -x, 1 - x or the square of a difference."""
+    loss = getattr(losses, name)
+    real, fake = [3, 0, 200], [0, 1, 250]
+    expected = loss(np.array(real, float), np.array(fake, float)).item()
+    for dtype in (np.uint8, np.int16, np.int64):
+        assert loss(np.array(real, dtype), np.array(fake, dtype)).item() == expected
+    assert loss(real, fake).item() == expected
+    assert loss([True, False], [0, 1]).item() == loss([1.0, 0.0], [0.0, 1.0]).item()
+    for nothing in ("ab", None):
+        with pytest.raises(DTypeError, match="not numbers"):
+            loss(nothing, nothing)
+
+
+def test_cross_entropy_of_arrays_and_lists():
+    logits = [[1, 0], [0, 2]]
+    expected = cross_entropy(Tensor(np.array(logits, float)), [0, 1]).item()
+    for given in (logits, np.array(logits, float), np.array(logits, np.uint8)):
+        assert cross_entropy(given, [0, 1]).item() == expected
+    assert binary_cross_entropy([200], [1]).item() == binary_cross_entropy([200.0], [1.0]).item()

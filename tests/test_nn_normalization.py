@@ -124,3 +124,20 @@ def test_a_shared_scale_gets_the_gradient_of_every_use_and_moves_once():
     assert g.item() == pytest.approx(difference, rel=1e-7)
     net.to(dtype="float32")
     assert net.layers[1].gamma is net.layers[4].gamma and net.layers[4].gamma.dtype == np.float32
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_batch_without_finite_moments_leaves_the_running_ones_as_they_are(bad):
+    norm = nn.BatchNorm(2)
+    norm(np.float32([[1, 2], [3, 4]]))
+    before = {name: a.copy() for name, a in norm.state.items()}
+    with np.errstate(all="ignore"):
+        norm(np.float32([[bad, 2], [-bad, 4]]))
+    for name, array in norm.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_running_moments_keep_their_type():
+    norm = nn.BatchNorm(2)
+    norm(np.ones((3, 2)))
+    assert {a.dtype.name for a in norm.state.values()} == {"float32"}

@@ -1,12 +1,22 @@
 """How modules are put together: what is a part, what is refused, what else may be given."""
 
 import copy
+import types
+from collections import UserList, deque
+from dataclasses import make_dataclass
 
 import numpy as np
 import pytest
 
 from minisn import Tensor, grad, nn, ops
-from minisn.errors import ConfigError, DTypeError, GraphError, ShapeError
+from minisn.errors import (
+    CheckpointError,
+    ConfigError,
+    DTypeError,
+    GraphError,
+    NonFiniteError,
+    ShapeError,
+)
 from minisn.optim import SGD, Adam
 from minisn.regularizers import Orthonormal, SpectralNorm
 
@@ -191,7 +201,7 @@ def test_a_network_that_cannot_be_moved_or_loaded_is_as_it_was():
     before = {name: a.copy() for name, a in layer.state_dict().items()}
     bad = {**before, "layers.1.bias": np.array(["a", "b"])}
     bad["layers.0.weight"] = bad["layers.0.weight"] + 1
-    with pytest.raises(ValueError, match="could not convert"):
+    with pytest.raises(CheckpointError, match=r"layers.1.bias: expected an array of real numbers"):
         layer.load_state_dict(bad)
     with pytest.raises(DTypeError):
         layer.to(dtype="int8")
@@ -300,3 +310,85 @@ def test_an_optimizer_notices_that_the_network_was_moved():
     layer.to(dtype="float64")
     with pytest.raises(DTypeError, match="parameter 0 is float64, expected float32"):
         optimizer.step([np.ones((2, 2)), np.ones(2)])
+
+
+# -- state changes whole or not at all, and what is set afterwards ---------------------------------
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda a: deque([a]),
+        lambda a: UserList([a]),
+        lambda a: {"0": a}.values(),
+        lambda a: types.MappingProxyType({"0": a}),
+        lambda a: np.array([a, None], object),
+        lambda a: [np.array([a, None], object)],
+        lambda a: make_dataclass("Parts", ["a"])(a),
+        lambda a: types.SimpleNamespace(a=a),
+    ],
+)
+def test_parts_are_found_in_every_kind_of_container(hold):
+    network, layer = nn.Module(), linear()
+    network.held = hold(layer)
+    assert network.parameters() == layer.parameters()
+
+
+@pytest.mark.parametrize("hold", [map, filter])
+def test_an_iterator_of_parts_is_refused(hold):
+    network = nn.Module()
+    network.held = hold(None, [linear()])
+    with pytest.raises(DTypeError, match=f"held is a {hold.__name__}, .* make it a list"):
+        network.parameters()
+
+
+def test_a_power_step_moves_every_u_or_none():
+    network = nn.Sequential(*[linear(reparametrize=SpectralNorm()) for _ in range(2)])
+    before = {name: a.copy() for name, a in network.state_dict().items()}
+    good = network[1].weight.numpy()
+    network[1].weight.assign(np.full((2, 2), np.nan, np.float32))
+    with pytest.raises(NonFiniteError, match=r"layer layers.1"):
+        nn.power_step(network)
+    with pytest.raises(NonFiniteError, match="layer Linear"):
+        network[1].power_step()
+    network[1].weight.assign(good)
+    for name, array in network.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_what_is_learned_is_replaced_by_parameters_of_its_shape_alone():
+    layer = linear(reparametrize=SpectralNorm())
+    x = np.ones((1, 2), np.float32)
+    for value in (np.ones((2, 2), np.float32), Tensor(np.ones((2, 2))), layer.weight * 2.0, None):
+        with pytest.raises(DTypeError, match=r"Linear.weight: .* call .weight.assign\(array\)"):
+            layer.weight = value
+    with pytest.raises(ShapeError, match=r"Linear.weight: expected shape \(2, 2\), got \(3, 2\)"):
+        layer.weight = Tensor(np.ones((3, 2)), requires_grad=True)
+    with pytest.raises(GraphError, match=r"Linear.u is state: give .state\['u'\]"):
+        layer.u = np.ones(2)
+    shared = Tensor(np.eye(2, dtype=np.float32), requires_grad=True)
+    layer.weight = shared
+    assert layer.parameters()[0] is shared
+    assert grad(layer(x).sum(), shared).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.Linear("3", 2, 0), DTypeError, "Linear: a size: expected a whole number"),
+        (lambda: nn.Linear(2.0, 3, 0), DTypeError, "got 2.0"),
+        (lambda: nn.Linear(2, 3, 0, init=0.1), DTypeError, "init: expected a name, or a function"),
+        (lambda: nn.Linear(2, 3, 0, init=lambda *_: np.ones(3)), ShapeError, "init to draw"),
+        (lambda: nn.BatchNorm("3"), DTypeError, "BatchNorm: channels"),
+        (lambda: nn.BatchNorm(0), ConfigError, "BatchNorm: channels: .* at least 1, got 0"),
+        (lambda: nn.BatchNorm(3, eps=-1), ConfigError, "BatchNorm: eps: .* from 0, got -1"),
+        (lambda: nn.Dropout("a", 0), DTypeError, "Dropout: rate: expected a number"),
+        (lambda: nn.Dropout(1, 0), ConfigError, "from 0 to below 1, got 1"),
+        (lambda: nn.LeakyReLU("a"), DTypeError, "LeakyReLU: slope"),
+        (lambda: linear().load_state_dict([1]), CheckpointError, "arrays by name, .* got a list"),
+        (lambda: linear().load_state_dict({3: 1}), CheckpointError, "unknown 3"),
+    ],
+)
+def test_settings_that_are_no_numbers_or_out_of_range(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

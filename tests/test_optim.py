@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisn import Tensor, use_kernels
-from minisn.errors import GraphError, NonFiniteError, ShapeError
+from minisn.errors import ConfigError, DTypeError, GraphError, NonFiniteError, ShapeError
 from minisn.optim import SGD, TABLE_1, Adam
 from minisn.tensor import grad, sum
 
@@ -168,7 +168,7 @@ def test_steps_copy_neither_parameters_nor_make_new_room_for_gradients():
     room = flat.gradients(gradients(1))
     assert flat.gradients(gradients(2)) is room
     other = flat.gradients(gradients(3, np.float32))
-    assert other is not room and other.dtype == np.float32
+    assert other is room and other.dtype == np.float64
     np.testing.assert_array_equal(other[:6], gradients(3, np.float32)[0].array.reshape(-1))
 
 
@@ -178,3 +178,33 @@ def test_room_is_made_anew_for_arrays_of_another_library():
     flat.gradients(gradients(0))
     theirs = [Tensor.wrap(strict.asarray(g.numpy())) for g in gradients(1)]
     assert isinstance(flat.gradients(theirs), type(strict.ones(1)))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda ps: SGD(ps, "0.1"), DTypeError, "SGD: rate: expected a number, got '0.1'"),
+        (lambda ps: SGD(ps, np.nan), ConfigError, "SGD: rate: expected a finite number, got nan"),
+        (lambda ps: Adam(ps, None), DTypeError, "Adam: rate"),
+        (lambda ps: Adam(ps, 0.1, beta1=1.0), ConfigError, "Adam: beta: .* from 0 to below 1"),
+        (lambda ps: Adam(ps, 0.1, eps=-1), ConfigError, "Adam: eps: .* from 0, got -1"),
+        (lambda ps: Adam([*ps, ps[0]], 0.1), DTypeError, "parameter 3 is parameter 0 again"),
+        (lambda ps: Adam(None, 0.1), DTypeError, "got a NoneType; pass network.parameters"),
+        (lambda ps: SGD(ps, 0.1).step([p.array * 1j for p in ps]), DTypeError, "got complex"),
+    ],
+)
+def test_settings_of_optimizers(make, error, message):
+    with pytest.raises(error, match=message):
+        make(parameters())
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_gradients_take_the_type_of_the_parameters(make):
+    """Whole numbers first: they must not cut those after them."""
+    ps, others = parameters(), parameters()
+    halves = [np.full(p.shape, 1.5) for p in ps]
+    make(ps, 0.5).step([np.ones(ps[0].shape, int), *halves[1:]])
+    make(others, 0.5).step([np.ones(ps[0].shape), *halves[1:]])
+    for a, b in zip(ps, others, strict=True):
+        np.testing.assert_array_equal(a.array, b.array)
+    make(ps, 0.5).step([h.astype(np.float32) for h in halves])

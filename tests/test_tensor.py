@@ -340,9 +340,18 @@ def test_a_number_never_widens(number, kernel_name):
         assert grad(y.sum(), x).dtype == np.float32, name
 
 
-def test_a_number_may_not_squeeze_into_integers():
-    with pytest.raises(DTypeError, match=r"multiply: the number 0.5 does not fit .* int64"):
-        Tensor([1, 2]) * 0.5
+def test_a_number_beside_integers_gives_what_numpy_gives():
+    for dtype in (np.int8, np.uint8, np.int64, np.bool_):
+        a = np.array([1, 0], dtype)
+        for n in (0.5, np.float64(0.5), np.float32(0.5), np.int64(300), np.uint8(3), True):
+            if isinstance(n, bool | float) or dtype is not np.bool_:
+                y = Tensor(a) * n
+                assert y.dtype == (a * n).dtype, (dtype, n)
+                np.testing.assert_array_equal(y.array, a * n)
+    with pytest.raises(DTypeError, match=r"multiply: the number 300 does not fit .* uint8"):
+        Tensor(np.ones(2, np.uint8)) * 300
+    with pytest.raises(DTypeError, match=r"add: the number 2361\d+ does not fit .* bool"):
+        Tensor([True]) + 2**71
     assert (Tensor([1, 2]) * 2).dtype == np.int64
 
 

@@ -90,6 +90,11 @@ class Point:
                     floating.append((arg, [at + i in varied for i in range(count)]))
                 at += count
             found = _nested(found, floating, len(self.pieces))
+        if any(c is None for c in found):
+            raise DTypeError(
+                "gradcheck: the gradient to check returned None; let it return an array of the "
+                "shape of each input, zeros where nothing depends on it"
+            )
         return [as_numpy(c) for c in found]
 
     def locate(self, i: int) -> tuple[Piece, tuple[int, ...]]:

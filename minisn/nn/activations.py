@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import ops
+from ..arguments import real_number
 from ..elementwise import dropout
 from ..init import generator
 from ..tensor import Tensor
@@ -17,7 +18,7 @@ class LeakyReLU(Module):
 
     def __init__(self, slope: float = 0.1):
         super().__init__()
-        self.slope = slope
+        self.slope = real_number("LeakyReLU: slope", slope)
         self.lipschitz = max(1.0, abs(slope))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class Dropout(Module):
 
     def __init__(self, rate: float, rng: np.random.Generator | int):
         super().__init__()
-        self.rate, self._rng = rate, generator(rng)
+        self.rate, self._rng = real_number("Dropout: rate", rate, 0, 1), generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply entry by entry; in evaluation nothing is changed."""

@@ -2,11 +2,13 @@
 
 import math
 import os
+import sys
 from typing import Any
 
 import numpy as np
 
 from .. import conv
+from ..arguments import whole_number
 from ..backend import namespace, seems_finite
 from ..conv import Pair, pair
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
@@ -14,7 +16,7 @@ from ..fused import conv2d_with_bias
 from ..init import Initializer, generator, initializer, normal
 from ..tensor import Tensor, as_tensor
 from .module import Module
-from .reparametrization import Reparametrization, scheme_of
+from .reparametrization import Reparametrization, State, scheme_of
 
 BYTES_PER_WEIGHT = 28
 """While training: its draw in double precision; itself, its gradient, Adam's two moments and the
@@ -47,8 +49,10 @@ class Weighted(Module):
         init: Initializer,
     ):
         super().__init__()
+        name = type(self).__name__
+        shape = tuple(whole_number(f"{name}: a size", n, -sys.maxsize) for n in shape)
         if min(shape) < 1:
-            raise ShapeError(f"{type(self).__name__}: every size must be at least 1, got {shape}")
+            raise ShapeError(f"{name}: every size must be at least 1, got {shape}")
         if (needed := BYTES_PER_WEIGHT * math.prod(shape)) > (most := _physical_memory()):
             raise ShapeError(
                 f"{type(self).__name__}: to train a weight of shape {list(shape)} takes "
@@ -57,7 +61,10 @@ class Weighted(Module):
             )
         self.shape, rng = shape, generator(rng)
         self._scheme = scheme_of(reparametrize)
-        W = Tensor(initializer(init)(rng, shape, self.axis).astype(np.float32), requires_grad=True)
+        drawn = np.asarray(initializer(init)(rng, shape, self.axis))
+        if drawn.shape != shape:
+            raise ShapeError(f"{name}: expected init to draw {shape}, got {drawn.shape}")
+        W = Tensor(drawn.astype(np.float32), requires_grad=True)
         learned, self.state = self.reparametrize.start(W, self.axis, rng)
         self._names = tuple(learned)
         for name, tensor in learned.items():
@@ -77,6 +84,31 @@ class Weighted(Module):
             "copy its weights with load_state_dict, or .weight.assign)"
         )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; what is learned takes the place of a parameter of its shape.
+
+        Raises:
+            GraphError: u, v or the like, which belong to ``state``.
+            DTypeError, ShapeError: no parameter, or one of another shape.
+        """
+        before = vars(self).get(name) if name in vars(self).get("_names", ()) else None
+        if before is not None:
+            if not isinstance(value, Tensor) or not value.requires_grad or value.op is not None:
+                raise DTypeError(
+                    f"{type(self).__name__}.{name}: expected a Tensor with requires_grad=True that "
+                    f"was not computed; to give it new values call .{name}.assign(array)"
+                )
+            if value.shape != before.shape:
+                raise ShapeError(
+                    f"{type(self).__name__}.{name}: expected shape {before.shape}, got "
+                    f"{value.shape}"
+                )
+        elif name in vars(self).get("state", ()):
+            raise GraphError(
+                f"{type(self).__name__}.{name} is state: give .state[{name!r}] the new values"
+            )
+        super().__setattr__(name, value)
+
     @property
     def learned(self) -> dict[str, Tensor]:
         """What the weight is made of: usually ``weight`` alone."""
@@ -87,8 +119,23 @@ class Weighted(Module):
         return self.reparametrize.apply(self.learned, self.axis, self.state)
 
     def power_step(self) -> None:
-        """Advance u and v by one round of power iteration; nothing else ever moves them."""
-        self.state = self.reparametrize.step(self.learned, self.axis, self.state)
+        """Advance u and v by one round of power iteration; nothing else ever moves them.
+
+        Raises:
+            NonFiniteError: the weight holds a NaN or an infinity; u and v are as they were.
+        """
+        self.state = self.next_state()
+
+    def next_state(self, name: str = "") -> State:
+        """Return u and v after one more round, under the layer's name in errors."""
+        with np.errstate(invalid="ignore"):  # what is not finite is refused by name
+            state = self.reparametrize.step(self.learned, self.axis, self.state)
+        if not all(map(seems_finite, state.values())):
+            raise NonFiniteError(
+                f"layer {name or type(self).__name__}: its weight holds a NaN or an "
+                "infinity: training has diverged; lower the step size"
+            )
+        return state
 
 
 class Linear(Weighted):
@@ -263,15 +310,12 @@ def power_step(network: Module) -> None:
     """Advance u and v of every layer by one round: once for each update of D.
 
     Raises:
-        NonFiniteError: a weight holds a NaN or an infinity; its layer is named.
+        NonFiniteError: a weight holds a NaN or an infinity; its layer is named, and no u or v
+            has moved.
 
     Source: [M18 Alg. 1]
     """
-    with np.errstate(invalid="ignore"):  # what is not finite is refused by name
-        for name, layer in weighted_layers(network).items():
-            layer.power_step()
-            if not all(map(seems_finite, layer.state.values())):
-                raise NonFiniteError(
-                    f"layer {name or type(layer).__name__}: its weight holds a NaN or an "
-                    "infinity: training has diverged; lower the step size"
-                )
+    layers = weighted_layers(network)
+    states = [layer.next_state(name) for name, layer in layers.items()]
+    for layer, state in zip(layers.values(), states, strict=True):
+        layer.state = state

@@ -5,12 +5,15 @@ v of spectral normalization, running moments of batch normalization). Both are s
 only parameters are ever given to an optimizer.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import is_dataclass
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
 
-from ..backend import Array, is_array, namespace, to_device
+from ..backend import Array, is_array, is_numpy, namespace, to_device
 from ..errors import CheckpointError, DTypeError
 from ..tensor import Tensor, is_floating
 
@@ -22,8 +25,8 @@ class Module:
     """A part of a network: its parameters, its state, and the modules it is made of.
 
     Attributes that are Tensors with ``requires_grad`` are parameters; attributes that are Modules
-    are parts; both are found in lists, tuples and dicts too, however deep. ``state`` holds named
-    arrays. A part that is used twice is one part, under its first name.
+    are parts; both are found in lists, tuples, dicts and their kin, and in dataclasses, however
+    deep. ``state`` holds named arrays. A part that is used twice is one part, under its first name.
     """
 
     training: bool
@@ -58,7 +61,7 @@ class Module:
         """Yield the modules and the parameters that are this module's own, by dotted name."""
         path, seen = f"{prefix}." if prefix else "", set[int]()
         for name, value in vars(self).items():
-            if name != "state" and isinstance(value, _HOLDERS):
+            if name != "state" and _may_hold(value):
                 yield from _parts(path + name, value, seen)
 
     def named_parameters(self) -> dict[str, Tensor]:
@@ -108,8 +111,15 @@ class Module:
         Raises:
             CheckpointError: a name is missing or unknown, or a shape differs.
         """
+        if not isinstance(arrays, Mapping):
+            raise CheckpointError(
+                "expected arrays by name, as state_dict() gives them, got a "
+                f"{type(arrays).__name__}"
+            )
         mine = self.state_dict()
-        missing, unknown = sorted(mine.keys() - arrays.keys()), sorted(arrays.keys() - mine.keys())
+        missing, unknown = (
+            sorted(map(str, a.keys() - b.keys())) for a, b in ((mine, arrays), (arrays, mine))
+        )
         if missing or unknown:
             raise CheckpointError(
                 "the arrays belong to another network: "
@@ -119,6 +129,7 @@ class Module:
                     if names
                 )
             )
+        arrays = {name: _array(name, value) for name, value in arrays.items()}
         for name, array in arrays.items():
             if tuple(array.shape) != tuple(mine[name].shape):
                 raise CheckpointError(
@@ -166,28 +177,64 @@ class Module:
         return self
 
 
-_HOLDERS = (Module, Tensor, list, tuple, dict, set, frozenset)
-"""What may be a part or hold some."""
+def _array(name: str, value: Any) -> Array:
+    """Return what is to be loaded as an array of real numbers."""
+    value = value.detach().array if isinstance(value, Tensor) else value
+    array = value if is_array(value) else np.asarray(value, None if value is not None else object)
+    if is_numpy(array) and array.dtype.kind not in "biuf":
+        raise CheckpointError(f"{name}: expected an array of real numbers, got {value!r:.60}")
+    return array
+
+
+_PLAIN = (str, bytes, int, float, type(None), range)
+"""What holds no part, and is not looked into."""
+
+_ITERATORS = (types.GeneratorType, map, filter, zip)
+"""What would be used up by a look into it."""
+
+
+def _may_hold(value: Any) -> bool:
+    """Whether a value is a part, or may hold some."""
+    if isinstance(value, _PLAIN):
+        return False
+    if isinstance(value, np.ndarray):
+        return value.dtype == object
+    return isinstance(value, (Module, Tensor, Collection, SimpleNamespace, *_ITERATORS)) or (
+        is_dataclass(value) and not isinstance(value, type)
+    )
 
 
 def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield the modules and parameters in nested lists, tuples and dicts, with dotted names.
+    """Yield the modules and parameters in nested containers, with dotted names.
 
     Raises:
-        DTypeError: one is in a set, which has no order to name it by.
+        DTypeError: one is in a set, which has no order to name it by, or may be in an iterator.
     """
     if isinstance(value, Tensor):
         if value.requires_grad and value.op is None:
             yield name, value
     elif isinstance(value, Module):
         yield name, value
-    elif isinstance(value, list | tuple | dict) and id(value) not in seen:
+    elif isinstance(value, Set):
+        if any(isinstance(v, Module | Tensor) for v in value):
+            raise DTypeError(f"{name} is a set, whose parts have no order: make it a list")
+    elif isinstance(value, _ITERATORS):
+        raise DTypeError(
+            f"{name} is a {type(value).__name__}, which can be gone through only once: "
+            "make it a list"
+        )
+    elif id(value) not in seen:
         seen.add(id(value))  # a list may hold itself
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(part, _HOLDERS):
+        items: Iterable[tuple[Any, Any]]
+        if isinstance(value, Mapping):
+            items = value.items()
+        elif isinstance(value, Iterable):
+            items = enumerate(value)
+        else:
+            items = vars(value).items()
+        for key, part in items:
+            if _may_hold(part):
                 yield from _parts(f"{name}.{key}", part, seen)
-    elif isinstance(value, set | frozenset) and any(isinstance(v, Module | Tensor) for v in value):
-        raise DTypeError(f"{name} is a set, whose parts have no order: make it a list")
 
 
 def _modules(module: Module, prefix: str, seen: dict[int, Module]) -> Iterator[tuple[str, Module]]:

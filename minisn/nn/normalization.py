@@ -3,7 +3,8 @@
 import numpy as np
 
 from .. import kernels, ops
-from ..backend import Array, namespace
+from ..arguments import real_number, whole_number
+from ..backend import Array, namespace, seems_finite
 from ..errors import ShapeError
 from ..fused import normalize
 from ..tensor import Tensor
@@ -16,10 +17,11 @@ class _Normalization(Module):
 
     def __init__(self, channels: int, gain: bool, eps: float):
         super().__init__()
+        channels = whole_number(f"{type(self).__name__}: channels", channels, 1)
         ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
         self.gamma = Tensor(ones, requires_grad=True) if gain else None
         self.beta = Tensor(zeros, requires_grad=True)
-        self.eps = eps
+        self.eps = real_number(f"{type(self).__name__}: eps", eps, 0)
 
     def _learned(self, x: Tensor) -> tuple[Tensor | float, Tensor]:
         """Return gain and shift, along the channels of x."""
@@ -66,14 +68,14 @@ class BatchNorm(_Normalization):
             "running_mean": np.zeros(channels, np.float32),
             "running_var": np.ones(channels, np.float32),
         }
-        self.momentum = momentum
+        self.momentum = real_number("BatchNorm: momentum", momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [N, channels] or [N, channels, H, W]."""
         return self._normalize(x, *self._learned(x))
 
     def _normalize(self, x: Tensor, gain: Tensor | float, shift: Tensor) -> Tensor:
-        """Normalize; an empty batch has no moments, and leaves the running ones as they are."""
+        """Normalize; a batch without finite moments leaves the running ones as they are."""
         if self.training and x.size:
             axes = (0, *range(2, x.ndim))
             moments = kernels.of(x.array).moments(x.array, axes)
@@ -85,10 +87,13 @@ class BatchNorm(_Normalization):
         return gain * ((x - mean.reshape(shape)) / spread) + shift
 
     def _remember(self, mean: Array, var: Array) -> None:
+        state = {}
         for name, now in (("running_mean", mean), ("running_var", var)):
-            before = self.state[name]
-            now = namespace(now).reshape(now, before.shape)
-            self.state[name] = before + self.momentum * (now - before)
+            before, xp = self.state[name], namespace(now)
+            now = xp.astype(xp.reshape(now, before.shape), before.dtype, copy=False)
+            state[name] = before + self.momentum * (now - before)
+        if all(map(seems_finite, state.values())):
+            self.state = state
 
 
 class ConditionalBatchNorm(BatchNorm):
