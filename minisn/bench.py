@@ -38,16 +38,6 @@ would take a core from whoever is next."""
 PATIENCE = 5.0
 """Seconds that a process may take to end."""
 
-RIVALS = {
-    "step": ("torch", "torch-channels-last", "torch-compile", "torch-fused"),
-    "conv": ("torch", "torch-channels-last", "dezero", "autograd"),
-    "power": ("torch",),
-    "adam": ("torch", "torch-fused"),
-    "product": ("numpy", "torch"),
-    "sigma": (),
-}
-"""What can be timed, by name, and the libraries beside minisn that can do the same."""
-
 POOLS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -57,9 +47,9 @@ class Contestant:
 
     Args:
         name: to tell it from the others.
-        library: ``"minisn"`` or one of :data:`RIVALS`.
+        library: ``"minisn"`` or ``"torch"``.
         config: what is trained, or the networks whose parts are timed.
-        work: a name of :data:`RIVALS`.
+        work: ``"step"``, of training, or ``"conv"``, each convolution by itself.
         threads: of every pool; 0 for as many as minisn takes by itself.
     """
 
@@ -109,7 +99,7 @@ def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[T
 
 
 def race(contestants: Sequence[Contestant], turns: int, steps: int) -> dict[str, list[Timing]]:
-    """Time several contestants in turn at all that each of them can run, under its name.
+    """Time several contestants in turn at all that they run, under its name.
 
     Args, raises: as :func:`compare`.
     """
@@ -135,7 +125,7 @@ def _processes(
 ) -> Iterator[tuple[list[subprocess.Popen], list[str]]]:
     processes: list[subprocess.Popen] = []
     try:
-        jobs: list[list[str]] = []
+        jobs: list[str] = []
         for contestant in contestants:
             whole = dataclasses.replace(contestant, threads=contestant.threads or kernels.threads())
             pools = dict.fromkeys(POOLS, str(whole.threads))
@@ -148,8 +138,8 @@ def _processes(
                     env=os.environ | pools,
                 )
             )
-            jobs.append(_ask(processes[-1], dataclasses.asdict(whole))["jobs"])
-        yield processes, [job for job in jobs[0] if all(job in others for others in jobs)]
+            jobs = _ask(processes[-1], dataclasses.asdict(whole))["jobs"]
+        yield processes, jobs
     finally:
         for process in processes:
             _end(process)
@@ -176,8 +166,7 @@ def _ask(process: subprocess.Popen, question: Mapping[str, Any]) -> dict[str, An
 
 def missing(library: str) -> str:
     """Say what to do if a library is not installed; nothing if it is."""
-    package = library.split("-")[0]
-    return "" if find_spec(package) else f"{package} is not installed; run: pip install {package}"
+    return "" if find_spec(library) else f"{library} is not installed; run: pip install {library}"
 
 
 # -- a contestant ----------------------------------------------------------------------------
@@ -213,21 +202,13 @@ def main() -> None:
 
 
 def _jobs(contestant: Contestant) -> dict[str, Any]:
-    library, work = contestant.library, contestant.work
-    if library != "minisn" and library not in RIVALS[work]:
-        raise ConfigError(
-            f"{library} takes no part in {work!r}; choose one of "
-            f"{', '.join(RIVALS[work]) or 'none'}"
-        )
-    if library != "minisn" and missing(library):
-        raise ConfigError(missing(library))
-    if library.startswith("torch"):
-        from . import bench_torch
-
-        return bench_torch.jobs(library, work, contestant.config, contestant.threads)
-    from . import bench_jobs
-
-    return bench_jobs.jobs(library, work, contestant.config)
+    if reason := missing(contestant.library):
+        raise ConfigError(reason)
+    if contestant.library == "minisn":
+        from . import bench_jobs as side
+    else:
+        from . import bench_torch as side  # type: ignore[no-redef]
+    return side.jobs(contestant.work, contestant.config)
 
 
 def _peak_mb() -> float:

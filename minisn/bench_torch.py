@@ -4,7 +4,6 @@ Not used by the library; PyTorch is imported when this is.
 """
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .bench_jobs import SIDE, Job, Layer, convolution_jobs, noise
+from .bench_jobs import Job, Layer, convolution_jobs, noise
 from .config import Config
 from .data import scale_images
-from .data.catalog import find_entry
 from .models import TABLES
+from .nn import ConvTranspose2d
 
 Normalize = Callable[[nn.Module], nn.Module]
 
@@ -170,34 +169,17 @@ class TorchTrainer:
         config: the sizes and step sizes.
         images: float32 in [-1, 1], [N, C, size, size].
         threads: of PyTorch.
-        library: ``"torch"``, or with ``-channels-last`` images and kernels laid out so, with
-            ``-compile`` compiled networks, with ``-fused`` Adam in one pass.
     """
 
-    def __init__(self, config: Config, images: np.ndarray, threads: int, library: str = "torch"):
+    def __init__(self, config: Config, images: np.ndarray, threads: int):
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self.config = config
         self.G, self.D = networks(config, images.shape[1])
-        self.run_g: Any = self.G
-        self.run_d: Any = self.D
-        if library == "torch-compile":  # Module.compile(), in place, stays eager in PyTorch 2.13
-            self.run_g, self.run_d = (torch.compile(x, dynamic=False) for x in (self.G, self.D))
-        self.adam_d, self.adam_g = (
-            torch.optim.Adam(
-                network.parameters(),
-                rate,
-                (config.beta1, config.beta2),
-                fused=library == "torch-fused" or None,
-            )
-            for network, rate in ((self.D, config.rate_d), (self.G, config.rate_g))
-        )
+        betas = (config.beta1, config.beta2)
+        self.adam_d = torch.optim.Adam(self.D.parameters(), config.rate_d, betas)
+        self.adam_g = torch.optim.Adam(self.G.parameters(), config.rate_g, betas)
         self.images = torch.tensor(images)
-        if library == "torch-channels-last":
-            layout: Any = {"memory_format": torch.channels_last}
-            self.G.to(**layout)
-            self.D.to(**layout)
-            self.images = self.images.to(**layout)
         moving = self.G.state_dict().values()
         self.moving = [value for value in moving if value.is_floating_point()]
         self.average = [value.clone() for value in self.moving if config.average]
@@ -208,13 +190,13 @@ class TorchTrainer:
         for _ in range(self.config.n_dis):
             real = self.next_batch()
             with torch.no_grad():
-                fake = self.run_g(self.latent())
+                fake = self.G(self.latent())
             loss_d = self.loss_d(real, fake)
             self.adam_d.zero_grad()
             loss_d.backward()
             self.adam_d.step()
         self.D.requires_grad_(False).eval()
-        loss_g = -self.run_d(self.run_g(self.latent())).mean()
+        loss_g = -self.D(self.G(self.latent())).mean()
         self.adam_g.zero_grad()
         loss_g.backward()
         self.adam_g.step()
@@ -235,12 +217,12 @@ class TorchTrainer:
 
     def loss_d(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """Compute the loss of D, with its gradient penalty if there is one."""
-        scores = self.run_d(torch.cat([real, fake]))
+        scores = self.D(torch.cat([real, fake]))
         loss = LOSSES_OF_D[self.config.objective](scores[: len(real)], scores[len(real) :])
         if not self.config.gradient_penalty:
             return loss
         mixed = torch.lerp(fake, real, self.epsilon()).requires_grad_()
-        (slope,) = torch.autograd.grad(self.run_d(mixed).sum(), mixed, create_graph=True)
+        (slope,) = torch.autograd.grad(self.D(mixed).sum(), mixed, create_graph=True)
         penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
         return loss + self.config.gradient_penalty * penalty
 
@@ -249,41 +231,25 @@ class TorchTrainer:
         return torch.rand(self.config.batch_size, 1, 1, 1)
 
 
-def jobs(library: str, work: str, config: Config, threads: int) -> dict[str, Job]:
-    """Make what PyTorch runs, by name.
-
-    Args:
-        library, work, threads: of a contestant.
-        config: what is trained, or the networks whose parts are timed.
-    """
-    torch.set_num_threads(threads)
+def jobs(work: str, config: Config) -> dict[str, Job]:
+    """Make what PyTorch runs, by name; see :func:`minisn.bench_jobs.jobs`."""
     torch.manual_seed(config.seed)
     if work == "conv":
-        return convolution_jobs(config, partial(_convolution, library))
-    if work == "step":
-        return {"": TorchTrainer(config, scale_images(noise(config)), threads, library).update}
-    if work == "product":
-        a, b = torch.randn(2, SIDE, SIDE)
-        c = torch.empty_like(a)
-        return {"": lambda: torch.mm(a, b, out=c)}
-    G, D = networks(config, find_entry(config.data).shape[0])
-    return {"": _power(D) if work == "power" else _adam(G, D, config, library)}
+        return convolution_jobs(config, _convolution)
+    images = scale_images(noise(config))
+    return {"": TorchTrainer(config, images, torch.get_num_threads()).update}
 
 
-def _convolution(
-    library: str, layer: Layer, x: np.ndarray, w: np.ndarray, g: np.ndarray
-) -> tuple[Job, Job]:
-    last = library == "torch-channels-last"
-    layout = torch.channels_last if last else torch.contiguous_format
-    x_, w_, g_ = (torch.tensor(a).contiguous(memory_format=layout) for a in (x, w, g))
+def _convolution(layer: Layer, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> tuple[Job, Job]:
+    x_, w_, g_ = (torch.tensor(a) for a in (x, w, g))
     x_.requires_grad_()
     w_.requires_grad_()
+    m: Any = layer.module
 
     def apply() -> torch.Tensor:
-        if layer.adjoint:
-            extra = layer.out - 2 * layer.size
-            return F.conv_transpose2d(x_, w_, None, layer.stride, 1, extra)
-        return F.conv2d(x_, w_, None, layer.stride, 1)
+        if isinstance(m, ConvTranspose2d):
+            return F.conv_transpose2d(x_, w_, None, m.stride, m.padding, m.output_padding)
+        return F.conv2d(x_, w_, None, m.stride, m.padding)
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
@@ -291,36 +257,3 @@ def _convolution(
 
     y = apply()
     return forward, lambda: torch.autograd.grad(y, (x_, w_), g_, retain_graph=True)
-
-
-def _power(D: Any) -> Job:
-    """Make one round of PyTorch's own power iteration over all layers."""
-    found = [m.parametrizations.weight for m in D.modules() if hasattr(m, "parametrizations")]
-    norms = [
-        (chain[0], chain[0]._reshape_weight_to_matrix(chain.original.detach())) for chain in found
-    ]
-
-    def job() -> list[Any]:
-        for norm, matrix in norms:
-            norm._power_method(matrix, 1)
-        return [norm for norm, _ in norms]
-
-    return job
-
-
-def _adam(G: nn.Module, D: nn.Module, config: Config, library: str) -> Job:
-    parameters = [*G.parameters(), *D.parameters()]
-    adam = torch.optim.Adam(
-        parameters,
-        config.rate_d,
-        (config.beta1, config.beta2),
-        fused=library == "torch-fused" or None,
-    )
-    for p in parameters:
-        p.grad = torch.randn_like(p)
-
-    def job() -> list[nn.Parameter]:
-        adam.step()
-        return parameters
-
-    return job

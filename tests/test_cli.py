@@ -26,7 +26,7 @@ from minisn.cli import main, networks, progress
 from minisn.cli.train import _fresh_folder
 from minisn.config import load_preset, presets
 from minisn.data import FileReport, load
-from minisn.errors import ConfigError, MinisnError
+from minisn.errors import MinisnError
 from minisn.nn import Conv2d, Weighted
 from minisn.optim import TABLE_1
 
@@ -684,12 +684,10 @@ def timed(monkeypatch):
 
     def compare(contestants, turns, steps):
         asked.append((contestants, turns, steps))
-        times = {"minisn": [0.2, 0.3, 0.1]}  # any other library has PyTorch's
-        per_work = {"product": [0.02, 0.02, 0.04], "sigma": [0.01, 0.03, 0.01]}
+        times = {"minisn": [0.2, 0.3, 0.1], "torch": [0.1, 0.2, 0.4]}
         timings = []
         for k, c in enumerate(contestants):
-            usual = per_work.get(c.work) or times.get(c.library, [0.1, 0.2, 0.4])
-            seconds = [t * c.config.n_dis / (c.threads or 1) for t in usual]
+            seconds = [t * c.config.n_dis / (c.threads or 1) for t in times[c.library]]
             timings.append(Timing(c.name, seconds, 123.4 * (1 + k)))
         return timings
 
@@ -751,36 +749,27 @@ def test_pytorch_takes_part_only_where_it_computes_the_same(timed):
 
 
 def test_bench_changes_settings(timed):
-    minisn("bench", "resnet", "power", "--set", "width=8")
-    (resnet, power) = (contestants[0] for contestants, _, _ in timed)
+    minisn("bench", "resnet", "conv", "--set", "width=8")
+    (resnet, conv) = (contestants[0] for contestants, _, _ in timed)
     assert resnet.config == load_preset("cifar10-resnet").replace(n_dis=1, width=8)
-    assert (power.work, power.config) == ("power", load_preset("cifar10").replace(width=8))
+    assert (conv.work, conv.config) == ("conv", load_preset("cifar10").replace(width=8))
 
 
-def test_the_table_is_every_work_against_every_library(timed):
+def test_the_table_is_every_work_against_pytorch(timed):
     lines = lines_of("table")
     works = [
-        (c.work, c.config.model, c.config.gradient_penalty, other.library)
+        (c.work, c.config.data, c.config.model, c.config.gradient_penalty, other.library)
         for (c, other), _, _ in timed
     ]
-    assert len(works) == len(set(works)) + 3  # mnist beside cifar10
-    step, conv, adam = (
-        [library for kind, *_, library in works if kind == name]
-        for name in ("step", "conv", "adam")
-    )
-    assert step == [*["torch", "torch-channels-last", "torch-compile"] * 2, "torch", "torch"]
-    assert conv == ["torch", "torch-channels-last", "dezero", "autograd"]
-    assert adam == ["torch", "torch-fused"]
-    assert ("power", "cnn", 0.0, "torch") in works
-    assert ("step", "resnet", 0.0, "torch") in works
-    assert ("step", "cnn", 10.0, "torch") in works
-    assert lines.count("worst: two, forward") == 4
-    assert "two, forward dezero 45.00 (22.50 - 90.00) 9.000 s 200 ms" in lines
-
-
-def test_the_table_against_some_libraries(timed):
-    minisn("bench", "table", "--against", "dezero", "--against", "torch-fused")
-    assert libraries(timed) == [["minisn", "dezero"], ["minisn", "torch-fused"]]
+    assert works == [
+        ("step", "mnist-10k", "cnn", 0.0, "torch"),
+        ("step", "cifar10", "cnn", 0.0, "torch"),
+        ("step", "cifar10", "resnet", 0.0, "torch"),
+        ("step", "cifar10", "cnn", 10.0, "torch"),
+        ("conv", "cifar10", "cnn", 0.0, "torch"),
+    ]
+    assert lines[-1] == "worst: two, forward"
+    assert "two, forward torch 45.00 (22.50 - 90.00) 9.000 s 200 ms" in lines
 
 
 def test_bench_says_where_a_library_is_missing(timed, monkeypatch):
@@ -790,23 +779,8 @@ def test_bench_says_where_a_library_is_missing(timed, monkeypatch):
     assert first == words
     assert len(rest) == 2 and libraries(timed) == [["minisn"]]
     assert "not installed" not in minisn("bench", "mnist", "--against", "none").stdout
-    result = minisn("bench", "conv", "--against", "dezero", code=1)
-    assert "dezero is not installed; run: pip install dezero" in error_of(result)
-
-
-def test_the_table_goes_on_where_a_library_fails(timed, monkeypatch):
-    race = bench.race
-
-    def failing(contestants, turns, steps):
-        if contestants[-1].library == "torch-compile":
-            raise ConfigError("bench: torch-compile: no compiler")
-        return race(contestants, turns, steps)
-
-    monkeypatch.setattr(bench, "race", failing)
-    lines = lines_of("table")
-    assert "mnist: bench: torch-compile: no compiler" in lines
-    assert any(line.startswith("adam torch-fused") for line in lines)
-    minisn("bench", "mnist", "--against", "torch-compile", code=1)
+    result = minisn("bench", "conv", "--against", "torch", code=1)
+    assert "torch is not installed; run: pip install torch" in error_of(result)
 
 
 # -- the command itself ------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""What a training step of Table 3 costs, and what makes it so: six questions, each timed.
+"""What a training step of Table 3 costs, and what makes it so: four questions, each timed.
 
-    python tests/benchmarks/questions.py rate batch n-dis sigma threads start
+    python tests/benchmarks/questions.py batch n-dis threads start
 
-``rate``: its share of the speed of a matrix product · ``batch``: seconds for each image, by the
-size of the batch · ``n-dis``: by updates of D · ``sigma``: the share of spectral normalization, by
-width · ``threads``: one against all · ``start``: from the command to the first step.
+``batch``: seconds for each image, by the size of the batch · ``n-dis``: by updates of D ·
+``threads``: one against all · ``start``: from the command to the first step. (`minisn study fig10`
+tells the share of spectral normalization.)
 
 Beside PyTorch where that is installed. Contestants take turns in processes of their own, as in
 ``minisn bench``.
@@ -23,10 +23,9 @@ import numpy as np
 
 from minisn import kernels
 from minisn.bench import Contestant, Timing, compare, missing
-from minisn.bench_jobs import SIDE, multiply_adds
 from minisn.config import load_preset
 
-BATCHES, N_DIS, WIDTHS = (32, 64, 128, 256, 512), (1, 2, 3, 5), (8, 16, 32, 64)
+BATCHES, N_DIS = (32, 64, 128, 256, 512), (1, 2, 3, 5)
 STARTS = 3
 TABLE_3 = load_preset("cifar10")
 LIBRARIES = ["minisn"] if missing("torch") else ["minisn", "torch"]
@@ -44,25 +43,6 @@ def spread(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
 
 
-def rate() -> None:
-    steps = [Contestant(x, x, TABLE_3) for x in LIBRARIES]
-    products = [Contestant(x, x, TABLE_3, "product") for x in ("numpy", *LIBRARIES[1:])]
-    timings = times([*steps, *products])
-    product = min(timings[len(steps) :], key=lambda timing: timing.median)
-    count = multiply_adds(TABLE_3)
-    print(
-        f"step of Table 3: {count / 1e9:.3g} billion multiply-adds; a product of matrices "
-        f"{SIDE} x {SIDE}: {2e-9 * SIDE**3 / product.median:.0f} GFLOP/s "
-        f"({product.name})"
-    )
-    for timing in timings[: len(steps)]:
-        shares = [count / SIDE**3 * ratio for ratio in product.over(timing)]
-        print(
-            f"  {timing.name}: {2e-9 * count / timing.median:.0f} GFLOP/s, of the product's "
-            f"{spread(shares)}"
-        )
-
-
 def batch() -> None:
     for n in BATCHES:
         config = TABLE_3.replace(batch_size=n)
@@ -78,16 +58,6 @@ def n_dis() -> None:
     for timing in timings:
         print(f"n_dis {timing.name}: {milliseconds(timing.median)}")
     print(f"  {milliseconds(rest)} + {milliseconds(slope)} n_dis, off by at most {off:.1%}")
-
-
-def sigma() -> None:
-    for width in WIDTHS:
-        config = TABLE_3.replace(width=width)
-        step, part = times([Contestant(w, "minisn", config, w) for w in ("step", "sigma")])
-        print(
-            f"normalization in a step at width {width}: {spread(part.over(step))}, "
-            f"{milliseconds(part.median)} of {milliseconds(step.median)}"
-        )
 
 
 def threads() -> None:
@@ -131,8 +101,7 @@ def first_step(folder: Path, name: str) -> float:
         process.wait()
 
 
-QUESTIONS = {"rate": rate, "batch": batch, "n-dis": n_dis, "sigma": sigma, "threads": threads,
-             "start": start}  # fmt: skip
+QUESTIONS = {"batch": batch, "n-dis": n_dis, "threads": threads, "start": start}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
