@@ -10,8 +10,8 @@ of JSON, then what to run how often, and answers with seconds.
 
 import dataclasses
 import json
+import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -67,7 +67,7 @@ class Timing:
     Args:
         name: of the contestant.
         seconds: per run, for example per training step, one for each turn.
-        peak_mb: peak resident memory of its process, MB.
+        peak_mb: peak resident memory of its process, MB; NaN where the system does not tell.
     """
 
     name: str
@@ -212,10 +212,17 @@ def _jobs(contestant: Contestant) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """Return the peak of this program's memory; what ran it before it began does not count."""
+    """Return the peak of this program's memory; what ran it before it began does not count.
+
+    NaN where the system does not tell: Windows has neither of the two.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:
+        return math.nan
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

@@ -1,6 +1,7 @@
 """Writing a file whole: a reader, or what a kill leaves, meets the old content or the new."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,11 @@ StrPath = str | os.PathLike[str]
 
 ELSEWHERE = "see to the folder, or choose another with --out"
 """What to do where a file cannot be written."""
+
+PATIENCE = 10.0
+"""Seconds that who reads a file on Windows may keep the next one from taking its place."""
+
+_IN_USE = (5, 32, 1224)  # Windows's numbers: access denied, sharing violation, mapped to memory
 
 
 def write_file(
@@ -44,7 +50,7 @@ def replacing(
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        _put(part, path)
     except BaseException as reason:
         with suppress(OSError):
             part.unlink()
@@ -57,3 +63,16 @@ def replacing(
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _put(part: Path, path: Path) -> None:
+    """Give a file its place; on Windows, wait for who reads what is there, but not for ever."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(part, path)
+            return
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _IN_USE or time.monotonic() >= until:
+                raise
+        time.sleep(0.02)

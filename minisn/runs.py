@@ -154,7 +154,8 @@ def _refuse_links(folder: Path) -> None:
         with suppress(OSError):
             paths += [Path(entry.path) for entry in os.scandir(folder / inner)]
     for path in paths:
-        if os.path.commonpath([home, target := os.path.realpath(path)]) != home:
+        target = os.path.realpath(path)
+        if not Path(target).is_relative_to(home):  # another drive has nothing in common at all
             raise DataError(
                 f"{path} leads to {target}, outside of the run's folder; remove the link, or put "
                 "a copy in its place"

@@ -171,10 +171,11 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
-def test_idx_is_read_plain_and_gzipped(tmp_path, name):
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_is_read_plain_and_gzipped_whatever_its_name(tmp_path, name, zipped):
     raw = idx_bytes(IMAGES)
     path = tmp_path / name
-    path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    path.write_bytes(gzip.compress(raw) if zipped else raw)
     assert np.array_equal(read_idx(path, (6, 5, 4)), IMAGES)
     assert np.array_equal(read_idx(path, (6, 5, 4), content_of(name, raw)), IMAGES)
 
@@ -186,7 +187,8 @@ def altered(raw: bytes) -> bytes:
 GOOD = idx_bytes(IMAGES)
 BAD_IDX = {
     "empty": (b"", r"begins with nothing; expected 00 00 08 03"),
-    "text": (b"<html>not found</html>", r"begins with 3c 68 74 6d; expected 00 00 08 03"),
+    "text": (b"not found", r"begins with 6e 6f 74 20; expected 00 00 08 03"),
+    "page": (b"\n<!DOCTYPE html><html>not found</html>", r"is a web page, not the data"),
     "type": (idx_bytes(IMAGES, kind=0x0D), r"begins with 00 00 0d 03; expected 00 00 08 03"),
     "axes": (idx_bytes(IMAGES[0]), r"begins with 00 00 08 02; expected 00 00 08 03"),
     "shape": (idx_bytes(IMAGES.reshape(6, 4, 5)), r"shape \(6, 4, 5\); expected \(6, 5, 4\)"),
@@ -214,9 +216,9 @@ def test_bad_idx_is_named_with_what_was_expected(tmp_path, kind, zipped):
         lambda packed: packed[:-9],
         lambda packed: packed[:-6] + bytes((packed[-6] ^ 1,)) + packed[-5:],
         lambda packed: packed[:10] + b"\xff" + packed[11:],
-        lambda packed: b"no gzip" + packed,
+        lambda packed: packed[:2] + b"\xff" + packed[3:],
     ],
-    ids=["cut", "checksum", "stream", "magic"],
+    ids=["cut", "checksum", "stream", "method"],
 )
 def test_damaged_gzip_is_named(tmp_path, damage):
     path = tmp_path / "x.gz"
@@ -359,6 +361,25 @@ def test_damaged_archive_is_named(tmp_path, damage):
         read_cifar10(path, CONTENTS)
 
 
+def test_archive_that_was_unpacked_and_kept_its_name_is_read(tmp_path):
+    path = write_archive(tmp_path / "c.tar.gz", inside(BATCHES))
+    images, labels = read_cifar10(path, CONTENTS)
+    path.write_bytes(gzip.decompress(path.read_bytes()))
+    again = read_cifar10(path, CONTENTS)
+    assert np.array_equal(again[0], images) and np.array_equal(again[1], labels)
+
+
+def test_web_page_in_place_of_an_archive_or_a_batch_is_named(tmp_path):
+    page = b"<html><title>503 Service Unavailable</title></html>"
+    path = tmp_path / "c.tar.gz"
+    path.write_bytes(page)
+    with pytest.raises(DataError, match=rf"^{path}: is a web page, not the data"):
+        read_cifar10(path, CONTENTS)
+    folder = write_folder(tmp_path, BATCHES | {"b.bin": page})
+    with pytest.raises(DataError, match=r"b\.bin: is a web page, not the data"):
+        read_cifar10(folder, CONTENTS)
+
+
 def test_gzip_that_is_no_archive_is_named(tmp_path):
     path = tmp_path / "c.tar.gz"
     path.write_bytes(gzip.compress(b"hello" * 1000))
@@ -454,6 +475,22 @@ def test_complete_set_is_found(tmp_path, tiny_mnist, monkeypatch, subfolder, unp
     assert train.source == str(tmp_path / subfolder / name)
     monkeypatch.setenv("MINISN_DATA", str(tmp_path))
     assert np.array_equal(data.load("mnist").images, train.images)
+
+
+def test_files_that_a_browser_unpacked_and_left_their_names_are_sound(tmp_path, tiny_mnist):
+    put(tmp_path, {name: gzip.decompress(raw) for name, raw in tiny_mnist.items()})
+    assert len(data.load("mnist", tmp_path).images) == 6
+    assert [report.ok for report in data.verify("mnist", tmp_path)] == [True] * 4
+
+
+def test_web_page_in_place_of_a_file_is_told_with_the_command(tmp_path, tiny_mnist):
+    put(tmp_path, tiny_mnist)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(b"<!doctype HTML>\n<p>Please log in")
+    with pytest.raises(DataError, match=rf"{path}: is a web page.*; run `minisn data fetch mnist"):
+        data.load("mnist", tmp_path)
+    report = data.verify("mnist", tmp_path)[0]
+    assert not report.ok and report.detail.startswith("is a web page")
 
 
 def test_absent_set_names_the_command(tmp_path):

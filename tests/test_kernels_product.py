@@ -1,5 +1,10 @@
 """The product in registers: every width of strip, and nothing written outside."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,3 +57,27 @@ def test_fill_sets_every_row():
     rows = np.zeros((3, 4), np.float32)
     fill(rows, np.arange(4, dtype=np.float32))
     np.testing.assert_array_equal(rows, np.tile(np.arange(4), (3, 1)))
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="asks for x86 by name")
+@pytest.mark.parametrize(
+    ("name", "features", "registers"),
+    [
+        ("generic", None, "16 8"),
+        ("x86-64", "", "16 8"),
+        ("haswell", "", "32 6"),
+        ("haswell", "-avx2,-avx", "16 8"),
+        ("skylake-avx512", "", "64 8"),
+        ("skylake-avx512", "-avx512f", "32 6"),
+    ],
+)
+def test_registers_are_those_of_the_processor_that_numba_compiles_for(name, features, registers):
+    env = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    code = "from minisn.kernels.cpu.product import *; print(VECTOR_BYTES, ROWS)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={key: value for key, value in env.items() if value is not None},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout.split() == registers.split(), ran.stderr

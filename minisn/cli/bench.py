@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,8 @@ def _row(what: str, timings: Sequence[Timing]) -> None:
 
 def _memory(timings: Sequence[Timing]) -> None:
     peaks = [timing.peak_mb for timing in timings]
+    if any(map(math.isnan, peaks)):  # this system does not tell
+        return
     told = f"{peaks[0] / peaks[1]:.2f}" if len(peaks) == 2 else ""
     _line("  peak memory", told, [(each.name, f"{each.peak_mb:.0f} MB") for each in timings])
 

@@ -5,9 +5,10 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from minisn.data.catalog import CIFAR_FOLDER, STL_FOLDER, Content
+from minisn.data.storage import unpacked
 from minisn.errors import DataError
 
 LARGEST = {CIFAR_FOLDER: 200_000_000, STL_FOLDER: 3_200_000_000}
@@ -22,7 +23,7 @@ def read_members(path: Path, contents: tuple[Content, ...], folder: str, take: T
     """Hand over some files of an archive, or of the folder that it holds, one after another.
 
     Args:
-        path: the folder, or a .tar.gz of it, which is read without unpacking anything to disk.
+        path: the folder, or an archive of it, which is read without unpacking anything to disk.
         contents: the files that are wanted; an archive gives them in its own order.
         folder: the only one that members of the archive may lie in, one of :data:`LARGEST`.
         take: is given each file, and reads what it needs of it.
@@ -34,19 +35,18 @@ def read_members(path: Path, contents: tuple[Content, ...], folder: str, take: T
     try:
         if path.is_dir():
             for name in [name for name in wanted if (path / name).exists()]:
-                with (path / name).open("rb") as file:
+                with unpacked(path / name) as file:
                     take(wanted.pop(name), file, f"{path}: {name}")
         else:
-            with (
-                _BoundedGzip(path, LARGEST[folder]) as unpacked,
-                tarfile.open(fileobj=unpacked, mode="r|") as archive,
-            ):
-                for member in archive:
-                    _refuse_outside(member, folder, path)
-                    content = wanted.get(PurePosixPath(member.name).name)
-                    if content and (stream := archive.extractfile(member)):
-                        take(content, stream, f"{path}: {content.name}")
-                        wanted.pop(content.name)
+            with unpacked(path) as stream:
+                bounded: Any = _Bounded(stream, path, LARGEST[folder])
+                with tarfile.open(fileobj=bounded, mode="r|") as archive:
+                    for member in archive:
+                        _refuse_outside(member, folder, path)
+                        content = wanted.get(PurePosixPath(member.name).name)
+                        if content and (inside := archive.extractfile(member)):
+                            take(content, inside, f"{path}: {content.name}")
+                            wanted.pop(content.name)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path}: damaged or cut short; expected a gzipped tar archive, got: {error}"
@@ -66,19 +66,18 @@ def _refuse_outside(member: tarfile.TarInfo, folder: str, path: Path) -> None:
         )
 
 
-class _BoundedGzip(gzip.GzipFile):
-    """A decompressed stream that ends in an error where an honest archive has long ended."""
+class _Bounded:
+    """A stream that ends in an error where an honest archive has long ended."""
 
-    def __init__(self, path: Path, largest: int):
-        super().__init__(path)
-        self._largest, self._unpacked = largest, 0
+    def __init__(self, stream: IO[bytes], path: Path, largest: int):
+        self._stream, self._path, self._largest, self._taken = stream, path, largest, 0
 
-    def read(self, size: int | None = -1) -> bytes:
-        chunk = super().read(size)
-        self._unpacked += len(chunk)
-        if self._unpacked > self._largest:
+    def read(self, size: int) -> bytes:
+        chunk = self._stream.read(size)
+        self._taken += len(chunk)
+        if self._taken > self._largest:
             raise DataError(
-                f"{self.name}: unpacks to more than {self._largest:,} bytes; expected less of "
+                f"{self._path}: unpacks to more than {self._largest:,} bytes; expected less of "
                 "what its authors published"
             )
         return chunk

@@ -2,9 +2,10 @@
 
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,17 +13,20 @@ from minisn.data.catalog import Content
 from minisn.errors import DataError
 from minisn.files import StrPath
 
+_GZIP = b"\x1f\x8b"
+_WEB_PAGE = re.compile(rb"\s*<(!doctype|!--|html|head|body|\?xml)", re.IGNORECASE)
+
 
 def read_at_most(path: Path, size: int) -> bytes:
-    """Read a plain or .gz file whole, but stop one byte past what it should hold.
+    """Read a plain or gzipped file whole, but stop one byte past what it should hold.
 
     Args:
-        path: the file; one that ends in .gz is decompressed on the way.
+        path: the file; its first bytes, not its name, tell whether it is gzipped.
         size: expected number of (decompressed) bytes, the only bound on memory.
     Returns:
         at most size + 1 bytes.
     Raises:
-        DataError: the file cannot be read, or its compressed stream is damaged.
+        DataError: the file cannot be read, is a web page, or its compressed stream is damaged.
     """
     with open_file(path, size) as stream:
         return stream.read(size + 1)
@@ -30,16 +34,16 @@ def read_at_most(path: Path, size: int) -> bytes:
 
 @contextmanager
 def open_file(path: Path, size: int) -> Iterator[Any]:
-    """Open a plain or .gz file; what goes wrong while it is read is told as of the file.
+    """Open a plain or gzipped file; what goes wrong while it is read is told as of the file.
 
     Args:
-        path: the file; one that ends in .gz is decompressed on the way.
+        path: the file, as for :func:`read_at_most`.
         size: expected number of (decompressed) bytes, for the error.
     Raises:
-        DataError: the file cannot be read, or its compressed stream is damaged.
+        DataError: the file cannot be read, is a web page, or its compressed stream is damaged.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        with unpacked(path) as stream:
             yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
@@ -47,6 +51,28 @@ def open_file(path: Path, size: int) -> Iterator[Any]:
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Any]:
+    """Open a plain or gzipped file as it would be unpacked.
+
+    A browser may unpack what it saves and keep the name that ends in .gz, so the name says nothing.
+
+    Args:
+        path: the file.
+    Raises:
+        DataError: the file is a web page, as a server sends in place of what it does not give.
+    """
+    with path.open("rb") as file:
+        zipped = file.peek(len(_GZIP)).startswith(_GZIP)
+        with gzip.GzipFile(fileobj=file) if zipped else nullcontext(file) as stream:
+            if _WEB_PAGE.match(stream.peek(1)):
+                raise DataError(
+                    f"{path}: is a web page, not the data; a server sends one in place of a file "
+                    "that it does not give"
+                )
+            yield stream
 
 
 def check_size(raw: bytes, size: int, where: StrPath) -> None:

@@ -15,15 +15,29 @@ import numpy as np
 from llvmlite import ir
 from numba import cfunc, from_dtype, njit, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+_SIXTEEN_SUMS = """
+define <16 x float> @sums(<16 x float> %a, <16 x float> %b) {
+  %c = fadd <16 x float> %a, %b
+  ret <16 x float> %c
+}
+"""
 
 
 def _registers() -> tuple[int, int]:
-    """Return (bytes of a vector, rows of a tile) that fit the vector registers."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f", False):
+    """Return (bytes of a vector, rows of a tile) that fit the vector registers.
+
+    Numba may compile for another processor than this one (``NUMBA_CPU_NAME``), so Numba tells for
+    which, and the compiler what it adds up sixteen numbers with there.
+    """
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=name, features=features)
+    code = machine.emit_assembly(llvm.parse_assembly(_SIXTEEN_SUMS))
+    if "zmm" in code:
         return 64, 8  # 16 of 32 registers hold the tile
-    if features.get("avx2", False):
+    if "ymm" in code:
         return 32, 6  # 12 of 16
     return 16, 8
 
