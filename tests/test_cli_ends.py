@@ -1,11 +1,10 @@
-"""How the command ends in the world: signals, closed outputs, names of any bytes, open doors."""
+"""How the command ends in the world: signals, closed outputs, names of any bytes."""
 
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -264,47 +263,3 @@ def test_minutes_are_a_number(tmp_path, minutes):
     _, err = process.communicate(timeout=600)
     assert process.returncode == 2 and b"--minutes" in err
     assert not (tmp_path / "run").exists()
-
-
-# -- doors -----------------------------------------------------------------------------------------
-
-LISTENING = textwrap.dedent("""
-    import os, re, socket
-    from pathlib import Path
-
-    def family(pid):
-        children = Path(f"/proc/{pid}/task").glob("*/children")
-        below = [int(child) for file in children for child in file.read_text().split()]
-        return [pid, *(each for child in below for each in family(child))]
-
-    def addresses():
-        # what this process and those it has started listen on
-        links = [os.readlink(fd) for pid in family(os.getpid())
-                 for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
-        ours, found = {link[8:-1] for link in links if link.startswith("socket:")}, []
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                _, local, _, state, *_, = line.split()
-                if state == "0A" and line.split()[9] in ours:
-                    found.append(local.split(":")[0])
-        return found
-""")
-
-
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="this system has no /proc/net")
-def test_a_study_listens_on_this_machine_alone(tmp_path):
-    code = LISTENING + textwrap.dedent("""
-        if __name__ == "__main__":
-            from minisn.study.schedule import _client
-            with _client(None, 2, 2) as client:
-                print(client.submit(int, "7").result(), *addresses())
-    """)
-    script = tmp_path / "study.py"
-    script.write_text(code)
-    done = subprocess.run(
-        [sys.executable, script], env=environment(), capture_output=True, text=True, timeout=600
-    )
-    answer, *found = done.stdout.split()
-    assert answer == "7", done.stderr
-    assert len(found) >= 3  # the scheduler, and two workers or what watches over them
-    assert set(found) <= {"0100007F", "00000000000000000000000001000000"}

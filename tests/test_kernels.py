@@ -1,11 +1,13 @@
 """Kernels: every module against the specification's loops, and the choice among them."""
 
+import ast
 import importlib
 import math
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import array_api_strict
 import numpy as np
@@ -568,6 +570,26 @@ def test_a_training_step_compiles_each_kernel_once():
     counts = dict(line.split() for line in run(COMPILED).splitlines())
     assert counts["_conv2d"] == counts["_convolve"] == counts["_sum_taps"] == "1"
     assert set(counts.values()) <= {"0", "1"}, counts
+
+
+BLAS = {"dot", "einsum", "inner", "linalg", "matmul", "outer", "tensordot", "vdot"}
+
+
+def test_compiled_kernels_call_no_blas():
+    """So that they have one pool where BLAS has threads that cannot be limited, as on macOS."""
+    files = list((Path(kernels.__file__).parent / "cpu").glob("*.py"))
+    assert len(files) > 5
+    nodes = [(f.name, n) for f in files for n in ast.walk(ast.parse(f.read_text("utf-8")))]
+    assert [f for f, n in nodes if isinstance(n, ast.MatMult)] == []
+    assert [f for f, n in nodes if getattr(n, "attr", None) in BLAS] == []
+
+
+def test_a_blas_that_cannot_be_limited_is_done_without(monkeypatch):
+    pool = pytest.importorskip("minisn.kernels.cpu.pool", reason="Numba is not installed")
+    monkeypatch.setattr(pool, "_blas", pool.ThreadpoolController().select(user_api="none"))
+    x, w = (np.random.default_rng(0).normal(size=s) for s in ((2, 4, 6, 6), (4, 4, 3, 3)))
+    found = kernels.of(x).conv2d(x, w, (1, 1), (1, 1))
+    np.testing.assert_allclose(found, spec.conv2d(x, w, (1, 1), (1, 1)), atol=1e-12)
 
 
 # -- where Numba cannot work as usual --------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_study_listens_on_this_machine_alone(tmp_path):
         env=environment(Path(__file__).parent),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     answer, *found = json.loads(done.stdout)

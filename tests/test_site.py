@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from listening import TOLD, elsewhere, watched
 
 from minisn.paper import M18, Index
 
@@ -67,25 +68,33 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site as the one command of the README builds it, every warning an error."""
+def built(tmp_path_factory):
+    """The site as the one command of the README builds it, and what that listened on meanwhile."""
     out = tmp_path_factory.mktemp("site") / "html"
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tutorials.site", str(out)],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out
+    command = [sys.executable, "-m", "tutorials.site", str(out)]
+    with out.with_name("said").open("w+") as said:
+        listened, process = watched(
+            command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT
+        )
+        said.seek(0)
+        assert process.returncode == 0, said.read()
+    return out, listened
+
+
+@pytest.fixture(scope="module")
+def site(built):
+    return built[0]
 
 
 @pytest.fixture(scope="module")
 def pages(site):
     return {path.relative_to(site).as_posix(): Page(path) for path in site.rglob("*.html")}
+
+
+@pytest.mark.skipif(not TOLD, reason="this system does not tell who listens")
+def test_a_build_listens_to_no_other_machine(built):
+    assert elsewhere(built[1]) == set()
 
 
 def outside(url):

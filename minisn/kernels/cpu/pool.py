@@ -7,6 +7,11 @@ Several threads may call kernels: they take turns, and each gets the bits it wou
 products of theirs go on meanwhile, on one thread of BLAS in place of all, which may change last
 digits: for equal bits hold :func:`one_pool` around them too, as a training step does.
 
+Deviation: on macOS NumPy's wheels multiply by Apple's Accelerate, which threadpoolctl cannot limit,
+so one_pool() holds only Numba's pool there. The kernels call no BLAS and are as everywhere; NumPy's
+dense products may take more threads. Set ``VECLIB_MAXIMUM_THREADS=1`` before Python starts to hold
+Accelerate to one.
+
 Threads do not live on in a forked process. Numba's portable layer makes new ones there, and results
 are the same bits; GNU's OpenMP cannot, and ends the process (Numba sees to that: else it would wait
 for ever), so there the kernels refuse with an error. A process that was spawned, or forked before
