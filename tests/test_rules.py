@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from minisn import Tensor, use_kernels
+from minisn import Tensor, spectral, use_kernels  # noqa: F401 - with all that has rules
 from minisn.gradcheck import gradcheck
 from minisn.gradcheck.__main__ import main
 from minisn.gradcheck.cases import CASES, case, check_primitive

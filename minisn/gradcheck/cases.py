@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import conv, elementwise, linalg, ops, statistics  # noqa: F401 - they fill the table
+from .. import conv, elementwise, fused, linalg, ops, statistics  # noqa: F401 - they fill the table
 from ..kernels import use_kernels
 from ..tensor import RULES
 from .check import gradcheck
