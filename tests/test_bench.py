@@ -44,6 +44,7 @@ def test_each_turn_gives_seconds_per_step_and_a_peak_of_memory():
     assert 50 < timing.peak_mb < 2000
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_that_of_the_contestant_alone():
     ballast = np.ones(800_000_000 // 8)  # what runs it counts in its own getrusage, not here
     (timing,) = compare([Contestant("it", "minisn", CONFIG)], turns=1, steps=1)
@@ -58,6 +59,7 @@ def test_pytorch_takes_the_same_step_in_a_process_of_its_own():
     assert theirs.median > 0
 
 
+@pytest.mark.slow
 def test_threads_of_one_contestant_have_gone_to_sleep_when_the_next_begins(monkeypatch):
     rests, sleep = [], bench.time.sleep
     monkeypatch.setattr(bench.time, "sleep", lambda s: (rests.append(s), sleep(s)))

@@ -65,6 +65,10 @@ TOLD = re.compile(
 
 pytestmark = pytest.mark.usefixtures("plain_kernels")
 
+ANY_OBJECTIVE = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name != "hinge")) for name in OBJECTIVES
+]
+
 
 def images():
     return np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
@@ -93,7 +97,7 @@ def assert_sound(folder, trainer, until):
 
 
 @pytest.mark.parametrize("name", [*METHODS, "gp"])
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ANY_OBJECTIVE)
 def test_a_rate_of_a_thousand_never_leads_to_what_is_no_number(tmp_path, objective, name):
     folder = tmp_path / "run"
     trainer = started(folder, TINY.replace(objective=objective, regularizer=name))
@@ -111,7 +115,7 @@ def test_a_rate_of_a_thousand_never_leads_to_what_is_no_number(tmp_path, objecti
         assert_sound(folder, trainer, TINY.steps)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ANY_OBJECTIVE)
 @pytest.mark.parametrize(
     ("rates", "where"),
     [((1e30, 1e-3), "D"), ((1e-3, 1e30), "G"), ((1e30, 1e30), "[DG]"), ((1e3, 1e-3), "D")],

@@ -263,6 +263,7 @@ def of(told, disk):
     return {n.removeprefix(begin): found for n, found in told.items() if n.startswith(begin)}
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_is_one_line_of_every_command_that_writes(told):
     assert told["same"]
     found = of(told, "read-only")
@@ -272,6 +273,7 @@ def test_a_read_only_disk_is_one_line_of_every_command_that_writes(told):
         assert "/read-only" in each["err"][-1], name
 
 
+@pytest.mark.slow
 def test_what_only_reads_reads_a_read_only_disk(told):
     found = of(told, "reads")
     assert len(found) == 4
@@ -279,6 +281,7 @@ def test_what_only_reads_reads_a_read_only_disk(told):
         assert (each["status"], each["odd"], each["err"]) == (0, "", []), name
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_of_every_command_and_nothing_is_lost(told):
     assert {runs.CHECKPOINT, runs.CONFIG} <= set(told["kept"]) and told["parts"] == []
     found = of(told, "full")
@@ -293,6 +296,7 @@ def test_a_full_disk_is_one_line_of_every_command_and_nothing_is_lost(told):
     assert any("steps 4 to 6" in line for line in room["train --resume"]["out"])
 
 
+@pytest.mark.slow
 def test_a_download_that_fills_the_disk_keeps_its_part_and_goes_on_from_there(told):
     found = of(told, "small")
     assert len(found) == 2
@@ -305,6 +309,7 @@ def test_a_download_that_fills_the_disk_keeps_its_part_and_goes_on_from_there(to
     assert told["asked"] == [["first", "file-2.gz", f"bytes={told['part']}-"]] and told["all"]
 
 
+@pytest.mark.slow
 def test_a_study_on_a_full_disk_keeps_its_cells_and_goes_on(told):
     """Cells run in processes of Dask's, which have nothing to add to the one line."""
     assert_one_line(told["cells"], "1 of 1 cells failed, the first sn-")

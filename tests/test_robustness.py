@@ -236,6 +236,7 @@ def held_out(digits):
     return images[TRAINING:], labels[TRAINING:]
 
 
+@pytest.mark.slow
 def test_digits_are_learned_with_a_bounded_constant(normalized, plain, held_out):
     assert accuracy(normalized, *held_out) > 0.85
     assert accuracy(plain, *held_out) > 0.88
@@ -244,6 +245,7 @@ def test_digits_are_learned_with_a_bounded_constant(normalized, plain, held_out)
     assert without > 3 * L
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["normalized", "plain"])
 def test_no_attack_succeeds_within_the_radius_and_it_does_beyond(which, request, held_out):
     network = request.getfixturevalue(which)
@@ -256,6 +258,7 @@ def test_no_attack_succeeds_within_the_radius_and_it_does_beyond(which, request,
         assert accuracy(network, found, labels) == left
 
 
+@pytest.mark.slow
 def test_a_constant_that_is_too_small_is_refuted(normalized, held_out):
     """As if two of three layers had been forgotten, each of norm 1.5."""
     images, labels = held_out[0][:100], held_out[1][:100]
@@ -265,6 +268,7 @@ def test_a_constant_that_is_too_small_is_refuted(normalized, held_out):
     assert accuracy(normalized, found, labels) < 0.5
 
 
+@pytest.mark.slow
 def test_normalization_certifies_more_and_keeps_more(normalized, plain, held_out):
     images, labels = held_out[0][:100], held_out[1][:100]
     radii = (0.0, 0.3, 0.6, 1.5)
@@ -280,6 +284,7 @@ def test_normalization_certifies_more_and_keeps_more(normalized, plain, held_out
     assert curves[0].attacked[3] > curves[1].attacked[3]
 
 
+@pytest.mark.slow
 def test_normalization_withstands_more_noise(normalized, plain, held_out):
     found, without = (noise_accuracy(n, *held_out, (0.0, 0.8), rng()) for n in (normalized, plain))
     assert found.sigma == (0.0, 0.8)

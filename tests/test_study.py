@@ -255,6 +255,7 @@ def test_a_cluster_without_workers_is_refused(tmp_path):
         run_cells([cell()], tmp_path, empty.scheduler_address)
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_package_is_refused(tmp_path):
     # -S leaves out the path files by which an editable installation is found
     packages = {**os.environ, "PYTHONPATH": sysconfig.get_paths()["purelib"]}
@@ -292,6 +293,7 @@ KILLED = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path):
     import psutil  # which Dask brings
 
