@@ -94,7 +94,11 @@ def two_threads(one_thread):
     numba.set_num_threads(1)
 
 
-@pytest.fixture(params=["spec", "array_api", "cpu"])
+SLOW = pytest.mark.slow  # as loops, or to compile for double precision
+KERNELS = [pytest.param("spec", marks=SLOW), "array_api", pytest.param("cpu", marks=SLOW)]
+
+
+@pytest.fixture(params=KERNELS)
 def kernel_name(request, every_size):
     """Run the test once under each kernel module."""
     try:

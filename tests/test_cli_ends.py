@@ -219,7 +219,9 @@ for words in sys.argv[1:]:
 @pytest.mark.parametrize(
     "locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 )
-@pytest.mark.parametrize("name", ["é σ".encode(), b"a\xffb\xc3\xa9"])
+@pytest.mark.parametrize(
+    "name", ["é σ".encode(), pytest.param(b"a\xffb\xc3\xa9", marks=pytest.mark.slow)]
+)
 def test_a_folder_may_have_any_name(tmp_path, name, locale):
     folder = named(tmp_path, name)
     commands = [[*TINY, "--steps", "3", "--out", folder],

@@ -25,6 +25,9 @@ from minisn.kernels import array_api, spec
 pytestmark = pytest.mark.usefixtures("two_threads")
 
 
+DOUBLE = pytest.param(np.float64, marks=pytest.mark.slow)  # is compiled apart
+
+
 @pytest.fixture(params=["spec", "array_api", "cpu"])
 def module(request, every_size):
     try:
@@ -271,7 +274,7 @@ def test_every_module_has_every_kernel_of_the_specification(module):
     assert public(module) == public(spec)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, DOUBLE])
 @pytest.mark.parametrize("name", KERNELS)
 @given(data=st.data())
 def test_agrees_with_the_specification(module, name, dtype, data):
@@ -304,7 +307,7 @@ def test_agrees_with_the_specification(module, name, dtype, data):
         assert np.all(np.abs(np.asarray(a, np.float64) - e) <= unit * size)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, DOUBLE])
 def test_power_iteration_of_a_zero_matrix_keeps_u(module, dtype):
     W, start = np.zeros((3, 2), dtype), np.array([1, 2, 3], dtype)
     u, v, sigma = module.power_iteration(W, start, 2)
@@ -314,7 +317,7 @@ def test_power_iteration_of_a_zero_matrix_keeps_u(module, dtype):
     assert sigma == 0
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, DOUBLE])
 def test_power_iteration_with_rows_in_every_thread(module, dtype):
     rng = np.random.default_rng(0)
     W = rng.normal(size=(203, 331)).astype(dtype)
@@ -339,7 +342,7 @@ WIDE = st.sampled_from([1, 3, 4, 8, 16, 24, 32, 40])  # whole vectors of channel
 
 
 @pytest.mark.parametrize("module", ["cpu"], indirect=True)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, DOUBLE])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_transpose", "conv2d_weight"])
 @given(data=st.data())
 def test_wide_convolutions(module, name, dtype, data):

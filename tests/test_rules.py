@@ -36,11 +36,6 @@ def sound(report):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "kernel_name",
-    ["array_api", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spec", "cpu"))],
-    indirect=True,
-)
 def test_every_rule_is_right(name, kernel_name):
     assert complaints(name, kernel_name) == []
 

@@ -106,6 +106,7 @@ def test_samples_are_scored_by_the_features_that_ship(tmp_path):
     assert start["frechet"] > 30 and end["frechet"] > 30
 
 
+@pytest.mark.slow
 def test_colour_is_scored_by_features_of_its_own(tmp_path):
     scored = Cell({"method": "SN"}, TINY.replace(sample_every=6)).on("cifar10-2k")
     assert (scored.config.data, scored.config.size) == ("cifar10-2k", 32)
