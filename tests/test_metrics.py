@@ -672,6 +672,7 @@ def test_training_learns_and_levels_the_features(mnist):
     assert (features.values**2).mean() == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.slow
 def test_training_learns_colour_too(cifar, capsys):
     recipe = RECIPES["cifar10"]
     network = train_features.train(recipe, cifar.images[:1000], cifar.labels[:1000], epochs=2)
@@ -835,6 +836,7 @@ def test_everything_at_once_sees_good_and_bad_digits(mnist):
     assert {score.provenance.digest for score in good} == {DIGITS.digest}
 
 
+@pytest.mark.slow
 def test_everything_at_once_sees_good_and_bad_photographs(cifar):
     found, order = extractor_for((3, 32, 32)), rng_of().permutation(2000)
     rest, rest_labels = cifar.images[order[1000:]], cifar.labels[order[1000:]]
