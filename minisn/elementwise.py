@@ -24,6 +24,7 @@ __all__ = [
     "ceil",
     "cos",
     "cosh",
+    "deg2rad",
     "dropout",
     "elu",
     "erf",
@@ -37,6 +38,7 @@ __all__ = [
     "log2",
     "log10",
     "logaddexp",
+    "rad2deg",
     "raise_to",
     "reciprocal",
     "remainder",
@@ -220,6 +222,22 @@ def _falling(a, b):
         if bool(namespace(a.array).any(namespace(a.array).isinf(a.array)))
         else sigmoid(a - b)
     )
+
+
+def deg2rad(x: Tensor) -> Tensor:
+    r"""Convert degrees to radians.
+
+    .. math:: y = \pi x / 180
+    """
+    return as_tensor(x) * (math.pi / 180)
+
+
+def rad2deg(x: Tensor) -> Tensor:
+    r"""Convert radians to degrees.
+
+    .. math:: y = 180 x / \pi
+    """
+    return as_tensor(x) * (180 / math.pi)
 
 
 def exp2(x: Tensor) -> Tensor:

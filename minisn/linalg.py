@@ -10,7 +10,7 @@ from typing import Any
 
 from .answers import OPERATIONS
 from .backend import Array, namespace
-from .errors import ShapeError
+from .errors import ConfigError, ShapeError
 from .ops import inverse, matmul, permute, reshape, sum
 from .shaping import diagonal, swapaxes, tril
 from .tensor import Tensor, as_tensor, as_tensors, axes_of, broadcast_to, primitive
@@ -19,13 +19,16 @@ __all__ = [
     "cholesky",
     "det",
     "dot",
+    "eigh",
     "eigvalsh",
     "einsum",
+    "inner",
     "inv",
     "kron",
     "logdet",
     "outer",
     "solve",
+    "svd",
     "svdvals",
     "tensordot",
 ]  # fmt: skip
@@ -69,6 +72,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     if not a.ndim or not b.ndim:
         return a * b
     return tensordot(a, b, ((-1,), (-2 if b.ndim > 1 else -1,)))
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    r"""Sum the products along the last axes of two tensors.
+
+    .. math:: y_{ij} = \sum_k a_{ik}\,b_{jk}
+    """
+    a, b = as_tensors("inner", (a, b))
+    return tensordot(a, b, ((-1,), (-1,))) if a.ndim and b.ndim else a * b
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -308,6 +320,22 @@ def _eigh(x):
     return xp.concat([xp.reshape(w, (*w.shape[:-1], 1, w.shape[-1])), *_oriented(V)], axis=-2)
 
 
+def eigh(x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Compute eigenvalues, the smallest first, and eigenvectors of the symmetric part of matrices.
+
+    .. math:: \tfrac12(X + X^T) = V\,\mathrm{diag}(w)\,V^T
+
+    The largest entry of each eigenvector is positive. Gradients hold where the eigenvalues differ.
+
+    Args:
+        x: [..., n, n].
+    Returns:
+        (w, V), [..., n] and [..., n, n] with the eigenvectors as columns.
+    """
+    y = _eigh(x)
+    return y[..., 0, :], y[..., 1:, :]
+
+
 def eigvalsh(x: Tensor) -> Tensor:
     r"""Compute the eigenvalues of the symmetric part of matrices, the smallest first.
 
@@ -356,6 +384,29 @@ def _svd(x):
     U, s, Vh = xp.linalg.svd(x, full_matrices=False)
     U, V = _oriented(U, xp.matrix_transpose(Vh))
     return xp.concat([U, xp.reshape(s, (*s.shape[:-1], 1, s.shape[-1])), V], axis=-2)
+
+
+def svd(x: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Factor matrices into singular vectors and values, the largest first.
+
+    .. math:: X = U\,\mathrm{diag}(s)\,V^T
+
+    The largest entry of each column of U is positive. Gradients hold where the singular values
+    differ and none is 0.
+
+    Args:
+        x: [..., m, n].
+        full_matrices: NumPy's name for vectors of singular values that do not exist: False alone.
+    Returns:
+        (U, s, V^T), with k = min(m, n) of [..., m, k], [..., k] and [..., k, n].
+    """
+    x = as_tensor(x)
+    if full_matrices:
+        raise ConfigError("svd: only full_matrices=False has gradients")
+    if x.ndim < 2:
+        raise ShapeError(f"svd: expected matrices, got shape {x.shape}")
+    y, m = _svd(x), x.shape[-2]
+    return y[..., :m, :], y[..., m, :], _T(y[..., m + 1 :, :])
 
 
 def svdvals(x: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ from .answers import OPERATIONS
 from .arguments import whole_number
 from .backend import namespace, to_numpy
 from .errors import ShapeError
-from .ops import getitem, permute, reshape, scatter, sum, where
+from .ops import concat, getitem, permute, reshape, scatter, sum, where
 from .tensor import Tensor, as_tensor, axes_of, axis_of
 
 __all__ = [
-    "argmax", "argmin", "argsort", "diag", "diagonal", "expand_dims", "flatten", "flip", "moveaxis",
-    "ravel", "repeat", "roll", "sort", "split", "squeeze", "swapaxes", "take", "tile", "trace",
-    "tril", "triu",
+    "argmax", "argmin", "argsort", "array_split", "column_stack", "diag", "diagonal", "expand_dims",
+    "flatten", "flip", "hstack", "moveaxis", "ravel", "repeat", "roll", "sort", "split", "squeeze",
+    "swapaxes", "take", "tile", "trace", "tril", "triu", "vstack",
 ]  # fmt: skip
 
 
@@ -190,6 +190,47 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tenso
         getitem(x, index=(slice(None),) * axis + (slice(lo, max(lo, hi)),))
         for lo, hi in itertools.pairwise(ends)
     ]
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    r"""Join tensors side by side: along the second axis, vectors along their only one.
+
+    .. math:: Y = [X_1, X_2, \dots]
+    """
+    parts = [reshape(t, shape=t.shape or (1,)) for t in map(as_tensor, tensors)]
+    return concat(parts, axis=min(1, parts[0].ndim - 1) if parts else 0)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    r"""Join tensors one below the other: along the first axis, of which vectors make a row each.
+
+    .. math:: Y = [X_1^T, X_2^T, \dots]^T
+    """
+    parts = [reshape(t, shape=(1,) * (2 - t.ndim) + t.shape) for t in map(as_tensor, tensors)]
+    return concat(parts)
+
+
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    r"""Join tensors side by side, of which vectors make a column each.
+
+    .. math:: Y = [x_1, x_2, \dots]
+    """
+    return hstack(
+        [reshape(t, shape=(*t.shape, 1)[:2]) if t.ndim < 2 else t for t in map(as_tensor, tensors)]
+    )
+
+
+def array_split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    r"""Cut along an axis as :func:`split`; so many parts need not be equal, the first are longer.
+
+    .. math:: x = [y_1, y_2, \dots]
+    """
+    x = as_tensor(x)
+    if np.ndim(sections) == 0:
+        n = x.shape[axis_of(axis, x.ndim, "array_split")]
+        parts = whole_number("array_split: sections", sections, 1)
+        sections = [k * (n // parts) + min(k, n % parts) for k in range(1, parts)]
+    return split(x, sections, axis)
 
 
 # -- order -----------------------------------------------------------------------------------------

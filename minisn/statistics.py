@@ -7,12 +7,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import OPERATIONS
+from .arguments import whole_number
 from .backend import namespace
 from .ops import concat, permute, reshape, sqrt, var
 from .shaping import flatten, flip, moveaxis
 from .tensor import Tensor, as_tensor, axes_of, axis_of, is_floating, primitive
 
-__all__ = ["all", "any", "average", "count_nonzero", "cumprod", "cumsum", "prod", "ptp", "std"]
+__all__ = [
+    "all",
+    "any",
+    "average",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "diff",
+    "prod",
+    "ptp",
+    "std",
+]
 
 
 def std(
@@ -85,6 +97,18 @@ def count_nonzero(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     """
     x = as_tensor(x)
     return (x != 0).sum(axis)
+
+
+def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
+    r"""Subtract from each entry along an axis the one before, n times.
+
+    .. math:: y_i = x_{i + 1} - x_i
+    """
+    x = as_tensor(x)
+    axis = axis_of(axis, x.ndim, "diff")
+    for _ in range(whole_number("diff: n", n)):
+        x = x[(slice(None),) * axis + (slice(1, None),)] - x[(slice(None),) * axis + (slice(-1),)]
+    return x
 
 
 # -- step by step ----------------------------------------------------------------------------------

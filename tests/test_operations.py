@@ -6,6 +6,7 @@ from scipy import special
 
 from minisn import Tensor, grad, ops
 from minisn.errors import ConfigError, DTypeError, MinisnError, ShapeError
+from minisn.gradcheck import gradcheck
 
 rng = np.random.default_rng(2018)
 X, Y, V = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), rng.normal(size=5)
@@ -43,7 +44,10 @@ CASES = [
         ("average", (X, None, U + 2)), ("round", (3 * X, 1)), ("any", (X > 1, 0)),
         ("max", (T3, (0, 1))), ("min", (T3, (0, 2))), ("clip", (X, None, Y)),
         ("clip", (X, -0.1, 0.1)), ("pad", (X, 1)), ("pad", (X, (1, 2))),
-        ("pad", (X, ((1, 0), (0, 2)))),
+        ("pad", (X, ((1, 0), (0, 2)))), ("deg2rad", (X,)), ("rad2deg", (X,)), ("inner", (X, Y)),
+        ("inner", (T3, X.T)), ("inner", (2.0, X)), ("diff", (X,)), ("diff", (T3, 2, 1)),
+        ("hstack", ([X, Y],)), ("hstack", ([V, 2.0],)), ("vstack", ([X, X[0]],)),
+        ("vstack", ([V, V],)), ("column_stack", ([X[:, 0], Y],)), ("column_stack", ([V, V],)),
     ]],
     *[(eq, lambda *a, eq=eq: ops.einsum(eq, *a), lambda *a, eq=eq: np.einsum(eq, *a), args)
       for eq, args in [
@@ -122,6 +126,10 @@ WITH_PARAMETERS = {
     "arctan2": (lambda x: ops.arctan2(x, 1 + x * x), lambda t, x: t.arctan2(x, 1 + x * x)),
     "var": (lambda x: ops.var(x, 1, ddof=1), lambda t, x: t.var(x, 1)),
     "roll": (lambda x: ops.roll(x, 2, 0) * x, lambda t, x: t.roll(x, 2, 0) * x),
+    "diff": (lambda x: ops.diff(x * x, axis=0), lambda t, x: t.diff(x * x, dim=0)),
+    "inner": (lambda x: ops.inner(x, x * x), lambda t, x: t.inner(x, x * x)),
+    "stacks": (lambda x: ops.vstack([x, ops.hstack([x[:, :1], x[:, 1:] * x[:, 1:]])]),
+               lambda t, x: t.vstack([x, t.hstack([x[:, :1], x[:, 1:] * x[:, 1:]])])),
     "sigma": (lambda x: ops.svdvals(x)[0], lambda t, x: t.linalg.matrix_norm(x, 2)),
 }  # fmt: skip
 
@@ -573,3 +581,42 @@ def test_the_largest_of_a_nan_is_the_nan():
 
 def test_singular_values_of_nothing():
     assert ops.svdvals(np.zeros((0, 3))).shape == (0,)
+
+
+# -- factors of matrices ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (3, 3), (2, 4, 3)])
+def test_factors_make_the_matrix_again_and_have_both_derivatives(shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    U, s, Vt = ops.svd(x)
+    k = min(shape[-2:])
+    assert U.shape[-1] == Vt.shape[-2] == s.shape[-1] == k
+    np.testing.assert_allclose((U * s.reshape(*s.shape[:-1], 1, k) @ Vt).array, x, atol=1e-12)
+    assert (np.take_along_axis(U.array, abs(U.array).argmax(-2)[..., None, :], -2) > 0).all()
+    weights = [np.random.default_rng(1).normal(size=t.shape) for t in (U, s, Vt)]
+
+    def f(x):
+        return ops.sum(
+            ops.stack([ops.sum(t * w) for t, w in zip(ops.svd(x), weights, strict=True)])
+        )
+
+    assert gradcheck(f, [x], order=2)
+    with pytest.raises(ConfigError, match="only full_matrices=False has gradients"):
+        ops.svd(x, full_matrices=True)
+
+
+def test_eigenvectors():
+    symmetric = S + S.T
+    w, V = ops.eigh(symmetric)
+    np.testing.assert_allclose((V * w @ V.T).array, symmetric, atol=1e-12)
+    g = np.random.default_rng(1).normal(size=V.shape)
+    assert gradcheck(lambda x: ops.sum(ops.eigh(x + x.T)[1] * g), [S], order=2)
+
+
+def test_parts_that_are_not_equal():
+    for sections in (1, 2, 3, 5, [1, 3]):
+        for ours, theirs in zip(
+            ops.array_split(X, sections), np.array_split(X, sections), strict=True
+        ):
+            np.testing.assert_array_equal(ours.array, theirs)
