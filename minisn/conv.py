@@ -11,22 +11,16 @@ one trilinear form, differentiated in each of its three arguments.
 
 # mypy: disable-error-code="has-type"
 # (a rule may name the primitive that it belongs to)
-from collections.abc import Sequence
-
 from . import kernels
 from .errors import DTypeError, ShapeError
+from .geometry import left_over, moves, output_size, pair, transposed_size
 from .tensor import Tensor, is_floating, primitive
-
-Pair = int | tuple[int, int]
-MOST = 2**31
-"""No size, stride or padding in pixels comes near: sums of them stay exact in compiled code."""
 
 
 def adjoint(y, w, shape, stride, padding):
     """The transposed convolution that lands on images of a shape."""
-    stride, padding = pair("stride", stride), pair("padding", padding)
-    sizes = zip(shape[2:], y.shape[2:], w.shape[2:], stride, padding, strict=True)
-    ragged = tuple(size + 2 * p - k - s * (out - 1) for size, out, k, s, p in sizes)
+    stride, padding = moves(stride, padding)
+    ragged = left_over(shape[2:], y.shape[2:], w.shape[2:], stride, padding)
     return conv2d_transpose(y, w, stride=stride, padding=padding, output_padding=ragged)
 
 
@@ -53,7 +47,7 @@ def conv2d(x, w, stride=1, padding=0):
 
     Source: [M18 §2.1]
     """
-    stride, padding = pair("stride", stride), pair("padding", padding)
+    stride, padding = moves(stride, padding)
     check_fit(x, w, stride, padding)
     return kernels.of(x).conv2d(x, w, stride, padding)
 
@@ -81,7 +75,7 @@ def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
 
     Source: [M18 Table 3]
     """
-    stride, padding = pair("stride", stride), pair("padding", padding)
+    stride, padding = moves(stride, padding)
     output_padding = pair("output_padding", output_padding)
     _check("conv2d_transpose", y, w)
     if y.shape[1] != w.shape[0]:
@@ -124,8 +118,8 @@ def conv2d_weight(x, y, kernel, stride=1, padding=0):
 
     Source: [M18 Alg. 1]
     """
-    stride, padding = pair("stride", stride), pair("padding", padding)
-    kernel = pair("kernel", kernel)
+    stride, padding = moves(stride, padding)
+    kernel = pair("kernel", kernel, 1)
     _check("conv2d_weight", x, y)
     expected = output_size("conv2d_weight", x.shape[2:], kernel, stride, padding)
     if x.shape[0] != y.shape[0] or tuple(y.shape[2:]) != expected:
@@ -134,38 +128,6 @@ def conv2d_weight(x, y, kernel, stride=1, padding=0):
             f"[{x.shape[0]}, d_out, {expected[0]}, {expected[1]}], got {tuple(y.shape)}"
         )
     return kernels.of(x).conv2d_weight(x, y, kernel, stride, padding)
-
-
-def pair(name: str, value: Pair) -> tuple[int, int]:
-    """Make (rows, columns) of a number or a pair, and refuse what is not a size."""
-    both = tuple(value) if isinstance(value, Sequence) else (value, value)
-    least = 1 if name in ("stride", "kernel") else 0
-    if len(both) != 2 or any(not isinstance(v, int) or not least <= v < MOST for v in both):
-        raise ShapeError(
-            f"{name}: expected a whole number of at least {least} and less than {MOST}, or two of "
-            f"them, got {value!r}"
-        )
-    return both
-
-
-def output_size(name: str, size, kernel, stride, padding) -> tuple[int, int]:
-    """Return the size that a convolution gives, or say why it cannot be applied."""
-    (h, w), (kh, kw) = size, kernel
-    if kh > h + 2 * padding[0] or kw > w + 2 * padding[1]:
-        raise ShapeError(
-            f"{name}: the kernel {kh}x{kw} is larger than the padded input "
-            f"{h + 2 * padding[0]}x{w + 2 * padding[1]}; pad more or use a smaller kernel"
-        )
-    return (h + 2 * padding[0] - kh) // stride[0] + 1, (w + 2 * padding[1] - kw) // stride[1] + 1
-
-
-def transposed_size(size, kernel, stride, padding, output_padding) -> tuple[int, int]:
-    """Return the size that a transposed convolution gives."""
-    rows, columns = (
-        s * (n - 1) + k - 2 * p + extra
-        for n, k, s, p, extra in zip(size, kernel, stride, padding, output_padding, strict=True)
-    )
-    return rows, columns
 
 
 def check_fit(x, w, stride, padding):
@@ -206,5 +168,4 @@ def _check(name, images, other):
         )
 
 
-__all__ = ["Pair", "Tensor", "conv2d", "conv2d_transpose", "conv2d_weight", "output_size",
-           "pair", "transposed_size"]  # fmt: skip
+__all__ = ["Tensor", "conv2d", "conv2d_transpose", "conv2d_weight"]

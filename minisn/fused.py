@@ -11,8 +11,9 @@ from typing import Any
 
 from . import kernels, ops
 from .backend import Array, namespace
-from .conv import adjoint, check_fit, conv2d_weight, pair
+from .conv import adjoint, check_fit, conv2d_weight
 from .errors import ShapeError
+from .geometry import moves
 from .tensor import Tensor, axes_of, fused, primitive, sum
 
 # -- a convolution and its bias -------------------------------------------------------------------
@@ -41,7 +42,7 @@ def conv2d_with_bias(x, w, b, stride=1, padding=0):
     Raises:
         ShapeError: as :func:`minisn.conv.conv2d`, or b does not fit.
     """
-    stride, padding = pair("stride", stride), pair("padding", padding)
+    stride, padding = moves(stride, padding)
     check_fit(x, w, stride, padding)
     if b.shape != w.shape[:1]:
         raise ShapeError(

@@ -14,8 +14,8 @@ import numpy as np
 
 from . import lipschitz, ops, spectral
 from .backend import Array, namespace, to_numpy
-from .conv import pair
 from .errors import ConfigError
+from .geometry import pair
 from .init import fans
 from .nn import Conv2d, ConvTranspose2d, Linear, Module, Sequential, Weighted, weighted_layers
 from .tensor import Tensor, grad, no_grad
@@ -177,7 +177,7 @@ def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
         matrix = float(spectral.singular_values(w, layer.axis)[0])
         if isinstance(layer, Conv2d | ConvTranspose2d):
             operator = lipschitz.conv_operator_norm(w, size, layer.stride, layer.padding)
-            steps = zip(w.shape[2:], pair("stride", layer.stride), strict=True)
+            steps = zip(w.shape[2:], pair("stride", layer.stride, 1), strict=True)
             reach = math.sqrt(math.prod(math.ceil(k / s) for k, s in steps))
             found[name] = LayerNorms(matrix, operator, reach)
         else:

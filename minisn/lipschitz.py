@@ -16,8 +16,8 @@ import numpy as np
 
 from . import kernels, ops
 from .backend import Array, namespace, svdvals, to_numpy
-from .conv import Pair, output_size, pair
 from .errors import ConfigError, MinisnError, NonFiniteError, ShapeError
+from .geometry import Pixels, left_over, moves, output_size, pair
 from .spectral import Map, check_finite, double, peak, scaled, shape_of, values_of
 from .tensor import Tensor, grad, sum
 
@@ -38,28 +38,27 @@ class _Convolution:
         return math.prod(self.inputs) * math.prod(self.outputs)
 
 
-def _convolution(name: str, w: Array, size: Pair, stride: Pair, padding: Pair) -> _Convolution:
+def _convolution(
+    name: str, w: Array, size: Pixels, stride: Pixels, padding: Pixels
+) -> _Convolution:
     if w.ndim != 4:
         raise ShapeError(f"{name}: expected a weight [d_out, d_in, h, w], got shape {shape_of(w)}")
-    (h, width), s, a = pair("size", size), pair("stride", stride), pair("padding", padding)
+    images, (s, a) = pair("size", size), moves(stride, padding)
     d_out, d_in, *kernel = w.shape
-    out = output_size(name, (h, width), kernel, s, a)
-    left_over = tuple(
-        n + 2 * p - k - t * (m - 1)
-        for n, m, k, t, p in zip((h, width), out, kernel, s, a, strict=True)
-    )
+    out = output_size(name, images, kernel, s, a)
+    rest = left_over(images, out, kernel, s, a)
     w = double(w)
     kernel_module = kernels.of(w)
     return _Convolution(
         lambda x: kernel_module.conv2d(x, w, s, a),
-        lambda y: kernel_module.conv2d_transpose(y, w, s, a, left_over),
-        (d_in, h, width),
+        lambda y: kernel_module.conv2d_transpose(y, w, s, a, rest),
+        (d_in, *images),
         (d_out, *out),
     )
 
 
 def conv_singular_values(
-    w: Tensor | Array, size: Pair, stride: Pair = 1, padding: Pair = 0
+    w: Tensor | Array, size: Pixels, stride: Pixels = 1, padding: Pixels = 0
 ) -> Array:
     r"""Compute every singular value of a convolution, from its explicit matrix.
 
@@ -96,9 +95,9 @@ def conv_singular_values(
 
 def conv_operator_norm(
     w: Tensor | Array,
-    size: Pair,
-    stride: Pair = 1,
-    padding: Pair = 0,
+    size: Pixels,
+    stride: Pixels = 1,
+    padding: Pixels = 0,
     tolerance: float = 1e-7,
 ) -> float:
     r"""Compute the norm of a convolution as a linear operator on images of one size.

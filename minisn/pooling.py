@@ -4,20 +4,20 @@ import math
 
 from .answers import OPERATIONS
 from .backend import namespace
-from .conv import Pair, output_size, pair
 from .errors import ShapeError
+from .geometry import Pixels, output_size, pair
 from .ops import concat, max, mean, pad, stack
 from .tensor import Tensor, as_tensor
 
 __all__ = ["max_pool2d", "mean_windows"]
 
 
-def _windows(name: str, x: Tensor, size: Pair, stride: Pair | None, padding: Pair) -> Tensor:
+def _windows(name: str, x: Tensor, size: Pixels, stride: Pixels | None, padding: Pixels) -> Tensor:
     """Return what the k-th place of each window sees, for all k: [k, N, C, rows, columns]."""
     if x.ndim != 4:
         raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {x.shape}")
-    k, p = pair("kernel", size), pair("padding", padding)
-    s = k if stride is None else pair("stride", stride)
+    k, p = pair("kernel", size, 1), pair("padding", padding)
+    s = k if stride is None else pair("stride", stride, 1)
     if any(2 * by > of for by, of in zip(p, k, strict=True)):
         raise ShapeError(f"{name}: the padding {p} is more than half of the window {k}")
     inner = tuple(n - 2 * by for n, by in zip(x.shape[2:], p, strict=True))
@@ -31,7 +31,7 @@ def _windows(name: str, x: Tensor, size: Pair, stride: Pair | None, padding: Pai
     )
 
 
-def _surrounded(x: Tensor, padding: Pair, value: float) -> Tensor:
+def _surrounded(x: Tensor, padding: Pixels, value: float) -> Tensor:
     """Pad images with a number."""
     (top, left), xp = pair("padding", padding), namespace(x.array)
     for axis, n in ((2, top), (3, left)):
@@ -42,7 +42,9 @@ def _surrounded(x: Tensor, padding: Pair, value: float) -> Tensor:
     return x
 
 
-def max_pool2d(x: Tensor, size: Pair = 2, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+def max_pool2d(
+    x: Tensor, size: Pixels = 2, stride: Pixels | None = None, padding: Pixels = 0
+) -> Tensor:
     r"""Take the largest entry of windows; equal ones share the gradient evenly.
 
     .. math:: y_{ij} = \max_{p,q < k} x_{si+p-a,\,sj+q-a}
@@ -63,7 +65,7 @@ def max_pool2d(x: Tensor, size: Pair = 2, stride: Pair | None = None, padding: P
     return max(_windows("max_pool2d", x, size, stride, padding), axis=0)
 
 
-def mean_windows(x: Tensor, size: Pair, stride: Pair | None, padding: Pair) -> Tensor:
+def mean_windows(x: Tensor, size: Pixels, stride: Pixels | None, padding: Pixels) -> Tensor:
     r"""Average windows, padding counted as zeros: :func:`minisn.ops.avg_pool2d` in general.
 
     .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{si+p-a,\,sj+q-a}

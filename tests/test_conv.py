@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minisn import Tensor, conv, fused, grad
 from minisn.errors import DTypeError, MinisnError, ShapeError
+from minisn.geometry import output_size
 
 U = np.finfo(np.float64).eps
 
@@ -39,7 +40,7 @@ def output_shape(x_shape, w_shape, stride, padding):
     return (
         x_shape[0],
         w_shape[0],
-        *conv.output_size("test", x_shape[2:], w_shape[2:], stride, padding),
+        *output_size("test", x_shape[2:], w_shape[2:], stride, padding),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import conv, elementwise, fused, linalg, ops, statistics  # noqa: F401 - they fill the table
+from ..geometry import moves, output_size
 from ..kernels import use_kernels
 from ..tensor import RULES
 from .check import gradcheck
@@ -80,10 +81,8 @@ def _trio(which: str) -> list[Case]:
     """Make cases of one convolution of the trio, over all geometries."""
     made = []
     for size, kernel, params in _geometries:
-        stride = conv.pair("stride", params.get("stride", 1))
-        out = conv.output_size(
-            which, size, kernel, stride, conv.pair("padding", params.get("padding", 0))
-        )
+        stride, padding = moves(params.get("stride", 1), params.get("padding", 0))
+        out = output_size(which, size, kernel, stride, padding)
         x, w, y = (1, 2, *size), (2, 2, *kernel), (1, 2, *out)
         if which == "conv2d":
             made.append(case(x, w, **params))

@@ -7,8 +7,7 @@ meets are laid side by side as rows, each as long as one filter.
 import numpy as np
 
 from ..backend import Array, is_numpy, namespace
-
-Pair = tuple[int, int]
+from ..geometry import Pair, output_size, transposed_size
 
 
 def pad(x: Array, widths) -> Array:
@@ -50,11 +49,8 @@ def _rows(y: Array) -> Array:
 def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None = None) -> Array:
     r"""Compute :math:`Y = X_{patches} W^T + b`."""
     xp = namespace(x)
-    (n, _, h, width), (d_out, _, *kernel) = x.shape, w.shape
-    out = (
-        (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
-        (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
-    )
+    (n, _, *size), (d_out, _, *kernel) = x.shape, w.shape
+    out = output_size("conv2d", size, kernel, stride, padding)
     y = _patches(x, out, kernel, stride, padding) @ xp.reshape(w, (d_out, -1)).T
     y = y if bias is None else y + bias
     return xp.permute_dims(xp.reshape(y, (n, *out, d_out)), (0, 3, 1, 2))
@@ -66,10 +62,7 @@ def conv2d_transpose(
     r"""Compute the patches :math:`Y W` and add each to the pixels it came from."""
     xp = namespace(y)
     (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
-    full = [
-        s * (m - 1) + k + extra
-        for s, m, k, extra in zip(stride, out, kernel, output_padding, strict=True)
-    ]
+    full = transposed_size(out, kernel, stride, (0, 0), output_padding)
     patches = xp.reshape(
         _rows(y) @ xp.reshape(w, (d_out, -1)), (n, *out, d_in, kernel[0] * kernel[1])
     )

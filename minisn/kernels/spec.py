@@ -9,8 +9,7 @@ import itertools
 import math
 
 from ..backend import Array, namespace
-
-Pair = tuple[int, int]
+from ..geometry import Pair, output_size, transposed_size
 
 
 def _meetings(size: Pair, kernel: Pair, out: Pair, stride: Pair, padding: Pair):
@@ -28,9 +27,7 @@ def _meetings(size: Pair, kernel: Pair, out: Pair, stride: Pair, padding: Pair):
 def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None = None) -> Array:
     r"""Compute :math:`y_{noij} = b_o + \sum_{cpq} w_{ocpq}\,x_{n,c,si+p-a,sj+q-a}`."""
     (n, d_in, *size), (d_out, _, *kernel) = x.shape, w.shape
-    out = tuple(
-        (m + 2 * a - k) // s + 1 for m, a, k, s in zip(size, padding, kernel, stride, strict=True)
-    )
+    out = output_size("conv2d", size, kernel, stride, padding)
     y = namespace(x).zeros((n, d_out, *out), dtype=x.dtype)
     if bias is not None:
         for o in range(d_out):
@@ -48,10 +45,7 @@ def conv2d_transpose(
 ) -> Array:
     r"""Compute :math:`x_{n,c,si+p-a,sj+q-a} \mathrel{+}= w_{ocpq}\,y_{noij}`."""
     (n, d_out, *out), (_, d_in, *kernel) = y.shape, w.shape
-    size = tuple(
-        s * (m - 1) + k - 2 * a + extra
-        for m, k, s, a, extra in zip(out, kernel, stride, padding, output_padding, strict=True)
-    )
+    size = transposed_size(out, kernel, stride, padding, output_padding)
     x = namespace(y).zeros((n, d_in, *size), dtype=y.dtype)
     for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):
         for b in range(n):

@@ -10,9 +10,9 @@ import numpy as np
 from .. import conv
 from ..arguments import whole_number
 from ..backend import namespace, seems_finite
-from ..conv import Pair, pair
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
+from ..geometry import Pixels, pair
 from ..init import Initializer, generator, initializer, normal
 from ..tensor import Tensor, as_tensor
 from .module import Module
@@ -187,15 +187,15 @@ class Conv2d(Weighted):
         self,
         d_in: int,
         d_out: int,
-        kernel: Pair,
+        kernel: Pixels,
         rng: np.random.Generator,
-        stride: Pair = 1,
-        padding: Pair = 0,
+        stride: Pixels = 1,
+        padding: Pixels = 0,
         bias: bool = True,
         reparametrize: Reparametrization | None = None,
         init: Initializer = normal(),
     ):
-        shape = (d_out, d_in, *pair("kernel", kernel))
+        shape = (d_out, d_in, *pair("kernel", kernel, 1))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding = stride, padding
 
@@ -226,16 +226,16 @@ class ConvTranspose2d(Weighted):
         self,
         d_in: int,
         d_out: int,
-        kernel: Pair,
+        kernel: Pixels,
         rng: np.random.Generator,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        output_padding: Pair = 0,
+        stride: Pixels = 1,
+        padding: Pixels = 0,
+        output_padding: Pixels = 0,
         bias: bool = True,
         reparametrize: Reparametrization | None = None,
         init: Initializer = normal(),
     ):
-        shape = (d_in, d_out, *pair("kernel", kernel))
+        shape = (d_in, d_out, *pair("kernel", kernel, 1))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
 

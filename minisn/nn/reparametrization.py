@@ -7,11 +7,11 @@ import numpy as np
 
 from ..backend import Array
 from ..errors import DTypeError
+from ..geometry import Pixels
 from ..tensor import Tensor
 
 State = dict[str, Array]
 Learned = Mapping[str, Tensor]
-Pair = int | tuple[int, int]
 
 
 class Reparametrization:
@@ -25,7 +25,7 @@ class Reparametrization:
     :meth:`retract` changes anything.
     """
 
-    def at(self, size: Pair, stride: Pair, padding: Pair) -> Self:
+    def at(self, size: Pixels, stride: Pixels, padding: Pixels) -> Self:
         """Return the scheme for a convolution of images of one size; most do not depend on it."""
         return self
 

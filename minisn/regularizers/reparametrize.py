@@ -13,12 +13,11 @@ import numpy as np
 
 from .. import lipschitz, ops, spectral
 from ..backend import Array, namespace
-from ..conv import conv2d, conv2d_transpose, output_size, pair
+from ..conv import conv2d, conv2d_transpose
 from ..errors import ConfigError
+from ..geometry import Pixels, left_over, moves, output_size, pair
 from ..nn import Learned, Reparametrization, State
 from ..tensor import Tensor, no_grad
-
-Pair = int | tuple[int, int]
 
 
 def _warmed_up(W: Tensor, axis: int, rng: np.random.Generator) -> State:
@@ -254,11 +253,11 @@ class ConvSpectralNorm(SpectralNorm):
     Source: [L21 SN_Conv], [M18 §2.1]
     """
 
-    size: Pair | None = None
-    stride: Pair = 1
-    padding: Pair = 0
+    size: Pixels | None = None
+    stride: Pixels = 1
+    padding: Pixels = 0
 
-    def at(self, size: Pair, stride: Pair, padding: Pair) -> Self:
+    def at(self, size: Pixels, stride: Pixels, padding: Pixels) -> Self:
         """Return the scheme for a convolution of images of one size."""
         return replace(self, size=size, stride=stride, padding=padding)
 
@@ -271,13 +270,8 @@ class ConvSpectralNorm(SpectralNorm):
                 "ConvSpectralNorm at a size belongs to a convolution, with a weight "
                 f"[d_out, d_in, h, w]; got shape {list(W.shape)} with output axis {axis}"
             )
-        out = output_size(
-            "ConvSpectralNorm",
-            pair("size", self.size),
-            W.shape[2:],
-            pair("stride", self.stride),
-            pair("padding", self.padding),
-        )
+        size, by = pair("size", self.size), moves(self.stride, self.padding)
+        out = output_size("ConvSpectralNorm", size, W.shape[2:], *by)
         xp = namespace(W.array)
         u = xp.asarray(rng.standard_normal((1, W.shape[0], *out)), dtype=W.dtype)
         norm = lipschitz.conv_operator_norm(W, self.size, self.stride, self.padding, 1e-3)
@@ -310,17 +304,9 @@ class ConvSpectralNorm(SpectralNorm):
         return kind.apply(self, learned, axis, state)
 
     def _iterate(self, W: Tensor, u: Array, n: int) -> tuple[Array, Array, Array]:
-        kernel, stride, padding = Tensor.wrap(W.array), self.stride, self.padding
+        kernel, (stride, padding) = Tensor.wrap(W.array), moves(self.stride, self.padding)
         size = pair("size", self.size or 0)
-        geometry = zip(
-            size,
-            u.shape[2:],
-            W.shape[2:],
-            pair("stride", stride),
-            pair("padding", padding),
-            strict=True,
-        )
-        ragged = tuple(m + 2 * p - k - s * (o - 1) for m, o, k, s, p in geometry)
+        ragged = left_over(size, u.shape[2:], W.shape[2:], stride, padding)
 
         def matvec(v: Array) -> Array:
             return conv2d(Tensor.wrap(v), kernel, stride=stride, padding=padding).array

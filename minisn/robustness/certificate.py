@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import lipschitz, spectral
-from ..conv import Pair, output_size, pair
 from ..errors import ConfigError
+from ..geometry import Pixels, moves, output_size, pair
 from ..init import generator
 from ..lipschitz import LipschitzBound
 from ..nn import Conv2d, Linear, Module
@@ -18,7 +18,7 @@ from .classifier import accuracy, logits
 
 
 def conv_norm_bound(
-    w: Tensor | np.ndarray, size: Pair, stride: Pair = 1, padding: Pair = 0
+    w: Tensor | np.ndarray, size: Pixels, stride: Pixels = 1, padding: Pixels = 0
 ) -> float:
     r"""Return a number that the norm of a convolution does not exceed, proved.
 
@@ -49,7 +49,7 @@ def conv_norm_bound(
     """
     w = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
     spectral.check_finite("conv_norm_bound", np.abs(w).max())
-    both = [pair(*named) for named in (("size", size), ("stride", stride), ("padding", padding))]
+    both = [pair("size", size), *moves(stride, padding)]
     output_size("conv_norm_bound", both[0], w.shape[2:], *both[1:])
     s, t = both[1]
     rows, columns = (-(-k // step) for k, step in zip(w.shape[2:], both[1], strict=True))

@@ -13,12 +13,12 @@ import numpy as np
 from numba import njit, prange
 
 from ...errors import DTypeError, ShapeError
+from ...geometry import Pair, output_size, transposed_size
 from . import narrow, winograd
 from .entrywise import all_finite
 from .pool import in_one_pool, threads
 from .product import fill, multiply, product_of
 
-Pair = tuple[int, int]
 Array = np.ndarray
 
 
@@ -142,11 +142,8 @@ def _meet(name: str, x: Array, y: Array, *sizes: tuple[Any, Any]) -> None:
 def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None = None) -> Array:
     r"""Compute :math:`Y = X_{patches} W^T + b`, tile by tile."""
     _meet("conv2d", x, w, (x.shape[1:2], w.shape[1:2]))
-    (n, d_in, h, width), (d_out, _, *kernel) = x.shape, w.shape
-    out = (
-        (h + 2 * padding[0] - kernel[0]) // stride[0] + 1,
-        (width + 2 * padding[1] - kernel[1]) // stride[1] + 1,
-    )
+    (n, d_in, *size), (d_out, _, *kernel) = x.shape, w.shape
+    out = output_size("conv2d", size, kernel, stride, padding)
     b = np.zeros(d_out, x.dtype)
     if bias is not None:
         b += bias  # a copy: kernels are compiled anew for read-only arrays
@@ -187,10 +184,7 @@ def conv2d_transpose(
     (n, _, *out), (d_out, d_in, *kernel) = y.shape, w.shape
     if stride == (1, 1):
         return conv2d(y, _turned(w), stride, _around(tuple(kernel), padding))
-    size = [
-        s * (m - 1) + k - 2 * a + extra
-        for s, m, k, a, extra in zip(stride, out, kernel, padding, output_padding, strict=True)
-    ]
+    size = transposed_size(out, kernel, stride, padding, output_padding)
     x, maps = np.zeros((n, *size, d_in), y.dtype), _channels_last(y)
     if fits := winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
         winograd.conv2d_transpose(maps, w, x, padding)

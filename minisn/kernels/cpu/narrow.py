@@ -10,11 +10,11 @@ gathered at all.
 import numpy as np
 from numba import njit, prange
 
+from ...geometry import Pair
 from .pool import threads
 from .product import VECTOR_BYTES, fill, multiply, product_of
 
 Array = np.ndarray
-Pair = tuple[int, int]
 
 FEW = 4
 PIXELS = 512

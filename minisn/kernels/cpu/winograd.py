@@ -24,11 +24,11 @@ Source: Winograd (1980); Lavin and Gray (2016), arXiv 1509.09308
 import numpy as np
 from numba import njit, prange
 
+from ...geometry import Pair
 from .pool import read_only, threads
 from .product import VECTOR_BYTES, fill, multiply, product_of, square_sums
 
 Array = np.ndarray
-Pair = tuple[int, int]
 
 B_T = {
     2: ((1, -1, 0), (0, 1, 0), (0, 1, -1)),

@@ -1,0 +1,54 @@
+"""The geometry of a convolution: sizes, strides and paddings, in rows and columns of pixels."""
+
+from collections.abc import Sequence
+
+from .errors import ShapeError
+
+Pair = tuple[int, int]
+Pixels = int | Pair
+"""One number for both, or (rows, columns)."""
+
+MOST = 2**31
+"""No size, stride or padding in pixels comes near: sums of them stay exact in compiled code."""
+
+
+def pair(name: str, value: Pixels, least: int = 0) -> Pair:
+    """Make (rows, columns) of a number or a pair, and refuse what is not a size."""
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(both) != 2 or any(not isinstance(v, int) or not least <= v < MOST for v in both):
+        raise ShapeError(
+            f"{name}: expected a whole number of at least {least} and less than {MOST}, or two of "
+            f"them, got {value!r}"
+        )
+    return both
+
+
+def moves(stride: Pixels, padding: Pixels) -> tuple[Pair, Pair]:
+    """Return both as pairs; a stride is at least 1."""
+    return pair("stride", stride, 1), pair("padding", padding)
+
+
+def output_size(name: str, size, kernel, stride: Pair, padding: Pair) -> Pair:
+    """Return the size that a convolution gives, or say why it cannot be applied."""
+    (h, w), (kh, kw) = size, kernel
+    if kh > h + 2 * padding[0] or kw > w + 2 * padding[1]:
+        raise ShapeError(
+            f"{name}: the kernel {kh}x{kw} is larger than the padded input "
+            f"{h + 2 * padding[0]}x{w + 2 * padding[1]}; pad more or use a smaller kernel"
+        )
+    return (h + 2 * padding[0] - kh) // stride[0] + 1, (w + 2 * padding[1] - kw) // stride[1] + 1
+
+
+def transposed_size(size, kernel, stride: Pair, padding: Pair, extra: Pair = (0, 0)) -> Pair:
+    """Return the size that a transposed convolution gives."""
+    rows, columns = (
+        s * (n - 1) + k - 2 * p + more
+        for n, k, s, p, more in zip(size, kernel, stride, padding, extra, strict=True)
+    )
+    return rows, columns
+
+
+def left_over(size, out, kernel, stride: Pair, padding: Pair) -> Pair:
+    """Return the rows and columns at the end that no window of a convolution reaches."""
+    reached = transposed_size(out, kernel, stride, padding)
+    return size[0] - reached[0], size[1] - reached[1]
