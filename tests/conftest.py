@@ -16,7 +16,6 @@ import pytest
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # the most that a test may ask for
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy reads it
 
-import threadpoolctl
 from hypothesis import HealthCheck, Phase, settings
 
 from minisn import use_kernels
@@ -86,11 +85,10 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def two_threads(one_thread):
-    """Compute a file's kernels and products on two threads."""
+    """Compute a file's kernels on two threads."""
     numba = importlib.import_module("numba")
     numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        yield
+    yield
     numba.set_num_threads(1)
 
 
