@@ -326,7 +326,7 @@ DENSE = textwrap.dedent("""
         start.wait()
         return work()
 
-    said = {"alone": work()}
+    said = {"free": product(), "alone": work()}
     with ThreadPoolExecutor(4) as pool:
         said["together"] = [list(pool.map(beside_others, range(4))) for _ in range(2)]
     print(json.dumps(said))
@@ -338,6 +338,8 @@ def test_dense_products_are_the_same_bits_where_the_pool_is_held(tmp_path):
     said = run(DENSE, tmp_path, OPENBLAS_NUM_THREADS="2")
     assert said["together"] == [[said["alone"]] * 4] * 2
     assert len(set(said["alone"])) == 1
+    if (os.cpu_count() or 1) > 1:
+        assert said["free"] not in said["alone"]
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -737,6 +737,7 @@ def test_iteration_survives_a_spectrum_of_one_value():
     assert lipschitz.conv_operator_norm(identity, 16) == pytest.approx(1, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "size", "stride", "low", "high"),
     [

@@ -257,6 +257,7 @@ def test_equal_seeds_give_equal_bits(digits):
     assert state(first) == state(second) != state(other)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_with_the_garbage_collector_off(digits):
     trainer = Trainer(TINY, digits)
     gc.collect()
