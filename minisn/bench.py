@@ -5,7 +5,8 @@ is timed; they take turns, and the ratio is taken turn by turn. Compile time and
 runs are not counted.
 
 As a program, ``python -m minisn.bench`` is one contestant: it reads what it is as one line
-of JSON, then what to run how often, and answers with seconds.
+of JSON, then what to run how often, and answers with seconds. Another program can be one too, if
+it calls :func:`main` with what it runs.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -51,6 +52,7 @@ class Contestant:
         config: what is trained, or the networks whose parts are timed.
         work: ``"step"``, of training, or ``"conv"``, each convolution by itself.
         threads: of every pool; 0 for as many as minisn takes by itself.
+        program: what Python is told to run.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Contestant:
     config: Config
     work: str = "step"
     threads: int = 0
+    program: Sequence[str] = ("-m", "minisn.bench")
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _processes(
             pools = dict.fromkeys(POOLS, str(whole.threads))
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "minisn.bench"],
+                    [sys.executable, *whole.program],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -172,14 +175,18 @@ def missing(library: str) -> str:
 # -- a contestant ----------------------------------------------------------------------------
 
 
-def main() -> None:
-    """Be one contestant: answer on standard output what is asked on standard input."""
+def main(make: Callable[[Contestant], dict[str, Any]] | None = None) -> None:
+    """Be one contestant: answer on standard output what is asked on standard input.
+
+    Args:
+        make: what it runs, by name; by default training steps and convolutions.
+    """
     asked = json.loads(sys.stdin.readline())
     try:
         contestant = Contestant(**asked | {"config": Config(**asked["config"])})
         if contestant.library == "minisn":
             keep_freed_memory()  # as in `minisn train`
-        jobs = _jobs(contestant)
+        jobs = (make or _jobs)(contestant)
         for job in jobs.values():
             job()
     except MinisnError as error:
