@@ -44,9 +44,7 @@ def generator(size: int, channels: int, width: int, latent: int) -> nn.Sequentia
     return nn.Sequential(*layers, nn.Conv2d(width, channels, 3, 1, 1), nn.Tanh())
 
 
-def discriminator(
-    size: int, channels: int, width: int, normalize: Normalize = spectral_norm
-) -> nn.Sequential:
+def discriminator(size: int, channels: int, width: int, normalize: Normalize) -> nn.Sequential:
     """Build Table 3's discriminator, with PyTorch's own spectral norm on every layer.
 
     Source: [M18 Table 3]

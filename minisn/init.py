@@ -7,6 +7,7 @@ With a weight of output axis :math:`o`, a *fan* counts the terms of one sum:
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -74,7 +75,18 @@ def normal(std: float = 0.02) -> Initializer:
 
     Source: [L21 experiments]
     """
-    return lambda rng, shape, axis: std * rng.standard_normal(shape)
+    return _Normal(std)
+
+
+@dataclass(frozen=True)
+class _Normal:
+    std: float
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], axis: int) -> np.ndarray:
+        return self.std * rng.standard_normal(shape)
+
+    def __repr__(self) -> str:
+        return f"normal({self.std:g})"
 
 
 def lecun(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:

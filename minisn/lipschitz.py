@@ -16,6 +16,7 @@ import numpy as np
 
 from . import kernels, ops
 from .backend import Array, namespace, svdvals, to_numpy
+from .display import table
 from .errors import ConfigError, MinisnError, NonFiniteError, ShapeError
 from .geometry import Pixels, left_over, moves, output_size, pair
 from .spectral import Map, check_finite, double, peak, scaled, shape_of, values_of
@@ -172,6 +173,12 @@ class LipschitzBound:
 
     factors: tuple[tuple[str, float], ...]
     value: float
+
+    def _repr_html_(self) -> str:
+        """Show the layers' factors as a table, in a notebook."""
+        return table(
+            f"Lipschitz constant at most {self.value:.4g}", self.factors, ("layer", "factor")
+        )
 
 
 def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBound:

@@ -194,11 +194,9 @@ def spectrum_figure(spectra: Sequence[np.ndarray]) -> Figure:
 
     Source: [M18 Fig. 3]
     """
-    from matplotlib.figure import Figure
-
     columns = min(len(spectra), 4)
     rows = -(-len(spectra) // columns)
-    figure = Figure(figsize=(_WIDTH, 1.0 + 1.5 * rows), dpi=_DOTS, layout="constrained")
+    figure = _figure(1.0 + 1.5 * rows)
     figure.suptitle("Squared singular values of each weight of D", fontsize=12)
     figure.supxlabel("index of the singular value, $t$", fontsize=11)
     figure.supylabel(r"$\sigma_t^2 / \sigma_1^2$", fontsize=11)
@@ -231,11 +229,20 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def figure_with_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """Make a figure with one pair of labelled axes, of the size that all plots have."""
+def _figure(height: float) -> Figure:
+    """Make an empty figure of the usual width, which a notebook shows without pyplot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH, 4.0), dpi=_DOTS, layout="constrained")
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            return png(self)
+
+    return Shown(figsize=(_WIDTH, height), dpi=_DOTS, layout="constrained")
+
+
+def figure_with_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Make a figure with one pair of labelled axes, of the size that all plots have."""
+    figure = _figure(4.0)
     axes = figure.add_subplot()
     axes.set_title(textwrap.fill(title, 54, break_on_hyphens=False), fontsize=12)
     axes.set_xlabel(xlabel, fontsize=11)

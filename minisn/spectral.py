@@ -29,6 +29,7 @@ import numpy as np
 from . import fused as fast
 from . import kernels, ops
 from .backend import Array, namespace, svdvals
+from .display import table
 from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from .ops import inverse, permute
 from .tensor import Tensor, axes_of, fused, is_floating, no_grad, reshape
@@ -423,6 +424,12 @@ class Certificate:
 
     def __str__(self) -> str:
         return f"{self.sigma:.6g} <= sigma(W) <= {self.upper:.6g} (residual {self.residual:.2g})"
+
+    def _repr_html_(self) -> str:
+        """Show both bounds and the residual as a table, in a notebook."""
+        rows = [("lower bound", f"{self.sigma:.8g}"), ("upper bound", f"{self.upper:.8g}")]
+        rows += [("upper / lower", f"{self.excess:.8g}"), ("residual", f"{self.residual:.2g}")]
+        return table("Spectral norm", rows)
 
 
 def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certificate:

@@ -1,18 +1,26 @@
 """What tensors answer to Python and NumPy: NumPy's answer, or an error that says what to do."""
 
 import asyncio
+import contextlib
 import copy
+import importlib
 import inspect
 import math
 import operator
 import pickle
+import pkgutil
+import typing
 
 import numpy as np
 import pytest
 
 import minisn
-from minisn import Tensor, grad, ops
+from minisn import Tensor, grad, nn, ops, plots
 from minisn.errors import DTypeError, GraphError, MinisnError, ShapeError
+from minisn.lipschitz import lipschitz_bound
+from minisn.metrics.results import Provenance, Score
+from minisn.regularizers import SpectralNorm
+from minisn.spectral import certificate
 from minisn.tensor import RULES, is_recording, no_grad
 
 A = np.array([[0.0, 1.0, -2.0], [3.0, 1.0, np.nan]])
@@ -457,3 +465,57 @@ def test_copies_and_pickles_of_computed_tensors_keep_their_graph():
     for made in (copy.deepcopy((x, ops.tanh(x) * x)), pickle.loads(pickle.dumps((x, x * x)))):
         leaf_, y = made
         assert grad(y, leaf_).shape == (1,) and y.op is RULES["multiply"]
+
+
+# -- help and notebooks ----------------------------------------------------------------------------
+
+
+def signatures():
+    """Every public function, class and method of the package that imports here, with its path."""
+    for module in pkgutil.walk_packages(minisn.__path__, "minisn."):
+        if module.name.endswith(("__main__", ".cuda")):
+            continue
+        try:
+            found = vars(importlib.import_module(module.name))
+        except ImportError:  # a framework that is not installed
+            continue
+        for name, value in found.items():
+            if name.startswith("_") or getattr(value, "__module__", "") != module.name:
+                continue
+            methods = vars(value).items() if inspect.isclass(value) else ()
+            for path, call in [(name, value), *((f"{name}.{k}", v) for k, v in methods)]:
+                if callable(call) and "._" not in path:
+                    with contextlib.suppress(ValueError):  # built in: no signature
+                        yield f"{module.name}.{path}", inspect.signature(call)
+
+
+def test_help_shows_readable_defaults():
+    seen = dict(signatures())
+    assert len(seen) > 900
+    unreadable = {
+        f"{path}: {p.name}={p.default!r:.60}"
+        for path, signature in seen.items()
+        for p in signature.parameters.values()
+        if p.default is not p.empty and (" at 0x" in repr(p.default) or len(repr(p.default)) > 120)
+    }
+    assert unreadable == set()
+
+
+def test_overloads_say_what_they_are():
+    assert all(f.__doc__ for f in typing.get_overloads(grad))
+
+
+def test_what_a_notebook_shows():
+    network = nn.Sequential(nn.Linear(2, 3, 0, reparametrize=SpectralNorm()), nn.ReLU())
+    page = network._repr_html_()
+    assert "Sequential, 9 parameters" in page and "layers.0" in page and "SpectralNorm" in page
+    assert page.count("<tr>") == 2  # the header, and the one layer with numbers
+    W = np.diag([3.0, 1.0])
+    shown = certificate(W, np.array([1.0, 0]), np.array([1.0, 0]))._repr_html_()
+    assert '<td style="text-align: left">3</td>' in shown and "residual" in shown
+    score = Score(1.5, 0.25, "a <b>", Provenance("Inception score", 100, "digits", "0" * 64))
+    assert "1.5 \u00b1 0.25" in score._repr_html_() and "100 of a &lt;b&gt;" in score._repr_html_()
+    bound = lipschitz_bound([("first", 2.0, 1.0), ("second", 3.0, 1.0)])
+    assert "at most 6" in bound._repr_html_() and "second" in bound._repr_html_()
+    figure = plots.spectrum_figure([np.array([2.0, 1.0])])
+    assert figure._repr_png_().startswith(b"\x89PNG")

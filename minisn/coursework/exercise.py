@@ -1,6 +1,7 @@
 """An exercise as data: what is asked, what is right, and what people do instead."""
 
 import inspect
+import operator
 import re
 import textwrap
 from collections.abc import Callable
@@ -10,10 +11,6 @@ from typing import Any
 import numpy as np
 
 _MATH = re.compile(r"^\s*\.\. math:: ((?:.|\n(?!\s*\n))+)", re.MULTILINE)
-
-
-def _as_given(function: Callable, *args: Any) -> Any:
-    return function(*args)
 
 
 class Mistake:
@@ -74,7 +71,7 @@ class Exercise:
     right: Callable
     mistakes: tuple[Mistake, ...]
     formula: str = ""
-    call: Callable = _as_given
+    call: Callable = operator.call
 
     @property
     def equation(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Downloading complete data sets; libcurl does the work, through pycurl."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -125,7 +126,9 @@ def _fill(pycurl: ModuleType, url: str, part: Path, download: Download, progress
 
 def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, progress: bool) -> None:
     """Append to a part file what it still lacks."""
-    from tqdm import tqdm
+    with warnings.catch_warnings():  # where a notebook has no ipywidgets the bar is of text
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
 
     failures: list[Exception] = []
     with (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from ..display import table
 from ..errors import ComparisonError, DTypeError, NonFiniteError, ShapeError
 
 LARGEST = 1e50
@@ -105,6 +106,15 @@ class Score:
     def __lt__(self, other: "Score") -> bool:
         check_alike(self, other)
         return self.value < other.value
+
+    def _repr_html_(self) -> str:
+        """Show the value with where it comes from as a table, in a notebook."""
+        p = self.provenance
+        spread = "" if self.spread is None else f" \u00b1 {self.spread:.2g}"
+        rows = [("value", f"{self.value:.6g}{spread}"), ("of", f"{p.samples:,} of {self.of}")]
+        if p.references:
+            rows.append(("compared with", f"{p.references:,} of {p.reference}"))
+        return table(p.measure, [*rows, ("extractor", p.extractor)])
 
     def __le__(self, other: "Score") -> bool:
         check_alike(self, other)

@@ -44,9 +44,9 @@ class Weighted(Module):
         self,
         shape: tuple[int, ...],
         biases: int,
-        rng: np.random.Generator,
+        rng: np.random.Generator | int,
         reparametrize: Reparametrization | None,
-        init: Initializer,
+        init: Initializer | str,
     ):
         super().__init__()
         name = type(self).__name__
@@ -157,10 +157,10 @@ class Linear(Weighted):
         self,
         d_in: int,
         d_out: int,
-        rng: np.random.Generator,
+        rng: np.random.Generator | int,
         bias: bool = True,
         reparametrize: Reparametrization | None = None,
-        init: Initializer = normal(),
+        init: Initializer | str = normal(),
     ):
         super().__init__((d_out, d_in), d_out if bias else 0, rng, reparametrize, init)
 
@@ -188,12 +188,12 @@ class Conv2d(Weighted):
         d_in: int,
         d_out: int,
         kernel: Pixels,
-        rng: np.random.Generator,
+        rng: np.random.Generator | int,
         stride: Pixels = 1,
         padding: Pixels = 0,
         bias: bool = True,
         reparametrize: Reparametrization | None = None,
-        init: Initializer = normal(),
+        init: Initializer | str = normal(),
     ):
         shape = (d_out, d_in, *pair("kernel", kernel, 1))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
@@ -227,13 +227,13 @@ class ConvTranspose2d(Weighted):
         d_in: int,
         d_out: int,
         kernel: Pixels,
-        rng: np.random.Generator,
+        rng: np.random.Generator | int,
         stride: Pixels = 1,
         padding: Pixels = 0,
         output_padding: Pixels = 0,
         bias: bool = True,
         reparametrize: Reparametrization | None = None,
-        init: Initializer = normal(),
+        init: Initializer | str = normal(),
     ):
         shape = (d_in, d_out, *pair("kernel", kernel, 1))
         super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
@@ -264,9 +264,9 @@ class Embedding(Weighted):
         self,
         labels: int,
         size: int,
-        rng: np.random.Generator,
+        rng: np.random.Generator | int,
         reparametrize: Reparametrization | None = None,
-        init: Initializer = normal(1.0),
+        init: Initializer | str = normal(1.0),
     ):
         super().__init__((labels, size), 0, rng, reparametrize, init)
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..backend import Array, is_array, is_numpy, namespace, to_device
+from ..display import table
 from ..errors import CheckpointError, DTypeError
 from ..tensor import Tensor, is_floating
 
@@ -50,6 +51,18 @@ class Module:
 
     def __repr__(self) -> str:
         return describe(self)
+
+    def _repr_html_(self) -> str:
+        """Show the parts with numbers of their own as a table, in a notebook."""
+        rows, parameters = [], self.parameters()
+        for name, module in self.named_modules():
+            own = [p for _, p in module.own_parts() if isinstance(p, Tensor)]
+            if own:
+                words = describe(module).split("\n")[0]
+                rows.append((name, words, f"{sum(p.size for p in own):,}"))
+        total = sum(p.size for p in parameters)
+        title = f"{type(self).__name__}, {total:,} parameters"
+        return table(title, rows, ("part", "what it is", "parameters"))
 
     # -- walking ---------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import numpy as np
 from .. import ops, spectral
 from ..backend import namespace
 from ..errors import ShapeError
-from ..init import Initializer, generator, lecun, orthogonal
+from ..init import Initializer, generator, lecun
 from ..tensor import Tensor, no_grad
 from .activations import LeakyReLU, ReLU, Tanh
 from .layers import Linear
@@ -44,7 +44,7 @@ class Recurrent(Module, ABC):
         rng: np.random.Generator,
         reparametrize: Reparametrization | None = None,
         reparametrize_input: Reparametrization | None = None,
-        init: Initializer = orthogonal,
+        init: Initializer | str = "orthogonal",
     ):
         super().__init__()
         rng = generator(rng)  # a seed would draw the same weight for each gate
@@ -133,7 +133,7 @@ class RNN(Recurrent):
         rng: np.random.Generator,
         reparametrize: Reparametrization | None = None,
         reparametrize_input: Reparametrization | None = None,
-        init: Initializer = orthogonal,
+        init: Initializer | str = "orthogonal",
         activation: Tanh | ReLU | LeakyReLU | None = None,
     ):
         super().__init__(d_in, d_hidden, rng, reparametrize, reparametrize_input, init)

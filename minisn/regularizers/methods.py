@@ -39,6 +39,9 @@ class Method:
     layer: str | None = None
     init: Initializer = INITIALIZERS["normal"]
 
+    def __repr__(self) -> str:
+        return f"Method({self.title!r})"
+
 
 METHODS = {
     "none": Method("no regularizer"),
