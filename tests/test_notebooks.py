@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from minisn.paper import M18, parts_of
+from minisn.paper import M18, Index, parts_of
+from tutorials.site.statements import written
 
 FOLDER = Path(__file__).parent.parent / "tutorials"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+INDEX = Index()
 TAUGHT = [path for path in NOTEBOOKS if not path.name.startswith("00")]
 
 
@@ -61,3 +63,14 @@ def test_tags_name_parts_that_the_papers_have(path):
     named = {part for paper, part in parts_of(text) if paper == "M18"} - {*M18, "Fig. 8"}
     assert all(re.fullmatch(r"§[1-4](\.\d)?|App\. [A-G](\.\d)?", part) for part in named), named
     assert not re.search(r"(?<!\[)M18 (Eq|Table|Fig|Alg)", text)  # a tag without its bracket
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_the_papers_state_stands_under_the_headings_that_name_it(path):
+    text = path.read_text("utf-8")
+    assert written(text, INDEX) == text, "run python -m tutorials.site.statements"
+    headed = [cell for cell, _ in cells(path, "markdown") if cell["source"][0].startswith("#")]
+    first = {key for cell in headed for key in parts_of(cell["source"][0])}
+    said = "\n".join(source for _, source in cells(path, "markdown"))
+    for paper, part in (key for key in first if key[1].startswith("Eq. ")):
+        assert f"> **[{paper} {part}]** " in said

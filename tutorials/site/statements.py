@@ -1,0 +1,78 @@
+"""What the papers state, under the headings of the notebooks that name it.
+
+``python -m tutorials.site.statements`` writes it in, from ``minisn/papers``: under the first
+heading of a notebook that names a part with a formula, that formula in the paper's letters comes
+first, then ours where it is another, with what differs. Run it again after changing either; it
+changes nothing that is right already.
+"""
+
+import json
+import re
+from pathlib import Path
+from textwrap import dedent
+
+from minisn.paper import Entry, Index, Place, parts_of
+
+from .notebooks import notebooks
+
+_HEADING = re.compile(r"(?P<title>#+ .+)\n\n(?P<old>(?:>.*\n)*\n?)")
+
+
+def written(text: str, index: Index) -> str:
+    """Return a notebook with the statements that belong under its headings.
+
+    Args:
+        text: of the notebook, as it is kept.
+        index: of the papers.
+    """
+    entries = {(entry.paper, entry.part): entry for entry in index.entries}
+    notebook = json.loads(text)
+    shown: set[tuple[str, str]] = set()
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        found = _HEADING.match(source) if cell["cell_type"] == "markdown" else None
+        if found is None:
+            continue
+        keys = [k for k in dict.fromkeys(parts_of(found["title"])) if k in entries]
+        new = [k for k in keys if entries[k].statement.tex and k not in shown]
+        shown |= set(new)
+        said = f"{quoted([entries[key] for key in new])}\n\n" if new else ""
+        cell["source"] = (f"{found['title']}\n\n{said}" + source[found.end() :]).splitlines(True)
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def quoted(entries: list[Entry]) -> str:
+    """Return what the papers state at some parts, and then ours beside it, as a quotation.
+
+    Args:
+        entries: the parts.
+    """
+    lines: list[str] = []
+    ours: dict[Place, list[tuple[str, str]]] = {}
+    for entry in entries:
+        said, name = entry.statement, entry.part.removeprefix("Eq. ")
+        lines += [f"**[{entry.paper} {entry.part}]** {said.states}", "", f"$${said.tex}$$", ""]
+        if said.differs and entry.formula:
+            ours.setdefault(entry.places[0], []).append((name, said.differs))
+    for place, told in ours.items():
+        formula = " ".join(dedent(place.formulas[0]).split())
+        lines += [f"Ours, `{place.name}`:", "", f"$${formula}$$", ""]
+        for differs in dict.fromkeys(differs for _, differs in told):
+            names = ", ".join(name for name, each in told if each == differs)
+            lines += [f"{names}: {differs}" if len(told) > 1 else differs, ""]
+    return "\n".join(f"> {line}".rstrip() for line in lines[:-1])
+
+
+def main() -> None:
+    """Write the statements into all notebooks."""
+    index = Index()
+    for path in notebooks():
+        before = Path(path).read_text("utf-8")
+        after = written(before, index)
+        if after != before:
+            path.write_text(after, "utf-8")
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
