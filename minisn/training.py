@@ -158,8 +158,10 @@ class Trainer:
         Deviation: the authors' code updates G first (``first = "G"``), with 128 samples for D's 64
         (``batch_size_g``), and makes a power step at every pass of D, 2 n_dis + 1 of them
         (``power_steps = "pass"``), as the preset ``cifar10-authors`` does.
-        Deviation: L21's code gives G's update the z of D's last one, and in it divides by the
-        norm of the new weight after a power step that is not kept.
+        Deviation: L21's code gives G's update the z of D's last one (its ResNet's draws anew), and
+        in it divides by the norm of the new weight after a power step that is not kept. Its
+        ResNet's batch normalization moves the running moments in G's updates alone, not, as here,
+        whenever G makes samples to train with.
         """
         self._set_rates()
         with kernels.one_pool():

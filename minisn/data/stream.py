@@ -14,6 +14,8 @@ class BatchStream(Iterator[np.ndarray]):
     integers: a stream that takes over another's state goes on with the very same batches. Images
     left over at an epoch's end, too few for a batch, are left out of that epoch.
 
+    Deviation: L21's code draws each batch of its CNN's images with replacement.
+
     Args:
         images: array of any dtype, first axis over the images; batches are copies of its rows.
         batch_size: images per batch, 1 to len(images).

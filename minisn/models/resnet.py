@@ -196,9 +196,9 @@ def resnet_generator(
         ConfigError: a size without a table.
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
-    Deviation: first weights are normal, 0.02; the authors' code draws them uniformly by Glorot's
-    rule, times :math:`\sqrt2` in the residual path (``init_g = "glorot"``). The paper tells
-    neither.
+    Deviation: first weights are normal, 0.02; the authors' code, as L21's, draws them uniformly by
+    Glorot's rule, times :math:`\sqrt2` in the residual path (``init_g = "glorot"``). The paper
+    tells neither.
     Deviation: batch normalization has :math:`\epsilon = 10^{-5}`; Chainer's is twice that.
     """
     rng = generator(rng)
@@ -250,9 +250,9 @@ def resnet_discriminator(
         ConfigError: a size without a table, or a conditional D without classes.
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
-    Deviation: first weights are normal, 0.02; the authors' code draws them uniformly by Glorot's
-    rule, times :math:`\sqrt2` in the residual path (``init = "glorot"``). Under SN their scale
-    changes nothing but how large Adam's steps are beside them: 2 to 6 times smaller there.
+    Deviation: first weights are normal, 0.02; the authors' code, as L21's, draws them uniformly by
+    Glorot's rule, times :math:`\sqrt2` in the residual path (``init = "glorot"``). Under SN their
+    scale changes nothing but how large Adam's steps are beside them: 2 to 6 times smaller there.
     Deviation: the dense layer has a bias; in the authors' network for 32 pixels it has none
     (``last_bias = false``).
     Deviation: L21's ResNet has as many hidden channels as output channels, and a 1x1 shortcut in

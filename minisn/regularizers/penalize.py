@@ -38,6 +38,7 @@ def gradient_penalty(
         The penalty, a tensor without axes, differentiable in the critic's parameters.
 
     Source: [M18 Eq. (29)], [M18 Eq. (30)], [M18 Eq. (31)]
+    Deviation: L21's code adds 1e-8 to the square of the norm, so that its root has a gradient at 0.
     """
     rng = generator(rng)
     xp = namespace(real.array)

@@ -121,7 +121,7 @@ class SpectralNorm(Normalization):
     Source: [M18 Eq. (8)], [M18 Eq. (22)], [L21 SSN]
     Deviation: the authors' code adds 1e-12 to the lengths that it divides by in (18), and its dense
     layers and embeddings make power steps in evaluation too; here nothing moves u and v but a
-    power step that training asks for.
+    power step that training asks for. L21's code differentiates through its power step.
     """
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:

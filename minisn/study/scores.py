@@ -31,6 +31,9 @@ def scores(
         ``frechet``, the distance of the samples to 5,000 real ones. Empty without features.
 
     Source: [M18 App. B.1], [M18 Eq. (24)]
+    Deviation: 2,000 samples, at once, against the first 5,000 training images. M18 scores 5,000
+    samples ten times, and takes the distance of 5,000 to 10,000 images; L21's code scores 50,000
+    in ten parts, and takes the distance of 10,000 to 5,000 training images at random.
     """
     folder = Path(folder)
     z = np.random.default_rng(1).standard_normal((samples, trainer.config.latent), np.float32)
