@@ -89,13 +89,16 @@ class Planted:
         more: rounds a pass, whatever is asked.
         warm: rounds when it is made.
         definition, scale: what it says that it is.
+        eps: added to a length, in units of the largest entry.
     """
 
     name, version, precisions = "planted", "0", ("float16", "float64")
 
-    def __init__(self, fault="", order="v first", more=0, warm=40, definition="SN", scale=1.0):
+    def __init__(
+        self, fault="", order="v first", more=0, warm=40, definition="SN", scale=1.0, eps=0.0
+    ):
         self.fault, self.order, self.more, self.warm = fault, order, more, warm
-        self.definition, self.scale = definition, scale
+        self.definition, self.scale, self.eps = definition, scale, eps
         self.rng = np.random.default_rng(3)
 
     # -- the norm ------------------------------------------------------------------------------
@@ -106,7 +109,7 @@ class Planted:
         return rows_first(W, KINDS[kind].axis)
 
     def unit(self, x):
-        eps = {"ε": 1e-2, "small ε": 1e-12}.get(self.fault, 0.0)
+        eps = {"ε": 1e-2, "small ε": 1e-12}.get(self.fault, self.eps)
         return unit(x, tame=self.fault not in ("squares", "ε", "small ε"), eps=eps)
 
     def step(self, M, u, v):

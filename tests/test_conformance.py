@@ -192,6 +192,7 @@ def test_what_is_not_sn_conv_is_told_by_name():
         {"more": 7, "order": "u first"},
         {"warm": 60},
         {"scale": 1.6},
+        {"eps": 1e-13},
     ],
     ids=str,
 )

@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx, serialization
 
-from .in_jax import from_kernel, shown, spread_last, to_kernel, weight_of
+from .in_jax import Functional, from_kernel, shown, spread_last, to_kernel, weight_of
+from .shared import Adapter
 
 WEIGHT = {"dense": "kernel", "conv": "kernel", "deconv": "kernel", "embedding": "embedding"}
 
 
-class Linen:
-    """``flax.linen.SpectralNorm``: variables go in and come out; held here."""
+class Linen(Functional):
+    """``flax.linen.SpectralNorm``: variables go in and come out."""
 
     name, version = "flax.linen.SpectralNorm", flax.__version__
-    precisions = ("float16", "bfloat16", "float64")
 
     def make(self, kind: str, W: np.ndarray, rounds: int = 1, dtype: str = "float32") -> Any:
         """Initialize a wrapped module, then put the weight in."""
@@ -35,58 +35,28 @@ class Linen:
         }[kind]()
         wrapped = nn.SpectralNorm(module, n_steps=rounds, param_dtype=dtype)
         x = shown(kind, W.shape[1], dtype)
-        variables = wrapped.init(jax.random.key(0), x, update_stats=False)
-        layer = SimpleNamespace(module=wrapped, x=x, kind=kind, made=(kind, rounds, dtype))
-        layer.stats = variables["batch_stats"]
-        layer.params = jax.tree.map(
-            lambda _: jnp.asarray(to_kernel(kind, W), dtype), variables["params"]
-        )
+        first = wrapped.init(jax.random.key(0), x, update_stats=False)
+        layer = SimpleNamespace(module=wrapped, x=x, made=(kind, rounds, dtype))
+        layer.params, layer.stats = first["params"], first["batch_stats"]
+        self.set_parameter(layer, W)
         return layer
 
-    def _call(self, layer: Any, params: Any, stats: Any, train: bool) -> Any:
+    def call(self, layer: Any, params: Any, stats: Any, train: bool) -> Any:
+        """Apply the module."""
         variables = {"params": params, "batch_stats": stats}
         y, after = layer.module.apply(
             variables, layer.x, update_stats=train, mutable=["batch_stats"]
         )
         return y, after["batch_stats"]
 
-    def _objective(self, layer: Any, Gs: list[np.ndarray]) -> Any:
-        gs = [jnp.asarray(spread_last(layer.kind, G), layer.made[2]) for G in Gs]
-
-        def value(params: Any) -> Any:
-            stats, total = layer.stats, 0.0
-            for g in gs:
-                y, stats = self._call(layer, params, stats, True)
-                total = total + jnp.sum(y * g)
-            return total, stats
-
-        return value
-
-    def forward(self, layer: Any, train: bool) -> np.ndarray:
-        """Apply the module; keep the new statistics."""
-        y, layer.stats = self._call(layer, layer.params, layer.stats, train)
-        layer.seen = str(y.dtype)
-        return weight_of(layer.kind, y.astype("float64"))
-
-    def gradient(self, layer: Any, Gs: list[np.ndarray]) -> np.ndarray:
-        """Apply the module once for each G and differentiate the sum."""
-        g, layer.stats = jax.grad(self._objective(layer, Gs), has_aux=True)(layer.params)
-        return from_kernel(layer.kind, jax.tree.leaves(g)[0])
-
-    def second(self, layer: Any, G: np.ndarray, H: np.ndarray) -> np.ndarray:
-        """Differentiate a gradient."""
-        f, h = self._objective(layer, [G]), jnp.asarray(to_kernel(layer.kind, H), layer.made[2])
-        inner = jax.grad(lambda p: f(p)[0])
-        g = jax.grad(lambda p: jnp.sum(jax.tree.leaves(inner(p))[0] * h))(layer.params)
-        return from_kernel(layer.kind, jax.tree.leaves(g)[0])
-
-    def parameter(self, layer: Any) -> np.ndarray:
-        """Return the parameter."""
-        return from_kernel(layer.kind, jax.tree.leaves(layer.params)[0])
+    def raw(self, params: Any) -> Any:
+        """Return the only leaf."""
+        return jax.tree.leaves(params)[0]
 
     def set_parameter(self, layer: Any, W: np.ndarray) -> None:
         """Replace the parameter."""
-        new = jnp.asarray(to_kernel(layer.kind, W), layer.made[2])
+        kind, _, dtype = layer.made
+        new = jnp.asarray(to_kernel(kind, W), dtype)
         layer.params = jax.tree.map(lambda _: new, layer.params)
 
     def state(self, layer: Any) -> list[np.ndarray]:
@@ -101,23 +71,17 @@ class Linen:
         )
 
     def reload(self, layer: Any) -> Any:
-        """Write the variables as bytes and read them into a layer with another weight."""
-        kind, rounds, dtype = layer.made
-        other = self.make(kind, np.ones(self.parameter(layer).shape), rounds, dtype)
+        """Write the variables as bytes and read them into another layer."""
+        other = self.another(layer)
         saved = serialization.to_bytes((layer.params, layer.stats))
         other.params, other.stats = serialization.from_bytes((other.params, other.stats), saved)
         return other
 
-    def dtype(self, layer: Any) -> str:
-        """Name the type of the last outputs."""
-        return layer.seen
 
-
-class Nnx:
+class Nnx(Adapter):
     """``flax.nnx.SpectralNorm``: a module that holds its variables."""
 
     name, version = "flax.nnx.SpectralNorm", flax.__version__
-    precisions = ("float16", "bfloat16", "float64")
 
     def make(self, kind: str, W: np.ndarray, rounds: int = 1, dtype: str = "float32") -> Any:
         """Wrap a module and put the weight in."""
@@ -176,12 +140,7 @@ class Nnx:
                 kept[...] = jnp.asarray(fits[kept[...].size], kept[...].dtype)[None]
 
     def reload(self, layer: Any) -> Any:
-        """Take the pure state and put it into a module with another weight."""
-        kind, rounds, dtype = layer.made
-        other = self.make(kind, np.ones(self.parameter(layer).shape), rounds, dtype)
+        """Take the pure state and put it into another module."""
+        other = self.another(layer)
         nnx.update(other.module, nnx.state(layer.module))
         return other
-
-    def dtype(self, layer: Any) -> str:
-        """Name the type of the last outputs."""
-        return layer.seen

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..probes import inputs, read_off, spread
+from .shared import Adapter
 
 jax.config.update("jax_enable_x64", True)  # else float64 is float32 without a word
 
@@ -44,7 +46,7 @@ def from_kernel(kind: str, K: Any) -> np.ndarray:
 def shown(kind: str, width: int, dtype: str) -> Any:
     """Return the inputs, channels last."""
     x = images_last(kind, inputs(kind, width))
-    return x if kind == "embedding" else jax.numpy.asarray(x, dtype)
+    return x if kind == "embedding" else jnp.asarray(x, dtype)
 
 
 def weight_of(kind: str, y: Any) -> np.ndarray:
@@ -55,3 +57,63 @@ def weight_of(kind: str, y: Any) -> np.ndarray:
 def spread_last(kind: str, G: np.ndarray) -> np.ndarray:
     """Spread a gradient over outputs, channels last."""
     return images_last(kind, spread(kind, G))
+
+
+class Functional(Adapter):
+    """A layer whose weight and state go in and come out; held here as ``params`` and ``stats``.
+
+    A library's adapter says how it is made and called, and how its weight lies.
+    """
+
+    derivative: Any = staticmethod(jax.grad)
+    to: Any = staticmethod(to_kernel)
+    back: Any = staticmethod(from_kernel)
+    applied: Any = staticmethod(weight_of)
+    spread: Any = staticmethod(spread_last)
+
+    def call(self, layer: Any, params: Any, stats: Any, train: bool) -> tuple[Any, Any]:
+        """Make a pass; return the outputs and the new state."""
+        raise NotImplementedError
+
+    def raw(self, params: Any) -> Any:
+        """Pick the weight out of what is learned."""
+        raise NotImplementedError
+
+    def _objective(self, layer: Any, Gs: list[np.ndarray]) -> Any:
+        kind, _, dtype = layer.made
+        gs = [jnp.asarray(self.spread(kind, G), dtype) for G in Gs]
+
+        def value(params: Any) -> Any:
+            stats, total = layer.stats, 0.0
+            for g in gs:
+                y, stats = self.call(layer, params, stats, True)
+                total = total + jnp.sum(y * g)
+            return total, stats
+
+        return value
+
+    def forward(self, layer: Any, train: bool) -> np.ndarray:
+        """Make a pass; keep the new state."""
+        y, layer.stats = self.call(layer, layer.params, layer.stats, train)
+        layer.seen = str(y.dtype)
+        return self.applied(layer.made[0], np.asarray(y, np.float64))
+
+    def gradient(self, layer: Any, Gs: list[np.ndarray]) -> np.ndarray:
+        """Make a pass for each G and differentiate the sum."""
+        g, layer.stats = self.derivative(self._objective(layer, Gs), has_aux=True)(layer.params)
+        return self._weight(layer, g)
+
+    def second(self, layer: Any, G: np.ndarray, H: np.ndarray) -> np.ndarray:
+        """Differentiate a gradient."""
+        kind, _, dtype = layer.made
+        f, h = self._objective(layer, [G]), jnp.asarray(self.to(kind, H), dtype)
+        inner = self.derivative(lambda p: f(p)[0])
+        g = self.derivative(lambda p: jnp.sum(self.raw(inner(p)) * h))(layer.params)
+        return self._weight(layer, g)
+
+    def parameter(self, layer: Any) -> np.ndarray:
+        """Return the weight."""
+        return self._weight(layer, layer.params)
+
+    def _weight(self, layer: Any, params: Any) -> np.ndarray:
+        return self.back(layer.made[0], np.asarray(self.raw(params)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..probes import inputs, read_off, spread
+from .shared import Adapter
 
 if find_spec("torch"):
     os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -17,11 +18,10 @@ elif find_spec("jax"):
 import keras
 
 
-class Keras:
+class Keras(Adapter):
     """``keras.layers.SpectralNormalization``."""
 
     name, version = "keras.layers.SpectralNormalization", keras.__version__
-    precisions = ("float16", "bfloat16", "float64")
 
     def __init__(self) -> None:
         self.backend = keras.backend.backend()
@@ -87,15 +87,10 @@ class Keras:
         layer.vector_u.assign({len(x): x for x in (u, v)}[layer.vector_u.shape[1]][None])
 
     def reload(self, layer: Any) -> Any:
-        """Take the weights and set them in a layer with another weight."""
-        kind, rounds, dtype = layer.made
-        other = self.make(kind, np.ones(self.parameter(layer).shape), rounds, dtype)
+        """Take the weights and set them in another layer."""
+        other = self.another(layer)
         other.set_weights([np.array(a) for a in layer.get_weights()])
         return other
-
-    def dtype(self, layer: Any) -> str:
-        """Name the type of the last outputs."""
-        return layer.seen
 
 
 def _to(kind: str, W: np.ndarray) -> np.ndarray:

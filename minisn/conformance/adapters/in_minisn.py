@@ -9,9 +9,10 @@ import numpy as np
 from ... import nn, ops, regularizers, spectral
 from ...tensor import Tensor, grad, no_grad
 from ..probes import SIZE, inputs, read_off, spread
+from .shared import Adapter
 
 
-class Minisn:
+class Minisn(Adapter):
     """Layers with a scheme; one round of power iteration comes before a step's passes.
 
     Args:
@@ -112,9 +113,8 @@ class Minisn:
         return layer.effective_weight().array
 
     def reload(self, layer: Any) -> Any:
-        """Load the saved arrays into a layer with another weight."""
-        kind, rounds, dtype = layer.made
-        other = self.make(kind, np.ones(layer.shape), rounds, dtype)
+        """Load the saved arrays into another layer."""
+        other = self.another(layer)
         other.load_state_dict({k: a.copy() for k, a in layer.state_dict().items()})
         return other
 
@@ -124,10 +124,6 @@ class Minisn:
             raise NotImplementedError("minisn bakes SN alone")
         state = layer.state
         return spectral.bake(layer.weight, state["u"], state["v"], layer.axis, self.scale)
-
-    def dtype(self, layer: Any) -> str:
-        """Name the type of the last outputs."""
-        return layer.seen
 
 
 class MinisnSSN(Minisn):

@@ -12,12 +12,13 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
 
 from ..probes import inputs, read_off, spread
+from .shared import Adapter
 
 Wrap = Callable[[nn.Module, int], nn.Module]
 """From a module with a ``weight`` and the rounds a pass to the module that normalizes it."""
 
 
-class Torch:
+class Torch(Adapter):
     """Modules that a function makes normalize their weight.
 
     The raw weight must be the only parameter; buffers are the state.
@@ -28,7 +29,6 @@ class Torch:
         name: of the adapter.
     """
 
-    precisions = ("float16", "bfloat16", "float64")
     version = torch.__version__
 
     def __init__(
@@ -119,9 +119,8 @@ class Torch:
         return layer.weight.detach().double().numpy().copy()
 
     def reload(self, layer: Any) -> Any:
-        """Load the state dict into a module with another weight."""
-        kind, rounds, dtype = layer.made
-        other = self.make(kind, np.ones(tuple(self._raw(layer).shape)), rounds, dtype)
+        """Load the state dict into another module."""
+        other = self.another(layer)
         other.load_state_dict({k: a.clone() for k, a in layer.state_dict().items()})
         return other
 
@@ -131,10 +130,6 @@ class Torch:
             raise NotImplementedError("nothing removes it")
         self.baked(layer)
         return self.read(layer)
-
-    def dtype(self, layer: Any) -> str:
-        """Name the type of the last outputs."""
-        return layer.seen
 
 
 class TorchHook(Torch):
