@@ -1047,3 +1047,124 @@ def test_equal_seeds_give_equal_adjoint_reports():
         check_adjoint(lambda x: B @ x, lambda y: B.T @ y, (3,), seed=s).left for s in (0, 0, 1)
     )
     assert one == two != other
+
+
+# -- causes that chance suggests at one point, and what other points say -----------------------
+
+
+def test_an_offset_that_is_one_at_this_point_alone_is_not_the_cause():
+    x = np.random.default_rng(7).normal(size=3)
+    fn = lambda x: np.sum((x - x.mean()) ** 3)  # noqa: E731
+    report = gradcheck(fn, [x], vjp=lambda g, x: g * 3 * (x - x.mean()) ** 2, seed=7)
+    assert "through the mean over axis 0" in report.failure.guess
+
+
+@pytest.mark.parametrize("negative", [True, False])
+def test_wrong_places_and_wrong_signs_are_told_apart_where_they_coincide(negative):
+    x = np.array([-1.2, -0.7, 0.4, 0.9, 1.6, 2.3])
+
+    def claimed(x):
+        bad = x < 0 if negative else np.arange(6) < 2
+        return np.where(bad, 1.5, 1.0) * np.cos(x)
+
+    guess = gradcheck(lambda x: np.sum(np.sin(x)), [x], grad=claimed).failure.guess
+    assert guess == (
+        "wrong only where the input is negative"
+        if negative
+        else "wrong only at index [0, 1] of axis 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "claim"),
+    [
+        ("scale held", lambda g, x: g / np.linalg.norm(x)),
+        ("variance held", lambda g, x: (g - g.mean()) / x.std()),
+        ("mean and variance held", lambda g, x: g / x.std()),
+    ],
+)
+def test_a_normalization_with_statistics_held_constant_is_named(held, claim):
+    by_norm = held == "scale held"
+    fn = (lambda x: x / np.linalg.norm(x)) if by_norm else (lambda x: (x - x.mean()) / x.std())
+    report = gradcheck(fn, [np.array([0.3, -1.2, 0.8, 2.1])], vjp=claim)
+    assert f"{held} constant" in report.failure.guess
+
+
+def test_an_order_that_was_not_undone_is_named():
+    ranks = np.array([0.3, -1.0, 2.0, 0.7])
+    x = np.array([0.5, -0.4, 1.7, 0.1])
+    report = gradcheck(lambda x: ranks @ np.sort(x), [x], grad=lambda x: ranks)
+    assert report.failure.guess.startswith("the right numbers stand in the wrong places")
+
+
+def test_the_norm_of_a_vector_forgotten_is_a_factor_and_no_held_scale():
+    report = gradcheck(lambda x: np.linalg.norm(x), [X], grad=lambda x: x)
+    assert report.failure.guess == "a factor too many: the output y"
+
+
+def test_rows_of_a_matrix_that_are_wrong_are_named_by_their_index():
+    x = np.random.default_rng(3).normal(size=(2, 5))
+    half = np.array([[1.0], [0.5]])
+    guess = gradcheck(lambda x: np.sum(x**3), [x], grad=lambda x: 3 * x**2 * half).failure.guess
+    assert guess.startswith("wrong only at index [1] of axis 0")
+
+
+# -- where differences have few digits ---------------------------------------------------------
+
+
+def test_what_is_saturated_beside_what_is_not_is_right():
+    x = 1e2 * (np.array([-0.2, -0.159, 0.4, 0.9, 1.7]) + 3e-4)
+    assert gradcheck(np.tanh, [x], vjp=lambda g, x: g * sech2(x))
+
+    def attention(x):
+        e = np.exp(x @ x.T - (x @ x.T).max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True) @ x
+
+    def back(g, x):
+        e = np.exp(x @ x.T - (x @ x.T).max(axis=1, keepdims=True))
+        a = e / e.sum(axis=1, keepdims=True)
+        ds = a * (g @ x.T - np.sum(g @ x.T * a, axis=1, keepdims=True))
+        return (ds + ds.T) @ x + a.T @ g
+
+    for seed in range(3):
+        x = 6 * np.random.default_rng(seed).normal(size=(4, 3))
+        assert gradcheck(attention, [x], vjp=back)
+
+
+@pytest.mark.parametrize("hidden", [lambda x: np.sum(x), lambda x: np.sum(x**4)])
+def test_a_derivative_under_a_large_offset_is_not_taken_for_zero(hidden):
+    report = gradcheck(lambda x: 1e16 + hidden(x), [np.ones(2)], grad=np.zeros_like)
+    assert not report
+
+
+def test_the_entries_that_float32_hides_beside_larger_ones_are_right():
+    def fn(x):
+        return np.tanh(x.astype(np.float32)).astype(float) @ np.array([1.0, 1e-4])
+
+    claim = lambda x: sech2(x) * np.array([1.0, 1e-4])  # noqa: E731
+    assert gradcheck(fn, [np.array([0.4, -0.3])], grad=claim)
+
+
+def test_an_index_that_leaves_the_table_beside_the_point_is_undefined_there():
+    table = np.array([1.0, 0.5, 2.0])
+
+    def fn(x):
+        k = np.floor(x).astype(int)
+        return np.sum(table[k] * x)
+
+    assert gradcheck(fn, [np.array([0.4, 1.7, 2.3])], grad=lambda x: table[np.floor(x).astype(int)])
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        (1j * np.ones(2), "an array of complex128"),
+        ("x", "str"),
+    ],
+)
+def test_a_claim_that_is_no_real_array_is_one_sentence(claim, said):
+    with pytest.raises(DTypeError) as error:
+        gradcheck(lambda x: np.sum(x), [np.ones(2)], grad=lambda x: claim)
+    assert str(error.value) == (
+        f"gradcheck: the claimed gradient of input 0 is {said}, expected a real array of its shape"
+    )

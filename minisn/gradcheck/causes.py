@@ -1,7 +1,7 @@
 """Guesses at the mistake behind a wrong gradient: each a transformation that would mend it.
 
 A guess is made only where it mends every number that was compared, at the point and at
-another one beside it, and where there are enough of them that chance would not.
+others, and where there are enough of them that chance would not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from .evidence import Evidence, elsewhere, gather
-from .factors import chain_factor, constant, offset, plain_factor, softmax_cross
+from .factors import chain_factor, constant, offset, plain_factor, projection, softmax_cross
 from .linear import neglected
 from .regions import region, repeated
 from .survey import Survey, Table
@@ -34,11 +34,10 @@ def cause_of(s: Survey, t: Table, k: int) -> str:
     causes = list(_causes(first))
     if not causes:
         return ""
-    second = elsewhere(s, first)
-    if second is None:
-        return causes[0][1] if first.telling > 2 else ""
-    again = {name for name, _ in _causes(second)}
-    return next((text for name, text in causes if name in again), "")
+    others = elsewhere(s, first)
+    again = [{name for name, _ in _causes(other)} for other in others]
+    held = (text for name, text in causes if all(name in names for names in again))
+    return next(held, "") if others else ""
 
 
 def _causes(found: Evidence) -> Iterator[Cause]:
@@ -65,6 +64,9 @@ def _causes(found: Evidence) -> Iterator[Cause]:
         yield from softmax_cross(found)
         yield from _jacobian(found)
         yield from repeated(found)
+    if found.telling > 2:
+        yield from projection(found)
+        yield from _misplaced(found)
     yield from chain_factor(found)
     yield from region(found)
 
@@ -119,6 +121,23 @@ def _jacobian(found: Evidence) -> Iterator[Cause]:
     bad = found.bad[:m] if m else found.bad
     if signs.all() and bad.any() and bad.sum() > 2 and found.value.shape[0] > 0:
         yield "signs", "the sign of some entries is wrong; all sizes are right"
+
+
+def _misplaced(found: Evidence) -> Iterator[Cause]:
+    """Try the right numbers in another order."""
+    rows = found.outputs or len(found.claimed)
+    if found.x.size != found.at.size:
+        return
+    flat = found.claimed.reshape(len(found.claimed), -1)[:rows, found.at]
+    right, slack = (a[:rows] / found.scale for a in (found.value, found.slack))
+    several = all(np.unique(np.round(row, 6)).size > 2 for row in right)
+    order = np.argsort(right, axis=1)
+    gap = np.abs(np.sort(flat, axis=1) - np.take_along_axis(right, order, 1))
+    if several and np.all(gap <= np.take_along_axis(slack, order, 1)):
+        yield (
+            "misplaced",
+            "the right numbers stand in the wrong places (an order not undone, as after a sort?)",
+        )
 
 
 def _transposes(ndim: int) -> list[tuple[tuple[int, ...], str]]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .differences import Line
+from .differences import EPS, Line
 from .subject import Piece
-from .survey import SMOOTH, Survey, Table
+from .survey import REFUSALS, SMOOTH, Survey, Table
+
+WITNESSES = 64
+"""Entries that are looked at again at other points."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +103,41 @@ def gather(s: Survey, t: Table, k: int) -> Evidence | None:
     )
 
 
-def elsewhere(s: Survey, first: Evidence) -> Evidence | None:
-    """Look at the same entries at a point a little away; None where f is not smooth there."""
+def elsewhere(s: Survey, first: Evidence) -> list[Evidence]:
+    """Look at the same entries at other points: nearby, and twice with the values permuted.
+
+    What held at one point by chance does not hold there; what depends on the values of the
+    entries moves with them, and what depends on their places stays. A point where f or the
+    claim is not finite, or where nothing is wrong, tells nothing; one still nearer may.
+    """
     piece = next(p for p in s.point.pieces if p.name == first.name)
-    x = s.x + 2.0**-4 * s.nudge()
+    points = [s.x, s.x.copy(), s.x.copy()]
+    for x in points[1:]:
+        x[piece.part] = s.rng.permutation(x[piece.part])
+    tried = (_look(s, first, piece, x + 2.0**-4 * s.nudge()) for x in points)
+    found = [other for other in tried if other is not None]
+    if not found:
+        near = _look(s, first, piece, s.x + 2.0**-10 * s.nudge())
+        found = [] if near is None else [near]
+    return found
+
+
+def _look(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Evidence | None:
+    """Gather evidence at one more point; None where it tells nothing."""
     z = s.f(x)
-    claims = np.stack([s.pull(x, row) for row in s.rows]) / s.unit_of[:, None]
-    at = first.at[:16] + piece.part.start
-    found = [Line(s.f, x, s.unit(int(i)), s.noise).central() for i in at]
+    try:
+        claims = np.stack([s.pull(x, row) for row in s.rows]) / s.unit_of[:, None]
+    except REFUSALS:
+        return None
+    at = first.at[:WITNESSES] + piece.part.start
+    noise = np.fmax(s.noise, EPS * np.abs(z))
+    found = [Line(s.f, x, s.unit(int(i)), noise).central() for i in at]
     value = np.stack([d.value for d in found], axis=1)
     estimate = np.stack([d.estimate for d in found], axis=1)
     if not (np.isfinite(value).all() and np.isfinite(z).all() and np.isfinite(claims).all()):
         return None
     unit = s.relative[at] / s.scale[at]
-    return _evidence(
+    other = _evidence(
         s,
         piece=piece,
         at=at,
@@ -123,6 +147,7 @@ def elsewhere(s: Survey, first: Evidence) -> Evidence | None:
         value=value * unit,
         estimate=estimate * unit,
     )
+    return other if other.bad.any() else None
 
 
 def _evidence(

@@ -11,7 +11,7 @@ from .differences import EPS
 from .linear import nonlinear
 from .report import KINK, NON_FINITE, NOTHING, PRECISION, RIGHT, STATE, WRONG, Check, Entry
 from .subject import EngineFunction, Subject
-from .survey import BENT, DIRECTIONS, EDGE, FULL_ENTRIES, STEEP, Survey, Table
+from .survey import BENT, DIRECTIONS, EDGE, FULL_ENTRIES, SINGLE, STEEP, Survey, Table
 from .wording import describe_kink, entry_of, name_wrong, notes_of
 
 SAMPLE = 32
@@ -168,7 +168,8 @@ def _claims(s: Survey) -> Check | None:
     for i, piece in enumerate(s.point.pieces):
         if first[i].shape != piece.shape:
             s.set_claims(np.zeros((len(s.rows), s.x.size)))
-            return _check(s, WRONG, _shapes(s, i, first[i]), guess=_shape_guess(s, i, first[i]))
+            mixed = s.subject.pull(s.x, s.rows[-1])[i]
+            return _check(s, WRONG, _shapes(s, i, first[i]), guess=_shape_guess(s, i, mixed))
     claims = np.stack([s.pull(s.x, row) for row in s.rows])
     s.pull(s.x + 2.0**-5 * s.nudge(), s.rows[-1])
     flat = np.concatenate([c.reshape(-1) for c in first])
@@ -194,8 +195,8 @@ def _shape_guess(s: Survey, i: int, claimed: np.ndarray) -> str:
     piece = s.point.pieces[i]
     at = np.arange(piece.part.start, piece.part.stop)[:FULL_ENTRIES]
     found = [s.line(s.unit(int(k))).central() for k in at]
-    value = np.array([d.value[0] for d in found]) / s.scale[at]
-    slack = np.array([d.estimate[0] for d in found]) / s.scale[at]
+    value = np.array([d.value[-1] for d in found]) / s.scale[at]
+    slack = np.array([d.estimate[-1] for d in found]) / s.scale[at]
     slack = slack + 1e-5 * np.max(np.abs(value), initial=0.0)
 
     def fits(candidate: np.ndarray) -> bool:
@@ -282,7 +283,9 @@ def _weak(s: Survey, t: Table) -> np.ndarray:
     """Tell where the differences carry no digit of the derivative.
 
     What is zero but for rounding has none: there it is enough that the bar is small beside the
-    other entries, the values and the inputs, unless fn moves in its last digits only.
+    values and the inputs, or far smaller than what fn moves by nearby, unless fn moves in its last
+    digits only; or that it is small beside the other entries, a thousandth where fn computes in
+    float32.
     """
     with np.errstate(invalid="ignore"):
         bar, size = t.estimate, np.maximum(np.abs(t.claimed), np.abs(t.value))
@@ -291,10 +294,12 @@ def _weak(s: Survey, t: Table) -> np.ndarray:
         natural = float(np.max(s.relative))
         zero = np.abs(t.claimed) <= 64 * EPS * np.maximum(row, natural)
         small = bar <= np.where(zero, 1e-4 * np.maximum(np.maximum(row, np.abs(s.z)), natural), 0)
-        small |= (bar <= 1e-6 * row) & (np.abs(t.claimed) <= bar)
+        fine = np.where(s.noise > SINGLE * np.abs(s.z), 1e-3, 1e-8)
+        beside = (bar <= fine * row) & (t.error <= bar)
         weak = ~(bar <= WEAK * size)
-    for k in np.flatnonzero((weak & small).any(axis=1)):
-        small[k] &= ~s.hidden(t.directions[k])
+    for k in np.flatnonzero(weak.any(axis=1)):
+        moved, hidden = s.reach(t.directions[k])
+        small[k] = (small[k] | (bar[k] <= 1e-10 * moved)) & ~hidden | beside[k]
     return weak & ~small
 
 

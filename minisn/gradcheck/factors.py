@@ -77,7 +77,7 @@ def constant(found: Evidence) -> Iterator[tuple[str, str]]:
     roots += [f"1/√{n}" for n in sorted(found.lengths) if abs(factor * n**0.5 - 1) < 1e-6]
     hint = f" ({(named + roots)[0]}?)" if named + roots else ""
     yield (
-        f"constant {factor:.4g}",
+        f"constant {factor:.5g}",
         (f"a constant factor: the claim is {factor:.6g} times too large{hint}"),
     )
 
@@ -96,7 +96,7 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
         amounts = gap @ basis / (basis @ basis)
         fits = np.all(np.abs(gap - amounts[:, None] * basis) <= found.slack[:rows])
         if fits and np.all(np.abs(amounts - amounts[0]) <= 1e-5 * abs(amounts[0])) and amounts[0]:
-            yield f"offset {amounts[0]:.3g}", words.format(amounts[0])
+            yield f"offset {amounts[0]:.5g}", words.format(amounts[0])
     for axis in range(1, found.claimed.ndim):
         for name, without in (("mean", np.mean), ("sum", np.sum)):
             less = found.claimed - without(found.claimed, axis=axis, keepdims=True)
@@ -107,6 +107,35 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
                         f"the gradient through the {name} over axis {axis - 1} is "
                         "missing (normalization with constant statistics?)"
                     ),
+                )
+
+
+def projection(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try a normalization whose scale was held constant: what lies along the input stayed in."""
+    rows = found.outputs or len(found.claimed)
+    if not np.array_equal(found.at, np.arange(found.x.size)):
+        return
+    for axis in range(1, found.claimed.ndim):
+        if found.x.shape[axis - 1] < 3:
+            continue
+        mean = np.mean(found.x, axis=axis - 1, keepdims=True)
+        less = found.claimed - np.mean(found.claimed, axis=axis, keepdims=True)
+        for held, off, claimed, x in (
+            ("scale", "a multiple of the input", found.claimed, found.x),
+            ("variance", "a multiple of the centred input", found.claimed, found.x - mean),
+            ("mean and variance", "its mean, and a multiple of the centred input", less,
+             found.x - mean),
+        ):  # fmt: skip
+            gap = claimed - (found.value / found.scale).reshape(claimed.shape)
+            along = np.sum(gap * x, axis=axis, keepdims=True)
+            size = np.sum(x * x, axis=axis - 1, keepdims=True)
+            rest = claimed - along / size * x if np.all(size > 0) else claimed
+            left = np.any(np.abs(found.taken(rest)) > found.slack)
+            if left and np.any(along[:rows]) and found.fits(rest):
+                yield (
+                    f"projection {axis} {held}",
+                    f"the claim is off by {off}, along axis {axis - 1} "
+                    f"(a normalization with its {held} held constant?)",
                 )
 
 
@@ -144,7 +173,8 @@ def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
         return
     total: Callable[[np.ndarray], bool] = found.fits
     for words, h in _functions(found):
-        if not np.any(h) or (np.ptp(np.abs(h)) < 1e-9 * np.max(np.abs(h)) and h.size > 1):
+        flat = h.size > 1 and np.ptp(np.abs(h)) < 1e-9 * np.max(np.abs(h))
+        if not np.any(h) or (flat and " y" not in words):
             continue
         for sign, prefix in ((1.0, ""), (-1.0, "-")):
             with np.errstate(all="ignore"):

@@ -30,9 +30,9 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
             ),
         )
     elif n < bad.size:
-        yield from _by_output(found)
         yield from _by_value(x, bad, words)
         yield from _by_place(where, shape, bad, words)
+        yield from _by_output(found)
         yield "some", f"{n} of {bad.size} entries compared are wrong, the others right{words}"
     else:
         yield from _by_output(found)
@@ -78,7 +78,7 @@ def _by_place(
     for axis, length in enumerate(shape):
         wrong = sorted({int(i) for i in where[axis][bad]})
         right = {int(i) for i in where[axis][~bad]}
-        if right.isdisjoint(wrong) and 2 * len(wrong) <= length and length > 2:
+        if right.isdisjoint(wrong) and (2 * len(wrong) <= length or bad.size > length):
             edge = " (an edge)" if set(wrong) <= {0, length - 1} else ""
             yield (
                 f"index {axis} {wrong}",

@@ -95,7 +95,7 @@ class Point:
                 "gradcheck: the gradient to check returned None; let it return an array of the "
                 "shape of each input, zeros where nothing depends on it"
             )
-        return [as_numpy(c) for c in found]
+        return [_real(c, p.name) for c, p in zip(found, self.pieces, strict=True)]
 
     def locate(self, i: int) -> tuple[Piece, tuple[int, ...]]:
         """Return the input that a flat position belongs to, and the entry there."""
@@ -128,6 +128,18 @@ def _numeric(name: str, given: Any) -> np.ndarray | None:
     if array.dtype.kind == "c":
         raise DTypeError(f"gradcheck: {name} is complex; pass its real parts")
     return array if array.dtype.kind == "f" else None
+
+
+def _real(claim: Any, name: str) -> np.ndarray:
+    """Return the claimed gradient of an input as an array."""
+    array = as_numpy(claim)
+    if array.dtype.kind not in "fiub":
+        got = f"an array of {array.dtype}" if array.ndim else type(claim).__name__
+        raise DTypeError(
+            f"gradcheck: the claimed gradient of {name} is {got}, expected a real array of its "
+            "shape"
+        )
+    return array
 
 
 def _nested(found: list[Any], floating: list[tuple[Any, list[bool]]], count: int) -> list[Any]:

@@ -15,6 +15,8 @@ FULL_ENTRIES = 256
 FULL_ROWS = 64
 FULL_SIZE = 4096
 DIRECTIONS = 4
+SINGLE = 2.0**-29
+"""Noise above this part of the values is float32's."""
 SMOOTH, BENT, STEEP, EDGE = range(4)
 """What f is like along a line: differentiable; with a slope on each side; infinitely steep or with
 a jump; defined on one side only."""
@@ -23,6 +25,10 @@ a jump; defined on one side only."""
 def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
     """Draw numbers of size 1/2 to 3/2 and random sign."""
     return rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
+
+
+REFUSALS = (ArithmeticError, ValueError, LookupError)
+"""What a function may raise where it is not defined."""
 
 
 @dataclass
@@ -138,7 +144,7 @@ class Survey:
         """Evaluate the rows; NaN where the function refuses."""
         try:
             y = self.subject.value(x)
-        except (ArithmeticError, ValueError):
+        except REFUSALS:
             return np.full(self.z.shape, np.nan)
         if y.shape != self.y.shape:
             raise ShapeError(
@@ -262,7 +268,7 @@ class Survey:
     def _rounded(self, line: Line, found: Along, claimed: np.ndarray) -> Along | None:
         """Judge again with noise that hides among digits that move, as of float32 inside."""
         wide = self.wide_noise()
-        hidden = (wide > 2.0**-29 * np.abs(self.z)) & (wide < 2.0**-21 * np.abs(self.z))
+        hidden = (wide > SINGLE * np.abs(self.z)) & (wide < 2.0**-21 * np.abs(self.z))
         if not hidden.any():
             return None
         other = Line(line.f, line.x, line.d, np.where(hidden, wide, self.noise))
@@ -279,12 +285,17 @@ class Survey:
             self._wide = np.maximum(self.noise, wide)
         return self._wide
 
-    def hidden(self, d: np.ndarray) -> np.ndarray:
-        """Tell the rows that move along a direction, but in their last digits only."""
+    def reach(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tell how far each row moves along a direction, and whether in its last digits only."""
         with np.errstate(invalid="ignore"):
-            moves = np.array([np.abs(self.f(self.x + t * d) - self.z) for t in (-8, -1, 1, 8)])
-            moves = np.where(np.isfinite(moves), moves, np.inf).max(axis=0)
-            return (moves > 0) & (moves <= 2.0**-20 * np.abs(self.z))
+            moves = [np.abs(self.f(self.x + t * d) - self.z) for t in (-8, -1, 1, 8, -64, 64)]
+            near, far = (
+                np.where(np.isfinite(m), m, np.inf).max(axis=0) for m in (moves[:4], moves[4:])
+            )
+            floor, top = 8 * self.noise, 2.0**-20 * np.abs(self.z)
+            moved = np.where(near > floor, near, far)
+            known = np.where(np.isfinite(moves[:4]), moves[:4], 0.0).max(axis=0)
+            return known, (moved > floor) & (moved <= top)
 
     def measure_slope(self, d: np.ndarray | None = None, row: int | None = None) -> None:
         """Set the Taylor slope: in a random direction of all rows, or in a given one of one."""
