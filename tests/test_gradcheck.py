@@ -1168,3 +1168,15 @@ def test_a_claim_that_is_no_real_array_is_one_sentence(claim, said):
     assert str(error.value) == (
         f"gradcheck: the claimed gradient of input 0 is {said}, expected a real array of its shape"
     )
+
+
+@pytest.mark.parametrize("claim", [None, [None]], ids=["bare", "in a list"])
+def test_a_claim_that_returns_nothing_is_one_sentence(claim):
+    with pytest.raises(DTypeError, match="the gradient to check returned None"):
+        gradcheck(lambda x: np.sum(x), [np.ones(2)], grad=lambda x: claim)
+
+
+def test_an_error_that_fades_is_no_region():
+    x = np.array([-0.02, -0.01, 0.005, 0.03, 0.5, 0.9, 1.3])
+    report = gradcheck(lambda x: np.sum(x**2), [x], grad=lambda x: 2 * x + 1e-3 * np.abs(x) ** 3)
+    assert "wrong only" not in report.failure.guess

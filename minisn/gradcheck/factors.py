@@ -115,28 +115,31 @@ def projection(found: Evidence) -> Iterator[tuple[str, str]]:
     rows = found.outputs or len(found.claimed)
     if not np.array_equal(found.at, np.arange(found.x.size)):
         return
+    right = (found.value / found.scale).reshape(found.claimed.shape)
     for axis in range(1, found.claimed.ndim):
         if found.x.shape[axis - 1] < 3:
             continue
-        mean = np.mean(found.x, axis=axis - 1, keepdims=True)
+        centred = found.x - np.mean(found.x, axis=axis - 1, keepdims=True)
         less = found.claimed - np.mean(found.claimed, axis=axis, keepdims=True)
         for held, off, claimed, x in (
             ("scale", "a multiple of the input", found.claimed, found.x),
-            ("variance", "a multiple of the centred input", found.claimed, found.x - mean),
-            ("mean and variance", "its mean, and a multiple of the centred input", less,
-             found.x - mean),
-        ):  # fmt: skip
-            gap = claimed - (found.value / found.scale).reshape(claimed.shape)
-            along = np.sum(gap * x, axis=axis, keepdims=True)
-            size = np.sum(x * x, axis=axis - 1, keepdims=True)
-            rest = claimed - along / size * x if np.all(size > 0) else claimed
-            left = np.any(np.abs(found.taken(rest)) > found.slack)
-            if left and np.any(along[:rows]) and found.fits(rest):
+            ("variance", "a multiple of the centred input", found.claimed, centred),
+            ("mean and variance", "its mean, and a multiple of the centred input", less, centred),
+        ):
+            excess = _along(claimed - right, x, axis)
+            aside = np.any(np.abs(found.taken(right - _along(right, x, axis))) > found.slack)
+            if aside and np.any(excess[:rows]) and found.fits(claimed - excess):
                 yield (
                     f"projection {axis} {held}",
                     f"the claim is off by {off}, along axis {axis - 1} "
                     f"(a normalization with its {held} held constant?)",
                 )
+
+
+def _along(a: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
+    """Return the part of each row along x, over an axis of the rows."""
+    size = np.sum(x * x, axis=axis - 1, keepdims=True)
+    return np.sum(a * x, axis=axis, keepdims=True) / np.where(size > 0, size, 1.0) * x
 
 
 def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:

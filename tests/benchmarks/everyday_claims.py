@@ -604,7 +604,8 @@ WRONG = [
         x.var(axis=-1, keepdims=True) + 1e-5), _draw(2, 5), "mean and variance held"),
     ("layer norm, epsilon of 1e-3", layer_norm, lambda g, x: layer_norm_back(g, x, 1e-3),
      _draw(2, 5), "-"),
-    ("batch norm, n - 1", lambda x: layer_norm(x.T).T, batch_norm_unbiased, _draw(5, 2), "-"),
+    ("batch norm, n - 1", lambda x: layer_norm(x.T).T, batch_norm_unbiased, _draw(5, 2),
+     "constant factor"),
     ("RMS norm, scale constant", rms_norm, lambda g, x: g / np.sqrt(
         np.mean(x * x, axis=-1, keepdims=True) + 1e-6), _draw(2, 5), "scale held"),
     ("attention, scale forgotten", attention, lambda g, x: attention_back(g, x, 1.0), _draw(4, 3),
