@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backend import Array, is_array, namespace, to_numpy
+from .backend import Array, bring, check_together, is_array, to_numpy
 from .errors import DTypeError, GraphError, ShapeError
 
 if TYPE_CHECKING:
@@ -44,9 +44,11 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
         if isinstance(other, Answers):
             other = other._array
         elif isinstance(other, list | tuple):
-            other = namespace(self._array).asarray(np.array(other))
+            other = bring(np.array(other), self._array)
         elif not is_array(other) and not isinstance(other, int | float | complex):
             return NotImplemented
+        if is_array(other) and not isinstance(other, np.generic):
+            check_together(compare.__name__, (self._array, other))
         try:
             result = compare(self._array, other)
         except ValueError as error:

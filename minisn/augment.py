@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from . import ops
-from .backend import namespace
+from .backend import near
 from .init import generator
 from .tensor import Tensor
 
@@ -130,5 +130,4 @@ def _hole(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 def _constant(array: np.ndarray, beside: Tensor) -> Tensor:
     """Bring draws to the images' library, device and dtype."""
-    xp = namespace(beside.array)
-    return Tensor.wrap(xp.asarray(array.astype(np.float64), dtype=beside.dtype))
+    return Tensor.wrap(near(beside.array).asarray(array.astype(np.float64), dtype=beside.dtype))

@@ -1,14 +1,23 @@
-"""Which library an array belongs to, and how to move it: the only file that names CuPy.
+"""Where an array is, by its library and its device, and how to move it: only here CuPy is named.
 
 Every array here is an array of the Python array API standard: it answers
-``array.__array_namespace__()`` with the module that computes on it (NumPy,
+``array.__array_namespace__()`` with the module that computes on it (NumPy, dpnp,
 array-api-strict, ...). CuPy 14 follows the standard but for that answer, which is given
-here for it. Code above this file asks the array, never a global.
+here for it. Code above this file asks the array, never a global. One thing more is asked of a
+library: that its arrays can be written, as the standard leaves open. JAX's cannot.
+
+What the library makes beside an array, it makes by :func:`near`, in that array's library and on its
+device. Only what comes from the host follows: numbers, lists, and indices and labels in NumPy's
+arrays.
 """
 
 import ctypes
+import functools
+import importlib
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +28,34 @@ from .errors import ConfigError, DTypeError
 Array = Any
 """An array of any library that follows the array API standard."""
 
-DEVICES = ("cpu", "cuda")
+
+@dataclass(frozen=True)
+class Device:
+    """A place where networks can be put.
+
+    Args:
+        library: name of the module whose arrays live there.
+        device: as that library calls it; None for the one that it takes by itself.
+        install: what brings the library.
+        wake: asks the device for an answer; it raises an error where there is none.
+    """
+
+    library: str
+    device: Any = None
+    install: str = ""
+    wake: Callable[[ModuleType], object] = id
+
+
+DEVICES = {
+    "cpu": Device("numpy"),
+    "cuda": Device(
+        "cupy", None, "pip install 'minisn[gpu]'", lambda xp: xp.cuda.runtime.getDeviceCount()
+    ),
+}
+"""The places by name. Who has another library with arrays that can be written enters it here."""
+
+READ_ONLY = ("jax", "jaxlib")
+"""Libraries whose arrays cannot be written."""
 
 
 def is_array(value: object) -> bool:
@@ -34,6 +70,10 @@ def namespace(array: Array) -> ModuleType:
         return np
     if _is_cupy(array):
         return sys.modules["cupy"]
+    if _library(array) in READ_ONLY:
+        raise DTypeError(
+            "JAX's arrays cannot be written, as minisn writes its own; pass numpy.asarray(array)"
+        )
     try:
         return array.__array_namespace__()
     except AttributeError:
@@ -43,8 +83,63 @@ def namespace(array: Array) -> ModuleType:
         ) from None
 
 
+def _library(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
 def _is_cupy(value: object) -> bool:
-    return type(value).__module__.partition(".")[0] == "cupy"
+    return _library(value) == "cupy"
+
+
+class _Makers:
+    """The functions of a library, those that take a device bound to one."""
+
+    def __init__(self, xp: ModuleType, device: Any):
+        self._xp, self._device = xp, device
+
+    def __getattr__(self, name: str) -> Callable[..., Array]:
+        return functools.partial(getattr(self._xp, name), device=self._device)
+
+
+def near(array: Array) -> Any:
+    """Return what makes arrays beside an array: ``near(x).zeros(shape)`` lies on its device.
+
+    NumPy has one device, and CuPy makes every array on its current one.
+    """
+    xp = namespace(array)
+    return xp if xp is np or _is_cupy(array) else _Makers(xp, array.device)
+
+
+def bring(array: Array, beside: Array) -> Array:
+    """Bring an array of the host to the library and the device of another; leave others."""
+    from_host = isinstance(array, np.ndarray | np.generic)
+    return near(beside).asarray(array) if from_host and not is_numpy(beside) else array
+
+
+def same_place(a: Array, b: Array) -> bool:
+    """Whether two arrays are of one library and on one device."""
+    if type(a) is type(b) is np.ndarray:
+        return True
+    return namespace(a) is namespace(b) and a.device == b.device
+
+
+def check_together(name: str, arrays: Iterable[Array]) -> None:
+    """Refuse arrays of two libraries, or on two devices.
+
+    Args:
+        name: of what would compute with them.
+        arrays: one or more.
+    Raises:
+        DTypeError: says which two places, and how to bring them together.
+    """
+    first, *others = arrays
+    for other in others:
+        if not same_place(first, other):
+            a, b = device_of(first), device_of(other)
+            raise DTypeError(
+                f"{name}: got arrays in two places, {a} and {b}; bring them together first, an "
+                "array with minisn.backend.to_device or to_numpy, a network with its method to"
+            )
 
 
 def is_numpy(array: Array) -> bool:
@@ -72,41 +167,48 @@ def to_numpy(array: Array) -> np.ndarray:
         return np.asarray(array)
     if _is_cupy(array):
         return array.get()
+    namespace(array)  # refuses what is no array
     return np.from_dlpack(array, device="cpu")
 
 
 def to_device(array: Array, device: str) -> Array:
-    """Return the array on ``"cpu"`` (NumPy) or ``"cuda"`` (CuPy), copying only if needed."""
+    """Return the array on a device of :data:`DEVICES`, copying only if needed."""
     if device == "cpu":
         return to_numpy(array)
-    return device_namespace(device).asarray(array)
+    xp = device_namespace(device)
+    if namespace(array) is not xp:
+        array = to_numpy(array)
+    there = DEVICES[device].device
+    return xp.asarray(array) if there is None else xp.asarray(array, device=there)
 
 
 def device_of(array: Array) -> str:
-    """Name the device an array lives on: ``"cuda"`` for CuPy's, ``"cpu"`` for the rest."""
-    return "cuda" if _is_cupy(array) else "cpu"
+    """Say where an array is: by a name of :data:`DEVICES`, else by its library and device."""
+    library = namespace(array).__name__.partition(".")[0]
+    for name, place in DEVICES.items():
+        if place.library == library and place.device in (None, array.device):
+            return name
+    return f"{library} {array.device}"
 
 
 def device_namespace(device: str) -> ModuleType:
     """Return the array module of a device, or say how to get one."""
-    if device == "cpu":
-        return np
-    if device != "cuda":
+    if device not in DEVICES:
         raise ConfigError(f"unknown device {device!r}; expected one of {', '.join(DEVICES)}")
+    place = DEVICES[device]
     try:
-        import cupy  # type: ignore[import-not-found, unused-ignore]
-
-        cupy.cuda.runtime.getDeviceCount()
+        xp = importlib.import_module(place.library)
+        place.wake(xp)
     except ImportError:
         raise ConfigError(
-            "device 'cuda' needs CuPy, which is not installed; "
-            "run: pip install 'minisn[gpu]', or use device 'cpu'"
+            f"device {device!r} needs the package {place.library}, which is not installed; "
+            f"run: {place.install}, or use device 'cpu'"
         ) from None
     except Exception as error:
         raise ConfigError(
-            f"device 'cuda' was asked for, but no GPU answers ({error}); use device 'cpu'"
+            f"device {device!r} was asked for, but it does not answer ({error}); use device 'cpu'"
         ) from None
-    return cupy
+    return xp
 
 
 def keep_freed_memory() -> None:

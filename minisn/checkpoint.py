@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from . import __version__
-from .backend import Array, to_numpy
+from .backend import Array, to_device, to_numpy
 from .config import LATER, Config
 from .data import Fingerprint
 from .errors import CheckpointError, ConfigError, NonFiniteError
@@ -201,7 +201,10 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     bits.state = checkpoint.rng
     trainer.G.load_state_dict(checkpoint.part("G"))
     trainer.D.load_state_dict(checkpoint.part("D"))
-    copied = trainer.xp.array
+
+    def copied(array: np.ndarray) -> Array:
+        return to_device(np.array(array), trainer.device)
+
     trainer.average = {name: copied(array) for name, array in checkpoint.part("average").items()}
     for name, adam in (("adam_d", trainer.adam_d), ("adam_g", trainer.adam_g)):
         moments = checkpoint.part(name)
@@ -289,7 +292,7 @@ def _check_arrays(trainer: Trainer, checkpoint: Checkpoint) -> None:
         elif its[name].shape != tuple(mine[name].shape):
             expected = list(mine[name].shape)
             reason = f"{name} has shape {list(its[name].shape)}, expected {expected}"
-        elif str(its[name].dtype) != str(mine[name].dtype):
+        elif str(its[name].dtype) != str(mine[name].dtype).rpartition(".")[2]:
             reason = f"{name} is {its[name].dtype}, expected {mine[name].dtype}"
         else:
             continue

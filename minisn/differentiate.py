@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from .backend import near
 from .errors import ConfigError, DTypeError, ShapeError
 from .ops import stack
 from .tensor import Tensor, as_tensor, grad
@@ -61,7 +62,9 @@ def jacobian(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any
         found = tuple(
             stack([row[k] for row in rows]).reshape(*y.shape, *x.shape)
             if rows
-            else Tensor(x.numpy()[None][:0]).reshape(*y.shape, *x.shape)
+            else Tensor.wrap(near(x.array).zeros((0, *x.shape), dtype=x.dtype)).reshape(
+                *y.shape, *x.shape
+            )
             for k, x in enumerate(xs)
         )
         return found[0] if isinstance(argnums, int) else found

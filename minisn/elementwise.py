@@ -9,7 +9,7 @@ import numpy as np
 
 from .answers import OPERATIONS
 from .arguments import real_number
-from .backend import is_numpy, namespace, to_numpy
+from .backend import bring, is_numpy, namespace, to_numpy
 from .ops import exp, log, log_softmax, sigmoid, sqrt, where
 from .tensor import Tensor, as_tensor, primitive
 
@@ -381,7 +381,7 @@ def erf(x):
     """
     from scipy import special  # takes long to import
 
-    return special.erf(x) if is_numpy(x) else namespace(x).asarray(special.erf(to_numpy(x)))
+    return bring(special.erf(to_numpy(x)), x)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -434,7 +434,7 @@ def dropout(x: Tensor, rate: float, rng: np.random.Generator | int) -> Tensor:
     rate = real_number("dropout: rate", rate, 0, 1)
     x = as_tensor(x)
     draws = np.random.default_rng(rng).random(x.shape)
-    kept = Tensor.wrap(namespace(x.array).asarray(draws >= rate))
+    kept = Tensor.wrap(bring(draws >= rate, x.array))
     return where(kept, x * (1 / (1 - rate)), 0.0)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import OPERATIONS
-from .backend import Array, namespace
+from .backend import Array, namespace, near
 from .errors import ConfigError, ShapeError
 from .ops import inverse, matmul, permute, reshape, sum
 from .shaping import diagonal, swapaxes, tril
@@ -256,8 +256,7 @@ def _symmetric(x: Array) -> Array:
 
 
 def _cholesky_rule(g, y):
-    xp = namespace(y.array)
-    half = 1.0 - 0.5 * xp.eye(y.shape[-1], dtype=y.dtype)
+    half = 1.0 - 0.5 * near(y.array).eye(y.shape[-1], dtype=y.dtype)
     inner = tril(matmul(_T(y), g)) * Tensor.wrap(half)
     pulled = _T(solve(_T(y), _T(solve(_T(y), inner))))
     return (pulled + _T(pulled)) * 0.5
@@ -284,7 +283,7 @@ def _gaps(w: Tensor) -> Tensor:
 
 
 def _diagonal_matrix(w: Tensor) -> Tensor:
-    eye = namespace(w.array).eye(w.shape[-1], dtype=w.dtype)
+    eye = near(w.array).eye(w.shape[-1], dtype=w.dtype)
     return reshape(w, shape=(*w.shape, 1)) * Tensor.wrap(eye)
 
 
@@ -294,7 +293,7 @@ def _oriented(*vectors: Array) -> list[Array]:
     if not first.size:
         return list(vectors)
     at = xp.argmax(xp.abs(first), axis=-2, keepdims=True)
-    there = xp.astype(xp.reshape(xp.arange(first.shape[-2]), (-1, 1)) == at, first.dtype)
+    there = xp.astype(xp.reshape(near(first).arange(first.shape[-2]), (-1, 1)) == at, first.dtype)
     sign = xp.sign(xp.sum(first * there, axis=-2, keepdims=True))
     return [columns * sign for columns in vectors]
 

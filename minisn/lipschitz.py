@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import kernels, ops
-from .backend import Array, namespace, svdvals, to_numpy
+from .backend import Array, namespace, near, svdvals, to_numpy
 from .display import table
 from .errors import ConfigError, MinisnError, NonFiniteError, ShapeError
 from .geometry import Pixels, left_over, moves, output_size, pair
@@ -90,7 +90,7 @@ def conv_singular_values(
         (conv.inputs, conv.forward), (conv.outputs, conv.adjoint), key=lambda end: math.prod(end[0])
     )
     n = math.prod(shape)
-    basis = xp.reshape(xp.eye(n, dtype=xp.float64), (n, *shape))
+    basis = xp.reshape(near(w).eye(n, dtype=xp.float64), (n, *shape))
     return svdvals(xp.reshape(way(basis), (n, -1)))
 
 
@@ -135,11 +135,10 @@ def conv_operator_norm(
         return unit * float(conv_singular_values(w, size, stride, padding)[0])
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    xp = namespace(w)
     n = math.prod(conv.inputs)
 
     def gram(x: np.ndarray) -> np.ndarray:
-        image = xp.asarray(np.reshape(x, (1, *conv.inputs)))
+        image = near(w).asarray(np.reshape(x, (1, *conv.inputs)))
         return np.reshape(to_numpy(conv.adjoint(conv.forward(image))), (n,))
 
     start = np.random.default_rng(0).standard_normal(n)
@@ -260,7 +259,7 @@ def lipschitz_lower_bound(
     x = values_of(points)
     xp = namespace(x)
     slope, direction = _slopes(f, x)
-    length = xp.full(slope.shape, rate, dtype=x.dtype)
+    length = near(x).full(slope.shape, rate, dtype=x.dtype)
     history = [float(xp.max(slope))]
     for _ in range(steps):
         trial = x + _per_point(length, x) * direction

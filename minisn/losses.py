@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .backend import Array, namespace, to_numpy
+from .backend import Array, namespace, near, to_numpy
 from .errors import DTypeError, NonFiniteError, ShapeError
-from .tensor import Tensor, as_tensor, grad, is_floating
+from .labels import labels_of
+from .tensor import Tensor, as_tensor, as_tensors, grad, is_floating
 
 
 def _numbers(*values: Any) -> list[Tensor]:
@@ -123,7 +124,7 @@ def mean_squared_error(x: Tensor, targets: Any) -> Tensor:
 
 def _beside(name: str, x: Any, targets: Any) -> tuple[Tensor, Tensor]:
     """Return what is compared, and targets of its shape and type."""
-    (x,), targets = _numbers(x), as_tensor(targets)
+    x, targets = as_tensors(name, (*_numbers(x), targets))
     if targets.shape != x.shape:
         raise ShapeError(f"{name}: expected targets of shape {x.shape}, got {targets.shape}")
     if targets.requires_grad or targets.dtype == x.dtype:
@@ -146,25 +147,16 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
 
     Source: [M18 Table 8]
     """
-    (logits,), labels = _numbers(logits), as_tensor(labels)
+    (logits,) = _numbers(logits)
+    labels = labels_of("cross_entropy", labels, logits.array)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ShapeError(
             f"cross_entropy: expected logits [N, classes] and labels [N], got shapes "
             f"{logits.shape} and {labels.shape}"
         )
-    xp = namespace(logits.array)
-    if not xp.isdtype(labels.dtype, "integral"):
-        raise DTypeError(
-            f"cross_entropy: labels must be integers, got dtype {labels.dtype}; "
-            "convert whole numbers with astype(int)"
-        )
-    if bool(xp.any((labels.array < 0) | (labels.array >= logits.shape[1]))):
-        raise ShapeError(
-            f"cross_entropy: labels must be 0 to {logits.shape[1] - 1}, got "
-            f"{int(xp.min(labels.array))} to {int(xp.max(labels.array))}"
-        )
+    labels.check("cross_entropy", logits.shape[1])
     log_p = ops.log_softmax(logits)
-    chosen = xp.arange(logits.shape[1])[None, :] == labels.array[:, None]
+    chosen = near(logits.array).arange(logits.shape[1])[None, :] == labels.array[:, None]
     return -ops.sum(ops.where(Tensor.wrap(chosen), log_p, 0.0)) / float(len(logits))
 
 

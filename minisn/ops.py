@@ -19,8 +19,9 @@ import numpy as np
 from . import kernels
 from .answers import OPERATIONS
 from .arguments import real_number
-from .backend import Array, is_array, is_numpy, namespace, to_numpy
+from .backend import Array, is_array, is_numpy, namespace, near, to_numpy
 from .errors import DTypeError, ShapeError
+from .indexing import is_basic, select
 from .tensor import (
     Tensor,
     add,
@@ -272,7 +273,7 @@ def _real(x):
 
 def _softplus(x):
     x, xp = _real(x), namespace(x)
-    return xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, xp.zeros((), dtype=x.dtype))
+    return xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, near(x).zeros((), dtype=x.dtype))
 
 
 @primitive(lambda g, x: g * sigmoid(x))
@@ -383,7 +384,7 @@ def tame(x: Array, axis: int | Sequence[int] | None = None) -> Array:
     """
     xp, limits = namespace(x), namespace(x).finfo(x.dtype)
     if not x.size:
-        return xp.ones(_kept_shape(x.shape, axis), dtype=x.dtype)
+        return near(x).ones(_kept_shape(x.shape, axis), dtype=x.dtype)
     top = xp.max(xp.abs(x), axis=axis, keepdims=True)
     size = xp.clip(top, float(limits.smallest_normal), float(limits.max))
     return xp.where((top > 1e-12) & (top < 1e12), xp.ones_like(top), size)
@@ -400,7 +401,7 @@ def _var(x, axis=None, keepdims=False):
     if x.size:
         _, y = kernels.of(x).moments(x, axes)
     else:
-        y = namespace(x).full(kept, math.nan, dtype=x.dtype)
+        y = near(x).full(kept, math.nan, dtype=x.dtype)
     return y if keepdims else namespace(x).squeeze(y, axis=axes)
 
 
@@ -493,7 +494,7 @@ def _logsumexp(x, axis=None, keepdims=False):
     xp, axes = namespace(x), axes_of(axis, x.ndim, "logsumexp")
     kept = _kept_shape(x.shape, axis)
     if not x.size:
-        y = xp.full(kept, -math.inf, dtype=x.dtype)
+        y = near(x).full(kept, -math.inf, dtype=x.dtype)
     else:
         m = xp.max(x, axis=axes, keepdims=True)
         m = xp.where(xp.isfinite(m), m, xp.zeros_like(m))  # infinities need no help
@@ -655,41 +656,27 @@ def pad(x, widths):
 
 
 @primitive(lambda g, x_shape, index: scatter(g, index=index, shape=x_shape))
-def getitem(x, index):
+def getitem(x, index, checked=False):
     r"""Select entries: integers, slices, ``...``, ``None`` or integer arrays.
 
     .. math:: y_i = x_{s(i)}, \qquad \bar x_j = \sum_{i : s(i) = j} \bar y_i
 
-    An entry that is selected several times receives the sum of its gradients.
+    An entry that is selected several times receives the sum of its gradients. An index in a list
+    or a NumPy array goes to where x is. One that is there already is waited for, to see whether it
+    is in range, unless that is known.
+
+    Args:
+        x: any shape.
+        index: as for NumPy.
+        checked: the integers of the index are known to be in range.
     """
     try:
-        return _select(x, index)
+        return select(x, index, checked)
     except (IndexError, ValueError) as error:
         raise ShapeError(f"getitem: shape {x.shape} has no entries {index!r}: {error}") from None
 
 
-def _basic(part):
-    return part is None or part is ... or isinstance(part, int | slice)
-
-
-def _select(x, index):
-    """x[index], written as the array standard has it."""
-    parts = index if isinstance(index, tuple) else (index,)
-    at = [i for i, part in enumerate(parts) if not _basic(part)]
-    if not at:
-        return x[parts if any(part is ... for part in parts) else (*parts, ...)]
-    alone = len(at) == 1 and all(p == slice(None) for i, p in enumerate(parts) if i != at[0])
-    if alone and not is_numpy(x):  # the standard has no integer array beside a slice
-        xp = namespace(x)
-        places = xp.asarray(parts[at[0]])
-        if xp.isdtype(places.dtype, "integral"):
-            axis = at[0]
-            y = xp.take(x, xp.reshape(places, (-1,)), axis=axis)
-            return xp.reshape(y, (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
-    return x[index]
-
-
-@primitive(lambda h, index: h[index])
+@primitive(lambda h, index: getitem(h, index=index, checked=True))
 def scatter(g, index, shape):
     r"""Add entries into zeros at the places that an index selects: the adjoint of selection.
 
@@ -701,14 +688,14 @@ def scatter(g, index, shape):
         shape: of the result.
     """
     xp = namespace(g)
-    y = xp.zeros(shape, dtype=g.dtype)
+    y = near(g).zeros(shape, dtype=g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
-    if all(_basic(part) for part in parts):
+    if all(is_basic(part) for part in parts):
         kept = tuple(part for part in parts if part is not None)  # new axes are for reading only
         kept = kept if any(part is ... for part in kept) else (*kept, ...)
         y[kept] = xp.reshape(g, y[kept].shape)
         return y
-    places = _select(xp.reshape(xp.arange(y.size), shape), index)
+    places = select(xp.reshape(near(g).arange(y.size), shape), index, checked=True)
     return xp.reshape(
         kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)), y.size), shape
     )

@@ -10,7 +10,16 @@ import numpy as np
 
 from . import kernels
 from .arguments import real_number
-from .backend import Array, is_numpy, namespace, seems_finite, to_numpy
+from .backend import (
+    Array,
+    check_together,
+    is_numpy,
+    namespace,
+    near,
+    same_place,
+    seems_finite,
+    to_numpy,
+)
 from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .tensor import Tensor, as_tensor, is_floating
 
@@ -111,6 +120,7 @@ class _Flat:
             ]
         else:
             given = [as_tensor(g).array for g in ([grads] if isinstance(grads, Tensor) else grads)]
+        check_together("step", [self.parameters[0].array, *given])
         shapes = [p.shape for p in self.parameters]
         if [g.shape for g in given] != shapes:
             raise ShapeError(
@@ -156,8 +166,8 @@ class _Flat:
 def _join(arrays: Sequence[Array], room: Array | None) -> Array:
     """Copy the entries one array after another, to where they were put before if they fit."""
     xp, dtype = namespace(arrays[0]), arrays[0].dtype
-    if room is None or namespace(room) is not xp or room.dtype != dtype:
-        room = xp.empty((sum(prod(a.shape) for a in arrays),), dtype=dtype)
+    if room is None or room.dtype != dtype or not same_place(room, arrays[0]):
+        room = near(arrays[0]).empty((sum(prod(a.shape) for a in arrays),), dtype=dtype)
     start = 0
     for a in arrays:
         end = start + prod(a.shape)
@@ -244,6 +254,7 @@ class Adam:
             NonFiniteError: a gradient, or what comes of it, is not finite; names the parameter.
                 Parameters and moments are as they were before.
         """
+        check_together("step", (self.m, self._flat.parameters[0].array))
         g, steps = self._flat.gradients(grads), self.steps + 1
         root = sqrt(1 - self.beta2**steps)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused

@@ -3,7 +3,7 @@
 import math
 
 from .answers import OPERATIONS
-from .backend import namespace
+from .backend import near
 from .errors import ShapeError
 from .geometry import Pixels, output_size, pair
 from .ops import concat, max, mean, pad, stack
@@ -33,11 +33,11 @@ def _windows(name: str, x: Tensor, size: Pixels, stride: Pixels | None, padding:
 
 def _surrounded(x: Tensor, padding: Pixels, value: float) -> Tensor:
     """Pad images with a number."""
-    (top, left), xp = pair("padding", padding), namespace(x.array)
+    top, left = pair("padding", padding)
     for axis, n in ((2, top), (3, left)):
         if n:
             shape = tuple(n if i == axis else m for i, m in enumerate(x.shape))
-            edge = Tensor.wrap(xp.full(shape, value, dtype=x.dtype))
+            edge = Tensor.wrap(near(x.array).full(shape, value, dtype=x.dtype))
             x = concat([edge, x, edge], axis=axis)
     return x
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .answers import OPERATIONS
 from .arguments import whole_number
-from .backend import namespace, to_numpy
+from .backend import bring, is_array, is_numpy, namespace, near, to_numpy
 from .errors import ShapeError
 from .ops import concat, getitem, permute, reshape, scatter, sum, where
 from .tensor import Tensor, as_tensor, axes_of, axis_of
@@ -105,7 +105,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     """
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis_of(axis, x.ndim, "take"))
-    places = indices.array if isinstance(indices, Tensor) else np.asarray(indices)
+    places = indices if is_array(indices) or isinstance(indices, Tensor) else np.asarray(indices)
     return getitem(x, index=(slice(None),) * axis + (places,))
 
 
@@ -262,7 +262,8 @@ def argsort(x: Tensor, axis: int | None = -1) -> Tensor:
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis)
     axis = axis_of(axis, x.ndim, "argsort")
-    return Tensor.wrap(namespace(x.array).argsort(x.array, axis=axis, stable=True))
+    stable = {"stable": True} if is_numpy(x.array) else {}  # elsewhere it is the default
+    return Tensor.wrap(namespace(x.array).argsort(x.array, axis=axis, **stable))
 
 
 def _place(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
@@ -272,7 +273,9 @@ def _place(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     if not x.shape[axis] if axis is not None else not x.size:
         raise ShapeError(f"{name}: a tensor of shape {x.shape} has no entry along axis {axis}")
     xp = namespace(x.array)
-    return Tensor.wrap(xp.asarray(getattr(xp, name)(x.array, axis=axis, keepdims=keepdims)))
+    return Tensor.wrap(
+        near(x.array).asarray(getattr(xp, name)(x.array, axis=axis, keepdims=keepdims))
+    )
 
 
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -299,9 +302,8 @@ def _triangle(x: Tensor, keep: Any) -> Tensor:
     if x.ndim < 2:
         raise ShapeError(f"tril, triu: expected matrices, got shape {x.shape}")
     rows, columns = np.ogrid[: x.shape[-2], : x.shape[-1]]
-    xp = namespace(x.array)
-    kept = Tensor.wrap(xp.asarray(keep(columns - rows)))
-    return where(kept, x, Tensor.wrap(xp.zeros((), dtype=x.dtype)))
+    kept = Tensor.wrap(bring(keep(columns - rows), x.array))
+    return where(kept, x, Tensor.wrap(near(x.array).zeros((), dtype=x.dtype)))
 
 
 def tril(x: Tensor, k: int = 0) -> Tensor:
@@ -332,7 +334,8 @@ def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tens
     rows, columns = x.shape[-2:]
     first = (max(0, -offset), max(0, offset))
     n = max(0, min(rows - first[0], columns - first[1]))
-    return getitem(x, index=(..., np.arange(n) + first[0], np.arange(n) + first[1]))
+    places = (np.arange(n) + first[0]) * columns + np.arange(n) + first[1]
+    return take(reshape(x, shape=(*x.shape[:-2], rows * columns)), places, -1)
 
 
 def trace(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:

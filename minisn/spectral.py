@@ -28,7 +28,7 @@ import numpy as np
 
 from . import fused as fast
 from . import kernels, ops
-from .backend import Array, namespace, svdvals
+from .backend import Array, check_together, namespace, near, seems_finite, svdvals
 from .display import table
 from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from .ops import inverse, permute
@@ -117,6 +117,8 @@ def _check_vectors(name: str, W: Tensor | Array, axis: int, u: Array, v: Array |
     """Say it plainly where u or v belongs to another weight, or to another of its axes."""
     rows = W.shape[_output_axis(W, axis)]
     for letter, x, expected in (("u", u, rows), ("v", v, math.prod(W.shape) // rows)):
+        if x is not None:
+            check_together(name, (values_of(W), x))
         if x is not None and tuple(x.shape) != (expected,):
             raise ShapeError(
                 f"{name}: with output axis {axis}, weight {shape_of(W)} needs {letter} of shape "
@@ -160,7 +162,8 @@ def decompose(name: str, matrix: Array) -> tuple[Array, Array, Array]:
     Raises:
         NonFiniteError: the matrix holds a NaN or an infinity.
     """
-    peak(name, matrix)
+    if not seems_finite(matrix):
+        raise NonFiniteError(f"{name}: the weight {shape_of(matrix)} holds a NaN or an infinity")
     return namespace(matrix).linalg.svd(matrix, full_matrices=False)
 
 
@@ -382,10 +385,9 @@ def initial_vectors(
     spectral norms well above 1 (1.4 after one step on a 50 by 50 Gaussian matrix).
     """
     matrix = as_matrix(values_of(W), axis)
-    xp = namespace(matrix)
     in_units, unit = scaled("initial_vectors", matrix)
     ceiling = unit * _norm_bound(in_units)
-    u = _unit(xp.asarray(rng.standard_normal(matrix.shape[0]), dtype=matrix.dtype))
+    u = _unit(near(matrix).asarray(rng.standard_normal(matrix.shape[0]), dtype=matrix.dtype))
     block = 8
     for _ in range(0, most, block):
         u, v, sigma = power_iteration(matrix, u, block)

@@ -8,10 +8,10 @@ from typing import Any
 
 from .answers import OPERATIONS
 from .arguments import whole_number
-from .backend import namespace
+from .backend import Array, namespace, near
 from .ops import concat, permute, reshape, sqrt, var
 from .shaping import flatten, flip, moveaxis
-from .tensor import Tensor, as_tensor, axes_of, axis_of, is_floating, primitive
+from .tensor import Tensor, as_tensor, as_tensors, axes_of, axis_of, is_floating, primitive
 
 __all__ = [
     "all",
@@ -50,7 +50,7 @@ def average(
     x = as_tensor(x)
     if weights is None:
         return x.mean(axis, keepdims)
-    w = as_tensor(weights)
+    x, w = as_tensors("average", (x, weights))
     if w.ndim == 1 and axis is not None and w.ndim < x.ndim:
         at = axis_of(axis, x.ndim, "average")  # type: ignore[arg-type]
         w = reshape(w, shape=tuple(-1 if i == at else 1 for i in range(x.ndim)))
@@ -71,7 +71,13 @@ def _truth(name: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     xp = namespace(x.array)
     axes = axes_of(axis, x.ndim, name)
-    return Tensor.wrap(xp.asarray(getattr(xp, name)(x.array != 0, axis=axes, keepdims=keepdims)))
+    y = getattr(xp, name)(_is_true(x), axis=axes, keepdims=keepdims)
+    return Tensor.wrap(near(x.array).asarray(y))
+
+
+def _is_true(x: Tensor) -> Array:
+    """Compare with 0; the array standard has no comparison of booleans with numbers."""
+    return x.array if namespace(x.array).isdtype(x.dtype, "bool") else x.array != 0
 
 
 def all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -96,7 +102,7 @@ def count_nonzero(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     .. math:: y = \#\{i : x_i \ne 0\}
     """
     x = as_tensor(x)
-    return (x != 0).sum(axis)
+    return Tensor.wrap(_is_true(x)).sum(axis)
 
 
 def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
@@ -156,7 +162,7 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
         shape=(math.prod(_sizes(x.shape, axes)), *_sizes(x.shape, rest)),
     )
     if not len(y):  # a product of nothing is 1
-        y = concat([y, Tensor.wrap(xp.ones((1, *y.shape[1:]), dtype=x.dtype))])
+        y = concat([y, Tensor.wrap(near(x.array).ones((1, *y.shape[1:]), dtype=x.dtype))])
     while (n := len(y)) > 1:
         half = y[: n // 2] * y[n // 2 : 2 * (n // 2)]
         y = half if n % 2 == 0 else concat([half, y[n - 1 :]])

@@ -23,13 +23,22 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
 from . import kernels
 from .answers import Answers
-from .backend import Array, is_array, is_numpy, namespace, to_numpy
+from .backend import (
+    Array,
+    bring,
+    check_together,
+    is_array,
+    is_numpy,
+    namespace,
+    near,
+    to_numpy,
+)
 from .errors import DTypeError, GraphError, MinisnError, ShapeError
 from .recording import is_recording, record
 from .recording import no_grad as no_grad
@@ -83,7 +92,7 @@ class Tensor(Answers):
         self.node: Node | None = None
 
     @classmethod
-    def wrap(cls, array: Array, requires_grad: bool = False) -> Tensor:
+    def wrap(cls, array: Array, requires_grad: bool = False) -> Self:
         """Make a tensor around an array without copying; the caller must not change it."""
         self = cls.__new__(cls)
         self._set(array, requires_grad)
@@ -159,13 +168,14 @@ class Tensor(Answers):
         """Give a leaf new values; graphs recorded before refuse to use them by mistake.
 
         Args:
-            array: the new values, of the same shape and dtype; not copied.
+            array: the new values, of the same shape and dtype and in the same place; not copied.
         """
         if self.op is not None:
             raise GraphError(
                 f"assign: this tensor was computed by {self.op.name}; only leaves "
                 "(parameters, inputs) can be given new values"
             )
+        check_together("assign", (self._array, array))
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ShapeError(
                 f"assign: expected shape {self.shape} of {self.dtype}, "
@@ -549,13 +559,23 @@ def _setting(value: Any) -> Any:
 
 
 def as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Make every argument a Tensor; a Python number takes the dtype of the tensors beside it."""
-    if all(type(a) is Tensor for a in args):
-        return tuple(args)
-    arrays = [a._array for a in args if isinstance(a, Tensor)]
-    arrays = arrays or [a for a in args if is_array(a)] or [np.zeros(())]
-    beside = next((a for a in arrays if is_floating(a)), arrays[0])
-    return tuple(a if isinstance(a, Tensor) else _constant(name, a, beside) for a in args)
+    """Make every argument a Tensor; what is no array goes to the library of those beside it.
+
+    A Python number takes their dtype too.
+
+    Raises:
+        DTypeError: they are in two places.
+    """
+    if all(isinstance(a, Tensor) for a in args):
+        tensors = tuple(args)
+    else:
+        arrays = [a._array for a in args if isinstance(a, Tensor)]
+        arrays = arrays or [a for a in args if is_array(a)] or [np.zeros(())]
+        beside = next((a for a in arrays if is_floating(a)), arrays[0])
+        tensors = tuple(a if isinstance(a, Tensor) else _constant(name, a, beside) for a in args)
+    if len(tensors) > 1:
+        check_together(name, [t._array for t in tensors])
+    return tensors
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -570,9 +590,11 @@ def _constant(name: str, value: Any, beside: Array) -> Tensor:
         value = value.item()
     if isinstance(value, int | float):
         dtype = beside.dtype if is_floating(beside) else _fitting(name, value, beside)
-        return Tensor.wrap(namespace(beside).full((), value, dtype=dtype))
-    if is_array(value) or isinstance(value, list | tuple):
+        return Tensor.wrap(near(beside).full((), value, dtype=dtype))
+    if is_array(value):
         return Tensor(value)
+    if isinstance(value, list | tuple):
+        return Tensor.wrap(bring(Tensor(value)._array, beside))
     raise DTypeError(f"{name}: expected a Tensor, an array or a number, got {type(value).__name__}")
 
 
@@ -878,13 +900,12 @@ def _seed(y: Tensor, grad_output: Any) -> Tensor:
             raise ShapeError(
                 f"grad: y has shape {y.shape}; pass grad_output of that shape, or sum y first"
             )
-        xp = namespace(y._array)
-        return Tensor.wrap(xp.ones(y.shape, dtype=y.dtype))
-    g = grad_output if isinstance(grad_output, Tensor) else _constant("grad", grad_output, y._array)
+        return Tensor.wrap(near(y._array).ones(y.shape, dtype=y.dtype))
+    g = as_tensors("grad", (y, grad_output))[1]
     if g.shape != y.shape:
         raise ShapeError(f"grad: grad_output has shape {g.shape}, y has shape {y.shape}")
     return g if g.dtype == y.dtype else astype(g, y.dtype)
 
 
 def _zeros_like(x: Tensor) -> Tensor:
-    return Tensor.wrap(namespace(x._array).zeros(x.shape, dtype=x.dtype))
+    return Tensor.wrap(near(x._array).zeros(x.shape, dtype=x.dtype))

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import kernels, ops
 from .augment import augment
-from .backend import Array, device_namespace, seems_finite, to_numpy
+from .backend import Array, seems_finite, to_device, to_numpy
 from .config import Config
 from .data import (
     BatchStream,
@@ -23,6 +23,7 @@ from .data import (
 )
 from .errors import ConfigError, DTypeError, NonFiniteError
 from .init import INITIALIZERS
+from .labels import Labels, labels_of
 from .losses import OBJECTIVES, cross_entropy
 from .models import MODELS
 from .nn import BatchNorm, Module, power_step
@@ -44,10 +45,6 @@ class Losses:
 
     d: Loss
     g: Loss
-
-
-Labels = list[Tensor]
-"""The labels of a batch, integers [N], as the one item of a list; empty without labels."""
 
 
 def networks(
@@ -105,7 +102,7 @@ class Trainer:
     Args:
         config: all settings.
         images: uint8, [N, C, size, size], of 1 or 3 channels.
-        device: ``"cpu"`` or ``"cuda"``.
+        device: a name in :data:`minisn.backend.DEVICES`, ``"cpu"`` or ``"cuda"``.
         labels: integers from 0, [N]; a conditional model needs them.
     Raises:
         ConfigError: a conditional model without labels, images of another size or fewer than a
@@ -122,7 +119,6 @@ class Trainer:
     ):
         self.config = config
         self.device = device
-        self.xp = device_namespace(device)
         check_images(images, config.size)
         self.labels = _labels(config, labels, len(images))
         self.classes = 0 if self.labels is None else int(self.labels.max()) + 1
@@ -195,7 +191,9 @@ class Trainer:
         self.adam_g.step(grad(loss, self.G.parameters()))
         return loss
 
-    def loss_d(self, real: Tensor, y_real: Labels, fake: Tensor, y_fake: Labels) -> Tensor:
+    def loss_d(
+        self, real: Tensor, y_real: list[Labels], fake: Tensor, y_fake: list[Labels]
+    ) -> Tensor:
         """Compute the loss of D on real images and samples: the objective, and any penalty.
 
         The scores of both are kept in ``scores`` until the next time, on the device, for the log.
@@ -204,7 +202,7 @@ class Trainer:
         if self._apart:
             (of_real, guess), (of_fake, _) = self._judge(real, y_real), self._judge(fake, y_fake)
         else:
-            labels = [ops.concat(pair) for pair in zip(y_real, y_fake, strict=True)]
+            labels = [Labels.joined(pair) for pair in zip(y_real, y_fake, strict=True)]
             score, guess = self._judge(ops.concat([real, fake]), labels)
             of_real, of_fake = score[:n], score[n:]
         self.scores = of_real.array, of_fake.array
@@ -215,13 +213,13 @@ class Trainer:
             loss = loss + penalty(self.D, lambda x: self._judge(x, y_real)[0], real, fake, self.rng)
         return loss
 
-    def loss_g(self, z: Tensor, labels: Labels) -> Tensor:
+    def loss_g(self, z: Tensor, labels: list[Labels]) -> Tensor:
         """Compute the loss of G on samples."""
         score, guess = self._judge(self.G(z, *labels), labels)
         loss = OBJECTIVES[self.config.objective].g(score)
         return loss if guess is None else loss + CLASS_LOSS_OF_G * cross_entropy(guess, labels[0])
 
-    def _judge(self, images: Tensor, labels: Labels) -> tuple[Tensor, Tensor | None]:
+    def _judge(self, images: Tensor, labels: list[Labels]) -> tuple[Tensor, Tensor | None]:
         """Return D's scores of augmented images, and what an auxiliary classifier makes of them."""
         images = augment(images, self.config.augment, self.rng)
         if self.config.power_steps == "pass":
@@ -237,7 +235,7 @@ class Trainer:
             )
         return score, guess
 
-    def next_batch(self) -> tuple[Tensor, Labels]:
+    def next_batch(self) -> tuple[Tensor, list[Labels]]:
         """Take the next real images, float32 in [-1, 1], with their labels, on the device."""
         rows = self.data.next_indices()
         pixels = self.images[rows]
@@ -246,20 +244,19 @@ class Trainer:
         if self.config.flip:
             flipped = self.rng.random((len(images), 1, 1, 1)) < 0.5
             images = np.where(flipped, images[..., ::-1], images)
-        return self._on_device(images), [] if self.labels is None else [
-            self._on_device(self.labels[rows])
-        ]
+        x = self._on_device(images)
+        return x, [] if self.labels is None else [labels_of("labels", self.labels[rows], x.array)]
 
-    def latent(self, n: int = 0) -> tuple[Tensor, Labels]:
+    def latent(self, n: int = 0) -> tuple[Tensor, list[Labels]]:
         """Draw n latent vectors, or a batch's, standard normal, and labels, all as likely."""
         n = n or self.config.batch_size
         z = self._on_device(self.rng.standard_normal((n, self.config.latent), np.float32))
         if not self.classes:
             return z, []
-        return z, [self._on_device(self.rng.integers(self.classes, size=n))]
+        return z, [labels_of("labels", self.rng.integers(self.classes, size=n), z.array)]
 
     def _on_device(self, array: np.ndarray) -> Tensor:
-        return Tensor.wrap(self.xp.asarray(array))
+        return Tensor.wrap(to_device(array, self.device))
 
     def _set_rates(self) -> None:
         """Let the step sizes fall to 0 in a straight line, from the step where decay begins."""
@@ -292,9 +289,10 @@ class Trainer:
             G.load_state_dict(self.average)
         if self.classes and labels is None:
             labels = np.arange(len(z)) % self.classes
-        inputs = [z] if labels is None else [z, labels]
         with no_grad():
-            return to_numpy(G.eval()(*map(self._on_device, inputs)).array)
+            return to_numpy(
+                G.eval()(self._on_device(z), *([] if labels is None else [labels])).array
+            )
 
 
 def _named(who: str, network: Module) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import array_api_strict as xp
 import numpy as np
 import pytest
+from elsewhere import PLACES, open_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_conv import ONE_OR_TWO, geometries, left_over, output_shape
@@ -42,17 +43,6 @@ CONVOLUTIONS = [
 ]
 
 
-def strict(value):
-    """The same arrays, of the other library, inside tuples and dictionaries too."""
-    if isinstance(value, np.ndarray):
-        return xp.asarray(value)
-    if isinstance(value, tuple):
-        return tuple(strict(v) for v in value)
-    if isinstance(value, dict):
-        return {name: strict(v) for name, v in value.items()}
-    return value
-
-
 def run(case, params, xs, c, ds):
     return derivatives(
         lambda *xs: case.ours(*xs, **params),
@@ -60,6 +50,11 @@ def run(case, params, xs, c, ds):
         Tensor(c, requires_grad=True),
         [Tensor(d) for d in ds],
     )
+
+
+@pytest.fixture
+def place(request, monkeypatch):
+    return open_place(request.param, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +66,15 @@ def run(case, params, xs, c, ds):
     ],
     indirect=["kernel_name"],
 )
+@pytest.mark.parametrize("place", PLACES, indirect=True)
 @settings(max_examples=8)
 @given(data=st.data())
-def test_two_orders_in_another_library(case, kernel_name, data):
+def test_two_orders_in_another_library(case, place, kernel_name, data):
     params, xs, c, ds = draw_inputs(data, case)
     numpy_results = run(case, params, xs, c, ds)
-    results = run(case, strict(params), *map(strict, (tuple(xs), c, tuple(ds))))
-    assert {type(t.array) for t in results} == {type(xp.asarray(1.0))}
-    assert {t.dtype for t in results} == {xp.float64}
+    results = run(case, *map(place.bring, (params, tuple(xs), c, tuple(ds))))
+    assert all(place.holds(t.array) for t in results)
+    assert {t.dtype for t in results} == {place.xp.float64}
     check_close([backend.to_numpy(t.array) for t in results], [t.array for t in numpy_results])
 
 
@@ -153,6 +149,8 @@ class _CupyArray:
     def get(self):
         return self.values
 
+    device = "of CUDA"
+
 
 @pytest.fixture
 def cupy(monkeypatch):
@@ -202,7 +200,7 @@ def test_devices_that_are_not_there(cupy, monkeypatch):
         raise RuntimeError("no driver")
 
     cupy.cuda.runtime.getDeviceCount = no_gpu
-    with pytest.raises(ConfigError, match=r"no GPU answers \(no driver\); use device 'cpu'"):
+    with pytest.raises(ConfigError, match=r"it does not answer \(no driver\); use device 'cpu'"):
         backend.device_namespace("cuda")
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(ConfigError, match=r"not installed; run: pip install 'minisn\[gpu\]'"):

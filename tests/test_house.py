@@ -29,10 +29,10 @@ FLOORS = {
     "errors": 0, "arguments": 0, "display": 0, "files": 0, "geometry": 0, "backend": 0,
     "kernels": 1, "answers": 1, "recording": 1, "tensor": 1,
     "ops": 2, "conv": 2, "fused": 2, "gradcheck": 2, "elementwise": 2, "shaping": 2,
-    "statistics": 2, "linalg": 2, "pooling": 2, "differentiate": 2,
+    "statistics": 2, "linalg": 2, "pooling": 2, "differentiate": 2, "indexing": 2,
     "__init__": 3,  # the face of the package: nothing needs it but __version__
     "spectral": 3, "lipschitz": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3,
-    "losses": 3, "optim": 3,
+    "losses": 3, "optim": 3, "labels": 3,
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "conformance": 4,
     "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
@@ -62,6 +62,8 @@ TESTED_IN = {
     "linalg": "test_operations.py",
     "geometry": "test_conv.py",
     "lipschitz": "test_spectral.py",
+    "indexing": "test_elsewhere.py",
+    "labels": "test_elsewhere.py",
     "bench_jobs": "test_bench.py",
     "bench_torch": "test_bench.py",
 }

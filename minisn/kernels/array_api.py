@@ -6,7 +6,7 @@ meets are laid side by side as rows, each as long as one filter.
 
 import numpy as np
 
-from ..backend import Array, is_numpy, namespace
+from ..backend import Array, is_numpy, namespace, near
 from ..geometry import Pair, output_size, transposed_size
 
 
@@ -15,7 +15,7 @@ def pad(x: Array, widths) -> Array:
     if not any(lo or hi for lo, hi in widths):
         return x
     shape = tuple(lo + n + hi for n, (lo, hi) in zip(x.shape, widths, strict=True))
-    y = namespace(x).zeros(shape, dtype=x.dtype)
+    y = near(x).zeros(shape, dtype=x.dtype)
     y[tuple(slice(lo, lo + n) for n, (lo, _) in zip(x.shape, widths, strict=True))] = x
     return y
 
@@ -67,7 +67,7 @@ def conv2d_transpose(
         _rows(y) @ xp.reshape(w, (d_out, -1)), (n, *out, d_in, kernel[0] * kernel[1])
     )
     patches = xp.permute_dims(patches, (4, 0, 3, 1, 2))
-    x = xp.zeros((n, d_in, *full), dtype=y.dtype)
+    x = near(y).zeros((n, d_in, *full), dtype=y.dtype)
     for k, tap in enumerate(_taps(out, kernel, stride)):
         x[tap] += patches[k, ...]
     rows, columns = (slice(p, m - p) for p, m in zip(padding, full, strict=True))
@@ -160,11 +160,11 @@ def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scal
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place, as products with a matrix of hits."""
     xp = namespace(values)
-    y = xp.zeros((size,), dtype=values.dtype)
+    y = near(values).zeros((size,), dtype=values.dtype)
     block = max(1, 2**22 // max(size, 1))  # the matrix stays within 16 MB
     for start in range(0, values.shape[0], block):
         part = slice(start, min(start + block, values.shape[0]))
-        hits = xp.reshape(xp.arange(size), (-1, 1)) == xp.reshape(places[part], (1, -1))
+        hits = xp.reshape(near(values).arange(size), (-1, 1)) == xp.reshape(places[part], (1, -1))
         y = y + xp.astype(hits, values.dtype) @ values[part]
     return y
 

@@ -8,7 +8,7 @@ import builtins
 import itertools
 import math
 
-from ..backend import Array, namespace
+from ..backend import Array, namespace, near
 from ..geometry import Pair, output_size, transposed_size
 
 
@@ -28,7 +28,7 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None =
     r"""Compute :math:`y_{noij} = b_o + \sum_{cpq} w_{ocpq}\,x_{n,c,si+p-a,sj+q-a}`."""
     (n, d_in, *size), (d_out, _, *kernel) = x.shape, w.shape
     out = output_size("conv2d", size, kernel, stride, padding)
-    y = namespace(x).zeros((n, d_out, *out), dtype=x.dtype)
+    y = near(x).zeros((n, d_out, *out), dtype=x.dtype)
     if bias is not None:
         for o in range(d_out):
             y[:, o, :, :] = bias[o]
@@ -46,7 +46,7 @@ def conv2d_transpose(
     r"""Compute :math:`x_{n,c,si+p-a,sj+q-a} \mathrel{+}= w_{ocpq}\,y_{noij}`."""
     (n, d_out, *out), (_, d_in, *kernel) = y.shape, w.shape
     size = transposed_size(out, kernel, stride, padding, output_padding)
-    x = namespace(y).zeros((n, d_in, *size), dtype=y.dtype)
+    x = near(y).zeros((n, d_in, *size), dtype=y.dtype)
     for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):
         for b in range(n):
             for o in range(d_out):
@@ -58,7 +58,7 @@ def conv2d_transpose(
 def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
     r"""Compute :math:`w_{ocpq} = \sum_{nij} y_{noij}\,x_{n,c,si+p-a,sj+q-a}`."""
     (n, d_in, *size), (_, d_out, *out) = x.shape, y.shape
-    w = namespace(x).zeros((d_out, d_in, *kernel), dtype=x.dtype)
+    w = near(x).zeros((d_out, d_in, *kernel), dtype=x.dtype)
     for r, c, p, q, i, j in _meetings(size, kernel, out, stride, padding):
         for b in range(n):
             for o in range(d_out):
@@ -73,20 +73,19 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19), (20), (21)]; where Wv is zero, u stays
     what it was.
     """
-    xp = namespace(W)
     rows, columns = W.shape
-    u = xp.asarray(u, copy=True)
-    v = xp.zeros((columns,), dtype=W.dtype)
+    u = near(u).asarray(u, copy=True)
+    v = near(W).zeros((columns,), dtype=W.dtype)
     for _ in range(n):
         for j in range(columns):
             v[j] = _dot((W[i, j], u[i]) for i in range(rows))
         _normalize(v)
         Wv = [_dot((W[i, j], v[j]) for j in range(columns)) for i in range(rows)]
         if any(Wv):
-            u = xp.asarray(Wv, dtype=W.dtype)
+            u = near(W).asarray(Wv, dtype=W.dtype)
             _normalize(u)
     sigma = _dot((u[i], W[i, j], v[j]) for i in range(rows) for j in range(columns))
-    return u, v, xp.asarray(sigma, dtype=W.dtype)
+    return u, v, near(W).asarray(sigma, dtype=W.dtype)
 
 
 def _dot(factors) -> float:
@@ -113,7 +112,7 @@ def leaky_relu_pull(g: Array, x: Array, slope: float) -> Array:
 def _entrywise(f, *arrays: Array) -> Array:
     xp = namespace(arrays[0])
     flat = [xp.reshape(a, (-1,)) for a in arrays]
-    y = xp.zeros(flat[0].shape, dtype=flat[0].dtype)
+    y = near(flat[0]).zeros(flat[0].shape, dtype=flat[0].dtype)
     for i in range(y.shape[0]):
         y[i] = f(*(float(a[i]) for a in flat))
     return xp.reshape(y, arrays[0].shape)
@@ -142,7 +141,7 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 def _reduce(f, x: Array, axes: tuple[int, ...]) -> Array:
     """Apply f to the entries along the axes, for every place on the others."""
     kept = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
-    y = namespace(x).zeros(kept, dtype=x.dtype)
+    y = near(x).zeros(kept, dtype=x.dtype)
     for place in itertools.product(*map(range, kept)):
         reach = [
             range(n) if a in axes else (at,)
@@ -192,7 +191,7 @@ def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
 
 def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scale: float) -> Array:
     r"""Compute :math:`c\,r\,(g_{aij} - r\,\langle g, W\rangle\,u_iv_{aj})`."""
-    o = namespace(g).zeros(g.shape, dtype=g.dtype)
+    o = near(g).zeros(g.shape, dtype=g.dtype)
     places = list(itertools.product(*map(range, g.shape)))
     along = float(r) * _dot((g[place], W[place]) for place in places)
     for a, i, j in places:
@@ -202,7 +201,7 @@ def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scal
 
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     r"""Compute :math:`y_j = \sum_{i:\,s(i)=j} g_i` over flat places s."""
-    y = namespace(values).zeros((size,), dtype=values.dtype)
+    y = near(values).zeros((size,), dtype=values.dtype)
     for i in range(values.shape[0]):
         y[int(places[i])] += values[i]
     return y

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import ConfigError, ShapeError
+from ..labels import labels_of
 from ..nn import BatchNorm, ConditionalBatchNorm, Embedding, Linear, Module, Sequential
 from ..regularizers import Method
 from ..tensor import Tensor, broadcast_to
@@ -35,6 +36,7 @@ class Chain(Sequential, Labelled):
                 f"expected {len(x)} labels, one for each item of the batch, got shape "
                 f"{labels[0].shape}"
             )
+        labels = tuple(labels_of("Chain", each, x.array) for each in labels)
 
         def call(layer: Module, x: Tensor) -> Any:
             takes = isinstance(layer, Labelled | ConditionalBatchNorm)

@@ -9,12 +9,14 @@ import numpy as np
 
 from .. import conv
 from ..arguments import whole_number
-from ..backend import namespace, seems_finite
+from ..backend import seems_finite
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
 from ..geometry import Pixels, pair
 from ..init import Initializer, generator, initializer, normal
-from ..tensor import Tensor, as_tensor
+from ..labels import labels_of
+from ..ops import getitem
+from ..tensor import Tensor
 from .module import Module
 from .reparametrization import Reparametrization, State, scheme_of
 
@@ -290,15 +292,9 @@ def look_up(rows: Tensor, labels: Any, who: str) -> Tensor:
     """
     if labels is None:
         raise ShapeError(f"{who}: this network is conditional, so it needs labels; pass them, [N]")
-    labels = as_tensor(labels)
-    xp = namespace(labels.array)
-    if not xp.isdtype(labels.dtype, "integral"):
-        raise DTypeError(f"{who}: labels must be integers, got dtype {labels.dtype}")
-    if labels.size:
-        least, most = int(xp.min(labels.array)), int(xp.max(labels.array))
-        if not 0 <= least <= most < len(rows):
-            raise ShapeError(f"{who}: labels must be 0 to {len(rows) - 1}, got {least} to {most}")
-    return rows[labels.array]
+    labels = labels_of(who, labels, rows.array)
+    labels.check(who, len(rows))
+    return getitem(rows, index=labels.array, checked=True)
 
 
 def weighted_layers(network: Module) -> dict[str, Weighted]:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..backend import Array, is_array, is_numpy, namespace, to_device
+from ..backend import Array, is_array, is_numpy, namespace, near, to_device, to_numpy
 from ..display import table
 from ..errors import CheckpointError, DTypeError
 from ..tensor import Tensor, is_floating
@@ -150,7 +150,7 @@ class Module:
                     f"{tuple(mine[name].shape)}: it was saved from another architecture"
                 )
         taken = {
-            name: namespace(mine[name]).asarray(array, dtype=mine[name].dtype, copy=True)
+            name: near(mine[name]).asarray(to_numpy(array), dtype=mine[name].dtype, copy=True)
             for name, array in arrays.items()
         }
         for name, p in self.named_parameters().items():
@@ -163,7 +163,7 @@ class Module:
         """Move all parameters and state to a device, and to another floating-point type.
 
         Args:
-            device: ``"cpu"`` or ``"cuda"``.
+            device: a name in :data:`minisn.backend.DEVICES`, ``"cpu"`` or ``"cuda"``.
             dtype: as NumPy takes it, ``"float64"`` or ``np.float64``; None keeps each type.
         Raises:
             DTypeError: the dtype is none, or not floating point. Nothing is changed.

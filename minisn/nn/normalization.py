@@ -79,8 +79,9 @@ class BatchNorm(_Normalization):
         if self.training and x.size:
             axes = (0, *range(2, x.ndim))
             moments = kernels.of(x.array).moments(x.array, axes)
+            y = normalize(x, gain, shift, axis=axes, eps=self.eps, moments=moments)
             self._remember(*moments)
-            return normalize(x, gain, shift, axis=axes, eps=self.eps, moments=moments)
+            return y
         shape = _along_channels(x)
         mean, var = (Tensor.wrap(self.state[k]) for k in ("running_mean", "running_var"))
         spread = ops.sqrt(var.reshape(shape) + self.eps)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import ops, spectral
-from ..backend import namespace
+from ..backend import near
 from ..errors import ShapeError
 from ..init import Initializer, generator, lecun
 from ..tensor import Tensor, no_grad
@@ -87,7 +87,7 @@ class Recurrent(Module, ABC):
             )
         expected = (x.shape[1], self.d_hidden)
         if h is None:
-            h = Tensor.wrap(namespace(x.array).zeros(expected, dtype=x.dtype))
+            h = Tensor.wrap(near(x.array).zeros(expected, dtype=x.dtype))
         if h.shape != expected:
             raise ShapeError(
                 f"{type(self).__name__}: for this batch the first state must be "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops, spectral
-from ..backend import namespace
+from ..backend import near
 from ..init import generator
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
@@ -41,9 +41,8 @@ def gradient_penalty(
     Deviation: L21's code adds 1e-8 to the square of the norm, so that its root has a gradient at 0.
     """
     rng = generator(rng)
-    xp = namespace(real.array)
     draws = rng.random((real.shape[0],) + (1,) * (real.ndim - 1))
-    epsilon = Tensor.wrap(xp.asarray(draws, dtype=real.dtype))
+    epsilon = Tensor.wrap(near(real.array).asarray(draws, dtype=real.dtype))
     with no_grad():
         mixed = epsilon * real + (1.0 - epsilon) * fake
     x_hat = Tensor(mixed, requires_grad=True)
@@ -71,8 +70,7 @@ def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
     matrix = spectral.as_matrix(W, axis)
     m, n = matrix.shape
     gram = matrix @ matrix.T if m < n else matrix.T @ matrix
-    xp = namespace(gram.array)
-    gap = gram - Tensor.wrap(xp.eye(gram.shape[0], dtype=gram.dtype))
+    gap = gram - Tensor.wrap(near(gram.array).eye(gram.shape[0], dtype=gram.dtype))
     return ops.sum(gap * gap) + float(max(n - m, 0))
 
 

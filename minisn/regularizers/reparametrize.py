@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from .. import lipschitz, ops, spectral
-from ..backend import Array, namespace
+from ..backend import Array, namespace, near
 from ..conv import conv2d, conv2d_transpose
 from ..errors import ConfigError
 from ..geometry import Pixels, left_over, moves, output_size, pair
@@ -272,8 +272,7 @@ class ConvSpectralNorm(SpectralNorm):
             )
         size, by = pair("size", self.size), moves(self.stride, self.padding)
         out = output_size("ConvSpectralNorm", size, W.shape[2:], *by)
-        xp = namespace(W.array)
-        u = xp.asarray(rng.standard_normal((1, W.shape[0], *out)), dtype=W.dtype)
+        u = near(W.array).asarray(rng.standard_normal((1, W.shape[0], *out)), dtype=W.dtype)
         norm = lipschitz.conv_operator_norm(W, self.size, self.stride, self.padding, 1e-3)
         for _ in range(2500):
             u, v, sigma = self._iterate(W, u, 8)

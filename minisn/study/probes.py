@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import instruments, runs
-from ..backend import to_numpy
+from ..backend import to_device, to_numpy
 from ..data import scale_images
 from ..health import spread
 from ..losses import OBJECTIVES, slopes
@@ -122,7 +122,7 @@ def _batch(trainer: Trainer, images: np.ndarray) -> Tensor:
 
 
 def _on(trainer: Trainer, images: np.ndarray) -> Tensor:
-    return Tensor.wrap(trainer.xp.asarray(images))
+    return Tensor.wrap(to_device(images, trainer.device))
 
 
 PROBES: dict[str, Probe] = {
