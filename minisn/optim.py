@@ -166,7 +166,7 @@ class _Flat:
 def _join(arrays: Sequence[Array], room: Array | None) -> Array:
     """Copy the entries one array after another, to where they were put before if they fit."""
     xp, dtype = namespace(arrays[0]), arrays[0].dtype
-    if room is None or room.dtype != dtype or not same_place(room, arrays[0]):
+    if room is None or not same_place(room, arrays[0]) or room.dtype != dtype:
         room = near(arrays[0]).empty((sum(prod(a.shape) for a in arrays),), dtype=dtype)
     start = 0
     for a in arrays:

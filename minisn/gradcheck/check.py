@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import is_array, namespace
+from ..backend import is_array, near
 from ..errors import ShapeError
 from ..tensor import Tensor
 from .calls import prepared, refuse
@@ -193,6 +193,5 @@ def _random_like(model: Any, rng: np.random.Generator) -> Any:
 def _same_kind(values: np.ndarray, model: Any) -> Any:
     """Make values of the dtype and library of a model, and a Tensor if it is one."""
     held = model.array if isinstance(model, Tensor) else model
-    xp = namespace(held) if is_array(held) else np
-    array = xp.asarray(values, dtype=held.dtype)
+    array = (near(held) if is_array(held) else np).asarray(values, dtype=held.dtype)
     return Tensor(array) if isinstance(model, Tensor) else array

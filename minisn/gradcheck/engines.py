@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import is_array, namespace
+from ..backend import bring, is_array, near
 from ..errors import DTypeError
 from ..tensor import Tensor, grad
 from .tree import leaves
@@ -37,12 +37,12 @@ class Engine:
     def lift(self, array: np.ndarray, model: Any) -> Any:
         """Make a leaf in float64, where the model's array lives."""
         held = model.array if isinstance(model, Tensor) else model
-        xp = namespace(held) if is_array(held) else np
-        return Tensor(xp.asarray(array, dtype=xp.float64), requires_grad=True)
+        double = np.asarray(array, dtype=np.float64)
+        return Tensor(bring(double, held) if is_array(held) else double, requires_grad=True)
 
     def like(self, array: np.ndarray, y: Any) -> Any:
         """Make an incoming gradient for an output, of its dtype and library."""
-        return Tensor(namespace(y.array).asarray(array, dtype=y.dtype))
+        return Tensor(near(y.array).asarray(array, dtype=y.dtype))
 
     def vjp(
         self,
@@ -67,7 +67,7 @@ class Engine:
 
     def leads(self, parameter: Any, array: np.ndarray) -> Any:
         """Give a module's parameter new values, in place."""
-        parameter.reset(namespace(parameter.array).asarray(array))
+        parameter.reset(near(parameter.array).asarray(array))
         return parameter
 
     def widen(self, module: Any) -> None:
