@@ -70,10 +70,6 @@ def namespace(array: Array) -> ModuleType:
         return np
     if _is_cupy(array):
         return sys.modules["cupy"]
-    if _library(array) in READ_ONLY:
-        raise DTypeError(
-            "JAX's arrays cannot be written, as minisn writes its own; pass numpy.asarray(array)"
-        )
     try:
         return array.__array_namespace__()
     except AttributeError:
@@ -81,6 +77,14 @@ def namespace(array: Array) -> ModuleType:
             f"expected an array that follows the array API standard (NumPy 2, CuPy 14, ...), "
             f"got {type(array).__name__}; convert it with numpy.asarray first"
         ) from None
+
+
+def check_writable(array: Array) -> None:
+    """Refuse an array of a library whose arrays cannot be written."""
+    if _library(array) in READ_ONLY:
+        raise DTypeError(
+            "JAX's arrays cannot be written, as minisn writes its own; pass numpy.asarray(array)"
+        )
 
 
 def _library(value: object) -> str:

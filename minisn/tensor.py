@@ -33,6 +33,7 @@ from .backend import (
     Array,
     bring,
     check_together,
+    check_writable,
     is_array,
     is_numpy,
     namespace,
@@ -68,6 +69,7 @@ class Tensor(Answers):
         if isinstance(data, Tensor):
             data = data._array
         try:
+            check_writable(data)
             array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
         except ValueError as error:
             raise ShapeError(f"cannot make a tensor of lists of unlike lengths: {error}") from None
