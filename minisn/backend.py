@@ -74,7 +74,7 @@ def namespace(array: Array) -> ModuleType:
         return array.__array_namespace__()
     except AttributeError:
         raise DTypeError(
-            f"expected an array that follows the array API standard (NumPy 2, CuPy 14, ...), "
+            f"expected an array that follows the array API standard (NumPy 2, CuPy 14.2, ...), "
             f"got {type(array).__name__}; convert it with numpy.asarray first"
         ) from None
 
@@ -183,7 +183,7 @@ def to_device(array: Array, device: str) -> Array:
     if namespace(array) is not xp:
         array = to_numpy(array)
     there = DEVICES[device].device
-    return xp.asarray(array) if there is None else xp.asarray(array, device=there)
+    return xp.asarray(array, **({} if there is None else {"device": there}))
 
 
 def device_of(array: Array) -> str:
