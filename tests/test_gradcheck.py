@@ -137,7 +137,9 @@ def test_the_worst_entry_is_found(name, index):
     right = np.cos(x[index]) if name != "at small and large numbers" else 1 / x[index]
     assert (worst.name, worst.index, worst.point) == ("input 0", index, x[index])
     assert worst.claimed == claim["grad"](x)[index]
-    assert abs(worst.numerical - right) <= worst.estimate < 1e-2 * abs(worst.claimed - right)
+    # measured: 0.003 of the fault for a millionth, 1e-6 and less for the others
+    bar = 1e-2 if name == "a millionth" else 1e-5
+    assert abs(worst.numerical - right) <= worst.estimate < bar * abs(worst.claimed - right)
     assert 0 < worst.step < max(1.0, abs(x[index]))
 
 
