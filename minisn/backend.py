@@ -151,7 +151,7 @@ def is_numpy(array: Array) -> bool:
     return isinstance(array, np.ndarray)
 
 
-def seems_finite(array: Array) -> bool:
+def finite_or_unseen(array: Array) -> bool:
     """Whether no entry is a NaN or an infinity; taken for granted if the array is not NumPy's.
 
     Every step asks, and would wait for a GPU each time; there a run looks at each line of its log.

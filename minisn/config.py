@@ -1,7 +1,6 @@
 """The settings of a run: one flat table, from a preset, a file or the command line."""
 
 import dataclasses
-import difflib
 import math
 import tomllib
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .augment import KINDS, kinds_of
-from .errors import ConfigError
+from .errors import ConfigError, nearest
 from .files import StrPath
 from .init import INITIALIZERS
 from .losses import OBJECTIVES
@@ -145,7 +144,7 @@ class Config:
             if value not in known:
                 raise ConfigError(
                     f"{name} = {value!r:.60}: expected one of {', '.join(known)}"
-                    + _nearest(value, list(known))
+                    + nearest(value, known)
                 )
         if self.decay_at_once and self.decay_after:
             raise ConfigError(
@@ -172,7 +171,7 @@ class Config:
         """
         for name in changes:
             if name not in NAMES:
-                raise ConfigError(f"unknown setting {name!r}{_nearest(name, NAMES)}")
+                raise ConfigError(f"unknown setting {name!r}{nearest(name, NAMES)}")
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,11 +215,6 @@ _KINDS: dict[Any, str] = {
 }  # fmt: skip
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
-
-
 def presets() -> list[str]:
     """Name the presets that ship with the package."""
     folder = resources.files("minisn") / "presets"
@@ -235,7 +229,7 @@ def preset_text(name: str) -> str:
         ConfigError: no preset has that name.
     """
     if name not in presets():
-        raise ConfigError(f"unknown preset {name!r}{_nearest(name, presets())}")
+        raise ConfigError(f"unknown preset {name!r}{nearest(name, presets())}")
     own, defaults = (_shipped(each).splitlines() for each in (name, "defaults"))
     changed = {line.partition(" = ")[0]: line for line in own}
     lines = [line for line in own if line.startswith("#")]
@@ -285,7 +279,7 @@ def parse_config(text: str, source: str) -> Config:
     values = LATER | _parse_toml(text, source)
     for name in values:
         if name not in NAMES:
-            raise ConfigError(f"{source}: unknown setting {name!r}{_nearest(name, NAMES)}")
+            raise ConfigError(f"{source}: unknown setting {name!r}{nearest(name, NAMES)}")
     missing = [name for name in NAMES if name not in values]
     if missing:
         raise ConfigError(f"{source}: these settings are missing: {', '.join(missing)}")

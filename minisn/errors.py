@@ -1,5 +1,8 @@
 """The library's own errors: each says what was given, what was expected and what to do."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MinisnError(Exception):
     """Base of every error that minisn raises on purpose."""
@@ -35,3 +38,10 @@ class CheckpointError(MinisnError, ValueError):
 
 class ComparisonError(MinisnError, ValueError):
     """Results were to be compared that were not measured alike."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say, at the end of an error about a name, which known one is meant, or which there are."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

@@ -185,6 +185,25 @@ def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
     return found
 
 
+def spectra(network: Module) -> dict[str, Array]:
+    r"""Compute the singular values of every weight that a network computes with, as matrices.
+
+    .. math:: \sigma_t(\bar W^l), \qquad \sigma_1 \ge \sigma_2 \ge \dots
+
+    Args:
+        network: D or G; of a transposed convolution the rows are its output channels, as ever.
+    Returns:
+        The values by layer, the largest first.
+
+    Source: [M18 §2.1]
+    """
+    with no_grad():
+        return {
+            name: to_numpy(spectral.singular_values(m.effective_weight(), m.axis))
+            for name, m in weighted_layers(network).items()
+        }
+
+
 def _sizes(network: Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
     """Return the size of the images at the convolution's input side, () for a dense layer."""
     seen = {}

@@ -8,12 +8,13 @@ headings and tags of the notebooks. Nothing is imported.
 import ast
 import json
 import re
-import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+from .formulas import formulas
 
 ROOT = Path(__file__).parent
 M18 = [
@@ -23,7 +24,6 @@ M18 = [
 """What of M18 must be found: equations, algorithm, tables, and the figures to regenerate."""
 
 _TAG = re.compile(r"\[(M18|L21) ([^\]]+)\]")
-_MATH = re.compile(r"^\s*\.\. math:: ((?:.|\n(?!\s*\n))+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Place:
     @property
     def formulas(self) -> list[str]:
         """The formulas of the docstring, as TeX."""
-        return [textwrap.dedent(m.group(1)).strip() for m in _MATH.finditer(self.doc)]
+        return formulas(self.doc)
 
     @property
     def sentence(self) -> str:

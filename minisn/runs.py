@@ -22,7 +22,6 @@ import numpy as np
 import tomli_w
 from filelock import FileLock, Timeout
 
-from . import spectral
 from .backend import to_numpy
 from .checkpoint import load, restore, save
 from .config import Config, load_config
@@ -30,6 +29,7 @@ from .data import scale_images
 from .errors import ConfigError, DataError, NonFiniteError
 from .files import StrPath, write_file
 from .health import Health, spread
+from .instruments import spectra
 from .losses import OBJECTIVES, slopes
 from .nn import weighted_layers
 from .tensor import no_grad
@@ -447,10 +447,7 @@ def _entry(
         entry["sigma"] = {name: float(e) for name, e in estimates.items() if e is not None}
         _check_finite(entry)
         if images is not None:
-            entry["norm"] = {
-                name: float(to_numpy(spectral.singular_values(m.effective_weight(), m.axis))[0])
-                for name, m in layers.items()
-            }
+            entry["norm"] = {name: float(s[0]) for name, s in spectra(trainer.D).items()}
     return entry
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from . import fused as fast
 from . import kernels, ops
-from .backend import Array, check_together, namespace, near, seems_finite, svdvals
+from .backend import Array, check_together, finite_or_unseen, namespace, near, svdvals
 from .display import table
 from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from .ops import inverse, permute
@@ -162,7 +162,7 @@ def decompose(name: str, matrix: Array) -> tuple[Array, Array, Array]:
     Raises:
         NonFiniteError: the matrix holds a NaN or an infinity.
     """
-    if not seems_finite(matrix):
+    if not finite_or_unseen(matrix):
         raise NonFiniteError(f"{name}: the weight {shape_of(matrix)} holds a NaN or an infinity")
     return namespace(matrix).linalg.svd(matrix, full_matrices=False)
 

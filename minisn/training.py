@@ -11,12 +11,13 @@ import numpy as np
 
 from . import kernels, ops
 from .augment import augment
-from .backend import Array, seems_finite, to_device, to_numpy
+from .backend import Array, finite_or_unseen, to_device, to_numpy
 from .config import Config
 from .data import (
     BatchStream,
     Fingerprint,
     check_images,
+    class_count,
     dequantize_images,
     fingerprint,
     scale_images,
@@ -33,6 +34,9 @@ from .tensor import Tensor, grad, no_grad
 
 Loss = Array
 """A loss: an array without axes, on the device of the networks."""
+
+PIECE = 250
+"""Images that are drawn at once."""
 
 CLASS_LOSS_OF_G = 0.1
 """Weight of the auxiliary classifier's loss for G; it is 1 for D. Both are those of Gulrajani et
@@ -121,7 +125,7 @@ class Trainer:
         self.device = device
         check_images(images, config.size)
         self.labels = _labels(config, labels, len(images))
-        self.classes = 0 if self.labels is None else int(self.labels.max()) + 1
+        self.classes = class_count(self.labels)
         self.method = method(config.regularizer, config.scale, config.gain)
         rng = np.random.default_rng(config.seed)
         self.G, self.D = networks(config, images.shape[1], self.classes, rng)
@@ -228,7 +232,7 @@ class Trainer:
             score, guess = self.D(images)
         else:
             score, guess = self.D(images, *labels), None
-        if not seems_finite(score.array):
+        if not finite_or_unseen(score.array):
             raise NonFiniteError(
                 "a logit is a NaN or an infinity, so there is no loss: training "
                 "has diverged; lower the step sizes"
@@ -289,10 +293,26 @@ class Trainer:
             G.load_state_dict(self.average)
         if self.classes and labels is None:
             labels = np.arange(len(z)) % self.classes
-        with no_grad():
-            return to_numpy(
-                G.eval()(self._on_device(z), *([] if labels is None else [labels])).array
-            )
+        return draw(G, to_device(z, self.device), *([] if labels is None else [labels]))
+
+
+def draw(G: Module, z: Array, *labels: np.ndarray) -> np.ndarray:
+    """Draw images with a generator, :data:`PIECE` at a time.
+
+    Args:
+        G: is left in evaluation.
+        z: latent vectors, [N, latent], where G is.
+        labels: integers, [N], if it knows of them.
+    Returns:
+        Images in (-1, 1), float32, [N, C, size, size].
+    """
+    G.eval()
+    with no_grad():
+        parts = [
+            G(Tensor.wrap(z[k : k + PIECE]), *(y[k : k + PIECE] for y in labels)).array
+            for k in range(0, len(z), PIECE)
+        ]
+    return np.concatenate([to_numpy(part) for part in parts])
 
 
 def _named(who: str, network: Module) -> dict[str, Tensor]:

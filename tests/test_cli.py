@@ -312,7 +312,7 @@ MISTAKES = [
     ("train --set objective=hing", "did you mean 'hinge'?"),
     ("train --steps 0", "steps = 0: expected at least 1"),
     ("train --seed -1", "seed = -1: expected at least 0"),
-    ("train --data mnist-10", "did you mean mnist-10k"),
+    ("train --data mnist-10", "did you mean 'mnist-10k'?"),
     ("train --data cifar10-2k", "have 32 x 32 pixels, but size = 28; add --set size=32"),
     ("train --set batch_size=20000", "at most 10000, the number of images"),
     ("train --config none.toml", "cannot read none.toml"),
@@ -324,7 +324,7 @@ MISTAKES = [
     ("report none", "none is not the folder of a run"),
     ("presets mnits", "did you mean 'mnist'?"),
     ("bench mnits", "did you mean 'mnist'?"),
-    ("data verify minst", "did you mean mnist"),
+    ("data verify minst", "did you mean 'mnist'?"),
     ("data fetch cifar10-2k", "ships with minisn; there is nothing to fetch"),
 ]
 

@@ -302,8 +302,8 @@ def test_a_resumed_run_takes_no_other_data(run):
             "remove it, or put images into it; or set conditional to none",
         ),
         ("loose", "--data photos --set conditional=concat", "images outside of the label folders"),
-        ("none", "--data nowhere", "no data set is called 'nowhere'; There are: mnist-10k"),
-        ("file", "--data file", "no data set is called 'file'; There are: mnist-10k"),
+        ("none", "--data nowhere", "no data set is called 'nowhere'; known are mnist-10k"),
+        ("file", "--data file", "no data set is called 'file'; known are mnist-10k"),
         ("size", "--data photos --set size=4", "images of 4 pixels are too small for Table 3"),
     ],
 )

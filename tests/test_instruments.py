@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisn import Tensor, grad, nn, no_grad, ops, spectral
+from minisn import Tensor, grad, instruments, nn, no_grad, ops, spectral
 from minisn.errors import ConfigError
 from minisn.instruments import (
     effective_weights,
@@ -646,3 +646,18 @@ def test_the_variance_of_many_weights_keeps_its_digits():
     D[0].weight.assign(W)
     found = weight_variances(D)["layers.0"].variance
     assert found == pytest.approx(W.astype(np.float64).var(), rel=1e-9)
+
+
+# -- spectra ---------------------------------------------------------------------------------------
+
+
+def test_spectra_are_of_the_matrix_of_each_kind_of_layer():
+    """Of a transposed convolution the rows are the second axis of its weight."""
+    parts = nn.Linear(5, 18, rng()), nn.ConvTranspose2d(2, 3, 2, rng()), nn.Conv2d(3, 4, 3, rng())
+    network = nn.Sequential(parts[0], nn.Reshape(2, 3, 3), *parts[1:])
+    found = list(instruments.spectra(network).values())
+    a, b, c = (part.weight.numpy() for part in parts)
+    for values, matrix in zip(
+        found, (a, b.transpose(1, 0, 2, 3).reshape(3, -1), c.reshape(4, -1)), strict=True
+    ):
+        np.testing.assert_allclose(values, np.linalg.svd(matrix, compute_uv=False), rtol=1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minisn import Tensor, grad, lipschitz, ops, spectral
-from minisn.backend import seems_finite
+from minisn.backend import finite_or_unseen
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from minisn.losses import OBJECTIVES, cross_entropy, optimal_logit
 from minisn.metrics import (
@@ -404,7 +404,7 @@ def test_what_is_no_number_is_refused_or_passed_on_but_never_hidden(name, bad):
         part.assign(np.full(part.shape, bad) if part.ndim == 1 else W)
     with np.errstate(invalid="ignore"):
         found = scheme.apply(learned, 0, state)
-    assert not seems_finite(found.array)
+    assert not finite_or_unseen(found.array)
     with pytest.raises(NonFiniteError, match=r"SingularValueClipping: the weight .* holds a NaN"):
         SingularValueClipping()(W, 0)
     usv = method("usv").reparametrize
@@ -529,7 +529,7 @@ def test_adams_steps_are_the_formula_s_for_any_gradient(kernel_name, dtype):
         exact = exact - rate * (m / (1 - b1**step)) / (np.sqrt(v / (1 - b2**step)) + least)
         # squares below the smallest number vanish beside eps: to all the digits of theta
         assert_near(theta, exact, dtype, 4 * step)
-        assert seems_finite(adam.m) and seems_finite(adam.v)
+        assert finite_or_unseen(adam.m) and finite_or_unseen(adam.v)
 
 
 @pytest.mark.parametrize("dtype", EXTREMES)

@@ -236,7 +236,7 @@ def test_the_command_prints_a_table(capsys):
     [
         ([], "give the names of primitives, or --all"),
         (["--all", "add"], "give the names of primitives, or --all"),
-        (["matmull"], "no primitive 'matmull'; did you mean matmul?"),
+        (["matmull"], "no primitive 'matmull'; did you mean 'matmul'?"),
         (["--all", "--kernels", "gpu"], "invalid choice: 'gpu'"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minisn import training
 from minisn.config import Config, load_preset
 from minisn.data import fingerprint, load, unscale_images
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
@@ -452,3 +453,21 @@ def test_five_steps_from_equal_weights_agree_with_pytorch_in_single_precision(to
             found.append(np.sqrt(apart / way))
     assert np.median(distances["D"]) < 8e-6
     assert np.median(distances["G"]) < 8e-6
+
+
+@pytest.mark.parametrize("conditional", ["none", "projection"])
+def test_many_samples_are_drawn_in_pieces_and_are_those_of_one(monkeypatch, digits, conditional):
+    images = digits[:20]
+    labels = np.arange(len(images)) % 3
+    trainer = Trainer(TINY.replace(conditional=conditional), images, labels=labels)
+    z = np.random.default_rng(0).standard_normal((7, TINY.latent), np.float32)
+    whole, sizes = trainer.sample(z), []
+    forward = type(trainer.G).forward
+    monkeypatch.setattr(
+        type(trainer.G),
+        "forward",
+        lambda self, x, *labels: (sizes.append(len(x)), forward(self, x, *labels))[1],
+    )
+    monkeypatch.setattr(training, "PIECE", 3)
+    np.testing.assert_allclose(trainer.sample(z), whole, rtol=0, atol=1e-6)
+    assert sizes[0] == 3 and sizes.count(3) >= 2 and sizes[-1] == 1

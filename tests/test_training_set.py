@@ -72,7 +72,7 @@ def test_what_is_neither_is_told(here, name):
     config = MNIST.replace(data=name)
     with pytest.raises(ConfigError, match=r"no data set is called.*; nor is there a fol") as caught:
         training_set(config)
-    assert ("did you mean mnist-10k" in str(caught.value)) == (name == "mnist-10")
+    assert ("did you mean 'mnist-10k'" in str(caught.value)) == (name == "mnist-10")
     with pytest.raises(ConfigError, match=r"of that name, and run keeps no images\.npz$"):
         training_set(config, run=Path("run"))
 

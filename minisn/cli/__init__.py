@@ -5,7 +5,6 @@ user's ends with one line on standard error, ``minisn: error: ...``, and exit st
 """
 
 import codecs
-import difflib
 import errno
 import importlib
 import io
@@ -18,7 +17,7 @@ from typing import ClassVar
 import click
 
 from .. import __version__
-from ..errors import MinisnError
+from ..errors import MinisnError, nearest
 
 
 class Failure(click.ClickException):
@@ -84,9 +83,8 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is meant, or suggest the nearest."""
-        near = difflib.get_close_matches(args[0], self.places, n=1)
-        if near and args[0] not in self.places:
-            ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")
+        if args[0] not in self.places and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{nearest(args[0], self.places)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:

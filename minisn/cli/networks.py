@@ -12,6 +12,7 @@ from ..instruments import LayerNorms, layer_norms
 from ..nn import Conv2d, Module, Weighted, weighted_layers
 from ..spectral import norm_bound, singular_values
 from ..tensor import Tensor, no_grad
+from ..training import draw as draw_images
 from ..training import networks
 
 
@@ -53,15 +54,10 @@ def draw(checkpoint: Checkpoint, count: int, seed: int) -> np.ndarray:
     """
     G, _, classes = _build(checkpoint)
     G.load_state_dict(checkpoint.part("average") or checkpoint.part("G"))
-    G.eval()
     shape = (count, checkpoint.config.latent)
     inputs: list[np.ndarray] = [np.random.default_rng(seed).standard_normal(shape, np.float32)]
     inputs += [np.arange(count) % classes] if classes else []
-    with no_grad():
-        parts = [
-            G(*(Tensor.wrap(x[k : k + 256]) for x in inputs)).array for k in range(0, count, 256)
-        ]
-    return np.concatenate(parts)
+    return draw_images(G, *inputs)
 
 
 def discriminator(checkpoint: Checkpoint) -> Module:

@@ -113,15 +113,11 @@ def _minutes(study: Study) -> str:
 
 
 def _find(name: str) -> Study:
-    import difflib
-
-    from ..errors import ConfigError
+    from ..errors import ConfigError, nearest
     from ..study import STUDIES
 
     if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, n=1)
-        known = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(STUDIES)}"
-        raise ConfigError(f"unknown study {name!r}; {known}")
+        raise ConfigError(f"unknown study {name!r}{nearest(name, STUDIES)}")
     return STUDIES[name]
 
 

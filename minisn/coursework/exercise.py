@@ -2,7 +2,6 @@
 
 import inspect
 import operator
-import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_MATH = re.compile(r"^\s*\.\. math:: ((?:.|\n(?!\s*\n))+)", re.MULTILINE)
+from ..formulas import formulas
 
 
 class Mistake:
@@ -76,9 +75,10 @@ class Exercise:
     @property
     def equation(self) -> tuple[str, ...]:
         """The tag, then the formulas as the library's docstrings have them."""
-        found = [_MATH.search(inspect.getdoc(source) or "") for source in self.source]
-        formulas = [self.formula] if self.formula else [m.group(1) for m in found if m]
-        return (self.tag, *(textwrap.dedent(f).strip() for f in formulas))
+        if self.formula:
+            return self.tag, textwrap.dedent(self.formula).strip()
+        found = [formulas(inspect.getdoc(source) or "")[:1] for source in self.source]
+        return (self.tag, *(formula for first in found for formula in first))
 
 
 def shape_of(array: np.ndarray) -> str:

@@ -7,7 +7,7 @@ them out; `list_datasets`, `fetch` and `verify` look after the files of the comp
 
 from minisn.data.datasets import Dataset, Listing, list_datasets, load
 from minisn.data.fetch import fetch
-from minisn.data.fingerprint import Fingerprint, fingerprint
+from minisn.data.fingerprint import Fingerprint, class_count, fingerprint
 from minisn.data.folder import FolderReport, read_folder, refuse_ambiguous
 from minisn.data.images import check_images, dequantize_images, scale_images, unscale_images
 from minisn.data.locate import resolve_data_dir
@@ -22,6 +22,7 @@ __all__ = [
     "FolderReport",
     "Listing",
     "check_images",
+    "class_count",
     "dequantize_images",
     "fetch",
     "fingerprint",

@@ -9,10 +9,9 @@ published. It tells damage as surely, but not a forgery; `fetch` compares the wh
 SHA-256 and so tells that too.
 """
 
-import difflib
 from dataclasses import dataclass
 
-from minisn.errors import ConfigError
+from minisn.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -257,10 +256,8 @@ def find_entry(name: str) -> Entry:
     Returns:
         its entry.
     Raises:
-        ConfigError: there is none of that name; the nearest names are given.
+        ConfigError: there is none of that name; the nearest is given.
     """
     if name in CATALOG:
         return CATALOG[name]
-    near = difflib.get_close_matches(name, CATALOG, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ConfigError(f"no data set is called {name!r}; {hint}There are: {', '.join(CATALOG)}")
+    raise ConfigError(f"no data set is called {name!r}{nearest(name, CATALOG)}")

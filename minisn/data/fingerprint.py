@@ -43,8 +43,11 @@ def fingerprint(images: np.ndarray, labels: np.ndarray | None = None) -> Fingerp
     digest = hashlib.sha256(repr(images.shape).encode())
     for k in range(0, len(images), _ROWS):
         digest.update(np.ascontiguousarray(images[k : k + _ROWS]).data)
-    classes = 0
     if labels is not None:
         digest.update(labels.astype("<i8").tobytes())
-        classes = int(labels.max()) + 1
-    return Fingerprint(len(images), images.shape[1], classes, digest.hexdigest())
+    return Fingerprint(len(images), images.shape[1], class_count(labels), digest.hexdigest())
+
+
+def class_count(labels: np.ndarray | None) -> int:
+    """Count the classes that a network of these labels knows: from 0 to the largest; 0 for none."""
+    return 0 if labels is None else int(labels.max()) + 1

@@ -7,10 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
-from ..errors import ConfigError, MinisnError
+from ..errors import ConfigError, MinisnError, nearest
 from ..kernels import use_kernels
 from ..tensor import RULES
 from .cases import CASES, check_primitive
@@ -64,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("give the names of primitives, or --all")
     for name in args.names:
         if name not in RULES:
-            near = get_close_matches(name, RULES, 1)
-            parser.error(f"no primitive {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+            parser.error(f"no primitive {name!r}{nearest(name, RULES)}")
     modules = [args.kernels] if args.kernels else list(MODULES)
     try:
         return _run(list(RULES) if args.all else args.names, modules)

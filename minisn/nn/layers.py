@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import conv
 from ..arguments import whole_number
-from ..backend import seems_finite
+from ..backend import finite_or_unseen
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
 from ..geometry import Pixels, pair
@@ -132,7 +132,7 @@ class Weighted(Module):
         """Return u and v after one more round, under the layer's name in errors."""
         with np.errstate(invalid="ignore"):  # what is not finite is refused by name
             state = self.reparametrize.step(self.learned, self.axis, self.state)
-        if not all(map(seems_finite, state.values())):
+        if not all(map(finite_or_unseen, state.values())):
             raise NonFiniteError(
                 f"layer {name or type(self).__name__}: its weight holds a NaN or an "
                 "infinity: training has diverged; lower the step size"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from ..init import INITIALIZERS, Initializer, orthogonal
 from ..nn import Reparametrization
 from .penalize import Orthonormal, Penalty, SpectralPenalty
@@ -74,7 +74,7 @@ def method(name: str, scale: float = 1.0, gain: bool = False, init: str = "defau
         ConfigError: an unknown name, or a scale or gain for a method that normalizes nothing.
     """
     if name not in METHODS:
-        raise ConfigError(f"unknown regularizer {name!r}; known are {', '.join(METHODS)}")
+        raise ConfigError(f"unknown regularizer {name!r}{nearest(name, METHODS)}")
     found = METHODS[name]
     if init != "default":
         found = replace(found, init=INITIALIZERS[init])

@@ -12,8 +12,6 @@ from ..backend import to_device, to_numpy
 from ..data import scale_images
 from ..health import spread
 from ..losses import OBJECTIVES, slopes
-from ..nn import weighted_layers
-from ..spectral import singular_values
 from ..tensor import Tensor, no_grad
 from ..training import Trainer
 from .scores import scores
@@ -59,10 +57,8 @@ def _spectra(trainer: Trainer, split: Split) -> dict[str, Any]:
 
     .. math:: \sigma_t(\bar W^l)
     """
-    with no_grad():
-        layers = weighted_layers(trainer.D).values()
-        found = [singular_values(m.effective_weight(), m.axis) for m in layers]
-    return {"spectra": [[float(s) for s in to_numpy(values)] for values in found]}
+    found = instruments.spectra(trainer.D).values()
+    return {"spectra": [[float(s) for s in values] for values in found]}
 
 
 def _variances(trainer: Trainer, split: Split) -> dict[str, Any]:

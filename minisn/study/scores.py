@@ -37,8 +37,7 @@ def scores(
     """
     folder = Path(folder)
     z = np.random.default_rng(1).standard_normal((samples, trainer.config.latent), np.float32)
-    parts = [trainer.sample(z[k : k + 250]) for k in range(0, samples, 250)]
-    drawn = unscale_images(np.concatenate(parts))
+    drawn = unscale_images(trainer.sample(z))
     if images.shape[1:] not in NETWORKS:
         with replacing(folder / SAMPLES_FILE) as file:
             np.save(file, drawn)
