@@ -575,6 +575,32 @@ def test_a_training_step_compiles_each_kernel_once():
     assert set(counts.values()) <= {"0", "1"}, counts
 
 
+IDLE = """
+import time
+import numpy as np
+from minisn.kernels import cpu
+x, w = np.ones((8, 16, 16, 16), np.float32), np.ones((16, 16, 3, 3), np.float32)
+spent = 0.0
+for _ in range(20):
+    cpu.conv2d(x, w, (1, 1), (1, 1))
+    begin = time.process_time()
+    time.sleep(0.02)
+    spent += time.process_time() - begin
+print(cpu.threads(), spent)
+"""
+
+
+def test_threads_sleep_while_they_wait():
+    """Awake, they take from each other what a busy machine gives: two are slower than one."""
+    if cpu_or_array_api() is array_api:
+        pytest.skip("kernels 'cpu' need Numba, which is not installed")
+    n, spent = run(IDLE, NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2").split()
+    assert n == "2" and float(spent) < 0.1  # of 0.4 s in which there is nothing to do
+    assert run("import os, minisn.kernels.cpu; print(os.environ.get('OMP_WAIT_POLICY'))") == (
+        f"{os.environ.get('OMP_WAIT_POLICY')}\n"
+    )
+
+
 BLAS = {"dot", "einsum", "inner", "linalg", "matmul", "outer", "tensordot", "vdot"}
 
 

@@ -1,7 +1,7 @@
 """Print what was tried, and what survived: ``python tests/trust``.
 
-The figures are those of the last time that each was run: ``fuzz.py``, ``kills.py``, ``mutants.py``
-and ``long_run.py`` write them into ``results/``.
+The figures are those of the last time that each was run: ``fuzz.py``, ``kills.py``, ``mutants.py``,
+``long_run.py`` and ``pythons.py`` write them into ``results/``.
 """
 
 import json
@@ -25,6 +25,15 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
                 f"{r['killed'] / r['mutants']:.1%} noticed, {len(r['survivors'])} explained",
             )
             for unit, r in found.items()
+        ]
+    if name == "pythons":
+        return [
+            (
+                f"tests that passed on {place}",
+                f"{r.get('passed', 0):,}",
+                r.get("error") or f"{r.get('failed', 0)} failed, {r['steps']} steps of training",
+            )
+            for place, r in found.items()
         ]
     if name == "long_run":
         outcome = f"memory x {found['growth']:.3f} from its first half to its second"

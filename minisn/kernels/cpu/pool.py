@@ -12,6 +12,10 @@ so one_pool() holds only Numba's pool there. The kernels call no BLAS and are as
 dense products may take more threads. Set ``VECLIB_MAXIMUM_THREADS=1`` before Python starts to hold
 Accelerate to one.
 
+OpenMP's threads would spin while they wait for each other, and where a neighbor has the processor
+that one of them waits for, two are several times slower than one. So they sleep, unless a variable
+of OpenMP's says otherwise (``tests/benchmarks/neighbors.py`` times both).
+
 Threads do not live on in a forked process. Numba's portable layer makes new ones there, and results
 are the same bits; GNU's OpenMP cannot, and ends the process (Numba sees to that: else it would wait
 for ever), so there the kernels refuse with an error. A process that was spawned, or forked before
@@ -19,6 +23,7 @@ any kernel ran, has threads of its own.
 """
 
 import functools
+import importlib
 import os
 import threading
 from contextlib import contextmanager, suppress
@@ -37,6 +42,21 @@ neighbours can delay a thread for milliseconds."""
 _one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
 _held = False  # whether its holder has limited BLAS already: asking BLAS costs some 10 us
 _lost = False  # whether this is a forked process whose layer cannot make new threads
+
+
+def _sleep_while_waiting() -> None:
+    """Have GNU's OpenMP, which reads its variables when it is loaded, let threads sleep."""
+    if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
+        return
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        with suppress(ImportError):  # this Numba is made without OpenMP
+            importlib.import_module("numba.np.ufunc.omppool")
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
+
+
+_sleep_while_waiting()
 
 
 @contextmanager
