@@ -80,13 +80,14 @@ def plain_kernels():
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """The other core has a process of its own; and what is small waits for a thread in vain."""
-    importlib.import_module("numba").set_num_threads(1)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("numba").set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
 def two_threads(one_thread):
     """Compute a file's kernels on two threads."""
-    numba = importlib.import_module("numba")
+    numba = pytest.importorskip("numba", reason="the compiled kernels are not installed")
     numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
     yield
     numba.set_num_threads(1)

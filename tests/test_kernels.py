@@ -576,7 +576,8 @@ def test_a_training_step_compiles_each_kernel_once():
 
 
 IDLE = """
-import time
+import os, time
+os.getloadavg = lambda: (1e3, 0, 0)
 import numpy as np
 from minisn.kernels import cpu
 x, w = np.ones((8, 16, 16, 16), np.float32), np.ones((16, 16, 3, 3), np.float32)
@@ -590,15 +591,25 @@ print(cpu.threads(), spent)
 """
 
 
-def test_threads_sleep_while_they_wait():
-    """Awake, they take from each other what a busy machine gives: two are slower than one."""
-    if cpu_or_array_api() is array_api:
-        pytest.skip("kernels 'cpu' need Numba, which is not installed")
+def test_threads_sleep_while_they_wait_on_a_busy_machine():
+    """Awake, they take from each other what such a machine gives: two are slower than one."""
+    pytest.importorskip("numba", reason="the compiled kernels are not installed")
     n, spent = run(IDLE, NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2").split()
     assert n == "2" and float(spent) < 0.1  # of 0.4 s in which there is nothing to do
-    assert run("import os, minisn.kernels.cpu; print(os.environ.get('OMP_WAIT_POLICY'))") == (
-        f"{os.environ.get('OMP_WAIT_POLICY')}\n"
-    )
+
+
+@pytest.mark.parametrize("load", [0, 1e3])
+def test_how_threads_wait_is_said_to_nobody_else(load):
+    pytest.importorskip("numba", reason="the compiled kernels are not installed")
+    code = f"""
+import os, sys
+before = os.environ.get("OMP_WAIT_POLICY")
+os.getloadavg = lambda: ({load}, 0, 0)
+import minisn.kernels.cpu
+assert os.environ.get("OMP_WAIT_POLICY") == before
+print("numba.np.ufunc.omppool" in sys.modules)
+"""
+    assert run(code) in ("False\n", f"{load > 0}\n")
 
 
 BLAS = {"dot", "einsum", "inner", "linalg", "matmul", "outer", "tensordot", "vdot"}

@@ -12,9 +12,10 @@ so one_pool() holds only Numba's pool there. The kernels call no BLAS and are as
 dense products may take more threads. Set ``VECLIB_MAXIMUM_THREADS=1`` before Python starts to hold
 Accelerate to one.
 
-OpenMP's threads would spin while they wait for each other, and where a neighbor has the processor
-that one of them waits for, two are several times slower than one. So they sleep, unless a variable
-of OpenMP's says otherwise (``tests/benchmarks/neighbors.py`` times both).
+OpenMP's threads spin while they wait for each other, and where a neighbor has the processor that
+one of them waits for, two are several times slower than one. So they sleep if the machine is busy
+when the kernels are loaded. Neighbors that come later are met by ``OMP_WAIT_POLICY=passive``, set
+before Python starts (``tests/benchmarks/neighbors.py`` times the ways).
 
 Threads do not live on in a forked process. Numba's portable layer makes new ones there, and results
 are the same bits; GNU's OpenMP cannot, and ends the process (Numba sees to that: else it would wait
@@ -44,9 +45,11 @@ _held = False  # whether its holder has limited BLAS already: asking BLAS costs 
 _lost = False  # whether this is a forked process whose layer cannot make new threads
 
 
-def _sleep_while_waiting() -> None:
+def _sleep_where_busy() -> None:
     """Have GNU's OpenMP, which reads its variables when it is loaded, let threads sleep."""
     if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
+        return
+    if not hasattr(os, "getloadavg") or os.getloadavg()[0] <= (os.cpu_count() or 1):
         return
     os.environ["OMP_WAIT_POLICY"] = "passive"
     try:
@@ -56,7 +59,7 @@ def _sleep_while_waiting() -> None:
         del os.environ["OMP_WAIT_POLICY"]
 
 
-_sleep_while_waiting()
+_sleep_where_busy()
 
 
 @contextmanager
