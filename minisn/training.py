@@ -309,7 +309,10 @@ def draw(G: Module, z: Array, *labels: np.ndarray) -> np.ndarray:
     G.eval()
     with no_grad():
         parts = [
-            G(Tensor.wrap(z[k : k + PIECE, ...]), *(y[k : k + PIECE] for y in labels)).array
+            G(
+                Tensor.wrap(z[k : min(k + PIECE, z.shape[0]), ...]),
+                *(y[k : k + PIECE] for y in labels),
+            ).array
             for k in range(0, z.shape[0], PIECE)
         ]
     return np.concatenate([to_numpy(part) for part in parts])
