@@ -13,7 +13,7 @@ from .arguments import whole_number
 from .backend import bring, is_array, is_numpy, namespace, near, to_numpy
 from .errors import ShapeError
 from .ops import concat, getitem, permute, reshape, scatter, sum, where
-from .tensor import Tensor, as_tensor, axes_of, axis_of
+from .tensor import Tensor, as_tensor, as_tensors, axes_of, axis_of
 
 __all__ = [
     "argmax", "argmin", "argsort", "array_split", "column_stack", "diag", "diagonal", "expand_dims",
@@ -197,7 +197,7 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 
     .. math:: Y = [X_1, X_2, \dots]
     """
-    parts = [reshape(t, shape=t.shape or (1,)) for t in map(as_tensor, tensors)]
+    parts = [reshape(t, shape=t.shape or (1,)) for t in as_tensors("hstack", list(tensors))]
     return concat(parts, axis=min(1, parts[0].ndim - 1) if parts else 0)
 
 
@@ -206,8 +206,8 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 
     .. math:: Y = [X_1^T, X_2^T, \dots]^T
     """
-    parts = [reshape(t, shape=(1,) * (2 - t.ndim) + t.shape) for t in map(as_tensor, tensors)]
-    return concat(parts)
+    together = as_tensors("vstack", list(tensors))
+    return concat([reshape(t, shape=(1,) * (2 - t.ndim) + t.shape) for t in together])
 
 
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
@@ -215,9 +215,8 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 
     .. math:: Y = [x_1, x_2, \dots]
     """
-    return hstack(
-        [reshape(t, shape=(*t.shape, 1)[:2]) if t.ndim < 2 else t for t in map(as_tensor, tensors)]
-    )
+    together = as_tensors("column_stack", list(tensors))
+    return hstack([reshape(t, shape=(*t.shape, 1)[:2]) if t.ndim < 2 else t for t in together])
 
 
 def array_split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:

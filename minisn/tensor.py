@@ -752,15 +752,13 @@ def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 @overload
-def grad(y: Tensor, xs: Tensor, grad_output: Any = None, create_graph: bool = False) -> Tensor:
-    """Differentiate with respect to one tensor."""
+def grad(y: Tensor, xs: Tensor, grad_output: Any = None, create_graph: bool = False) -> Tensor: ...
 
 
 @overload
 def grad(
     y: Tensor, xs: Sequence[Tensor], grad_output: Any = None, create_graph: bool = False
-) -> list[Tensor]:
-    """Differentiate with respect to several tensors."""
+) -> list[Tensor]: ...
 
 
 def grad(y, xs, grad_output=None, create_graph=False):

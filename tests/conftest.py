@@ -97,6 +97,15 @@ SLOW = pytest.mark.slow  # as loops, or to compile for double precision
 KERNELS = [pytest.param("spec", marks=SLOW), "array_api", pytest.param("cpu", marks=SLOW)]
 
 
+@pytest.fixture
+def all_threads(one_thread):
+    """Compute on as many threads here as another thread or process does, which asks Numba."""
+    numba = importlib.import_module("numba")
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    yield
+    numba.set_num_threads(1)
+
+
 @pytest.fixture(params=KERNELS)
 def kernel_name(request, every_size):
     """Run the test once under each kernel module."""

@@ -113,15 +113,17 @@ def numbers_like(y):
     ("call", "args"), [pytest.param(c, a, id=f"{n}-{i}") for i, (n, c, _, a) in enumerate(CASES)]
 )
 def test_operations_with_both_orders_of_gradients(place, call, args):
-    def leaves(bring):
-        return [
-            Tensor(bring(a), requires_grad=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a
-            for a in args
-        ]
+    def leaf(bring, a):
+        if isinstance(a, list):
+            return [leaf(bring, part) for part in a]
+        if not isinstance(a, np.ndarray):
+            return a
+        return Tensor(bring(a), requires_grad=a.dtype.kind == "f")
 
     def run(bring):
-        inputs = leaves(bring)
-        xs = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
+        inputs = leaf(bring, list(args))
+        flat = [x for a in inputs for x in (a if isinstance(a, list) else [a])]
+        xs = [x for x in flat if isinstance(x, Tensor) and x.requires_grad]
         y = call(*inputs)
         if not isinstance(y, Tensor) or not y.requires_grad:
             return y

@@ -61,7 +61,8 @@ def test_weight_clipping_kills_a_narrow_d(tmp_path, objective):
     found = told(lines)
     assert "g-starves" in found and found.keys() <= {"g-starves", "d-starves"}
     assert all(words.endswith("with --set regularizer=sn.") for words in found.values())
-    assert lines[-1]["gradient"]["G"] < 1e-3  # of 1 and more in the healthy run
+    late = [line["gradient"]["G"] for line in lines[-5:]]
+    assert np.median(late) < 1e-6  # of 1 and more in the healthy run; one step in five may differ
 
 
 @pytest.mark.parametrize("regularizer", ["sn", "none"])
@@ -92,7 +93,7 @@ def test_a_longer_run_with_a_fast_d(name):
 def test_a_d_without_a_bound_or_with_a_high_rate_wins(tmp_path, changes):
     lines = trained(tmp_path / "run", steps=140, **changes)
     assert told(lines).keys() == {"d-wins"}
-    assert np.median([line["loss_d"] for line in lines[-8:]]) < 0.5  # of 2 where D knows nothing
+    assert np.median([line["loss_d"] for line in lines[-8:]]) < 0.2  # of 2 where D knows nothing
 
 
 def test_without_a_bound_on_d_the_gradients_of_wasserstein_explode(tmp_path):

@@ -365,12 +365,13 @@ def test_ctrl_c_stays_ignored_where_it_was(tmp_path, finished):
     assert outcome(folder) == outcome(finished)
 
 
-def test_a_thread_can_train(tmp_path, finished):
-    folder = tmp_path / "run"
-    thread = threading.Thread(target=train, args=(new_run(folder), folder))
+def test_a_thread_can_train(tmp_path, all_threads):
+    here, there = tmp_path / "here", tmp_path / "there"
+    train(new_run(here), here)
+    thread = threading.Thread(target=train, args=(new_run(there), there))
     thread.start()
     thread.join()
-    assert outcome(folder) == outcome(finished)
+    assert outcome(there) == outcome(here)
 
 
 # --- when something goes wrong ----------------------------------------------------------------

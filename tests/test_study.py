@@ -217,12 +217,12 @@ dask = pytest.importorskip("distributed", reason="studies run on Dask")
 @pytest.fixture(scope="module")
 def cluster():
     with dask.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         yield cluster
 
 
-def test_cells_run_on_a_cluster_that_exists_and_in_order(tmp_path, cluster):
+def test_cells_run_on_a_cluster_that_exists_and_in_order(tmp_path, cluster, all_threads):
     cells, seen = [cell(seed=s) for s in range(3)], []
     done = run_cell(tmp_path, cells[1])
     results = run_cells(cells, tmp_path, cluster.scheduler_address, on_change=seen.append)

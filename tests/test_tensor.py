@@ -632,7 +632,7 @@ def test_recording_is_per_thread():
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_gradients_of_one_graph_in_several_threads(create_graph):
+def test_gradients_of_one_graph_in_several_threads(create_graph, all_threads):
     rng = np.random.default_rng(0)
     x = Tensor(rng.normal(size=(2, 1, 5, 5)), requires_grad=True)
     w = Tensor(rng.normal(size=(2, 1, 3, 3)), requires_grad=True)
