@@ -82,13 +82,12 @@ class Checkpoint:
         return {n.removeprefix(prefix): a for n, a in self.arrays.items() if n.startswith(prefix)}
 
 
-def save(path: StrPath, trainer: Trainer, seconds: float) -> None:
+def save(path: StrPath, trainer: Trainer) -> None:
     """Write a checkpoint; whatever happens meanwhile, the path holds the old file or the new.
 
     Args:
         path: the file; an older one of that name is replaced.
         trainer: between two updates.
-        seconds: of training so far.
     Raises:
         NonFiniteError: an array holds a NaN or an infinity, which no later run should go on
             from.
@@ -107,7 +106,7 @@ def save(path: StrPath, trainer: Trainer, seconds: float) -> None:
         "minisn": __version__,
         "config": trainer.config.to_dict(),
         "step": trainer.step,
-        "seconds": float(seconds),
+        "seconds": float(trainer.seconds),
         "adam_d": trainer.adam_d.steps,
         "adam_g": trainer.adam_g.steps,
         "rng": trainer.rng.bit_generator.state,
@@ -210,7 +209,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         moments = checkpoint.part(name)
         adam.m, adam.v = copied(moments["m"]), copied(moments["v"])
         adam.steps = getattr(checkpoint, name)
-    trainer.step = checkpoint.step
+    trainer.step, trainer.seconds = checkpoint.step, checkpoint.seconds
 
 
 # -- the pieces ------------------------------------------------------------------------------

@@ -234,27 +234,24 @@ class _Log:
 def train(
     trainer: Trainer,
     folder: StrPath,
-    seconds: float = 0.0,
     minutes: float | None = None,
     on_log: OnLog | None = None,
     on_sample: OnSample | None = None,
-) -> float:
+) -> None:
     """Train up to the configured number of steps, with a log and checkpoints.
 
     What is logged, sampled and saved depends on the step alone, so a run in pieces leaves
     the same log (but for its seconds) and the same samples as a run in one.
 
     Args:
-        trainer: new, or as :func:`resume` returns it.
+        trainer: new, or as :func:`resume` returns it. Its ``seconds`` go on, with the time for
+            samples and checkpoints in them.
         folder: of the run.
-        seconds: training has taken so far, as :func:`resume` tells.
         minutes: stop and save after so many in this call, even if steps are left.
         on_log: is given each line of the log.
         on_sample: is given a step and images, float32, [64, C, size, size], in (-1, 1); always
             drawn from the same latent vectors. Called every ``sample_every`` steps, first and
             last, and where the minutes end.
-    Returns:
-        Seconds of training in all, samples and checkpoints included.
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the update was finished and a checkpoint
             saved. A second one does not wait: the last checkpoint is where to resume.
@@ -273,23 +270,23 @@ def train(
     if minutes is not None and not minutes >= 0:
         raise ConfigError(f"minutes: expected a number from 0, or None for no end, got {minutes}")
     config = trainer.config
-    start = time.perf_counter() - seconds
-    until = seconds + 60 * minutes if minutes is not None else math.inf
+    start = time.perf_counter() - trainer.seconds
+    until = trainer.seconds + 60 * minutes if minutes is not None else math.inf
     with alone(folder), _Patience() as patience, np.errstate(all="ignore"):
         recorder = _Recorder(trainer, folder / LOG, on_log, on_sample)
         try:
             if trainer.step == 0:
-                recorder.record(None, seconds)
+                recorder.record(None)
             while trainer.step < config.steps:
                 with _told(trainer, trainer.step + 1):
                     losses = trainer.update()
-                seconds = time.perf_counter() - start
-                recorder.record(losses, seconds)
+                trainer.seconds = time.perf_counter() - start
+                recorder.record(losses)
                 end, done = patience.end or recorder.unheard, trainer.step == config.steps
-                stop = end or done or seconds >= until
+                stop = end or done or trainer.seconds >= until
                 if stop or trainer.step % config.checkpoint_every == 0:
                     recorder.log.sync()
-                    save(folder / CHECKPOINT, trainer, seconds)
+                    save(folder / CHECKPOINT, trainer)
                 if end:
                     raise end
                 if stop:
@@ -297,7 +294,6 @@ def train(
                     break
         finally:
             recorder.log.close()
-    return seconds
 
 
 def resume(
@@ -306,7 +302,7 @@ def resume(
     device: str = "cpu",
     config: Config | None = None,
     labels: np.ndarray | None = None,
-) -> tuple[Trainer, float]:
+) -> Trainer:
     """Set up a trainer where the last checkpoint of a run was written, or at the start if none.
 
     Log lines of later steps are removed: they will be written again.
@@ -318,9 +314,10 @@ def resume(
         config: settings to go on with, kept in the folder; None for those already there.
         labels: of the images, for a conditional model.
     Returns:
-        The trainer, and the seconds that training has taken, both for :func:`train`.
+        The trainer, for :func:`train`.
     Raises:
-        ConfigError: there is no run in the folder, or another process is training it.
+        ConfigError: there is no run in the folder, another process is training it, or it has made
+            more steps than it is to make.
         CheckpointError: the checkpoint is damaged, or does not fit the data or the settings.
         DataError: the log is damaged, or cannot be written. Nothing is changed then.
     """
@@ -328,17 +325,21 @@ def resume(
     before = read_config(folder)
     with alone(folder):
         lines = read_lines(folder / LOG)
-        trainer, seconds, step = Trainer(config or before, images, device, labels), 0.0, -1
+        trainer, step = Trainer(config or before, images, device, labels), -1
         if (folder / CHECKPOINT).exists():
-            checkpoint = load(folder / CHECKPOINT)
-            restore(trainer, checkpoint)
-            seconds, step = checkpoint.seconds, checkpoint.step
+            restore(trainer, load(folder / CHECKPOINT))
+            step = trainer.step
+        if trainer.config.steps < step:
+            raise ConfigError(
+                f"{folder} has made {step} steps; expected --steps {step} or more, got "
+                f"{trainer.config.steps}"
+            )
         kept = b"".join(line for entry, line in lines if entry["step"] <= step)
         if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
             write_file(folder / LOG, kept, "see to the folder")
         if config and config != before:
             _write_config(folder, config)
-    return trainer, seconds
+    return trainer
 
 
 def sample_vectors(config: Config) -> np.ndarray:
@@ -384,13 +385,13 @@ class _Recorder:
         self._sampled: int | None = None
         self.unheard: OSError | None = None
 
-    def record(self, losses: Losses | None, seconds: float) -> None:
+    def record(self, losses: Losses | None) -> None:
         config, step = self.trainer.config, self.trainer.step
         fully = step % config.sample_every == 0 or step == config.steps
         if not fully and step % config.log_every:
             return
         images = self._draw() if fully else None
-        entry = _entry(self.trainer, losses, seconds, images)
+        entry = _entry(self.trainer, losses, images)
         if found := self.health.see(entry):
             entry["health"] = {finding.key: finding.words for finding in found}
         self.log.write(entry)
@@ -417,9 +418,7 @@ class _Recorder:
                 self.on_sample(self.trainer.step, images)
 
 
-def _entry(
-    trainer: Trainer, losses: Losses | None, seconds: float, images: np.ndarray | None
-) -> Entry:
+def _entry(trainer: Trainer, losses: Losses | None, images: np.ndarray | None) -> Entry:
     """Collect a line of the log, with norms and spread where images are drawn.
 
     Source: [M18 App. C.2, Figure 9]
@@ -427,7 +426,7 @@ def _entry(
     layers = weighted_layers(trainer.D)
     entry: Entry = {
         "step": trainer.step,
-        "seconds": seconds,
+        "seconds": trainer.seconds,
         "loss_d": losses and float(losses.d),
         "loss_g": losses and float(losses.g),
     }

@@ -144,6 +144,7 @@ class Trainer:
         self.data = BatchStream(images, config.batch_size, seed=config.seed)
         self.rng = rng
         self.step = 0
+        self.seconds = 0.0  # that training has taken, as its loop tells
         self.scores: tuple[Array, Array] | None = None  # see loss_d
 
     @cached_property

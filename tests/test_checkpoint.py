@@ -87,7 +87,9 @@ def everything(trainer):
 def saved(tmp_path_factory):
     """A good checkpoint: its path, whose content no test changes."""
     path = tmp_path_factory.mktemp("good") / "checkpoint.safetensors"
-    save(path, trained(2), 12.5)
+    trainer = trained(2)
+    trainer.seconds = 12.5
+    save(path, trainer)
     return path
 
 
@@ -145,7 +147,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path, kernels, c
     z = np.random.default_rng(1).standard_normal((3, TINY.latent), np.float32)
     with use_kernels(kernels):
         straight = trained(3, config)
-        save(tmp_path / "c", straight, 0.0)
+        save(tmp_path / "c", straight)
         resumed = Trainer(config.replace(seed=99), images())
         restore(resumed, load(tmp_path / "c"))
         for _ in range(4):  # past the end of an epoch: 3 batches, 2 a step
@@ -163,7 +165,7 @@ def test_arrays_that_do_not_lie_in_their_own_order_are_saved_as_they_are(tmp_pat
         layer.state[name] = channels_last.transpose(0, 3, 1, 2)
     layer.weight.assign(np.asfortranarray(layer.weight.array))
     assert not layer.state["u"].flags.c_contiguous
-    save(tmp_path / "c", trainer, 0.0)
+    save(tmp_path / "c", trainer)
     found = load(tmp_path / "c").part("D")
     for name, value in trainer.D.state_dict().items():
         np.testing.assert_array_equal(found[name], value)
@@ -184,9 +186,9 @@ def test_training_on_leaves_a_loaded_checkpoint_as_it_was(saved):
 def test_saving_changes_nothing_and_equal_states_give_equal_files(tmp_path):
     trainer = trained(1)
     before = everything(trainer)
-    save(tmp_path / "a", trainer, 1.0)
+    save(tmp_path / "a", trainer)
     assert everything(trainer) == before
-    save(tmp_path / "b", trained(1), 1.0)
+    save(tmp_path / "b", trained(1))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -374,7 +376,7 @@ def test_a_run_without_an_average_does_not_take_one(saved, tmp_path):
     bare = TINY.replace(average=0.0)
     trainer = Trainer(bare, images())
     not_restored(trainer, saved, "it has average/", "average = 0.9, here 0.0")
-    save(tmp_path / "c", trainer, 0.0)
+    save(tmp_path / "c", trainer)
     not_restored(trained(1), tmp_path / "c", "it lacks average/", "average = 0.0, here 0.9")
 
 
@@ -416,7 +418,7 @@ def test_other_data_are_refused(saved):
 
 def test_other_labels_are_refused_where_they_are_used(tmp_path):
     config, labels = TINY.replace(conditional="projection"), np.arange(20) % 4
-    save(tmp_path / "c", Trainer(config, images(), labels=labels), 0.0)
+    save(tmp_path / "c", Trainer(config, images(), labels=labels))
     assert load(tmp_path / "c").images == fingerprint(images(), labels)
     not_restored(
         Trainer(config, images(), labels=labels[::-1].copy()),
@@ -478,7 +480,7 @@ def test_a_disk_that_fills_up_keeps_the_old_checkpoint(saved, tmp_path, room):
         small_files(room),
         pytest.raises(CheckpointError, match=r"File too large.*earlier checkpoint") as caught,
     ):
-        save(path, trainer, 1.0)
+        save(path, trainer)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == saved.read_bytes()
     assert os.listdir(tmp_path) == ["c"]
@@ -494,7 +496,7 @@ def test_a_disk_found_full_late_keeps_the_old_checkpoint(saved, tmp_path, monkey
     trainer = trained(0)
     with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space left"):
         patch.setattr(os, call, full)
-        save(path, trainer, 1.0)
+        save(path, trainer)
     assert path.read_bytes() == saved.read_bytes()
     assert os.listdir(tmp_path) == ["c"]
 
@@ -504,7 +506,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file" / "c", tmp_path / "no" / "such" / "c"):
         with pytest.raises(CheckpointError, match="cannot write") as caught:
-            save(path, trainer, 1.0)
+            save(path, trainer)
         assert str(path) in str(caught.value)
 
 
@@ -514,7 +516,7 @@ def test_a_read_only_folder_is_named(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(CheckpointError, match="Permission denied"):
-            save(tmp_path / "c", trained(0), 1.0)
+            save(tmp_path / "c", trained(0))
     finally:
         tmp_path.chmod(0o700)
 
@@ -527,5 +529,5 @@ def test_a_diverged_state_does_not_replace_a_good_one(saved, tmp_path, value):
     bad["layers.0.weight"] = np.full_like(bad["layers.0.weight"], value)
     trainer.G.load_state_dict(bad)
     with pytest.raises(NonFiniteError, match=r"step 0, G/layers\.0\.weight"):
-        save(path, trainer, 1.0)
+        save(path, trainer)
     assert path.read_bytes() == saved.read_bytes()

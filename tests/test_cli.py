@@ -139,7 +139,7 @@ def test_train_says_what_it_does_and_ends_with_the_report(trained):
 def test_sheets_show_what_the_generator_draws(trained):
     folder, _ = trained
     config = runs.read_config(folder)
-    trainer, _ = runs.resume(folder, load(config.data).images)
+    trainer = runs.resume(folder, load(config.data).images)
     sheet = imread(folder / "samples" / "000004.png")[:, :, :3]
     expected = plots.sheet(trainer.sample(runs.sample_vectors(config)))
     assert (np.rint(255 * sheet) == expected).all()
@@ -464,7 +464,7 @@ def test_a_surprise_of_the_system_is_a_line(monkeypatch):
 
 def test_sample_draws_with_the_averaged_generator(run, tmp_path):
     config = runs.read_config(run)
-    trainer, _ = runs.resume(run, load(config.data).images)
+    trainer = runs.resume(run, load(config.data).images)
     out = tmp_path / "drawn.png"
     result = minisn("sample", run, "--n", 9, "--seed", 5, "--out", out)
     assert result.stdout == f"{out}\n"
@@ -478,7 +478,7 @@ def test_sample_draws_with_the_generator_itself_where_there_is_no_average(tmp_pa
     minisn(
         "train", "mnist-tiny", "--steps", 1, *TINY, "--set", "average=0", "--out", tmp_path / "r"
     )
-    trainer, _ = runs.resume(tmp_path / "r", load("mnist-10k").images)
+    trainer = runs.resume(tmp_path / "r", load("mnist-10k").images)
     saved = checkpoint.load(tmp_path / "r" / runs.CHECKPOINT)
     z = np.random.default_rng(0).standard_normal((2, 128), np.float32)
     assert saved.part("average") == {}

@@ -155,7 +155,7 @@ def test_a_conditional_run_knows_its_classes(here):
     shutil.rmtree(here / "photos")
     saved = checkpoint.load(here / "run" / runs.CHECKPOINT)
     assert saved.images.classes == 3
-    trainer, _ = runs.resume(
+    trainer = runs.resume(
         here / "run", np.load("run/images.npz")["images"], labels=np.repeat(np.arange(3), 4)
     )
     z = np.random.default_rng(0).standard_normal((7, 8), np.float32)

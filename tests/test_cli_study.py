@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from minisn.cli import main
 from minisn.config import load_preset
-from minisn.study import STUDIES, lin
+from minisn.study import STUDIES, l21
 
 pytest.importorskip("distributed", reason="studies run on Dask")
 
@@ -36,7 +36,7 @@ def test_a_study_writes_its_files_and_is_quick_the_second_time(tmp_path, monkeyp
             **{"width": 2, "latent": 6, "batch_size": 8, "steps": 4, "sample_every": 2} | changes
         )
 
-    monkeypatch.setattr(lin, "base", tiny)
+    monkeypatch.setattr(l21, "base", tiny)
     out = minisn("study", "l21-b", "--out", tmp_path, "--workers", 1).stdout
     assert out.startswith("l21-b: Gradient of each layer") and "2 runs" in out
     assert "2 done, 0 running, 0 left" in out
@@ -55,7 +55,7 @@ def test_a_study_takes_other_data_and_scores_them_by_their_own_features(tmp_path
             **{"width": 2, "latent": 6, "batch_size": 8, "steps": 2, "sample_every": 2} | changes
         )
 
-    monkeypatch.setattr(lin, "base", tiny)
+    monkeypatch.setattr(l21, "base", tiny)
     out = minisn("study", "l21-d", "--data", "cifar10-2k", "--out", tmp_path, "--workers", 1)
     assert "on two cores with the shipped digits" in out.stdout.splitlines()[0]
     table = read(tmp_path / "l21-d-cifar10-2k" / "table.csv")

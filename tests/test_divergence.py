@@ -178,16 +178,16 @@ def test_a_diverged_run_diverges_again_until_its_rates_are_lowered(tmp_path):
         runs.train(started(folder, wild), folder)
     kept = (folder / runs.CHECKPOINT).read_bytes()
     for _ in range(2):
-        trainer, seconds = runs.resume(folder, images())
+        trainer = runs.resume(folder, images())
         assert trainer.step == 2
         with pytest.raises(NonFiniteError) as again:
-            runs.train(trainer, folder, seconds)
+            runs.train(trainer, folder)
         assert str(again.value) == str(first.value)
         assert (folder / runs.CHECKPOINT).read_bytes() == kept
     calm = wild.replace(rate_d=1e-4, rate_g=1e-4)
     (folder / runs.CHECKPOINT).unlink()
-    trainer, seconds = runs.resume(folder, images(), config=calm)
-    runs.train(trainer, folder, seconds)
+    trainer = runs.resume(folder, images(), config=calm)
+    runs.train(trainer, folder)
     assert_sound(folder, trainer, TINY.steps)
 
 

@@ -489,7 +489,7 @@ def test_checkpoint_resume_and_samples(place, tmp_path):
     first = trainer(settings, place.name)
     first.update()
     path = tmp_path / "checkpoint.safetensors"
-    checkpoint.save(path, first, 1.0)
+    checkpoint.save(path, first)
     second, here = trainer(settings, place.name), trainer(settings, "cpu")
     for each in (second, here):
         checkpoint.restore(each, checkpoint.load(path))

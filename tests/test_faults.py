@@ -208,13 +208,13 @@ DISKS = """
 
     # one that cells of a study fill
     from minisn.config import load_preset
-    from minisn.study import STUDIES, lin, run_cell
+    from minisn.study import STUDIES, l21, run_cell
 
     def tiny(full, setting, **changes):
         return load_preset("mnist-tiny").replace(
             **{"width": 2, "latent": 6, "batch_size": 8, "steps": 4, "sample_every": 2} | changes)
 
-    lin.base = tiny
+    l21.base = tiny
     disk = here / "cells"
     first, second = STUDIES["l21-b"].cells(False)
     run_cell(disk / "cells", first)
@@ -377,24 +377,25 @@ def test_a_run_does_not_notice_that_the_clock_is_set_back(tmp_path, clock, plain
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
     runs.create_run(folder, config)
     trainer, started = Trainer(config, images), time.perf_counter()
-    seconds = runs.train(
+    trainer.seconds = 100.0
+    runs.train(
         trainer,
         folder,
-        100.0,
         minutes=5,
         on_log=jump,
         on_sample=lambda step, x: sheets.append(step),
     )
-    assert 100 < seconds <= 100 + time.perf_counter() - started
+    assert 100 < trainer.seconds <= 100 + time.perf_counter() - started
     assert trainer.step == 12 and sheets == [0, 2, 4, 6, 8, 10, 12]
     log = runs.read_log(folder)
     assert [entry["step"] for entry in log] == list(range(13))
     times = [entry["seconds"] for entry in log]
     assert times == sorted(times) and times[-1] == load(folder / runs.CHECKPOINT).seconds
     clock[0] = -40_000 * DAY  # long before 1970
-    trainer, again = runs.resume(folder, images, config=config.replace(steps=99))
-    assert again == seconds
-    runs.train(trainer, folder, again, minutes=1e-6)  # a moment, whatever the clock says
+    seconds = trainer.seconds
+    trainer = runs.resume(folder, images, config=config.replace(steps=99))
+    assert trainer.seconds == seconds
+    runs.train(trainer, folder, minutes=1e-6)  # a moment, whatever the clock says
     assert trainer.step == 13
 
 

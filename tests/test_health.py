@@ -106,8 +106,8 @@ def test_a_resumed_run_does_not_tell_again(tmp_path):
     folder, lines = tmp_path / "run", []
     before = told(trained(folder, regularizer="wc", steps=50))
     longer = runs.read_config(folder).replace(steps=100)  # enough to be found anew
-    trainer, seconds = runs.resume(folder, load("mnist-10k").images, config=longer)
-    runs.train(trainer, folder, seconds, on_log=lines.append)
+    trainer = runs.resume(folder, load("mnist-10k").images, config=longer)
+    runs.train(trainer, folder, on_log=lines.append)
     assert [line["step"] for line in lines] == [*range(55, 101, 5)]
     assert before and told(lines) == {} and told(runs.read_log(folder)) == before
 

@@ -181,12 +181,12 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path):
 def test_lines_samples_and_checkpoints_come_when_they_are_due(tmp_path, monkeypatch):
     lines, sheets, saved = [], [], []
     save = runs.save
-    monkeypatch.setattr(runs, "save", lambda p, t, s: (saved.append(t.step), save(p, t, s)))
+    monkeypatch.setattr(runs, "save", lambda p, t: (saved.append(t.step), save(p, t)))
     trainer = new_run(tmp_path / "run")
-    seconds = train(
+    trainer.seconds = 10.0
+    train(
         trainer,
         tmp_path / "run",
-        10.0,
         on_log=lines.append,
         on_sample=lambda step, x: sheets.append((step, x)),
     )
@@ -197,8 +197,8 @@ def test_lines_samples_and_checkpoints_come_when_they_are_due(tmp_path, monkeypa
     assert lines == read_log(tmp_path / "run")
     assert all(x.shape == (64, 1, 8, 8) and x.dtype == np.float32 for _, x in sheets)
     times = [line["seconds"] for line in lines]
-    assert times[0] == 10.0 and times == sorted(times) and times[-1] <= seconds < 60
-    assert load(tmp_path / "run" / runs.CHECKPOINT).seconds == times[-1] == seconds
+    assert times[0] == 10.0 and times == sorted(times) and times[-1] <= trainer.seconds < 60
+    assert load(tmp_path / "run" / runs.CHECKPOINT).seconds == times[-1] == trainer.seconds
     assert (lines[0]["loss_d"], lines[0]["loss_g"]) == (None, None)
 
 
@@ -277,25 +277,26 @@ def test_a_line_tells_slopes_gradients_and_spread(tmp_path, monkeypatch):
 
 def test_minutes_end_a_run_early_with_a_checkpoint_and_a_sheet(tmp_path, finished):
     folder, sheets = tmp_path / "run", []
-    seconds = train(
-        new_run(folder), folder, minutes=0.0, on_sample=lambda step, x: sheets.append(step)
-    )
+    first = new_run(folder)
+    train(first, folder, minutes=0.0, on_sample=lambda step, x: sheets.append(step))
     assert load(folder / runs.CHECKPOINT).step == 1 and sheets == [0, 1]
-    trainer, before = resume(folder, images())
-    assert before == seconds
-    train(trainer, folder, before, minutes=60)
+    trainer = resume(folder, images())
+    assert trainer.seconds == first.seconds > 0
+    train(trainer, folder, minutes=60)
     assert outcome(folder) == outcome(finished)
 
 
 def test_a_finished_run_is_left_as_it_is_and_can_be_lengthened(tmp_path, finished):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    trainer, seconds = resume(folder, images())
-    assert train(trainer, folder, seconds) == seconds > 0
+    trainer = resume(folder, images())
+    seconds = trainer.seconds
+    train(trainer, folder)
+    assert trainer.seconds == seconds > 0
     assert content(folder) == content(finished)
     longer = TINY.replace(steps=9)
-    trainer, seconds = resume(folder, images(), config=longer)
-    train(trainer, folder, seconds)
+    trainer = resume(folder, images(), config=longer)
+    train(trainer, folder)
     assert read_config(folder) == longer
     assert [e["step"] for e in read_log(folder)] == [0, 2, 3, 4, 6, 7, 8, 9]
     assert load(folder / runs.CHECKPOINT).step == 9
@@ -333,8 +334,8 @@ def test_ctrl_c_finishes_the_update_saves_and_is_raised(tmp_path, finished):
 
 
 def resumed(folder):
-    trainer, seconds = resume(folder, images())
-    return trainer, folder, seconds
+    trainer = resume(folder, images())
+    return trainer, folder
 
 
 def test_ctrl_c_before_the_first_update_waits_for_it(tmp_path, finished):
@@ -445,14 +446,14 @@ def test_a_full_disk_leaves_whole_lines_and_the_last_checkpoint(tmp_path, finish
             train(new_run(folder), folder, on_log=fill)  # the checkpoint at step 4 does not fit
     assert [e["step"] for e in read_log(folder)] == [0, 2, 3, 4]
     assert not (folder / runs.CHECKPOINT).exists()
-    trainer, seconds = resume(folder, images())
-    train(trainer, folder, seconds, minutes=0)
+    trainer = resume(folder, images())
+    train(trainer, folder, minutes=0)
     log = (folder / runs.LOG).read_bytes()
     with (
         small_files(len(log) + 20),  # of the line at step 2
         pytest.raises(DataError, match=r"log\.jsonl: File too large.*checkpoint is untouched"),
     ):
-        train(trainer, folder, seconds)
+        train(trainer, folder)
     assert (folder / runs.LOG).read_bytes() == log
     assert load(folder / runs.CHECKPOINT).step == 1
     train(*resumed(folder))
@@ -481,10 +482,10 @@ def test_resuming_removes_the_lines_after_the_checkpoint(tmp_path, finished):
     with (folder / runs.LOG).open("ab") as log:
         log.write(b'{"step": 8, "sec')
     kept = b"".join((folder / runs.LOG).read_bytes().splitlines(keepends=True)[:4])
-    trainer, seconds = resume(folder, images())
-    assert trainer.step == 4 and seconds > 0
+    trainer = resume(folder, images())
+    assert trainer.step == 4 and trainer.seconds > 0
     assert (folder / runs.LOG).read_bytes() == kept
-    train(trainer, folder, seconds)
+    train(trainer, folder)
     assert outcome(folder) == outcome(finished)
 
 
@@ -500,10 +501,10 @@ def test_a_run_without_a_checkpoint_resumes_from_the_start(tmp_path, finished):
     folder = tmp_path / "run"
     with pytest.raises(RuntimeError):
         train(new_run(folder), folder, on_log=fail_at(3))
-    trainer, seconds = resume(folder, images())
-    assert (trainer.step, seconds) == (0, 0.0)
+    trainer = resume(folder, images())
+    assert (trainer.step, trainer.seconds) == (0, 0.0)
     assert read_log(folder) == []
-    train(trainer, folder, seconds)
+    train(trainer, folder)
     assert outcome(folder) == outcome(finished)
 
 
@@ -558,8 +559,8 @@ KILLER = textwrap.dedent(
             (folder / "samples").mkdir(exist_ok=True)
             (folder / "samples" / f"{step:06}").write_bytes(x.tobytes())
 
-        trainer, seconds = runs.resume(folder, images)
-        runs.train(trainer, folder, seconds, on_sample=draw)
+        trainer = runs.resume(folder, images)
+        runs.train(trainer, folder, on_sample=draw)
 
     def killed(folder, delay=None, call=None):
         # Whether a session was killed: after a delay, or just before its n-th file operation.

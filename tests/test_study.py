@@ -19,8 +19,8 @@ from minisn.optim import TABLE_1
 from minisn.runs import sample_vectors
 from minisn.study import STUDIES, Cell, read_table, run_cell, run_cells
 from minisn.study.cells import MEASURES, RESULT, read_result
+from minisn.study.comparisons import LAPTOP, base
 from minisn.study.design import paragraph, table_csv
-from minisn.study.methods import LAPTOP, base
 from minisn.study.scores import SAMPLES_FILE, scores
 from minisn.training import Trainer
 

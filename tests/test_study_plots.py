@@ -5,7 +5,7 @@ import pytest
 
 from minisn.bench import Timing
 from minisn.plots import png
-from minisn.study import STUDIES, shapes
+from minisn.study import STUDIES, untrained
 from minisn.study_plots import FORMS, draw
 
 RNG = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def no_clock(monkeypatch):
     def compare(contestants, turns, steps):
         return [Timing(c.name, list(RNG.uniform(1, 2, turns)), 500.0) for c in contestants]
 
-    monkeypatch.setattr(shapes, "compare", compare)
+    monkeypatch.setattr(untrained, "compare", compare)
 
 
 def test_every_study_has_a_form():
@@ -85,11 +85,11 @@ def test_the_methods_are_timed_in_several_processes_each_in_both_orders(monkeypa
             Timing(c.name, [2.0 if c.name == "SN" else slow] * turns, 500.0) for c in contestants
         ]
 
-    monkeypatch.setattr(shapes, "compare", compare)
+    monkeypatch.setattr(untrained, "compare", compare)
     rows = {row["method"]: row for row in STUDIES["fig10"].table([])}
     assert orders[1] == orders[0][::-1] and orders[::2] == orders[:1] * len(orders[::2])
-    assert rows["SN"]["turns"] == shapes.TURNS * len(orders)
-    assert rows["SN"]["processes"] == len(orders) == shapes.SETS
+    assert rows["SN"]["turns"] == untrained.TURNS * len(orders)
+    assert rows["SN"]["processes"] == len(orders) == untrained.SETS
     assert (rows["SN"]["least"], rows["SN"]["most"]) == (2 / 1.5, 2)
 
 

@@ -115,16 +115,16 @@ def train(
             config = before.replace(**changes)
             _check_resumed(resume, before, config)
             dataset = _training_set(config, data_dir, folder)
-            trainer, seconds = runs.resume(folder, dataset.images, device, config, dataset.labels)
+            trainer = runs.resume(folder, dataset.images, device, config, dataset.labels)
         else:
             config, name = _config(preset, config_file)
-            config, folder, seconds = config.replace(**changes), out or _fresh_folder(name), 0.0
+            config, folder = config.replace(**changes), out or _fresh_folder(name)
             refuse_ambiguous(data or "")
             dataset = _training_set(config, data_dir)
             trainer = Trainer(config, dataset.images, device, dataset.labels)
             runs.create_run(folder, config)
         _keep_own_images(folder, config, dataset)
-        _train(ctx, trainer, folder, seconds, minutes)
+        _train(ctx, trainer, folder, minutes)
 
 
 def _refuse_with_resume(ctx: click.Context) -> None:
@@ -138,14 +138,9 @@ def _refuse_with_resume(ctx: click.Context) -> None:
 
 
 def _check_resumed(folder: Path, before: Config, config: Config) -> None:
-    """Refuse fewer steps than were made, and other data than those of the start."""
+    """Refuse another seed, and other data, than those of the start."""
     from ..errors import ConfigError
 
-    made, _ = _saved(folder)
-    if config.steps < made:
-        raise ConfigError(
-            f"{folder} has made {made} steps; expected --steps {made} or more, got {config.steps}"
-        )
     if config.seed != before.seed:
         raise ConfigError(
             f"{folder} was started with seed {before.seed}, not {config.seed}, and "
@@ -199,9 +194,7 @@ def _fresh_folder(name: str) -> Path:
     return Path("runs") / f"{name}-{1 + max((int(n) for n in taken if n.isdecimal()), default=0)}"
 
 
-def _train(
-    ctx: click.Context, trainer: Trainer, folder: Path, seconds: float, minutes: float | None
-) -> None:
+def _train(ctx: click.Context, trainer: Trainer, folder: Path, minutes: float | None) -> None:
     """Train, say how it went and how to go on, and write the report."""
     from .. import runs
     from ..report import duration, write_report
@@ -213,14 +206,12 @@ def _train(
         f"{config.objective} loss, steps {trainer.step:,} to {config.steps:,}"
     )
     try:
-        with Progress(trainer.step, config.steps, seconds, minutes) as progress:
-            seconds = runs.train(
-                trainer, folder, seconds, minutes, progress, _sheets(folder, trainer.classes)
-            )
-        last_words(f"{trainer.step:,} steps in {duration(seconds)}.")
+        with Progress(trainer.step, config.steps, trainer.seconds, minutes) as progress:
+            runs.train(trainer, folder, minutes, progress, _sheets(folder, trainer.classes))
+        last_words(f"{trainer.step:,} steps in {duration(trainer.seconds)}.")
     except (KeyboardInterrupt, SystemExit, OSError) as end:
         status = _status(end)
-        step, seconds = _saved(folder)
+        step = _saved(folder)
         whole = step == trainer.step  # a second Ctrl-C breaks into an update
         last_words(f"Stopped; saved at step {step:,}.")
     if trainer.step < config.steps:
@@ -231,7 +222,9 @@ def _train(
             f"--steps {2 * config.steps}"
         )
     if whole:
-        last_words(write_report(folder, trainer.D, trainer.step, seconds, trainer.fingerprint))
+        last_words(
+            write_report(folder, trainer.D, trainer.step, trainer.seconds, trainer.fingerprint)
+        )
     ctx.exit(status)
 
 
@@ -260,13 +253,10 @@ def _sheets(folder: Path, classes: int) -> Callable[[int, np.ndarray], None]:
     return write
 
 
-def _saved(folder: Path) -> tuple[int, float]:
-    """Tell the step and the seconds of the last checkpoint; 0 if there is none."""
+def _saved(folder: Path) -> int:
+    """Tell the step of the last checkpoint; 0 if there is none."""
     from ..checkpoint import load
     from ..runs import CHECKPOINT
 
     path = folder / CHECKPOINT
-    if not path.exists():
-        return 0, 0.0
-    checkpoint = load(path)
-    return checkpoint.step, checkpoint.seconds
+    return load(path).step if path.exists() else 0

@@ -1,16 +1,16 @@
 """The papers' figures, each as one command: cells to run, a table, and what it says.
 
 ``cells`` one training run each · ``schedule`` many at once, on Dask · ``design`` what a study is ·
-``methods``, ``lin`` and ``shapes`` the studies of M18 and L21 · ``photographs`` one of our own.
+``comparisons``, ``untrained``, ``l21`` the studies of the papers · ``photographs`` one of ours.
 """
 
 from .cells import Cell, run_cell
+from .comparisons import METHOD_STUDIES
 from .design import Study, read_table
-from .lin import LIN_STUDIES
-from .methods import METHOD_STUDIES
+from .l21 import LIN_STUDIES
 from .photographs import PHOTOGRAPH_STUDIES
 from .schedule import Standing, run_cells
-from .shapes import SHAPE_STUDIES
+from .untrained import SHAPE_STUDIES
 
 STUDIES = {
     study.name: study

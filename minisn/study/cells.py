@@ -117,9 +117,9 @@ def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Resu
         return done
     split = _split(folder, cell.config, data_dir)
     if (folder / runs.CONFIG).exists():
-        trainer, seconds = runs.resume(folder, split.images, labels=split.labels)
+        trainer = runs.resume(folder, split.images, labels=split.labels)
     else:
-        trainer, seconds = Trainer(cell.config, split.images, labels=split.labels), 0.0
+        trainer = Trainer(cell.config, split.images, labels=split.labels)
         runs.create_run(folder, cell.config)
     measures = {m["step"]: m for m in _read_measures(folder) if m["step"] <= trainer.step}
 
@@ -132,12 +132,12 @@ def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Resu
 
     diverged = None
     try:
-        seconds = runs.train(trainer, folder, seconds, on_sample=measure)
+        runs.train(trainer, folder, on_sample=measure)
     except NonFiniteError:
         diverged = trainer.step
     result = {
         "label": cell.label, "config": asdict(cell.config), "step": trainer.step,
-        "seconds": seconds, "diverged": diverged,
+        "seconds": trainer.seconds, "diverged": diverged,
         "measures": [measures[step] for step in sorted(measures)],
     }  # fmt: skip
     write_file(folder / RESULT, json.dumps(result).encode(), GO_ON)

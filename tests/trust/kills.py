@@ -71,8 +71,8 @@ def _state(path: Path) -> object:
 def _train(folder: Path) -> None:
     if not (folder / runs.CONFIG).exists():
         runs.create_run(folder, TINY)
-    trainer, seconds = runs.resume(folder, DIGITS)
-    runs.train(trainer, folder, seconds)
+    trainer = runs.resume(folder, DIGITS)
+    runs.train(trainer, folder)
 
 
 def _run(folder: Path) -> object:
@@ -90,7 +90,7 @@ def _save(folder: Path) -> None:
         checkpoint.restore(trainer, checkpoint.load(path))
     while trainer.step < SAVES:
         trainer.step += 1
-        checkpoint.save(path, trainer, 0.0)
+        checkpoint.save(path, trainer)
 
 
 # -- a study ------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def _checkpoint() -> list[bytes]:
 
     with tempfile.TemporaryDirectory() as folder, forged():
         path = Path(folder) / "whole"
-        checkpoint.save(path, _trainer(), 1.0)
+        checkpoint.save(path, _trainer())
         return [path.read_bytes()]
 
 

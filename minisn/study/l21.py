@@ -6,8 +6,8 @@ from typing import Any
 
 from ..config import Config
 from .cells import Cell, Result
+from .comparisons import base, scores_table
 from .design import Row, Study, borne_out, last, outcome
-from .methods import base, scores_table
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6)
 """The constants that the authors' sweeps share; on CIFAR-10 theirs goes on, by 0.2, to 4."""
@@ -21,7 +21,7 @@ def lin_base(full: bool, **changes: Any) -> Config:
     """Return the configuration of L21's experiments: hinge loss, the Adam of setting B.
 
     Args:
-        full: the authors' size, else that of a laptop, as in :func:`minisn.study.methods.base`.
+        full: the authors' size, else that of a laptop, as in :func:`minisn.study.comparisons.base`.
         changes: of single settings.
 
     Source: [L21 experiments]

@@ -8,8 +8,8 @@ import numpy as np
 from ..bench import Contestant, compare
 from ..config import Config
 from .cells import Cell, Result
+from .comparisons import COMPARED, base
 from .design import Row, Study, borne_out
-from .methods import COMPARED, base
 
 TIMED = {"none": {"regularizer": "none"}, **{
     name: COMPARED[name] for name in ("SN", "weight norm", "WGAN-GP")
