@@ -9,7 +9,6 @@ import math
 import operator
 import pickle
 import pkgutil
-import typing
 
 import numpy as np
 import pytest
@@ -499,10 +498,6 @@ def test_help_shows_readable_defaults():
         if p.default is not p.empty and (" at 0x" in repr(p.default) or len(repr(p.default)) > 120)
     }
     assert unreadable == set()
-
-
-def test_overloads_say_what_they_are():
-    assert all(f.__doc__ for f in typing.get_overloads(grad))
 
 
 def test_what_a_notebook_shows():
