@@ -295,7 +295,7 @@ KILLED = textwrap.dedent("""
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path):
+def test_a_worker_killed_in_a_cell_costs_nothing_but_time(tmp_path, all_threads):
     import psutil  # which Dask brings
 
     long = cell(steps=300, sample_every=100, checkpoint_every=10)
