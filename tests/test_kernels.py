@@ -575,43 +575,6 @@ def test_a_training_step_compiles_each_kernel_once():
     assert set(counts.values()) <= {"0", "1"}, counts
 
 
-IDLE = """
-import os, time
-os.getloadavg = lambda: (1e3, 0, 0)
-import numpy as np
-from minisn.kernels import cpu
-x, w = np.ones((8, 16, 16, 16), np.float32), np.ones((16, 16, 3, 3), np.float32)
-spent = 0.0
-for _ in range(20):
-    cpu.conv2d(x, w, (1, 1), (1, 1))
-    begin = time.process_time()
-    time.sleep(0.02)
-    spent += time.process_time() - begin
-print(cpu.threads(), spent)
-"""
-
-
-def test_threads_sleep_while_they_wait_on_a_busy_machine():
-    """Awake, they take from each other what such a machine gives: two are slower than one."""
-    pytest.importorskip("numba", reason="the compiled kernels are not installed")
-    n, spent = run(IDLE, NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2").split()
-    assert n == "2" and float(spent) < 0.1  # of 0.4 s in which there is nothing to do
-
-
-@pytest.mark.parametrize("load", [0, 1e3])
-def test_how_threads_wait_is_said_to_nobody_else(load):
-    pytest.importorskip("numba", reason="the compiled kernels are not installed")
-    code = f"""
-import os, sys
-before = os.environ.get("OMP_WAIT_POLICY")
-os.getloadavg = lambda: ({load}, 0, 0)
-import minisn.kernels.cpu
-assert os.environ.get("OMP_WAIT_POLICY") == before
-print("numba.np.ufunc.omppool" in sys.modules)
-"""
-    assert run(code) in ("False\n", f"{load > 0}\n")
-
-
 BLAS = {"dot", "einsum", "inner", "linalg", "matmul", "outer", "tensordot", "vdot"}
 
 

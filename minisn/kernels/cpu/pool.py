@@ -13,9 +13,9 @@ dense products may take more threads. Set ``VECLIB_MAXIMUM_THREADS=1`` before Py
 Accelerate to one.
 
 OpenMP's threads spin while they wait for each other, and where a neighbor has the processor that
-one of them waits for, two are several times slower than one. So they sleep if the machine is busy
-when the kernels are loaded. Neighbors that come later are met by ``OMP_WAIT_POLICY=passive``, set
-before Python starts (``tests/benchmarks/neighbors.py`` times the ways).
+one of them waits for, two can be several times slower than one. ``OMP_WAIT_POLICY=passive``, set
+before Python starts, has them sleep instead; that is not the default, because small steps are
+slower by it on a quiet machine (``tests/benchmarks/neighbors.py`` times the ways).
 
 Threads do not live on in a forked process. Numba's portable layer makes new ones there, and results
 are the same bits; GNU's OpenMP cannot, and ends the process (Numba sees to that: else it would wait
@@ -24,7 +24,6 @@ any kernel ran, has threads of its own.
 """
 
 import functools
-import importlib
 import os
 import threading
 from contextlib import contextmanager, suppress
@@ -43,23 +42,6 @@ neighbours can delay a thread for milliseconds."""
 _one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
 _held = False  # whether its holder has limited BLAS already: asking BLAS costs some 10 us
 _lost = False  # whether this is a forked process whose layer cannot make new threads
-
-
-def _sleep_where_busy() -> None:
-    """Have GNU's OpenMP, which reads its variables when it is loaded, let threads sleep."""
-    if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
-        return
-    if not hasattr(os, "getloadavg") or os.getloadavg()[0] <= (os.cpu_count() or 1):
-        return
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    try:
-        with suppress(ImportError):  # this Numba is made without OpenMP
-            importlib.import_module("numba.np.ufunc.omppool")
-    finally:
-        del os.environ["OMP_WAIT_POLICY"]
-
-
-_sleep_where_busy()
 
 
 @contextmanager
