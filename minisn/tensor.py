@@ -752,13 +752,15 @@ def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 @overload
-def grad(y: Tensor, xs: Tensor, grad_output: Any = None, create_graph: bool = False) -> Tensor: ...
+def grad(y: Tensor, xs: Tensor, grad_output: Any = None, create_graph: bool = False) -> Tensor:
+    """Differentiate with respect to one tensor."""
 
 
 @overload
 def grad(
     y: Tensor, xs: Sequence[Tensor], grad_output: Any = None, create_graph: bool = False
-) -> list[Tensor]: ...
+) -> list[Tensor]:
+    """Differentiate with respect to several tensors."""
 
 
 def grad(y, xs, grad_output=None, create_graph=False):

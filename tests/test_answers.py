@@ -9,6 +9,7 @@ import math
 import operator
 import pickle
 import pkgutil
+import typing
 
 import numpy as np
 import pytest
@@ -514,3 +515,8 @@ def test_what_a_notebook_shows():
     assert "at most 6" in bound._repr_html_() and "second" in bound._repr_html_()
     figure = plots.spectrum_figure([np.array([2.0, 1.0])])
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_overloads_say_what_they_are():
+    found = typing.get_overloads(grad)
+    assert len(found) == 2 and all(f.__doc__ for f in found)

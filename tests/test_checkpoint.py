@@ -12,46 +12,15 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from safetensors.numpy import save as to_safetensors
+from tiny import TINY
 
 import minisn
 from minisn import checkpoint as module
 from minisn import use_kernels
 from minisn.checkpoint import load, restore, save
-from minisn.config import Config
 from minisn.data import fingerprint
 from minisn.errors import CheckpointError, NonFiniteError
 from minisn.training import Trainer
-
-TINY = Config(
-    data="mnist-10k",
-    size=8,
-    width=2,
-    latent=6,
-    objective="hinge",
-    scale=1.0,
-    model="cnn",
-    conditional="none",
-    regularizer="sn",
-    gain=False,
-    gradient_penalty=0.0,
-    flip=False,
-    augment="none",
-    decay_after=0,
-    init="default",
-    features=0,
-    rate_d=1e-3,
-    rate_g=1e-3,
-    beta1=0.5,
-    beta2=0.999,
-    n_dis=2,
-    batch_size=6,
-    average=0.9,
-    steps=10,
-    seed=3,
-    log_every=1,
-    sample_every=5,
-    checkpoint_every=5,
-)
 
 
 def images(count=20, channels=1, size=8):

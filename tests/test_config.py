@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from tiny import TINY
 
 import minisn
 from minisn.config import (
     NAMES,
     UNNAMED,
-    Config,
     load_config,
     load_preset,
     parse_config,
@@ -21,27 +21,12 @@ from minisn.config import (
 from minisn.errors import ConfigError
 
 PRESETS = Path(minisn.__file__).parent / "presets"
-GOOD = Config(
-    data="mnist-10k",
+GOOD = TINY.replace(
     size=28,
     width=16,
     latent=128,
-    objective="hinge",
-    scale=1.0,
-    model="cnn",
-    conditional="none",
-    regularizer="sn",
-    gain=False,
-    gradient_penalty=0.0,
-    flip=False,
-    augment="none",
-    decay_after=0,
-    init="default",
-    features=0,
     rate_d=4e-4,
     rate_g=2e-4,
-    beta1=0.5,
-    beta2=0.999,
     n_dis=1,
     batch_size=64,
     average=0.999,

@@ -9,46 +9,19 @@ import re
 
 import numpy as np
 import pytest
+import tiny
 from click.testing import CliRunner
 
 from minisn import runs
 from minisn.checkpoint import load
 from minisn.cli import main
-from minisn.config import Config
 from minisn.errors import NonFiniteError
 from minisn.losses import OBJECTIVES
 from minisn.regularizers import METHODS
 from minisn.training import Trainer
 
-TINY = Config(
-    data="mnist-10k",
-    size=8,
-    width=2,
-    latent=6,
-    objective="hinge",
-    scale=1.0,
-    model="cnn",
-    conditional="none",
-    regularizer="sn",
-    gain=False,
-    gradient_penalty=0.0,
-    flip=False,
-    augment="none",
-    decay_after=0,
-    init="default",
-    features=0,
-    rate_d=1e3,
-    rate_g=1e3,
-    beta1=0.5,
-    beta2=0.999,
-    n_dis=1,
-    batch_size=6,
-    average=0.9,
-    steps=6,
-    seed=3,
-    log_every=2,
-    sample_every=3,
-    checkpoint_every=1,
+TINY = tiny.TINY.replace(
+    rate_d=1e3, rate_g=1e3, n_dis=1, steps=6, log_every=2, sample_every=3, checkpoint_every=1
 )
 
 UNBOUND = ("none", "orthonormal", "gp", "sigma2")

@@ -17,46 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from minisn import runs
 from minisn.checkpoint import load
-from minisn.config import Config
 from minisn.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from minisn.health import spread
 from minisn.nn import Weighted
 from minisn.runs import create_run, read_config, read_log, resume, train
 from minisn.training import Trainer
 
-TINY = Config(
-    data="mnist-10k",
-    size=8,
-    width=2,
-    latent=6,
-    objective="hinge",
-    scale=1.0,
-    model="cnn",
-    conditional="none",
-    regularizer="sn",
-    gain=False,
-    gradient_penalty=0.0,
-    flip=False,
-    augment="none",
-    decay_after=0,
-    init="default",
-    features=0,
-    rate_d=1e-3,
-    rate_g=1e-3,
-    beta1=0.5,
-    beta2=0.999,
-    n_dis=1,
-    batch_size=6,
-    average=0.9,
-    steps=7,
-    seed=3,
-    log_every=2,
-    sample_every=3,
-    checkpoint_every=4,
-)
+TINY = tiny.TINY.replace(n_dis=1, steps=7, log_every=2, sample_every=3, checkpoint_every=4)
 
 
 def images():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from minisn import training
-from minisn.config import Config, load_preset
+from minisn.config import load_preset
 from minisn.data import fingerprint, load, unscale_images
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from minisn.nn import Weighted, power_step
@@ -17,36 +18,7 @@ from minisn.regularizers import SpectralNorm
 from minisn.tensor import RULES, Primitive, Tensor, no_grad
 from minisn.training import Trainer
 
-TINY = Config(
-    data="mnist-10k",
-    size=28,
-    width=2,
-    latent=8,
-    objective="hinge",
-    scale=1.0,
-    model="cnn",
-    conditional="none",
-    regularizer="sn",
-    gain=False,
-    gradient_penalty=0.0,
-    flip=False,
-    augment="none",
-    decay_after=0,
-    init="default",
-    features=0,
-    rate_d=1e-3,
-    rate_g=5e-4,
-    beta1=0.5,
-    beta2=0.999,
-    n_dis=2,
-    batch_size=8,
-    average=0.9,
-    steps=10,
-    seed=3,
-    log_every=1,
-    sample_every=5,
-    checkpoint_every=5,
-)
+TINY = tiny.TINY.replace(size=28, latent=8, rate_g=5e-4, batch_size=8)
 
 CALLS, MADE = 215, 141_193_144
 """Operations of one update of the preset ``mnist``, and bytes of their results. Raise them only

@@ -114,6 +114,9 @@ def _rows(module: Module, scope: Scope) -> list[Row]:
         )
     for comment in _comments(module, scope):
         rows[comment.start] = comment
+    for first, last in module.untold:
+        row = rows[max(start for start in rows if start <= first)]
+        row.hidden.update(range(first, last + 1))
     return _merged([rows[start] for start in sorted(rows)], module)
 
 

@@ -98,6 +98,14 @@ class Module:
             found.setdefault(item.name, item)
         return list(found.values())
 
+    @property
+    def untold(self) -> list[tuple[int, int]]:
+        """First and last lines of the docstrings of overloads, which are no items."""
+        repeated = [n for n in self.tree.body if isinstance(n, ast.FunctionDef) and _repeats(n)]
+        return [
+            (n.body[0].lineno, n.body[0].end_lineno or 0) for n in repeated if _string(n.body[0])
+        ]
+
 
 def modules(root: Path = ROOT) -> list[tuple[str, list[Module]]]:
     """Return every file of the library, in groups, in reading order."""
