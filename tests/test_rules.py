@@ -234,8 +234,8 @@ def test_the_command_prints_a_table(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "give the names of primitives, or --all"),
-        (["--all", "add"], "give the names of primitives, or --all"),
+        ([], "give either the names of primitives or --all"),
+        (["--all", "add"], "give either the names of primitives or --all"),
         (["matmull"], "no primitive 'matmull'; did you mean 'matmul'?"),
         (["--all", "--kernels", "gpu"], "invalid choice: 'gpu'"),
     ],

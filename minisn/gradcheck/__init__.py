@@ -1,12 +1,12 @@
-"""Gradient checks that say what is wrong: finite differences, adjoints, a diagnosis.
+"""Gradient checks that name the mistake: finite differences, adjoints, a diagnosis.
 
-:func:`gradcheck` compares a gradient with central differences in float64, each with
-its own error estimate, and judges by that estimate: there is no tolerance to tune.
+:func:`gradcheck` compares a gradient with central differences in float64. Each difference
+has its own error estimate, and the verdict uses that estimate: there is no tolerance to tune.
 :func:`check_adjoint` tests a linear map against its transpose, to rounding.
 ``python -m minisn.gradcheck --all`` checks every rule of the library.
 
-The functions to check may be made of Tensors or of plain NumPy with a gradient
-written by hand.
+Functions of Tensors, of PyTorch tensors and of JAX arrays are checked with their own
+gradients, plain NumPy functions with a hand-written gradient.
 """
 
 from .check import check_adjoint, gradcheck

@@ -1,4 +1,4 @@
-"""``python -m minisn.gradcheck --all`` checks the rule table, ``module:function`` one's own."""
+"""The command ``python -m minisn.gradcheck``: check the rule table, or a function of your own."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check primitives by name, or all of them; return the exit status.
 
     Args:
-        argv: the command's arguments; None for those of this process.
+        argv: the command's arguments; None takes those of this process.
     """
     parser = argparse.ArgumentParser(
         prog="python -m minisn.gradcheck",
-        description="Check the gradients of the library's primitives, of first and second order, "
-        "against finite differences, in every kernel module; or a function of your own.",
+        description="Check the first and second derivatives of the library's primitives against "
+        "finite differences, in every kernel module, or check a function of your own.",
     )
     parser.add_argument(
-        "names", nargs="*", metavar="PRIMITIVE|MODULE:FUNCTION", help="which to check"
+        "names", nargs="*", metavar="PRIMITIVE|MODULE:FUNCTION", help="what to check"
     )
     own = parser.add_argument_group("for a function of your own")
     own.add_argument(
@@ -39,12 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="+",
         default=[],
         metavar="INPUT",
-        help="each a shape as 2x3 (3x for a vector), a number, or a .npy file",
+        help="for each argument a shape such as 2x3 (3x for a vector), a number, or a .npy file",
     )
-    own.add_argument("--grad", metavar="FUNCTION", help="the claimed gradient, for NumPy")
-    own.add_argument("--vjp", metavar="FUNCTION", help="the claimed backward, for NumPy")
-    own.add_argument("--order", type=int, default=1, help="check up to this order")
-    own.add_argument("--seed", type=int, default=0, help="of random inputs and directions")
+    own.add_argument("--grad", metavar="FUNCTION", help="the gradient of a NumPy function")
+    own.add_argument("--vjp", metavar="FUNCTION", help="the backward of a NumPy function")
+    own.add_argument("--order", type=int, default=1, help="highest order to check")
+    own.add_argument("--seed", type=int, default=0, help="seed of random inputs and directions")
     parser.add_argument("--all", action="store_true", help="check the whole rule table")
     parser.add_argument("--kernels", choices=MODULES, help="check in this kernel module only")
     args = parser.parse_args(argv)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except MinisnError as error:
             parser.error(str(error))
     if args.all == bool(args.names):
-        parser.error("give the names of primitives, or --all")
+        parser.error("give either the names of primitives or --all")
     for name in args.names:
         if name not in RULES:
             parser.error(f"no primitive {name!r}{nearest(name, RULES)}")
@@ -102,7 +102,7 @@ def _available(kernels: str) -> bool:
 
 
 def _row(name: str, order: int, reports: dict[str, list[Report]]) -> list[str]:
-    """Print one line of the table, and return what failed in it, in full."""
+    """Print one line of the table, and return the full text of its failures."""
     if not CASES.get(name):
         print(_line(name, order, "", 0, "", "NO CASE"))
         return [f"{name}: no sample case; add one to CASES in minisn/gradcheck/cases.py"]
@@ -124,6 +124,6 @@ def _line(name: str, order: Any, kernels: str, cases: Any, ratio: str, verdict: 
 
 
 if __name__ == "__main__":
-    # the arrays are tiny: a second thread would only wait, so Numba is told before it starts
+    # the arrays are tiny, so a second thread would only wait; Numba reads this before it starts
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     sys.exit(main())

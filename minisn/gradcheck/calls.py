@@ -1,4 +1,4 @@
-"""How gradcheck can be called, and what is said where the call must have meant another."""
+"""The forms of a call of gradcheck, and errors that suggest the form that was probably meant."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .tree import leaves
 
 
 def refuse(fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: Any) -> None:
-    """Refuse a call that cannot be checked, with the one that may have been meant.
+    """Refuse a call that gradcheck cannot check, and suggest a correct one.
 
     Raises:
-        ConfigError: always, if it returns not.
+        ConfigError: gradcheck cannot check this call.
     """
     if callable(inputs) and not _is_module(inputs) and not hasattr(inputs, "shape"):
         raise ConfigError(
-            "gradcheck: inputs is a function; SciPy's check_grad takes (fn, grad, "
-            "x0), here it is gradcheck(fn, x0, grad=grad)"
+            "gradcheck: inputs is a function, expected arrays; SciPy's check_grad takes "
+            "(fn, grad, x0), gradcheck takes (fn, x0, grad=grad)"
         )
     if misplaced:
         kind = "a function" if callable(misplaced[0]) else type(misplaced[0]).__name__
         raise ConfigError(
-            f"gradcheck: the third argument, {kind}, has no name; write "
-            "gradcheck(fn, inputs, grad=...) for a gradient, or vjp=... for a "
-            "backward, with several inputs in one list"
+            f"gradcheck: got {kind} as third argument, expected fn and inputs only; name it, "
+            "gradcheck(fn, inputs, grad=...) for a gradient or vjp=... for a backward, "
+            "and put several inputs into one list"
         )
     if not callable(fn):
         raise ConfigError(
@@ -51,25 +51,25 @@ def refuse(fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: A
         )
     if order > 1:
         raise ConfigError(
-            "gradcheck: order 2 and more need a function of Tensors; to check a second derivative "
-            "written by hand, pass the first as fn and the second as grad"
+            f"gradcheck: order {order} needs a function of Tensors, got {name}=; to check a "
+            "hand-written second derivative, pass the first as fn and the second as grad"
         )
 
 
 def _swapped(name: str, claim: Callable, point: Point) -> None:
-    """Tell grad= from vjp= by how many arguments the claim takes."""
+    """Refuse a grad= with the arguments of a backward, or a vjp= with those of a gradient."""
     n = len(point.args) + (name == "vjp")
     other = n - 1 if name == "vjp" else n + 1
     if _takes(claim, n, point.kwargs) or not _takes(claim, other, point.kwargs):
         return
     if name == "grad":
         raise ConfigError(
-            f"gradcheck: grad= is called with the {n} inputs, but takes {other} "
-            "arguments: a backward that takes g first is passed as vjp="
+            f"gradcheck: grad= takes {other} arguments, expected {n}, one for each input; "
+            "pass a backward, which takes g first, as vjp="
         )
     raise ConfigError(
-        f"gradcheck: vjp= is called with g and the {other} inputs, but takes {other} "
-        "arguments: a gradient without g is passed as grad="
+        f"gradcheck: vjp= takes {other} arguments, expected {n}, g and one for each input; "
+        "pass a gradient, which takes no g, as grad="
     )
 
 
@@ -96,7 +96,7 @@ def _named(module: Any) -> dict[str, Any]:
 def prepared(
     fn: Any, inputs: Any, kwargs: dict | None, grad: Callable | None, vjp: Callable | None
 ) -> Iterator[Any]:
-    """Make the subject of a call; a module is put back as it was afterwards."""
+    """Make the subject of a call, and restore every module afterwards."""
     if isinstance(inputs, dict) and kwargs is None and _takes(fn, 0, inputs):
         inputs, kwargs = [], inputs
     claim = grad if grad is not None else vjp
@@ -104,8 +104,8 @@ def prepared(
     if claim is not None:
         if modules:
             raise ConfigError(
-                "gradcheck: with grad= or vjp= pass arrays; a module's own gradient "
-                "is checked without"
+                "gradcheck: got a module with grad= or vjp=, expected arrays; to check "
+                "a module's own gradient, leave out grad= and vjp="
             )
         point = Point(inputs, kwargs)
         _swapped("grad" if grad is not None else "vjp", claim, point)
@@ -113,7 +113,9 @@ def prepared(
         return
     parameters = {name: p for m in modules for name, p in _named(m).items()}
     if modules and not parameters and modules[0] is not fn:
-        raise ConfigError("gradcheck: the module has no parameters that require a gradient")
+        raise ConfigError(
+            "gradcheck: the module has no parameter that requires a gradient; pass arrays as inputs"
+        )
     if _is_module(inputs):
         inputs = [inputs] if _takes(fn, 1, kwargs or {}) else []
     call = fn
@@ -142,7 +144,7 @@ def _on_leaves(fn: Callable, point: Point) -> Callable[[Leaves], Leaves]:
 
 @contextmanager
 def _doubled(engine: Engine, modules: list[Any], parameters: dict[str, Any]) -> Iterator[None]:
-    """Give modules float64 parameters and state for a while."""
+    """Give modules float64 parameters and state, and restore them afterwards."""
     kept = [engine.saved(module) for module in modules]
     try:
         for module in modules:

@@ -1,4 +1,4 @@
-"""Sample cases for the rule table: every primitive must have some, and pass on each."""
+"""Sample cases for the rule table: every primitive needs one and must pass all of its cases."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _rng = np.random.default_rng(2018)
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs and settings to call a primitive with.
+    """Inputs and settings for one call of a primitive.
 
     Args:
-        inputs: arrays; those of integers and booleans are held fixed.
+        inputs: arrays; integer and boolean arrays stay fixed.
         params: the settings.
     """
 
@@ -32,7 +32,7 @@ class Case:
 
 
 def case(*inputs: Any, **params: Any) -> Case:
-    """Make a case; a shape in place of an array stands for random numbers away from zero."""
+    """Make a case; a shape in place of an array draws random numbers away from zero."""
     drawn = [away_from_zero(_rng, a) if isinstance(a, tuple) else a for a in inputs]
     return Case(drawn, params)
 
@@ -47,12 +47,12 @@ def _within(*shape: int) -> np.ndarray:
 
 
 def _treads(*shape: int) -> np.ndarray:
-    """Draw whole numbers other than 0: as far as can be from a step at halves."""
+    """Draw nonzero integers: as far as possible from a step at a half."""
     return np.ceil(_positive(*shape)) * np.sign(away_from_zero(_rng, shape))
 
 
 def _apart(*shape: int) -> np.ndarray:
-    """Draw matrices whose singular values, and eigenvalues, lie well apart."""
+    """Draw matrices with well-separated singular values and eigenvalues."""
     spread = np.arange(1.0, 1 + shape[-1]) * np.eye(shape[-2], shape[-1])
     return 2 * spread + 0.3 * _rng.normal(size=shape)
 
@@ -151,18 +151,18 @@ CASES: dict[str, list[Case]] = {
         case(_positive(2, 3, 2), u=np.ones(3), v=np.ones(4), axis=1, scale=0.7)],
     "inverse": [case(s) for s in _entries],
 }  # fmt: skip
-"""Cases by the primitive's name. A primitive of your own needs an entry here, too."""
+"""Cases by the primitive's name; a new primitive needs an entry here, too."""
 
 
 def check_primitive(name: str, kernels: str, seed: int = 0) -> list[Report]:
     """Check one primitive's rules, first and second order, on all its cases.
 
     Args:
-        name: in the rule table.
-        kernels: the kernel module to run in.
-        seed: of the random directions.
+        name: name of the primitive in the rule table.
+        kernels: name of the kernel module to use.
+        seed: seed of the random directions.
     Returns:
-        One report per case; none where the primitive has no case, which is a failure too.
+        One report per case; no report, which is a failure too, if the primitive has no case.
     """
     with use_kernels(kernels):
         return [

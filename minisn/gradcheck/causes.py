@@ -1,7 +1,7 @@
-"""Guesses at the mistake behind a wrong gradient: each a transformation that would mend it.
+"""Guesses at the mistake behind a wrong gradient: each guess is a change that corrects it.
 
-A guess is made only where it mends every number that was compared, at the point and at
-others, and where there are enough of them that chance would not.
+A guess counts only if it corrects every compared number, at the point and at other points,
+and if there are too many numbers for chance to fit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .regions import region, repeated
 from .survey import Survey, Table
 
 Cause = tuple[str, str]
-"""A name of the mistake, which must be the same wherever it is looked for, and a sentence."""
+"""The name of a mistake, the same at every point where it is found, and a sentence about it."""
 
 
 def cause_of(s: Survey, t: Table, k: int) -> str:
@@ -41,7 +41,7 @@ def cause_of(s: Survey, t: Table, k: int) -> str:
 
 
 def _causes(found: Evidence) -> Iterator[Cause]:
-    """Yield all that would explain the differences, the simplest first."""
+    """Yield every mistake that would explain the differences, the simplest first."""
     if not found.bad.any():
         return
     if not np.any(found.claimed):
@@ -90,7 +90,7 @@ def _moved(found: Evidence) -> Iterator[Cause]:
                     f"flipped {named}",
                     (
                         f"flipped: the claimed gradient is the right one "
-                        f"reversed along {along} (a kernel not turned?)"
+                        f"reversed along {along} (a kernel that was not flipped?)"
                     ),
                 )
     for axis in range(1, ndim):
@@ -107,7 +107,7 @@ def _moved(found: Evidence) -> Iterator[Cause]:
 
 
 def _jacobian(found: Evidence) -> Iterator[Cause]:
-    """Try the Jacobian's transpose, and single outputs that are wrong."""
+    """Try the Jacobian's transpose, and wrong signs."""
     m = found.outputs
     flat = found.claimed.reshape(len(found.claimed), -1)
     if m > 1 and flat.shape[1] == m and len(found.at) == m:
@@ -115,12 +115,12 @@ def _jacobian(found: Evidence) -> Iterator[Cause]:
         if np.all(np.abs(turned - found.value[:m]) <= found.slack[:m]):
             yield (
                 "jacobian",
-                "the Jacobian is transposed: a backward with W in place of its transpose",
+                "the Jacobian is transposed: the backward uses W in place of its transpose",
             )
     signs = np.abs(np.abs(found.taken(found.claimed)) - np.abs(found.value)) <= found.slack
     bad = found.bad[:m] if m else found.bad
     if signs.all() and bad.any() and bad.sum() > 2 and found.value.shape[0] > 0:
-        yield "signs", "the sign of some entries is wrong; all sizes are right"
+        yield "signs", "the signs of some entries are wrong; all magnitudes are right"
 
 
 def _misplaced(found: Evidence) -> Iterator[Cause]:
@@ -136,12 +136,12 @@ def _misplaced(found: Evidence) -> Iterator[Cause]:
     if several and np.all(gap <= np.take_along_axis(slack, order, 1)):
         yield (
             "misplaced",
-            "the right numbers stand in the wrong places (an order not undone, as after a sort?)",
+            "the right numbers stand in the wrong places (a sort that was not undone?)",
         )
 
 
 def _transposes(ndim: int) -> list[tuple[tuple[int, ...], str]]:
-    """List the transposes worth trying of [rows, *shape]: any two axes of the shape."""
+    """List the transposes of [rows, *shape] that exchange two axes of the shape."""
     found = []
     for i, j in combinations(range(1, ndim), 2):
         axes = list(range(ndim))
@@ -156,9 +156,9 @@ def shape_cause(
     """Explain a claimed gradient of the wrong shape.
 
     Args:
-        claimed: as it came.
-        shape: of the input.
-        fits: whether an array of the right shape agrees with the differences.
+        claimed: the claimed gradient.
+        shape: shape of the input.
+        fits: returns whether an array of the right shape agrees with the differences.
     """
     lead = claimed.ndim - len(shape)
     if lead >= 0 and all(n in (1, m) for n, m in zip(shape, claimed.shape[lead:], strict=True)):
@@ -175,5 +175,5 @@ def shape_cause(
     if claimed.shape[::-1] == shape and fits(claimed.T):
         return "a transpose: the claimed gradient has its axes reversed"
     if claimed.size == int(np.prod(shape)) and fits(claimed.reshape(shape)):
-        return "the shape alone: reshape the claimed gradient to the input's shape"
+        return "only the shape is wrong: reshape the claimed gradient to the input's shape"
     return ""

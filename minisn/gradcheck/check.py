@@ -32,50 +32,55 @@ def gradcheck(
     seed: int = 0,
     rng: np.random.Generator | None = None,
 ) -> Report:
-    r"""Check a gradient against finite differences, and say what is wrong with it.
+    r"""Check a gradient against finite differences, and name what is wrong with it.
 
     .. math:: \langle\nabla f(x), d\rangle \overset?= \varphi'(0), \qquad
               |\varphi(t) - \varphi(0) - t\,\langle\nabla f(x), d\rangle| \overset?= O(t^2),
               \qquad \varphi(t) = f(x + td)
 
-    Each difference comes with a bound of its own error, from the spread of the steps and the
-    measured noise of f; a gradient is right when it lies within. The step sizes adapt where
-    the first ones disagree, so a kink nearby or an odd scale raises no alarm. Everything is
-    computed in float64, whatever the inputs are given in. A backward is tried with several
-    incoming gradients, and must be linear in them.
+    Each difference has a bound on its own error, from the spread over step sizes and from the
+    measured noise of f. A gradient is right if it lies within that bound. Where the first step
+    sizes disagree, more are tried, so a nearby kink or an odd scale raises no false alarm.
+    Everything is computed in float64, whatever the dtype of the inputs. A backward is tried
+    with several incoming gradients and must be linear in them.
 
-    Where f has a kink, one slope, or one between them, is right, and the report tells it.
+    At a kink of f, every value between the slopes on its two sides is right, and the report
+    notes the kink.
 
-    With ``order=n`` the gradient itself is checked as well, as a function of the inputs and
-    of the incoming gradient: the derivatives of :math:`\langle\nabla f, v\rangle` for random
-    v against differences of :math:`\nabla f`; and so on. Each order has its own diagnosis.
+    With ``order=n`` the derivatives of the gradient are checked too, up to order n. The gradient
+    is then a function of the inputs and of the incoming gradient: the derivatives of
+    :math:`\langle\nabla f, v\rangle` for random v are compared with differences of
+    :math:`\nabla f`, and so on. Each order has its own diagnosis.
 
     Args:
-        fn: the function. Of Tensors, of PyTorch's tensors or of JAX's arrays, its own gradient
-            is checked; with ``grad`` or ``vjp`` it is a function of NumPy arrays. A module, or
-            an autograd Function of PyTorch, is checked with all its parameters.
-        inputs: where to check: a list or tuple of arguments, each an array, Tensor, number, or
-            nested lists, tuples and dicts of them; or one alone; or a dict of arguments by
-            name. Integers and booleans are passed on unchanged. A module in place of inputs is
-            checked in all its parameters: fn is called with it, or with nothing.
-        misplaced: nothing may stand here; it is asked for to say what was meant.
-        order: 1, or n for all up to the n-th (not with ``grad`` or ``vjp``).
+        fn: the function. If it takes Tensors, PyTorch tensors or JAX arrays, the gradient that
+            their library computes is checked; with ``grad`` or ``vjp`` it takes NumPy arrays.
+            It may be a module, which is checked in all its parameters, or an autograd Function
+            of PyTorch.
+        inputs: the point: a list or tuple of arguments, a single argument, or a dict of
+            arguments by name. An argument is an array, a Tensor, a number, or nested lists,
+            tuples and dicts of these. Integers and booleans are passed unchanged. A module in
+            place of inputs is checked in all its parameters, and fn is called with the module
+            or without arguments.
+        misplaced: must stay empty; catches a ``grad`` without its name.
+        order: highest order to check; 1 with ``grad`` or ``vjp``.
         grad: ``grad(*inputs)``, the claimed gradient of a scalar ``fn``: an array for each
             floating-point input. If ``fn`` returns an array, the axes of its shape come first.
         vjp: in place of ``grad``, a backward written by hand: ``vjp(g, *inputs)`` returns,
-            for each floating-point input, the gradient of :math:`\langle g, f\rangle`; g is
-            nested as the outputs are, if they are several.
-        kwargs: arguments by name, checked as well.
+            for each floating-point input, the gradient of :math:`\langle g, f\rangle`. If
+            ``fn`` has several outputs, g is nested like them.
+        kwargs: keyword arguments of ``fn``, checked too.
         subgradients: accept a subgradient at a kink; False refuses every kink.
-        full: compare every entry (True) or random directions (False); None: by size.
-        seed: of the random directions.
-        rng: a generator to draw them from in place of the seed.
+        full: compare every entry (True) or random directions (False); None decides by size.
+        seed: seed of the random directions.
+        rng: random generator to use in place of the seed.
     Returns:
-        A report: truthy when right, and print it when not.
+        A report: true if every order is right; print it to see what is wrong.
     Raises:
-        ConfigError: an order or a combination of arguments that cannot be checked.
-        DTypeError: nothing to differentiate, or fn returns something else than asked.
-        ShapeError: the claim's number of arrays or leading axes do not fit.
+        ConfigError: gradcheck cannot check this order or combination of arguments.
+        DTypeError: no input is floating point, or fn or the claim returns another type.
+        ShapeError: the claim has the wrong number of arrays or the wrong leading axes, or the
+            shape of fn's output depends on the values.
     """
     refuse(fn, inputs, misplaced, order, grad, vjp)
     rng = np.random.default_rng(seed) if rng is None else rng
@@ -98,7 +103,7 @@ def check_adjoint(
     seed: int = 0,
     rng: np.random.Generator | None = None,
 ) -> AdjointReport:
-    r"""Test that one linear map is the transpose of another, to rounding.
+    r"""Check that one linear map is the transpose of another, up to rounding.
 
     .. math:: \langle f(x), y\rangle = \langle x, f^*(y)\rangle
               \quad\text{for random } x, y
@@ -106,16 +111,16 @@ def check_adjoint(
     Args:
         f: a linear function of one or several arrays.
         f_adj: its adjoint: from an array of f's output shape to one of each input's shape.
-        x: the shape of f's input, or an array or Tensor like it (its dtype and library are
-            used, not its values); a list of these for several inputs.
-        trials: how many random pairs.
-        seed: of the random pairs.
-        rng: a generator to draw them from in place of the seed.
+        x: the shape of f's input, or an array or Tensor of that shape, of which only dtype and
+            library matter; a list of these for several inputs.
+        trials: number of random pairs.
+        seed: seed of the random pairs.
+        rng: random generator to use in place of the seed.
     Returns:
-        A report: truthy when the identity holds; otherwise with the reason, and where the
-        two differ, entry by entry, as far as finite differences can tell.
+        A report: true if the identity holds. Otherwise it gives the reason and, where finite
+        differences can resolve them, the entries that differ.
     Raises:
-        ShapeError: f_adj returns other shapes than f's inputs have.
+        ShapeError: f_adj returns shapes that differ from those of f's inputs.
     """
     rng = np.random.default_rng(seed) if rng is None else rng
     models = [_model(m) for m in (x if isinstance(x, list) else [x])]
@@ -139,7 +144,7 @@ def _adjoint_trial(
     if shapes != [as_numpy(a).shape for a in xs]:
         raise ShapeError(
             f"check_adjoint: f takes shapes {[as_numpy(a).shape for a in xs]}, "
-            f"f_adj returned {shapes}"
+            f"f_adj returned {shapes}; return one array of each input's shape"
         )
     there, back = [(first, y)], list(zip(xs, pulled, strict=True))
     left, right = (sum(float(np.vdot(_wide(a), _wide(b))) for a, b in s) for s in (there, back))
@@ -175,7 +180,7 @@ def _wide(a: Any) -> np.ndarray:
 
 
 def _model(value: Any) -> Any:
-    """Read what stands for an input: a shape, also as one number, or an array, not of integers."""
+    """Return the model of an input: a shape as a tuple, or an array in floating point."""
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return (int(value),)
     if isinstance(value, tuple) and all(isinstance(n, int) for n in value):
@@ -191,7 +196,7 @@ def _random_like(model: Any, rng: np.random.Generator) -> Any:
 
 
 def _same_kind(values: np.ndarray, model: Any) -> Any:
-    """Make values of the dtype and library of a model, and a Tensor if it is one."""
+    """Return values in the dtype and library of a model, as a Tensor if the model is one."""
     held = model.array if isinstance(model, Tensor) else model
     array = (near(held) if is_array(held) else np).asarray(values, dtype=held.dtype)
     return Tensor(array) if isinstance(model, Tensor) else array

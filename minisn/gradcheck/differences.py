@@ -1,13 +1,13 @@
-r"""Finite differences that know their own error, on functions of one flat vector.
+r"""Finite differences with error estimates, for functions of one flat vector.
 
-Along a line :math:`\varphi(t) = f(x + t d)` the central difference
+Along a line :math:`\varphi(t) = f(x + t d)`, the central difference
 
 .. math:: D(t) = \frac{\varphi(t) - \varphi(-t)}{2t} = \varphi'(0) + O(t^p), \qquad p \ge 1/2,
 
-is taken at steps a factor 4 apart. No order p is assumed but the least: then
-:math:`|D(t) - D(t/4)|` bounds the error that is left in :math:`D(t/4)`. What rounding adds is
-seen twice: as the noise of f, measured, and as the spread of the differences at all smaller
-steps, which grows like :math:`1/t`.
+is taken at steps that differ by a factor of 4. Only the least order p is assumed: with it
+:math:`|D(t) - D(t/4)|` bounds the error of :math:`D(t/4)`. Two terms estimate the rounding error:
+the measured noise of f, and the spread of the differences at all smaller steps. Both grow like
+:math:`1/t`.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ BASE = 2.0**-13
 """First step, in units of the direction."""
 
 SPACINGS = (2.0**-34, 2.0**-25, 2.0**-20, 2.0**-16, 2.0**-9, 2.0**-5)
-"""Where noise is looked for, in units of the direction: the two finest first."""
+"""Spacings at which noise is measured, in units of the direction; the two finest come first."""
 ROUNDING = 2.0**-21
-"""Stairs higher than this part of the value are steps of the function, not float32's rounding."""
+"""Steps higher than this fraction of the value belong to the function, not to float32 rounding."""
 NODES = np.arange(1, 10) + np.random.default_rng(0).uniform(0.0, 0.9, 9)
 RESIDUAL = np.linalg.qr(np.vander(NODES / 10.0, 5), mode="complete")[0][:, 5:].T
-"""Projects values at the nodes on what polynomials of degree 4 cannot be."""
+"""Projects values at the nodes onto the complement of the polynomials of degree 4."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ def noise_level(
 
     .. math:: \sigma^2 = \frac{1}{9 - 5} \min_{p \in P_4} \sum_{k=1}^{9} (f(x + t_k d) - p(t_k))^2
 
-    Over a tiny stretch a polynomial of degree 4 holds all that is smooth in f and leaves its
-    noise; the larger of the two finest stretches counts. Where they are too small to change f
-    (float32 inside), wider ones are taken, unless the change is a step of f itself, too high for
-    rounding. Of the stretches on both sides of x the quieter counts, so that a kink on one
-    is no noise. The :math:`t_k` are irregular, for rounding at regular ones can be regular
-    too. After J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci. Comput. 2011,
-    who take differences of high order at regular points.
+    Over a tiny interval a polynomial of degree 4 fits the smooth part of f and leaves its noise.
+    The larger noise of the two finest intervals counts. Where these are too small to change f
+    (float32 inside), wider intervals are used, unless f changes by a step too high for rounding.
+    Of the two intervals beside x the quieter one counts, so a kink on one side is not taken for
+    noise. The :math:`t_k` are irregular, because rounding at regular points can be regular, too.
+    The method follows J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci. Comput.
+    2011, who use differences of high order at regular points.
     """
     unit = d / max(1.0, float(np.max(np.abs(d))))
     sigma = np.full(f(x).shape, np.nan)
@@ -66,7 +66,7 @@ def noise_level(
 
 
 def _stretch(f: Callable[[Flat], Flat], x: Flat, unit: Flat, spacing: float, side: float) -> Flat:
-    """Return the noise on one side of x at one spacing; NaN where it shows none or steps."""
+    """Return the noise on one side of x at one spacing; NaN where f is constant or has steps."""
     fine, last = spacing < SPACINGS[2], spacing == SPACINGS[-1]
     shift = 0.0 if last else 32.0
     table = np.stack([f(x + side * (shift + t) * spacing * unit) for t in NODES])
@@ -79,12 +79,12 @@ def _stretch(f: Callable[[Flat], Flat], x: Flat, unit: Flat, spacing: float, sid
 
 
 class Line:
-    """A function along a line through x; what was evaluated is kept.
+    """A function along a line through x, which remembers the values it has computed.
 
     Args:
-        f: flat vector in, output rows out; NaN where it is not defined.
+        f: maps a flat vector to output rows, NaN where it is undefined.
         x: the point.
-        d: the direction, of the size of a change that matters.
+        d: the direction; its size is that of a change that matters.
         noise: standard deviation of the rounding noise in each row.
     """
 
@@ -98,10 +98,10 @@ class Line:
         return self._seen[t]
 
     def ladder(self, deep: bool = False) -> list[float]:
-        """Return falling steps, wide enough for any scale that the point suggests.
+        """Return decreasing steps that cover every scale the point suggests.
 
         Args:
-            deep: go on to the last digits of the point, as where its neighbours are undefined.
+            deep: go down to the last digits of the point, as for an f undefined beside it.
         """
         moved = self.d != 0
         size, values = np.abs(self.d[moved]), np.abs(self.x[moved])
@@ -113,15 +113,15 @@ class Line:
         return [top * 4.0**-k for k in range(2 + int(np.log2(top / bottom) // 2))]
 
     def difference(self, t: float) -> Difference:
-        """Take the difference at the step t/4, with that at t to tell its error."""
+        """Return the difference at the step t/4; the one at t gives the error estimate."""
         return self.settle([t, t / 4], self._central)
 
     def central(self, deep: bool = False) -> Difference:
-        """Return the derivative from both sides at the step that tells most."""
+        """Return the central difference at the step with the least error estimate."""
         return self.settle(self.ladder(deep), self._central)
 
     def side(self, sign: int, deep: bool = False) -> Difference:
-        """Return the derivative from one side: +1 or -1."""
+        """Return the derivative from one side, +1 or -1."""
         return self.settle(self.ladder(deep), lambda t: self._slope(sign * t))
 
     def _central(self, t: float) -> Flat:
@@ -131,9 +131,9 @@ class Line:
         return (self(t) - self(0.0)) / t
 
     def settle(self, steps: list[float], quotient: Callable[[float], Flat]) -> Difference:
-        """Pick, of quotients at falling steps, the one with the least error.
+        """Return the quotient with the least error estimate among decreasing steps.
 
-        One that a smaller step contradicts is out.
+        A quotient that a smaller step contradicts does not count.
         """
         t = np.array(steps)[:, None]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -153,10 +153,10 @@ class Line:
         return Difference(values[pick, rows], estimates[pick, rows], t[1:, 0][pick])
 
     def far(self) -> Difference:
-        """Return the derivative from wide steps, each with the noise where it ends.
+        """Return the derivative from wide steps, with the noise measured at their ends.
 
-        It tells more than :meth:`central` where f is noisy at x and quiet beside it, as
-        (1 - cos x)/x² near 0. Three steps must agree.
+        It is more precise than :meth:`central` where f is noisy at x and quiet beside x, as
+        (1 - cos x)/x² is near 0. The error estimate covers the spread of three steps.
         """
         steps = self.ladder()[:4]
         series = np.stack([self._central(t) for t in steps])
@@ -175,12 +175,12 @@ class Line:
         )
 
     def bent(self, t: float) -> np.ndarray:
-        """Whether the two steps t and t/4 already look like a kink, in each row."""
+        """Return for each row whether the steps t and t/4 look like a kink."""
         wide, narrow = (np.abs(self(s) - 2 * self(0.0) + self(-s)) for s in (t, t / 4))
         return (narrow > 64 * self.noise) & (narrow * 4**1.7 > wide)
 
     def steep(self, sign: int, deep: bool = False) -> np.ndarray:
-        """Whether the slope to one side still grows at the least steps: a jump, or a cusp."""
+        """Return whether a one-sided slope still grows at the least steps: a jump or a cusp."""
         steps = [t for t in self.ladder(deep) if np.any(self.x + t * self.d != self.x)][-4:]
         slopes = np.abs(np.stack([self._slope(sign * t) for t in steps]))
         with np.errstate(invalid="ignore"):
@@ -189,12 +189,12 @@ class Line:
 
 
 def taylor_slope(line: Line, claimed: float) -> float | None:
-    r"""Fit the power of the Taylor remainder of a line with one row.
+    r"""Return the exponent of the Taylor remainder along a line with one row.
 
     .. math:: |\varphi(t) - \varphi(0) - t\,\varphi'(0)| \sim t^2
               \text{ for the right } \varphi'(0),\; \sim t \text{ for a wrong one}
 
-    It is read at the smallest steps t, t/16 that rounding leaves; None if it leaves none.
+    The fit uses the smallest steps t and t/16 above rounding; None if there are none.
     """
     steps = np.array(line.ladder())
     remainder = np.array([abs(float(line(t)[0] - line(0.0)[0]) - t * claimed) for t in steps])

@@ -1,6 +1,6 @@
-"""What can differentiate: minisn itself, PyTorch, JAX. Each is a lift, a vjp, and nothing else.
+"""The libraries that can differentiate: minisn itself, PyTorch and JAX, behind one interface.
 
-Nothing here imports a framework: what is handed in has imported it already.
+This file imports neither PyTorch nor JAX: a function that uses one of them has imported it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ Leaves = list[Any]
 
 
 class Engine:
-    """Differentiates functions of leaves, given as lists, so that the result can be again."""
+    """minisn's engine, and the interface of the others; functions map leaves to leaves."""
 
     name = "minisn"
 
     def double(self) -> AbstractContextManager[Any]:
-        """Return the context in which float64 is kept."""
+        """Return a context in which float64 stays float64."""
         return nullcontext()
 
     def owns(self, value: Any) -> bool:
-        """Whether a value belongs to this engine."""
+        """Return whether a value belongs to this engine."""
         return isinstance(value, Tensor)
 
     def lift(self, array: np.ndarray, model: Any) -> Any:
-        """Make a leaf in float64, where the model's array lives."""
+        """Return a float64 leaf, in the library and on the device of a model."""
         held = model.array if isinstance(model, Tensor) else model
         double = np.asarray(array, dtype=np.float64)
         return Tensor(bring(double, held) if is_array(held) else double, requires_grad=True)
 
     def like(self, array: np.ndarray, y: Any) -> Any:
-        """Make an incoming gradient for an output, of its dtype and library."""
+        """Return an incoming gradient for an output, in its dtype and library."""
         return Tensor(near(y.array).asarray(array, dtype=y.dtype))
 
     def vjp(
@@ -51,7 +51,7 @@ class Engine:
         gs: Sequence[Any] | None,
         arrays: list[np.ndarray] | None = None,
     ) -> Leaves:
-        """Return the gradients of the outputs' product with gs (or with arrays) for each leaf.
+        """Return for each leaf the gradient of the outputs' product with gs, or with arrays.
 
         With gs the result can be differentiated again.
         """
@@ -66,7 +66,7 @@ class Engine:
         return grad(total, xs, create_graph=gs is not None)
 
     def leads(self, parameter: Any, array: np.ndarray) -> Any:
-        """Give a module's parameter new values, in place."""
+        """Give a module's parameter new values, in place, and return it."""
         parameter.reset(near(parameter.array).asarray(array))
         return parameter
 
@@ -75,7 +75,7 @@ class Engine:
         module.to(dtype="float64")
 
     def saved(self, module: Any) -> Callable[[], None]:
-        """Return what puts a module back as it is now."""
+        """Return a function that restores a module to its present state."""
         arrays = [(p, p.array) for p in module.parameters()]
         states = [(part, dict(part.state)) for _, part in module.named_modules()]
 
@@ -93,7 +93,7 @@ def _cast(g: Tensor, dtype: Any) -> Tensor:
 
 
 class TorchEngine(Engine):
-    """PyTorch: tensors, modules, autograd Functions."""
+    """PyTorch's engine: tensors, modules and autograd Functions."""
 
     name = "torch"
 
@@ -101,16 +101,16 @@ class TorchEngine(Engine):
         self.torch = sys.modules["torch"]
 
     def owns(self, value: Any) -> bool:
-        """Whether a value is a tensor of PyTorch."""
+        """Return whether a value is a tensor of PyTorch."""
         return isinstance(value, self.torch.Tensor)
 
     def lift(self, array: np.ndarray, model: Any) -> Any:
-        """Make a leaf in float64."""
+        """Return a float64 leaf on the device of a model."""
         device = model.device if self.owns(model) else None
         return self.torch.tensor(array, dtype=self.torch.float64, device=device).requires_grad_()
 
     def like(self, array: np.ndarray, y: Any) -> Any:
-        """Make an incoming gradient for an output."""
+        """Return an incoming gradient for an output, in its dtype and on its device."""
         return self.torch.tensor(array, dtype=y.dtype, device=y.device)
 
     def vjp(
@@ -120,7 +120,7 @@ class TorchEngine(Engine):
         gs: Sequence[Any] | None,
         arrays: list[np.ndarray] | None = None,
     ) -> Leaves:
-        """Return the gradients of the outputs' product with gs (or with arrays) for each leaf."""
+        """Return for each leaf the gradient of the outputs' product with gs, or with arrays."""
         ys, seeds = [], []
         for y, g in zip(fn(xs), gs or arrays or [], strict=True):
             if y.requires_grad:
@@ -135,7 +135,7 @@ class TorchEngine(Engine):
         return [z if g is None else g for g, z in zip(found, zeros, strict=True)]
 
     def leads(self, parameter: Any, array: np.ndarray) -> Any:
-        """Give a module's parameter new values, in place."""
+        """Give a module's parameter new values, in place, and return it."""
         parameter.data = self.torch.tensor(array, device=parameter.device)
         return parameter
 
@@ -145,7 +145,7 @@ class TorchEngine(Engine):
             t.data = t.data.double() if t.is_floating_point() else t.data
 
     def saved(self, module: Any) -> Callable[[], None]:
-        """Return what puts a module back as it is now."""
+        """Return a function that restores a module to its present state."""
         kept = [(t, t.data, t.data.clone()) for t in [*module.parameters(), *module.buffers()]]
 
         def restore() -> None:
@@ -156,7 +156,7 @@ class TorchEngine(Engine):
 
 
 class JaxEngine(Engine):
-    """JAX: functions of its arrays, and their own gradients."""
+    """JAX's engine: functions of arrays."""
 
     name = "jax"
 
@@ -164,7 +164,7 @@ class JaxEngine(Engine):
         self.jax = sys.modules["jax"]
 
     def double(self) -> AbstractContextManager[Any]:
-        """Return the context in which float64 is kept."""
+        """Return a context in which float64 stays float64."""
         if hasattr(self.jax, "enable_x64"):
             return self.jax.enable_x64(True)
         from jax.experimental import enable_x64
@@ -172,11 +172,11 @@ class JaxEngine(Engine):
         return enable_x64(True)
 
     def owns(self, value: Any) -> bool:
-        """Whether a value is an array of JAX."""
+        """Return whether a value is an array of JAX."""
         return isinstance(value, self.jax.Array)
 
     def lift(self, array: np.ndarray, model: Any) -> Any:
-        """Make a leaf in float64."""
+        """Return a float64 leaf."""
         return self.jax.numpy.asarray(array, dtype=np.float64)
 
     def vjp(
@@ -186,7 +186,7 @@ class JaxEngine(Engine):
         gs: Sequence[Any] | None,
         arrays: list[np.ndarray] | None = None,
     ) -> Leaves:
-        """Return the gradients of the outputs' product with gs (or with arrays) for each leaf."""
+        """Return for each leaf the gradient of the outputs' product with gs, or with arrays."""
         ys, back = self.jax.vjp(fn, list(xs))
         seeds = gs or arrays or []
         seeds = [self.jax.numpy.asarray(g, dtype=y.dtype) for g, y in zip(seeds, ys, strict=True)]
@@ -194,14 +194,12 @@ class JaxEngine(Engine):
 
 
 def engine_for(fn: Any, given: list[Any], call: Callable[[], Any]) -> Engine:
-    """Find out whose function this is: by its inputs, by itself, or by what it returns.
+    """Return the engine of a function, found by its inputs, its type or its outputs.
 
     Args:
         fn: the function, a module or an autograd Function.
-        given: the leaves of the inputs.
-        call: calls the function with the inputs as they are.
-    Raises:
-        DTypeError: the function is one of NumPy, which has no gradient of its own.
+        given: leaves of the inputs.
+        call: calls the function with the original inputs.
     """
     if "torch" in sys.modules:
         torch = TorchEngine()
@@ -217,7 +215,7 @@ def engine_for(fn: Any, given: list[Any], call: Callable[[], Any]) -> Engine:
 def _returns(call: Callable[[], Any], owns: Callable[[Any], bool]) -> bool:
     try:
         return any(owns(leaf) for _, leaf in leaves(call()))
-    except Exception:  # whatever a function of other things raises, it is not this one's
+    except Exception:  # a function of another library may raise anything here
         return False
 
 
@@ -225,7 +223,7 @@ def must_own(engine: Engine, outputs: list[Any]) -> None:
     """Refuse outputs that an engine cannot differentiate.
 
     Raises:
-        DTypeError: an output is of another kind.
+        DTypeError: an output does not belong to the engine.
     """
     for y in outputs:
         if engine.owns(y):
@@ -236,6 +234,6 @@ def must_own(engine: Engine, outputs: list[Any]) -> None:
                 "of arrays pass its gradient too, as grad= or vjp="
             )
         raise DTypeError(
-            f"gradcheck: fn returned {type(y).__name__}, expected what {engine.name} "
-            "can differentiate; return its arrays, or pass grad= or vjp="
+            f"gradcheck: fn returned {type(y).__name__}, expected arrays of {engine.name}; "
+            "return those, or pass the gradient as grad= or vjp="
         )

@@ -1,4 +1,4 @@
-"""What is known of one input's wrong gradient: at the point, and at another one beside it."""
+"""The evidence on one input's wrong gradient, at the point and at other points."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .subject import Piece
 from .survey import REFUSALS, SMOOTH, Survey, Table
 
 WITNESSES = 64
-"""Entries that are looked at again at other points."""
+"""How many entries are compared again at other points."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The claims on one input beside differences, for some entries and output rows.
+    """The claimed gradient of one input beside differences, for some entries and output rows.
 
     Args:
-        name: of the input.
-        claimed: its claimed gradient in each row, [rows, *shape].
-        others: claims on the other inputs, by name.
-        x, y: the input, and the outputs, flat.
+        name: name of the input.
+        claimed: the claimed gradient in each row, [rows, *shape].
+        others: claimed gradients of the other inputs, by name.
+        x, y: the input, and the flat outputs.
         inputs: the other inputs of the same shape, by name.
         at: flat positions of the compared entries.
-        scale: of these entries, so that their derivatives compare.
-        value, estimate: their differences and error estimates, times the scale, [rows, entries].
+        scale: size of each compared entry, which makes derivatives comparable.
+        value, estimate: differences and their error estimates, times the scale, [rows, entries].
         outputs: how many rows are single outputs; the others are combinations.
-        shape: of the output.
-        lengths: lengths of the axes of the inputs and of the output.
+        shape: shape of the output.
+        lengths: lengths of the axes of inputs and output, except 1.
     """
 
     name: str
@@ -48,36 +48,36 @@ class Evidence:
 
     @property
     def slack(self) -> np.ndarray:
-        """How far a gradient may be from the differences and still agree, [rows, entries]."""
+        """The largest distance from the differences that still agrees, [rows, entries]."""
         peak = np.max(np.abs(self.value), axis=1, keepdims=True)
         error = np.abs(self.taken(self.claimed) - self.value)
         worst = float(np.max(error / np.where(peak > 0, peak, 1.0), initial=0.0))
         return self.estimate + min(1e-6, 0.01 * worst) * peak
 
     def taken(self, candidate: np.ndarray) -> np.ndarray:
-        """Pick the compared entries of a gradient, in units of the differences."""
+        """Return the compared entries of a gradient, in units of the differences."""
         return candidate.reshape(len(candidate), -1)[:, self.at] * self.scale
 
     @property
     def bad(self) -> np.ndarray:
-        """Where the claim differs from the differences, [rows, entries]."""
+        """Whether the claim disagrees with the differences, [rows, entries]."""
         return ~(np.abs(self.taken(self.claimed) - self.value) <= self.slack)
 
     @property
     def telling(self) -> int:
-        """How many numbers that are not zero were compared, combinations of outputs aside."""
+        """How many nonzero derivatives were compared; single outputs count, if there are any."""
         real = self.value[: self.outputs] if self.outputs else self.value
         return int(np.count_nonzero(np.abs(real) > 3 * self.slack[: len(real)]))
 
     def fits(self, candidate: np.ndarray) -> bool:
-        """Whether a gradient agrees with the differences, far better than by chance."""
+        """Return whether a gradient agrees with the differences in every compared entry."""
         if candidate.shape != self.claimed.shape or not np.isfinite(candidate).all():
             return False
         return bool(np.all(np.abs(self.taken(candidate) - self.value) <= self.slack))
 
 
 def gather(s: Survey, t: Table, k: int) -> Evidence | None:
-    """Put together what a table says of the input that its k-th line moves."""
+    """Collect a table's evidence on the input that its k-th direction moves."""
     piece, _ = s.point.locate(t.entries[k])
     chosen = [
         j
@@ -104,11 +104,12 @@ def gather(s: Survey, t: Table, k: int) -> Evidence | None:
 
 
 def elsewhere(s: Survey, first: Evidence) -> list[Evidence]:
-    """Look at the same entries at other points: nearby, and twice with the values permuted.
+    """Compare the same entries at other points: one nearby, two with the values permuted.
 
-    What held at one point by chance does not hold there; what depends on the values of the
-    entries moves with them, and what depends on their places stays. A point where f or the
-    claim is not finite, or where nothing is wrong, tells nothing; one still nearer may.
+    An explanation that fits one point by chance fails at the others. A mistake that depends on
+    the values of the entries moves with the values; one that depends on their places stays. A
+    point gives no evidence if f or the claim is not finite there, or if nothing is wrong there;
+    if no point gives any, a nearer point is tried.
     """
     piece = next(p for p in s.point.pieces if p.name == first.name)
     points = [s.x, s.x.copy(), s.x.copy()]
@@ -123,7 +124,7 @@ def elsewhere(s: Survey, first: Evidence) -> list[Evidence]:
 
 
 def _look(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Evidence | None:
-    """Gather evidence at one more point; None where it tells nothing."""
+    """Return the evidence at another point, or None if there is none."""
     z = s.f(x)
     try:
         claims = np.stack([s.pull(x, row) for row in s.rows]) / s.unit_of[:, None]

@@ -15,24 +15,25 @@ from .survey import BENT, DIRECTIONS, EDGE, FULL_ENTRIES, SINGLE, STEEP, Survey,
 from .wording import describe_kink, entry_of, name_wrong, notes_of
 
 SAMPLE = 32
-"""Entries that are looked at one by one when a random direction failed."""
+"""How many entries are measured one by one after a random direction failed."""
 WEAK = 0.1
-"""An error bar above this part of the derivative leaves it no digit."""
+"""An error estimate above this fraction of a derivative leaves no correct digit."""
 JOINT = 4
-"""Entries that are moved together where f bends along several."""
+"""How many entries are moved together where f has kinks along several."""
 
 
 def examine(
     subject: Subject, order: int, full: bool | None, rng: np.random.Generator, kinks: bool = True
 ) -> Check:
-    """Go through all that can be wrong with a gradient, the most telling first.
+    """Return the verdict on a gradient: the first failure of a series of tests, if any.
 
     Args:
         subject: the function and its claim.
-        order: of the derivative, for the report.
-        full: every entry and every output (True), random directions (False), by size (None).
-        rng: where random directions come from.
-        kinks: accept one of the slopes, or one between them, where f has a kink.
+        order: order of the derivative, for the report.
+        full: compare every entry and output (True) or random directions (False); None decides
+            by size.
+        rng: random generator of the directions.
+        kinks: accept any value between the slopes on the two sides of a kink.
     """
     s = Survey(subject, order, full, rng)
     for stage in (_empty, _finite, _state, _nothing, _claims):
@@ -63,7 +64,7 @@ def _check(
 
 
 def _measure(s: Survey) -> Table:
-    """Compare every entry and a direction through those where f is smooth, or some directions."""
+    """Compare every entry and a direction through the smooth entries, or random directions."""
     if not s.every_entry:
         return s.measure([None] * DIRECTIONS, [s.direction() for _ in range(DIRECTIONS)])
     table = s.measure(list(range(s.x.size)))
@@ -86,7 +87,7 @@ def _joined(a: Table, b: Table) -> Table:
 
 
 def _empty(s: Survey) -> Check | None:
-    """Where there is no number to compare, the shapes are all there is to check."""
+    """Check the shapes alone if there is no number to compare."""
     if s.x.size and s.y.size:
         return None
     for i, claimed in enumerate(s.subject.pull(s.x, np.zeros(s.y.size))):
@@ -97,9 +98,7 @@ def _empty(s: Survey) -> Check | None:
 
 def _shapes(s: Survey, i: int, claimed: np.ndarray) -> str:
     piece = s.point.pieces[i]
-    return (
-        f"the claimed gradient of {piece.name} has shape {claimed.shape}, the input {piece.shape}"
-    )
+    return f"the claimed gradient of {piece.name} has shape {claimed.shape}, expected {piece.shape}"
 
 
 def _finite(s: Survey) -> Check | None:
@@ -115,13 +114,13 @@ def _finite(s: Survey) -> Check | None:
         return _check(
             s,
             NON_FINITE,
-            f"fn's result{place} is {s.y[bad[0]]} at the inputs; check where it can be computed",
+            f"fn's result{place} is {s.y[bad[0]]} at the inputs; check where it is finite",
         )
     return None
 
 
 def _state(s: Survey) -> Check | None:
-    """Call fn again where it was called before; neither calls nor other inputs may matter."""
+    """Call fn again at earlier inputs: the results must not depend on the calls in between."""
     nudged = s.x + 2.0**-5 * s.nudge()
     for before, after in ((s.f(nudged), s.f(nudged)), (s.z, s.f(s.x))):
         moved = _moved(before, after)
@@ -146,14 +145,14 @@ def _moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _nothing(s: Survey) -> Check | None:
-    """Refuse a function that an engine never saw its inputs in."""
+    """Refuse a function whose result does not depend on its inputs."""
     if not isinstance(s.subject, EngineFunction) or s.order > 1 or _uses_inputs(s):
         return None
     return _check(
         s,
         NOTHING,
-        "fn's result is the same wherever its inputs are, so nothing was "
-        "checked; pass what it computes with, or for a network gradcheck(loss, network)",
+        "fn's result does not depend on its inputs, so nothing was checked; pass the arrays "
+        "that fn computes with, or for a network call gradcheck(loss, network)",
     )
 
 
@@ -163,7 +162,7 @@ def _uses_inputs(s: Survey) -> bool:
 
 
 def _claims(s: Survey) -> Check | None:
-    """Ask for the claimed gradient of each row, again after other calls for the first."""
+    """Compute the claimed gradient of each row, and that of the first row again at the end."""
     first = s.subject.pull(s.x, s.rows[0])
     for i, piece in enumerate(s.point.pieces):
         if first[i].shape != piece.shape:
@@ -177,8 +176,8 @@ def _claims(s: Survey) -> Check | None:
         return _check(
             s,
             STATE,
-            "two calls of the gradient at the same input differ; freeze what "
-            "it keeps between calls",
+            "two calls of the gradient at the same input differ; freeze what it keeps "
+            "between calls",
         )
     s.set_claims(np.nan_to_num(claims, nan=0.0, posinf=0.0, neginf=0.0))
     bad = np.argwhere(~np.isfinite(claims))
@@ -235,18 +234,18 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
     elif diagnosis == KINK:
         message = describe_kink(s, table, k, r)
     elif diagnosis == NON_FINITE:
-        message = "fn is NaN or infinite beside this point, at every step; move away from the edge"
+        message = "fn is NaN or infinite beside this point, at every step; check at another point"
     else:
         message = (
-            "fn's rounding hides its derivative, as when it computes in float32; the claim "
-            "can be neither confirmed nor refused: compute in float64"
+            "fn's rounding hides its derivative, as when fn computes in float32; the claim "
+            "can be neither confirmed nor refuted: compute in float64"
         )
     ratio = float(table.ratio[k, r])
     return _check(s, diagnosis, message, guess=likely, worst=worst, ratio=ratio)
 
 
 def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, int]]]:
-    """List what went wrong, the most certain first, each with its worst direction and row."""
+    """List the failures, the most certain first, each with its worst direction and row."""
     steep, bent = t.kind == STEEP, t.kind == BENT
     lost = ~np.isfinite(t.low) & ~steep
     wrong = ~lost & ~steep & (t.ratio > 1)
@@ -271,7 +270,7 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
 
 
 def _one_sided(s: Survey, t: Table, steep: np.ndarray) -> np.ndarray:
-    """Tell where f is not defined on one side, as the square root below 0."""
+    """Return where f is undefined on one side, as the square root is below 0."""
     found = np.zeros(steep.shape, dtype=bool)
     for k in np.flatnonzero(steep.any(axis=1)):
         ends = [np.isfinite(s.f(s.x + sign * 2.0**-20 * t.directions[k])) for sign in (1, -1)]
@@ -280,12 +279,12 @@ def _one_sided(s: Survey, t: Table, steep: np.ndarray) -> np.ndarray:
 
 
 def _weak(s: Survey, t: Table) -> np.ndarray:
-    """Tell where the differences carry no digit of the derivative.
+    """Return where the differences have no correct digit of the derivative.
 
-    What is zero but for rounding has none: there it is enough that the bar is small beside the
-    values and the inputs, or far smaller than what fn moves by nearby, unless fn moves in its last
-    digits only; or that it is small beside the other entries, a thousandth where fn computes in
-    float32.
+    A derivative that is zero up to rounding has no digits. There a small error estimate is enough:
+    small beside the values and the inputs, or far smaller than the change of fn nearby, provided
+    that fn changes in more than its last digits; or small beside the other entries, a thousandth
+    where fn computes in float32.
     """
     with np.errstate(invalid="ignore"):
         bar, size = t.estimate, np.maximum(np.abs(t.claimed), np.abs(t.value))
@@ -304,10 +303,10 @@ def _weak(s: Survey, t: Table) -> np.ndarray:
 
 
 def _joint(s: Survey, table: Table) -> Check | None:
-    """Try a claim at kinks along entries together: it must lie among the slopes nearby.
+    """Check a claim at kinks along several entries: it must lie among the slopes nearby.
 
-    A claim between the slopes of each entry can be none of the function: both of two tied
-    entries cannot be the maximum.
+    A claim can lie between the slopes of each entry and still be no subgradient: of two tied
+    entries, not both are the maximum.
     """
     bent = [k for k in range(len(table.entries)) if (table.kind[k] == BENT).any()]
     bent = bent if all(table.entries[k] is not None for k in bent) else []
@@ -366,12 +365,12 @@ def _linear(s: Survey) -> Check | None:
     if not likely:
         return None
     return _check(
-        s, WRONG, "the gradients fit at some incoming gradients g and not at others", guess=likely
+        s, WRONG, "right for some incoming gradients g and wrong for others", guess=likely
     )
 
 
 def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
-    """Halve a failing direction down to one entry, and look at it and at some others."""
+    """Bisect a failing direction down to one entry, and measure that entry and some others."""
     d, t = table.directions[k], 4.0 * table.step[k, r]
 
     def badness(half: np.ndarray) -> float:
@@ -393,7 +392,7 @@ def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
 
 
 def _imprecise(s: Survey, t: Table, r: int) -> bool:
-    """Whether rounding to float32 in the claim explains the error."""
+    """Return whether rounding to float32 in the claim explains the error."""
     error = float(np.max(t.error, initial=0.0, where=np.isfinite(t.error)))
     size = float(np.max(np.abs(t.value[:, r]), initial=0.0, where=np.isfinite(t.low[:, r])))
     if error > 1e-4 * size:

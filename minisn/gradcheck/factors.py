@@ -1,4 +1,4 @@
-"""Mistakes of size: a factor, an offset, a factor of the chain rule, a cross term."""
+"""Mistakes in magnitude: a factor, an offset, a factor of the chain rule, a cross term."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ KNOWN = {
     2 * math.pi: "2π", 1 / (2 * math.pi): "1 / 2π", math.sqrt(2): "√2", math.sqrt(0.5): "1 / √2",
     math.sqrt(math.pi): "√π", math.sqrt(2 / math.pi): "√(2/π)", math.sqrt(math.pi / 2): "√(π/2)",
 }  # fmt: skip
-"""Factors that have a name, of which the first are constants with too few digits."""
+"""Known factors and their names; the first are constants with too few digits."""
 
 
 def _factor(found: Evidence) -> tuple[float, float] | None:
-    """Return the factor between claim and differences, and its doubt; None if there is none."""
+    """Return the factor between claim and differences and its uncertainty, or None."""
     taken = found.taken(found.claimed)
     peak = float(np.max(np.abs(found.value), initial=0.0))
     if not peak or not np.isfinite(taken).all():
@@ -78,17 +78,17 @@ def constant(found: Evidence) -> Iterator[tuple[str, str]]:
     hint = f" ({(named + roots)[0]}?)" if named + roots else ""
     yield (
         f"constant {factor:.5g}",
-        (f"a constant factor: the claim is {factor:.6g} times too large{hint}"),
+        (f"a constant factor: the claimed gradient is {factor:.6g} times the right one{hint}"),
     )
 
 
 def offset(found: Evidence) -> Iterator[tuple[str, str]]:
-    """Try a term too many: a constant, or a multiple of the input as of weight decay."""
+    """Try an extra term: a constant, or a multiple of the input as in weight decay."""
     rows = found.outputs or len(found.claimed)
     gap = (found.taken(found.claimed) - found.value)[:rows]
     for words, shape in (
         ("a constant offset: {:.6g} is added to every entry", np.ones_like(found.x)),
-        ("a term too many: {:.6g} times the input (weight decay?)", found.x),
+        ("an extra term: {:.6g} times the input (weight decay?)", found.x),
     ):
         basis = found.taken(shape[None])[0]
         if np.unique(basis).size + np.unique(found.value).size < 4 or not np.any(basis):
@@ -111,7 +111,7 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def projection(found: Evidence) -> Iterator[tuple[str, str]]:
-    """Try a normalization whose scale was held constant: what lies along the input stayed in."""
+    """Try a normalization with its scale held constant: the part along the input remains."""
     rows = found.outputs or len(found.claimed)
     if not np.array_equal(found.at, np.arange(found.x.size)):
         return
@@ -119,12 +119,12 @@ def projection(found: Evidence) -> Iterator[tuple[str, str]]:
     for axis in range(1, found.claimed.ndim):
         if found.x.shape[axis - 1] < 3:
             continue
-        centred = found.x - np.mean(found.x, axis=axis - 1, keepdims=True)
+        centered = found.x - np.mean(found.x, axis=axis - 1, keepdims=True)
         less = found.claimed - np.mean(found.claimed, axis=axis, keepdims=True)
         for held, off, claimed, x in (
             ("scale", "a multiple of the input", found.claimed, found.x),
-            ("variance", "a multiple of the centred input", found.claimed, centred),
-            ("mean and variance", "its mean, and a multiple of the centred input", less, centred),
+            ("variance", "a multiple of the centered input", found.claimed, centered),
+            ("mean and variance", "its mean and a multiple of the centered input", less, centered),
         ):
             excess = _along(claimed - right, x, axis)
             aside = np.any(np.abs(found.taken(right - _along(right, x, axis))) > found.slack)
@@ -137,13 +137,13 @@ def projection(found: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _along(a: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
-    """Return the part of each row along x, over an axis of the rows."""
+    """Return the projection of each row onto x, over an axis of the rows."""
     size = np.sum(x * x, axis=axis - 1, keepdims=True)
     return np.sum(a * x, axis=axis, keepdims=True) / np.where(size > 0, size, 1.0) * x
 
 
 def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield what the chain rule may have multiplied by, of the input's shape."""
+    """Yield factors that the chain rule may contain, in the input's shape."""
     x = found.x
     with np.errstate(all="ignore"):
         th, sg = np.tanh(x), 1 / (1 + np.exp(-x))
@@ -171,7 +171,7 @@ def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
-    """Try a factor of the chain rule that is missing from the claim, or in it once too often."""
+    """Try a factor of the chain rule that the claim lacks, or has once too often."""
     if found.telling < 1:
         return
     total: Callable[[np.ndarray], bool] = found.fits
@@ -191,7 +191,7 @@ def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
-    """Try a softmax, or another normalization, of which the claim has the diagonal alone."""
+    """Try a softmax, or another Jacobian, of which the claim has only the diagonal."""
     m, x = found.outputs, found.x
     flat = found.claimed.reshape(len(found.claimed), -1)
     if m > 1 and flat.shape[1] == m and len(found.at) == m:
@@ -205,7 +205,7 @@ def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
             if np.all(np.abs(outer - cross) <= slack):
                 yield "softmax", "softmax without the cross term -y_i y_j"
             elif not bad[diagonal].any():
-                yield "cross", "the cross terms are missing: the Jacobian has its diagonal alone"
+                yield "cross", "the cross terms are missing: the claim has only the diagonal"
     axes = [None, *range(x.ndim)] if x.size > 1 else []
     for axis in axes:
         with np.errstate(all="ignore"):

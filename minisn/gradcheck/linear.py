@@ -1,4 +1,4 @@
-"""Whether a backward is what every backward must be: linear in the incoming gradient."""
+"""Tests of a backward: it must be linear in the incoming gradient and use all of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .survey import Survey
 
 Pull = Callable[[np.ndarray], np.ndarray]
 SLACK = 1e-5
-"""Of the size of a claim: what float32 inside explains."""
+"""The relative error that float32 inside a claim explains."""
 
 
 def nonlinear(s: Survey) -> str:
-    """Say how a backward depends on g otherwise than linearly, or return an empty string.
+    """Return how a backward fails to be linear in g, or an empty string if it is linear.
 
-    It is tried with several g, of both signs and of sizes a million times apart, with their
-    sum, and with zero.
+    The backward is tried with two random g, their sum, multiples of one of them by -1, 2 and
+    2^±20, and g = 0.
     """
     m = s.y.size
 
@@ -40,9 +40,9 @@ def nonlinear(s: Survey) -> str:
 
 
 def _rounding(pull: Pull, g: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Measure what rounding leaves of large terms that cancel, in units of the slack.
+    """Measure the rounding error of large terms that cancel, in units of the slack.
 
-    Powers of two scale exactly; other factors round anew.
+    A power of two scales exactly; other factors round differently.
     """
     noise = [np.abs(pull(c * g) / c - at) for c in (0.7, 1.1, 1.3)]
     return np.nan_to_num(100 / SLACK * np.max(noise, axis=0))
@@ -71,12 +71,12 @@ def _say(at: np.ndarray, scaled: dict[float, np.ndarray], rest: np.ndarray) -> s
 
 
 def neglected(s: Survey, part: slice, needed: np.ndarray) -> str:
-    """Tell whether a backward uses a part of g only, where it should sum over an axis.
+    """Return which slice of g a backward uses in place of a sum, or an empty string.
 
     Args:
-        s: what was measured.
+        s: the survey.
         part: the input's place in the flat vector.
-        needed: which outputs the input has an effect on.
+        needed: whether the input affects each output.
     """
     shape = s.subject.shape
     needed = needed.reshape(shape)

@@ -1,4 +1,4 @@
-"""``python -m minisn.gradcheck package.module:function --inputs ...``: one's own function."""
+"""``python -m minisn.gradcheck package.module:function --inputs ...``: check your own function."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from .survey import away_from_zero
 def check_own(
     target: str, inputs: list[str], claims: dict[str, str | None], order: int, seed: int
 ) -> int:
-    """Check a function by its name, print the report, and return the exit status.
+    """Import a function by name, check it, print the report, and return the exit status.
 
     Args:
         target: ``package.module:function``, or ``file.py:function``.
-        inputs: each a shape as ``2x3`` (random numbers), a number, or a ``.npy`` file.
+        inputs: for each argument a shape such as ``2x3`` (random numbers), a number, or a
+            ``.npy`` file.
         claims: names of the functions for ``grad`` and ``vjp``, or None.
-        order: up to which order.
-        seed: of random inputs and directions.
+        order: highest order to check.
+        seed: seed of random inputs and directions.
     Raises:
-        ConfigError: a name or an input that cannot be read.
+        ConfigError: a name cannot be imported, or an input cannot be read.
     """
     rng = np.random.default_rng(seed)
     fn = _load(target)
@@ -38,7 +39,10 @@ def check_own(
     }
     arrays = [_input(text, rng) for text in inputs]
     if not arrays:
-        raise ConfigError("gradcheck: give --inputs, each a shape as 2x3, a number, or a .npy file")
+        raise ConfigError(
+            "gradcheck: no inputs; give --inputs with a shape such as 2x3, a number, or a .npy "
+            "file for each argument"
+        )
     report = gradcheck(fn, arrays, order=order, seed=seed, **claimed)
     print(report)
     return 0 if report else 1
@@ -70,6 +74,6 @@ def _input(text: str, rng: np.random.Generator) -> Any:
         return float(text)
     except ValueError:
         raise ConfigError(
-            f"gradcheck: --inputs {text!r}: expected a shape as 2x3 (3x for a "
+            f"gradcheck: --inputs {text!r}: expected a shape such as 2x3 (3x for a "
             "vector), a number, or a .npy file"
         ) from None

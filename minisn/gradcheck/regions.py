@@ -9,11 +9,11 @@ import numpy as np
 from .evidence import Evidence
 
 CLEAR = 100
-"""How much worse wrong entries must be than right ones; else the error only fades between them."""
+"""How many times worse wrong entries must be than right ones; otherwise the error only fades."""
 
 
 def region(found: Evidence) -> Iterator[tuple[str, str]]:
-    """Say what the wrong entries have in common that no right one has."""
+    """Yield what the wrong entries have in common and no right entry has."""
     rows = found.outputs or len(found.claimed)
     bad = np.asarray(found.bad[:rows].any(axis=0))
     shape, n = found.x.shape, int(bad.sum())
@@ -29,7 +29,7 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
             "one",
             (
                 f"one entry alone is wrong, {index} of {found.name}, of {bad.size} compared: "
-                f"look for what treats it apart{words}"
+                f"look for code that treats it differently{words}"
             ),
         )
     elif n < bad.size:
@@ -44,7 +44,7 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _by_value(x: np.ndarray, bad: np.ndarray, words: str) -> Iterator[tuple[str, str]]:
-    """Try a bound of the input: below or above it, or outside or inside a range."""
+    """Try a bound on the input: below or above it, or outside or inside a range."""
     if bad.sum() < 2 or (~bad).sum() < 2:
         return
     if np.array_equal(bad, x < 0):
@@ -79,7 +79,7 @@ def _by_value(x: np.ndarray, bad: np.ndarray, words: str) -> Iterator[tuple[str,
 def _by_place(
     where: np.ndarray, shape: tuple[int, ...], bad: np.ndarray, words: str
 ) -> Iterator[tuple[str, str]]:
-    """Try an axis of which some indices are wrong, and these wholly."""
+    """Try indices of an axis at which every entry is wrong."""
     for axis, length in enumerate(shape):
         wrong = sorted({int(i) for i in where[axis][bad]})
         right = {int(i) for i in where[axis][~bad]}
@@ -105,7 +105,7 @@ def _by_output(found: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
-    """Try `=` in place of `+=`: of several outputs that use one entry the last alone counts."""
+    """Try `=` in place of `+=`: only the last of several outputs that use an entry counts."""
     m = found.outputs
     if m < 2:
         return
@@ -124,6 +124,6 @@ def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
             "assigned",
             (
                 "`=` in place of `+=`: where several outputs use one entry, only the "
-                "last of them counts"
+                "last output counts"
             ),
         )

@@ -1,4 +1,4 @@
-"""What a check found, as data and as text."""
+"""The results of a check, as data and as text."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ NON_FINITE = "non-finite"
 NOTHING = "nothing to check"
 
 DIAGNOSES = (RIGHT, WRONG, KINK, STATE, PRECISION, NON_FINITE, NOTHING)
-"""Every diagnosis a check can end with."""
+"""All diagnoses that a check can end with."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Entry:
     """One entry of a gradient, beside its finite difference.
 
     Args:
-        name: which input, as ``"input 0"``; ``"grad_output"`` is the incoming gradient,
-            an input too when second derivatives are checked.
+        name: name of the input, such as ``"input 0"``; ``"grad_output"`` is the incoming
+            gradient, which is an input of second derivatives.
         index: the entry of that input; None for a direction through all entries.
         point: the value of that entry.
         output: which output was differentiated, in words.
-        claimed: the gradient that is checked.
-        numerical: the difference, extrapolated.
-        estimate: the error of ``numerical``, estimated.
-        step: the change of the entry that ``numerical`` was measured with.
+        claimed: the gradient under test.
+        numerical: the finite difference.
+        estimate: the estimated error of ``numerical``.
+        step: the change of the entry in the finite difference.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def digits(self) -> int:
-        """How many digits show in which of them the claim and the difference differ."""
+        """How many digits to print so that claim and difference are seen to differ."""
         size, gap = max(abs(self.claimed), abs(self.numerical)), abs(self.claimed - self.numerical)
         if not 0 < gap < np.inf or not size < np.inf:
             return 10
@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """Where it is, in words."""
+        """The entry and the output, in words."""
         if self.index is None:
             return "along a random direction" + self.output
         where = f" {list(self.index)}" if self.index else ""
@@ -60,19 +60,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on the gradients of one order; ``right`` tells whether they are.
+    """The verdict on the gradients of one order.
 
     Args:
         order: 1, or 2 for the derivatives of the gradient.
         diagnosis: one of :data:`DIAGNOSES`.
         message: the diagnosis in a sentence, with what to do.
         guess: the likely mistake behind a wrong gradient, or an empty string.
-        worst: the entry that fits worst, where there is one.
-        ratio: its error divided by its estimate; a right gradient stays below 1.
-        slope: the Taylor remainder's, 2 or more when right, near 1 when wrong; None where
+        worst: the entry with the worst fit, or None.
+        ratio: its error divided by its estimate; at most 1 for a right gradient.
+        slope: exponent of the Taylor remainder, 2 or more if right, near 1 if wrong; None if
             the remainder is only rounding.
         scope: how much was compared, in words.
-        notes: what was accepted that is worth knowing, as a kink with a subgradient.
+        notes: special cases that were accepted, such as a subgradient at a kink.
     """
 
     order: int
@@ -87,7 +87,7 @@ class Check:
 
     @property
     def right(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the gradients are right."""
         return self.diagnosis == RIGHT
 
     @property
@@ -126,7 +126,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`~minisn.gradcheck.gradcheck` found; truthy when every order is right."""
+    """The result of :func:`~minisn.gradcheck.gradcheck`; true if every order is right."""
 
     checks: tuple[Check, ...]
 
@@ -137,7 +137,7 @@ class Report:
 
     @property
     def diagnosis(self) -> str:
-        """The first failure's diagnosis, or ``"right"``."""
+        """The diagnosis of the first failure, or ``"right"``."""
         return RIGHT if self.failure is None else self.failure.diagnosis
 
     def __bool__(self) -> bool:
@@ -155,14 +155,14 @@ class Report:
 
 @dataclass(frozen=True)
 class AdjointReport:
-    """What :func:`~minisn.gradcheck.check_adjoint` found; truthy when the identity holds.
+    """The result of :func:`~minisn.gradcheck.check_adjoint`; true if the identity holds.
 
     Args:
         left: :math:`\\langle f(x), y\\rangle`.
         right: :math:`\\langle x, f^*(y)\\rangle`.
         bound: the difference that rounding explains.
         message: what failed, in words.
-        details: where it failed, entry by entry, from finite differences.
+        details: the entries that differ, from finite differences, or None.
     """
 
     left: float

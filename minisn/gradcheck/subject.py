@@ -1,4 +1,4 @@
-"""What is checked, whatever it is made of, as a function of one flat vector."""
+"""The function under test, from any library, as a function of one flat vector."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Piece:
 
 
 class Point:
-    """The inputs, of which the floating-point ones vary and the others stay fixed.
+    """The inputs: floating-point inputs vary, the others stay fixed.
 
     Args:
         inputs: a list or tuple of arguments, each an array, Tensor, number, or nested lists,
-            tuples and dicts of them; what is neither list nor tuple is the only argument.
-        kwargs: arguments by name, likewise.
+            tuples and dicts of these; anything else is the only argument.
+        kwargs: keyword arguments, of the same kinds.
         parameters: a module's parameters by name, checked too.
     """
 
@@ -66,7 +66,7 @@ class Point:
         return [flat[p.part].reshape(p.shape).copy() for p in self.pieces]
 
     def arguments(self, arrays: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Put checked inputs back among the fixed ones; return arguments and keyword arguments."""
+        """Return arguments and keyword arguments, with new arrays for the checked inputs."""
         filled = list(self.given)
         for piece, array in zip(self.pieces, arrays, strict=True):
             filled[piece.position] = array
@@ -74,7 +74,7 @@ class Point:
         return [rebuilt(a, values) for a in self.args], rebuilt(self.kwargs, values)
 
     def claimed(self, result: Any) -> list[np.ndarray]:
-        """Return claimed gradients, one for each checked input, whatever they are nested in."""
+        """Return the claimed gradients as a flat list, one for each checked input."""
         model = [*self.args, *self.kwargs.values()]
         if isinstance(result, dict) and result.keys() == self.kwargs.keys() and not self.args:
             result = [result[key] for key in self.kwargs]
@@ -92,13 +92,13 @@ class Point:
             found = _nested(found, floating, len(self.pieces))
         if any(c is None for c in found):
             raise DTypeError(
-                "gradcheck: the gradient to check returned None; let it return an array of the "
-                "shape of each input, zeros where nothing depends on it"
+                "gradcheck: the gradient to check returned None, expected an array of each input's "
+                "shape; return zeros for an input without effect"
             )
         return [_real(c, p.name) for c, p in zip(found, self.pieces, strict=True)]
 
     def locate(self, i: int) -> tuple[Piece, tuple[int, ...]]:
-        """Return the input that a flat position belongs to, and the entry there."""
+        """Return the input at a flat position, and the index of the entry there."""
         piece = next(p for p in self.pieces if p.part.start <= i < p.part.stop)
         where = np.unravel_index(i - piece.part.start, piece.shape)
         return piece, tuple(int(n) for n in where)
@@ -115,13 +115,13 @@ class Point:
 
 
 def _numbers(arg: Any) -> bool:
-    """Whether an argument is a list of numbers, nested or not, which stands for an array."""
+    """Return whether an argument is a list of floats, nested or not, that stands for an array."""
     plain = isinstance(arg, list) and arg and all(isinstance(n, float) or _numbers(n) for n in arg)
     return bool(plain)
 
 
 def _numeric(name: str, given: Any) -> np.ndarray | None:
-    """Return what varies as an array; None for what stays fixed."""
+    """Return an input that varies as an array; None for an input that stays fixed."""
     if callable(given) and not hasattr(given, "shape"):
         return None
     array = as_numpy(given)
@@ -143,7 +143,7 @@ def _real(claim: Any, name: str) -> np.ndarray:
 
 
 def _nested(found: list[Any], floating: list[tuple[Any, list[bool]]], count: int) -> list[Any]:
-    """Take the claims on several arguments, each nested as it is, apart."""
+    """Flatten the claims on several arguments, each nested like its argument."""
     if len(found) != len(floating):
         raise ShapeError(
             f"gradcheck: {count} floating-point inputs, but {len(found)} claimed "
@@ -174,24 +174,24 @@ class Subject:
         self.model: Any = None
         self.shapes: list[tuple[int, ...]] = [()]
         self.spoiled: set[str] = set()
-        """Names of what a call changed in place."""
+        """Names of the arrays that a call changed in place."""
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs, flat."""
         raise NotImplementedError
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
-        """Return the claimed gradients of the outputs' product with g, as they came."""
+        """Return the claimed gradients of the outputs' product with g, one for each input."""
         raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the only output; that of a flat vector where there are several."""
+        """Shape of the output; several outputs count as one flat vector."""
         one = len(self.shapes) == 1
         return self.shapes[0] if one else (sum(int(np.prod(s)) for s in self.shapes),)
 
     def place(self, row: int) -> str:
-        """Say which output a row is, as ``"output [2, 0]"``; nothing for a single number."""
+        """Return the name of a row, such as ``"output [2, 0]"``; empty for a single number."""
         for i, shape in enumerate(self.shapes):
             size = int(np.prod(shape))
             if row < size:
@@ -209,7 +209,7 @@ class Subject:
         return [c.reshape(s).copy() for c, s in zip(cut, self.shapes, strict=True)]
 
     def take(self, result: Any, who: str = "fn") -> list[Any]:
-        """Take apart what the function returned."""
+        """Return the leaves of the function's result, and keep its nesting and shapes."""
         self.model = result
         outputs = [leaf for _, leaf in leaves(result)]
         self.shapes = [np.shape(as_numpy(y)) for y in outputs]
@@ -220,11 +220,11 @@ class ArrayFunction(Subject):
     """A NumPy function with a gradient written by hand.
 
     Args:
-        fn: arrays in, arrays or numbers out.
+        fn: maps arrays to arrays or numbers.
         point: its inputs.
-        jacobian: ``jacobian(*inputs)``, for each floating-point input the derivatives, of the
+        jacobian: ``jacobian(*inputs)`` returns, for each floating-point input, an array of the
             output's shape followed by the input's; or None.
-        vjp: ``vjp(g, *inputs)``, the gradients of :math:`\\langle g, f\\rangle`; or None.
+        vjp: ``vjp(g, *inputs)`` returns the gradients of :math:`\\langle g, f\\rangle`; or None.
     """
 
     def __init__(self, fn: Callable, point: Point, jacobian: Callable | None, vjp: Callable | None):
@@ -236,15 +236,15 @@ class ArrayFunction(Subject):
         return flat_reals(self.take(self._call(self.fn, x)), "fn")
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
-        """Return the claimed gradients of the outputs' product with g, as they came."""
-        self.value(x)  # a backward written by hand may use what its forward left behind
+        """Return the claimed gradients of the outputs' product with g, one for each input."""
+        self.value(x)  # a backward written by hand may use values that its forward stored
         cut = self.parts(g)
         if self._vjp is None:
             if len(self.shapes) > 1:
                 raise ConfigError(
-                    f"gradcheck: fn returns {len(self.shapes)} outputs, and grad= "
-                    "says the gradient of one; pass vjp=lambda g, *inputs: ..., "
-                    "where g is nested as the outputs"
+                    f"gradcheck: fn returns {len(self.shapes)} outputs, but grad= "
+                    "needs a single output; pass vjp=lambda g, *inputs: ..., "
+                    "with g nested like the outputs"
                 )
             jacobians = self.point.claimed(self._call(self._jacobian, x))
             return [self._contract(cut[0], np.array(j, np.float64)) for j in jacobians]
@@ -277,16 +277,16 @@ class ArrayFunction(Subject):
 
 
 def _kept(leaf: Any) -> Any:
-    """Copy an array, for the function may write into it at its next call."""
+    """Return a copy of an array, because the function may overwrite it at its next call."""
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 class EngineFunction(Subject):
-    """A function that an engine differentiates; its claim is what the engine says.
+    """A function that an engine differentiates; the claim is the engine's gradient.
 
     Args:
-        engine: whose function it is.
-        fn: leaves in, leaves out, both as lists.
+        engine: the engine of the function.
+        fn: maps a list of leaves to a list of leaves.
         point: its inputs.
     """
 
@@ -297,7 +297,7 @@ class EngineFunction(Subject):
         self.engine = engine
 
     def lifted(self, x: np.ndarray) -> Leaves:
-        """Make float64 leaves of a flat vector; a parameter of a module is one itself."""
+        """Return float64 leaves of a flat vector; a module's parameter takes its values itself."""
         made: Leaves = []
         for piece, array in zip(self.point.pieces, self.point.unflatten(x), strict=True):
             given = self.point.given[piece.position]
@@ -324,11 +324,11 @@ class EngineFunction(Subject):
 def pullback(inner: EngineFunction, gs: list[np.ndarray]) -> EngineFunction:
     """Return the gradient of a function as a function of its inputs and incoming gradients.
 
-    Its own gradient is that of the next order, so this can be repeated.
+    The result has a gradient of the next order, so calls can be nested.
 
     Args:
         inner: the function.
-        gs: incoming gradients to start from, one for each output.
+        gs: the incoming gradients of the point, one for each output.
     """
     n, engine, fn, point = len(inner.point.pieces), inner.engine, inner.fn, inner.point
     seeds = {f"grad_output{i if len(gs) > 1 else ''}": g for i, g in enumerate(gs)}

@@ -1,4 +1,4 @@
-"""Claims and differences side by side, for entries or for random directions."""
+"""Claimed and numerical derivatives side by side, along entries or random directions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FULL_ROWS = 64
 FULL_SIZE = 4096
 DIRECTIONS = 4
 SINGLE = 2.0**-29
-"""Noise above this part of the values is float32's."""
+"""Noise above this fraction of the values comes from float32."""
 SMOOTH, BENT, STEEP, EDGE = range(4)
-"""What f is like along a line: differentiable; with a slope on each side; infinitely steep or with
-a jump; defined on one side only."""
+"""Kinds of a function along a line: differentiable; with a kink; with a jump or an infinite slope;
+defined on one side only."""
 
 
 def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
@@ -28,15 +28,15 @@ def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np
 
 
 REFUSALS = (ArithmeticError, ValueError, LookupError)
-"""What a function may raise where it is not defined."""
+"""The errors that a function may raise where it is undefined."""
 
 
 @dataclass
 class Table:
     """Claims beside differences, [directions, rows], in units of the directions.
 
-    Where f bends, any slope from ``low`` to ``high`` is a derivative; elsewhere the two are one.
-    ``entries`` holds the entry that each direction moves, None where it moves many.
+    At a kink, every slope from ``low`` to ``high`` counts as a derivative; elsewhere the two are
+    equal. ``entries`` holds the entry that each direction moves, or None if it moves several.
     """
 
     directions: list[np.ndarray]
@@ -50,12 +50,12 @@ class Table:
 
     @property
     def value(self) -> np.ndarray:
-        """The derivative that is nearest to the claim."""
+        """The derivative nearest to the claim."""
         return np.clip(self.claimed, self.low, self.high)
 
     @property
     def error(self) -> np.ndarray:
-        """How far each claim is from the nearest derivative."""
+        """The distance of each claim from the nearest derivative."""
         with np.errstate(invalid="ignore", over="ignore"):
             return np.abs(self.claimed - self.value)
 
@@ -69,7 +69,7 @@ class Table:
 
 @dataclass
 class Along:
-    """What one line showed, one entry per row."""
+    """The measurements along one line, one entry per row."""
 
     low: np.ndarray
     high: np.ndarray
@@ -78,7 +78,7 @@ class Along:
     kind: np.ndarray
 
     def fits(self, claimed: np.ndarray) -> np.ndarray:
-        """Tell which claims lie within the error bar."""
+        """Return which claims lie within the error estimate."""
         error = np.maximum(self.low - claimed, claimed - self.high)
         return (error <= self.estimate) & (self.kind != STEEP)
 
@@ -89,16 +89,18 @@ def _plain(found: Difference) -> Along:
 
 
 class Survey:
-    """Evaluates a subject and its claim around the point.
+    """A subject and its claim, evaluated around the point.
 
-    The *rows* are what is differentiated: every output, or random combinations of them; and two
-    further combinations, of both signs and other sizes, for a backward must follow any g.
+    The *rows* are the numbers to differentiate: two random combinations of the outputs and, where
+    there are few outputs, every output. The combinations have both signs and different sizes,
+    because a backward must be right for every g.
 
     Args:
         subject: the function and its claim.
-        order: of the derivative.
-        full: every entry and every output (True), random directions (False), by size (None).
-        rng: where random directions come from.
+        order: order of the derivative.
+        full: compare every entry and output (True) or random directions (False); None decides
+            by size.
+        rng: random generator of the directions.
     """
 
     def __init__(self, subject: Subject, order: int, full: bool | None, rng: np.random.Generator):
@@ -114,7 +116,7 @@ class Survey:
         drawn = sign * rng.uniform(0.5, 1.5, (2, m)) * np.array([[3.0], [-0.3]])
         drawn *= 2.0**-20 if np.any(np.abs(self.y) > 2.0**300) else 1.0
         self.rows = np.vstack([np.eye(m), drawn]) if self.every_row else drawn
-        # rows as huge as exp(700) are measured in a unit of theirs
+        # rows as large as exp(700) get a unit of their own
         with np.errstate(over="ignore", invalid="ignore"):
             size = np.abs(self._rows(self.y))
             size = np.where(np.isfinite(size), size, np.max(np.abs(self.y), initial=0.0))
@@ -122,7 +124,7 @@ class Survey:
         self.unit_of = np.where(huge, 2.0 ** np.floor(np.log2(np.where(huge, size, 1.0))), 1.0)
         self.z = self._combine(self.y)
         self.slope: float | None = None
-        # steps: of each entry beside the others, and relative to itself
+        # the size of each entry: beside the other entries, and of the entry alone
         self.scale = self.point.scale()
         self.relative = np.where(self.x != 0, np.abs(self.x), self.scale)
 
@@ -135,13 +137,13 @@ class Survey:
         return f"{what}, {combined}{m} output{'s' if m > 1 else ''}"
 
     def set_claims(self, claims: np.ndarray) -> None:
-        """Take the claimed gradients, [rows, entries], and measure the noise around the point."""
+        """Store the claimed gradients, [rows, entries], and measure the noise around the point."""
         self.claims = claims / self.unit_of[:, None]
         self.noise = self.measure_noise()
         self._wide: np.ndarray | None = None
 
     def f(self, x: np.ndarray) -> np.ndarray:
-        """Evaluate the rows; NaN where the function refuses."""
+        """Return the rows at x; NaN if the function raises an error there."""
         try:
             y = self.subject.value(x)
         except REFUSALS:
@@ -165,7 +167,7 @@ class Survey:
             return np.where(self.unit_of == 1.0, self._rows(y), whole)
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """Return the claimed gradient for an incoming gradient, flat."""
+        """Return the flat claimed gradient for an incoming gradient."""
         return np.concatenate([c.astype(np.float64).reshape(-1) for c in self.subject.pull(x, g)])
 
     def measure_noise(self) -> np.ndarray:
@@ -181,11 +183,11 @@ class Survey:
         return float(np.max(noise_level(claim, self.x, self.nudge(), SPACINGS[3:])))
 
     def nudge(self) -> np.ndarray:
-        """Draw a direction that changes every entry by about its own size."""
+        """Draw a direction that changes every entry by about the entry's own size."""
         return self.relative * away_from_zero(self.rng, self.x.size)
 
     def direction(self) -> np.ndarray:
-        """Draw a direction that changes every entry by about the same."""
+        """Draw a direction that changes every entry by about the size of its input."""
         return self.scale * away_from_zero(self.rng, self.x.size)
 
     def line(self, d: np.ndarray) -> Line:
@@ -199,7 +201,7 @@ class Survey:
         return d
 
     def measure(self, entries: list, directions: list[np.ndarray] | None = None) -> Table:
-        """Compare some entries, or some directions."""
+        """Compare claims and differences along some entries or directions."""
         directions = directions or [self.unit(i) for i in entries]
         with np.errstate(over="ignore", invalid="ignore"):
             claimed = np.stack([self.claims @ d for d in directions])
@@ -209,7 +211,7 @@ class Survey:
         return Table(directions, entries, claimed, *stacked)
 
     def _along(self, line: Line, claimed: np.ndarray) -> Along:
-        """Differentiate along a line: two steps first, all of them where these leave a doubt."""
+        """Differentiate along a line: with two steps, then with all if these leave a doubt."""
         quick = line.difference(BASE)
         error = np.abs(claimed - quick.value)
         natural = np.minimum(np.abs(self.z), 1e3 * float(np.max(self.relative)))
@@ -224,7 +226,7 @@ class Survey:
         return found
 
     def _closely(self, line: Line) -> Along:
-        """Look at all steps, and at both sides."""
+        """Differentiate with all steps, and from each side."""
         deep = False
         steep = line.steep(1) | line.steep(-1)
         if steep.any() or not np.isfinite(line.central().value).all():
@@ -249,7 +251,7 @@ class Survey:
         return self._farther(line, found) if self.every_entry else found
 
     def _farther(self, line: Line, found: Along) -> Along:
-        """Look at wide steps where the others leave no digit."""
+        """Differentiate with wide steps where the others leave no correct digit."""
         weak = (found.estimate > 0.1 * np.abs(found.low)) & (found.kind == SMOOTH)
         if not weak.any():
             return found
@@ -266,7 +268,7 @@ class Survey:
         return found
 
     def _rounded(self, line: Line, found: Along, claimed: np.ndarray) -> Along | None:
-        """Judge again with noise that hides among digits that move, as of float32 inside."""
+        """Differentiate again with the noise of float32, which can hide among changing digits."""
         wide = self.wide_noise()
         hidden = (wide > SINGLE * np.abs(self.z)) & (wide < 2.0**-21 * np.abs(self.z))
         if not hidden.any():
@@ -279,14 +281,14 @@ class Survey:
         return again if (better & useful).any() and (again.fits(claimed) | ~hidden).all() else None
 
     def wide_noise(self) -> np.ndarray:
-        """Look for noise at a wider spacing, too: rounding can hide among digits that move."""
+        """Return the noise at a wider spacing: rounding can hide among changing digits."""
         if self._wide is None:
             wide = noise_level(self.f, self.x, self.nudge(), SPACINGS[3:4])
             self._wide = np.maximum(self.noise, wide)
         return self._wide
 
     def reach(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tell how far each row moves along a direction, and whether in its last digits only."""
+        """Return how far each row changes along a direction, and if in its last digits only."""
         with np.errstate(invalid="ignore"):
             moves = [np.abs(self.f(self.x + t * d) - self.z) for t in (-8, -1, 1, 8, -64, 64)]
             near, far = (
@@ -298,7 +300,7 @@ class Survey:
             return known, (moved > floor) & (moved <= top)
 
     def measure_slope(self, d: np.ndarray | None = None, row: int | None = None) -> None:
-        """Set the Taylor slope: in a random direction of all rows, or in a given one of one."""
+        """Set the Taylor slope: of all rows in a random direction, or of one row in a given one."""
         weights = away_from_zero(self.rng, len(self.rows))
         if row is not None:
             weights = np.eye(len(self.rows))[row]

@@ -1,4 +1,4 @@
-"""Nested lists, tuples and dicts of arrays: taken apart into leaves, and put together again."""
+"""Trees, which are nested lists, tuples and dicts of arrays: flatten and rebuild them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,12 +20,12 @@ def as_numpy(value: Any) -> np.ndarray:
 
 
 def several(result: Any) -> list[Any]:
-    """Make a list of one result or of several."""
+    """Return one result or several results as a list."""
     return list(result) if isinstance(result, list | tuple) else [result]
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each leaf of a tree with the indices that lead to it, as ``"[0]['w']"``."""
+    """Yield each leaf of a tree with the indices that lead to it, such as ``"[0]['w']"``."""
     if isinstance(tree, list | tuple | dict):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)
         for key, part in items:
@@ -35,7 +35,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
-    """Make a tree like another, with other leaves."""
+    """Return a tree of the same structure with other leaves."""
     if isinstance(tree, dict):
         return type(tree)({key: rebuilt(part, values) for key, part in tree.items()})
     if isinstance(tree, list | tuple):
@@ -45,10 +45,10 @@ def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
 
 
 def matched(tree: Any, model: Any) -> list[Any]:
-    """Return the leaves of a tree in the order of another's, of which dicts may differ in order.
+    """Return the leaves of a tree in the order of a model; dicts may differ in order.
 
     Raises:
-        ShapeError: the two are not nested alike.
+        ShapeError: the tree is nested differently from the model.
     """
     if isinstance(model, dict) and isinstance(tree, dict) and tree.keys() == model.keys():
         return [leaf for key in model for leaf in matched(tree[key], model[key])]
@@ -58,8 +58,8 @@ def matched(tree: Any, model: Any) -> list[Any]:
     elif not isinstance(model, list | tuple | dict) and not isinstance(tree, dict):
         return [tree]
     raise ShapeError(
-        "gradcheck: the claimed gradients must be nested as the inputs are, in the "
-        "same lists, tuples and dicts"
+        "gradcheck: the claimed gradients are nested differently from the inputs; return "
+        "them in the same lists, tuples and dicts"
     )
 
 
@@ -67,7 +67,7 @@ def flat_reals(outputs: Sequence[Any], who: str) -> np.ndarray:
     """Return real outputs as one flat vector in float64.
 
     Raises:
-        DTypeError: an output is no real array or number.
+        DTypeError: an output is not a real array or number.
     """
     arrays = [as_numpy(y) for y in outputs]
     for y, given in zip(arrays, outputs, strict=True):

@@ -11,7 +11,7 @@ from .survey import BENT, EDGE, STEEP, Survey, Table
 def entry_of(s: Survey, t: Table, k: int, r: int) -> Entry:
     """Describe one comparison, in the units of the entry."""
     i = t.entries[k]
-    of = ", of a random combination of the outputs" if s.y.size > 1 else ", for another g than 1"
+    of = ", of a random combination of the outputs" if s.y.size > 1 else ", for a g other than 1"
     if s.every_row and r < s.y.size:
         place = s.subject.place(r)
         of = f", of {place}" if place else ""
@@ -26,14 +26,14 @@ def entry_of(s: Survey, t: Table, k: int, r: int) -> Entry:
 
 
 def describe_kink(s: Survey, t: Table, k: int, r: int) -> str:
-    """Say why f has no derivative along a line."""
+    """Explain why f has no derivative along a line."""
     if t.kind[k, r] == STEEP:
         return "fn jumps here, or is infinitely steep: it has no derivative; check elsewhere"
     return f"fn has no derivative at this point: {slopes_of(s, t, k, r)}"
 
 
 def slopes_of(s: Survey, t: Table, k: int, r: int) -> str:
-    """Say what the slopes on both sides are, and where the claim lies."""
+    """Describe the slopes on both sides, and where the claim lies."""
     unit = 1.0 if t.entries[k] is None else s.scale[t.entries[k]]
     line = s.line(t.directions[k])
     left, right = (line.side(sign).value[r] / unit * s.unit_of[r] for sign in (-1, 1))
@@ -46,7 +46,7 @@ def slopes_of(s: Survey, t: Table, k: int, r: int) -> str:
 
 
 def name_wrong(s: Survey, t: Table) -> str:
-    """Say which inputs have a wrong gradient."""
+    """Name the inputs with a wrong gradient."""
     bad = sorted(
         {
             s.point.locate(e)[0].name
@@ -65,11 +65,11 @@ def name_wrong(s: Survey, t: Table) -> str:
 
 
 def notes_of(s: Survey, t: Table) -> tuple[str, ...]:
-    """Tell what was accepted, and where."""
+    """Return notes on accepted kinks and one-sided points."""
     notes = []
     for kind, words in (
         (BENT, "fn has a kink there, and the claim is a subgradient"),
-        (EDGE, "fn is defined on one side only, and was checked on it"),
+        (EDGE, "fn is defined on one side only, and was checked on that side"),
     ):
         seen = np.argwhere((t.kind == kind) & (t.ratio <= 1))
         if seen.size:
