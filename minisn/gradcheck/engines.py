@@ -1,6 +1,6 @@
 """The libraries that can differentiate: minisn itself, PyTorch and JAX, behind one interface.
 
-This file imports neither PyTorch nor JAX: a function that uses one of them has imported it.
+PyTorch and JAX are used only where the function under test has imported them already.
 """
 
 from __future__ import annotations

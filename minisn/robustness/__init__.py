@@ -1,9 +1,9 @@
-"""Spectral normalization beyond GANs: what a bounded network is good for elsewhere.
+"""Spectral normalization beyond GANs: other uses of a network with a bounded Lipschitz constant.
 
-``classifier`` a small image classifier, its training, and what noise does to it · ``certificate``
-a distance within which no change of an image changes its class, proved · ``attack`` the search
-for one beyond · ``recurrence`` gradients through a long sequence. Studies return plain numbers.
-All of it runs on the host, on NumPy arrays.
+``classifier`` a small image classifier, its training, and its accuracy under noise ·
+``certificate`` a proved distance within which no change of an image changes its class ·
+``attack`` the search for a small change that does · ``recurrence`` gradients through a long
+sequence. Everything runs on the host, on NumPy arrays; measurements are plain numbers.
 """
 
 from .attack import attack

@@ -17,27 +17,27 @@ def attack(
     steps: int = 40,
     restarts: int = 3,
 ) -> np.ndarray:
-    r"""Look for the worst image in a ball by projected gradient descent on the margin.
+    r"""Search a ball for the image with the least margin, by projected gradient descent.
 
     .. math:: m(x) = f_y(x) - \max_{j\ne y} f_j(x), \qquad
               \delta \leftarrow \Pi_r\Big(\delta - \eta\,\frac{\nabla m}{\|\nabla m\|_2}\Big),
               \quad \Pi_r(\delta) = \delta\,\min\big(1, r / \|\delta\|_2\big),
               \quad \eta = \frac{2.5\,r}{\text{steps}}
 
-    The first start is the image itself, the others lie on the sphere; of all images on the way, the
-    one with the least margin is kept. The ball is in the space of pixels and goes beyond
-    their range: to leave it makes an attack no weaker. That it finds nothing proves nothing; that
-    it finds something refutes a certificate.
+    The first descent starts at the image itself, the others on the sphere. The result is the image
+    with the least margin on all descents. The ball may leave the range of pixel values, which
+    makes the attack no weaker. A failed attack proves nothing; a successful attack refutes a
+    certificate.
 
     Args:
-        network: from images to logits [N, classes].
+        network: maps images to logits [N, classes].
         images, labels: [N, ...] and integers [N].
         radius: r, in the units of the images; one number, or one for each image.
-        rng: draws the starts.
-        steps, restarts: of descent, and how many times it begins.
+        rng: random generator of the starts.
+        steps, restarts: steps of a descent, and number of descents.
     Returns:
-        The images found, within the radius, up to rounding; misclassified where the margin fell
-        below 0.
+        The images found, within the radius up to rounding; an image is misclassified if its
+        margin is below 0.
 
     Source: Madry et al. (2018)
     """
@@ -61,7 +61,7 @@ def attack(
 
 
 def _margin(network: Module, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By how much each label's logit exceeds the largest other one, and the gradient of that."""
+    """Return the margin of each label's logit over the largest other logit, and its gradient."""
     images = Tensor.wrap(x, requires_grad=True)
     with kernels.one_pool():
         f = network(images)

@@ -1,4 +1,4 @@
-"""A distance within which no change of an image changes its class, proved by layers' norms."""
+"""Distances within which no change of an image changes its class, proved by the layers' norms."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,27 +20,27 @@ from .classifier import accuracy, logits
 def conv_norm_bound(
     w: Tensor | np.ndarray, size: Pixels, stride: Pixels = 1, padding: Pixels = 0
 ) -> float:
-    r"""Return a number that the norm of a convolution does not exceed, proved.
+    r"""Return a proved upper bound on the norm of a convolution.
 
     .. math:: \|A\| \le \max_f \sigma\big(\hat W(f)\big), \qquad
               \hat W(f)_{o,(c,p,q)} = \sum_{k,l} w_{o,c,\,sk+p,\,sl+q}\;
               e^{-2\pi i\,(f_1 k + f_2 l)/n}
 
-    Take the padded image apart into the :math:`s^2` images of its phases (p, q), each n by n
-    with :math:`n = \lceil (H + 2a) / s \rceil`: this keeps its length. The convolution is now one
-    of stride 1 with kernels of :math:`\lceil h/s \rceil` taps, and no output that it has reaches
-    beyond the n by n pixels. So it is a part of the same convolution around a torus, with some
-    outputs left out and some inputs 0, and its norm is no larger. That one is diagonal in
-    Fourier's basis, a matrix for each frequency, and the greatest of their norms is its own.
+    Split the padded image into the :math:`s^2` images of its phases (p, q), each n by n with
+    :math:`n = \lceil (H + 2a) / s \rceil`; this keeps its norm. The convolution becomes one of
+    stride 1 with kernels of :math:`\lceil h/s \rceil` taps, and no output reaches beyond the n by
+    n pixels. It is therefore the same convolution on a torus, with some outputs left out and some
+    inputs set to 0, and its norm is no larger. The Fourier basis splits the convolution on the
+    torus into one matrix for each frequency, and its norm is the largest norm of these matrices.
 
-    :func:`minisn.lipschitz.conv_operator_norm` is the norm itself, but that no larger singular
-    value was missed is for large convolutions only certain with probability 1. The two differ by
-    the border: a few percent at 14 pixels.
+    :func:`minisn.lipschitz.conv_operator_norm` computes the norm itself, but for large
+    convolutions it finds the largest singular value only with probability 1. The two numbers
+    differ by the effect of the border: a few percent at 14 pixels.
 
     Args:
         w: weight, [d_out, d_in, h, w].
-        size: of the input images, (H, W) pixels or one number.
-        stride, padding: of the convolution.
+        size: size of the input images, (H, W) pixels or one number.
+        stride, padding: stride and padding of the convolution.
     Raises:
         ShapeError: the kernel does not fit.
         NonFiniteError: w holds a NaN or an infinity.
@@ -64,17 +64,17 @@ def conv_norm_bound(
 
 
 def network_bound(network: Chain, shape: tuple[int, int, int]) -> LipschitzBound:
-    r"""Bound the Lipschitz constant of a network, every layer by a norm that is proved.
+    r"""Return a proved bound on the Lipschitz constant of a network, layer by layer.
 
     .. math:: \|f\|_{Lip} \le \prod_l \tau_l\,\|a_l\|_{Lip}, \qquad \tau_l \ge \|A_l\|
 
     Args:
-        network: dense layers, convolutions, and layers that know their ``lipschitz`` constant.
-        shape: of an image, (C, H, W).
+        network: dense layers, convolutions, and layers with a ``lipschitz`` attribute.
+        shape: shape of an image, (C, H, W).
     Returns:
-        The factors and their product, of the weights as they are now in use.
+        The factors and their product, for the current weights.
     Raises:
-        ConfigError: a layer of another kind.
+        ConfigError: the Lipschitz constant of a layer is not known.
 
     Source: [M18 Eq. (7)]
     """
@@ -83,7 +83,7 @@ def network_bound(network: Chain, shape: tuple[int, int, int]) -> LipschitzBound
 
 
 def _factors(layers: Sequence[Module], image: np.ndarray) -> Iterator[tuple[str, float, float]]:
-    """Yield the name, norm and constant of each layer; an image shows at which size it works."""
+    """Yield the name, norm and constant of each layer; an image gives the size of its input."""
     with no_grad():
         x = Tensor.wrap(image)
         for i, layer in enumerate(layers):
@@ -104,30 +104,30 @@ def _factors(layers: Sequence[Module], image: np.ndarray) -> Iterator[tuple[str,
 
 
 def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    r"""Return for each image a distance within which no image has another class, proved.
+    r"""Return for each image a proved distance within which every image gets the same label.
 
     .. math:: r(x) = \min_{j \ne y} \frac{f_y(x) - f_j(x)}{L\,\|w_y - w_j\|_2}, \qquad
               f = W\phi + b, \quad \|\phi\|_{Lip} \le L
 
-    *Proof.* :math:`f_y - f_j = (w_y - w_j)^T\phi + b_y - b_j`, so by Cauchy and Schwarz it
-    changes between x and :math:`x + \delta` by at most
+    *Proof.* :math:`f_y - f_j = (w_y - w_j)^T\phi + b_y - b_j`. By the Cauchy-Schwarz inequality,
+    this difference changes between x and :math:`x + \delta` by at most
     :math:`\|w_y - w_j\|\,L\,\|\delta\|`, and stays positive for every j while
-    :math:`\|\delta\| < r`. *It is never less than the usual radius*
+    :math:`\|\delta\| < r`. *The radius is never less than the usual one*,
     :math:`\min_j (f_y - f_j) / (\sqrt2\,\|f\|_{Lip})` with
-    :math:`\|f\|_{Lip} \le \sigma(W)\,L`, as
+    :math:`\|f\|_{Lip} \le \sigma(W)\,L`, because
     :math:`\|w_y - w_j\| = \|W^T(e_y - e_j)\| \le \sqrt2\,\sigma(W)`. *It cannot be raised in
-    general*: for a linear classifier it is the distance to the nearest boundary, and exact.
+    general*: for a linear classifier it is exactly the distance to the nearest boundary.
 
-    The network is the function of real numbers that its weights define; that its logits are
-    computed in float32, to some 1e-6 of their size, is not accounted for.
+    The proof is about the function of real numbers that the weights define. It does not account
+    for the rounding of the logits in float32, some 1e-6 of their size.
 
     Args:
         network: as in :func:`network_bound`; the last layer is dense and gives the logits.
         images, labels: [N, C, H, W] and integers [N].
     Returns:
-        r, [N], in the units of the images; negative where the network errs.
+        r, [N], in the units of the images; negative for an image that the network misclassifies.
     Raises:
-        ConfigError: the last layer is not dense, or another one's constant is not known.
+        ConfigError: the last layer is not dense, or the constant of another layer is not known.
 
     Source: Tsuzuku et al. (2018); the product is [M18 Eq. (7)]
     """
@@ -141,7 +141,7 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
     with no_grad():
         W = last.effective_weight().numpy().astype(np.float64)
     apart = np.sqrt(((W[labels, None] - W) ** 2).sum(axis=2))
-    # Rows that are equal differ by the bias alone: then this is as good as infinite.
+    # equal rows differ by the bias alone: their radius becomes as good as infinite
     radii = (f[rows, labels, None] - f) / np.maximum(L * apart, 1e-200)
     radii[rows, labels] = np.inf
     return radii.min(axis=1)
@@ -149,16 +149,16 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
 
 @dataclass(frozen=True)
 class CertifiedAccuracy:
-    r"""Accuracy against an opponent who may move every image by some distance.
+    r"""Bounds on the accuracy against an adversary who may move every image by some distance.
 
-    What it is lies between the two:
+    On the given images,
     :math:`\text{certified} \le P\big(\forall \|\delta\| \le r:\ \hat y(x + \delta) = y\big)
-    \le \text{attacked}`, on the images given.
+    \le \text{attacked}`.
 
     Attributes:
         radius: r, in the units of the images.
-        certified: for each, the share of images whose certified radius is larger.
-        attacked: for each, the share that :func:`attack` left right.
+        certified: for each radius, the share of images with a larger certified radius.
+        attacked: for each radius, the share of images classified correctly after :func:`attack`.
     """
 
     radius: tuple[float, ...]
@@ -175,12 +175,12 @@ def certified_accuracy(
     steps: int = 40,
     restarts: int = 3,
 ) -> CertifiedAccuracy:
-    """Enclose the accuracy under attack, radius by radius, between a proof and an attempt.
+    """Bound the accuracy under attack at each radius, below by a proof and above by an attack.
 
     Args:
         network, images, labels: as in :func:`certified_radius`.
         radii: r, in the units of the images.
-        rng, steps, restarts: of :func:`attack`.
+        rng, steps, restarts: as in :func:`attack`.
     """
     rng = generator(rng)
     proved = certified_radius(network, images, labels)

@@ -1,4 +1,4 @@
-"""A small image classifier with a norm on every layer, its training, and noise on its input."""
+"""A small image classifier with bounded layers, its training, and its accuracy under noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,22 +22,22 @@ def classifier(
     width: int = 8,
     reparametrize: Reparametrization | None = None,
 ) -> Chain:
-    r"""Two convolutions 4x4 of stride 2, to w and 2w channels, ReLU after each, a dense layer.
+    r"""Build two 4x4 convolutions of stride 2, to w and 2w channels, with ReLU, and a dense layer.
 
     .. math:: f(x) = W\,\phi(x) + b, \qquad \hat y = \arg\max_j f_j(x)
 
-    With a scheme that fixes the norm of each layer as an operator,
-    :class:`minisn.regularizers.ConvSpectralNorm` of scale c, f has the Lipschitz constant
-    :math:`c^3` at most, up to the error of the power iteration. To scale f changes no certified
-    radius, so c works as the inverse of a temperature in the loss: training with a small one
-    gains distance, with a large one accuracy.
+    A scheme that fixes the operator norm of each layer, such as
+    :class:`minisn.regularizers.ConvSpectralNorm` of scale c, bounds the Lipschitz constant of f by
+    :math:`c^3`, up to the error of the power iteration. Scaling f changes no certified radius, so c
+    acts as an inverse temperature in the loss: training with a small c gains distance, with a large
+    c accuracy.
 
     Args:
-        shape: of an image, (C, H, W), H and W multiples of 4.
-        classes: how many.
-        rng: draws the weights.
+        shape: shape of an image, (C, H, W); H and W are multiples of 4.
+        classes: number of classes.
+        rng: random generator of the weights.
         width: w.
-        reparametrize: a scheme for every layer; each convolution has it at its own size.
+        reparametrize: scheme of every layer; a convolution uses it at the size of its images.
     Returns:
         A module from [N, C, H, W] to logits [N, classes].
 
@@ -83,10 +83,10 @@ def train_classifier(
               E[-\log p(y\,|\,x)]\big)
 
     Args:
-        network: from images to logits; its parameters change.
+        network: maps images to logits; its parameters change.
         images, labels: [N, ...] of the network's dtype, and integers [N].
-        rng: draws the batches.
-        steps, batch, rate: updates, images in each, and Adam's step size.
+        rng: random generator of the batches.
+        steps, batch, rate: number of updates, images in a batch, and Adam's step size.
     Returns:
         The loss at each step.
 
@@ -108,7 +108,7 @@ def train_classifier(
 
 
 def logits(network: Module, images: np.ndarray) -> np.ndarray:
-    """Return what the network gives, in double precision, without recording."""
+    """Return the logits of images in double precision, without recording."""
     with no_grad(), kernels.one_pool():
         return network(Tensor.wrap(images)).numpy().astype(np.float64)
 
@@ -127,7 +127,7 @@ class NoiseAccuracy:
 
     Attributes:
         sigma: standard deviations, in the units of the images.
-        accuracy: for each, the share that is still classified rightly.
+        accuracy: for each, the share of images that are still classified correctly.
     """
 
     sigma: tuple[float, ...]
@@ -141,18 +141,18 @@ def noise_accuracy(
     sigmas: Sequence[float],
     rng: np.random.Generator,
 ) -> NoiseAccuracy:
-    r"""Measure the accuracy when every pixel gets normal noise of its own.
+    r"""Measure the accuracy under independent normal noise on every pixel.
 
     .. math:: P\big(\arg\max_j f_j(x + \sigma\epsilon) = y\big), \qquad \epsilon \sim N(0, I)
 
-    Noise of length :math:`\sigma\sqrt d` in d pixels mostly points nowhere: it is soon longer than
-    any certified radius, and a network may withstand it all the same.
+    Noise on d pixels has length :math:`\sigma\sqrt d` and a random direction. It is soon longer
+    than any certified radius, but a network may withstand it all the same.
 
     Args:
-        network: from images to logits.
+        network: maps images to logits.
         images, labels: [N, ...] and integers [N].
         sigmas: :math:`\sigma`, each with one draw per image.
-        rng: draws the noise.
+        rng: random generator of the noise.
     """
     rng = generator(rng)
     found = [

@@ -1,4 +1,4 @@
-"""Gradients through a long sequence: how they grow, and what that does to learning."""
+"""Gradients through a long sequence: how they grow, and how that affects learning."""
 
 import math
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from ..tensor import Tensor, grad
 def adding_problem(
     length: int, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Draw sequences of numbers of which two are marked, and the sums of the two.
+    r"""Draw sequences of numbers, two of them marked, and the sums of the marked numbers.
 
     .. math:: x_t = (v_t, m_t), \quad v_t \sim U[0, 1], \qquad
               y = \sum_t m_t v_t, \quad m_t \in \{0, 1\},\ \textstyle\sum_t m_t = 2
 
-    One mark lies in each half. Who always answers 1 has a mean squared error of 1/6; to
-    do better needs a memory as long as the sequence.
+    One mark lies in each half. The constant answer 1 has a mean squared error of 1/6; a better
+    answer needs a memory as long as the sequence.
 
     Args:
         length: T, at least 2.
         count: N.
-        rng: draws everything.
+        rng: random generator.
     Returns:
         (x, y), float32, [T, N, 2] and [N].
 
@@ -44,12 +44,12 @@ def adding_problem(
 
 @dataclass(frozen=True)
 class RecurrentGradients:
-    r"""How much a gradient can grow on its way back, against how far it goes.
+    r"""Norms of the gradient of the last state, by the distance to an earlier state.
 
     Attributes:
-        distance: k, steps.
-        norm: for each, :math:`\|\partial h_T / \partial h_{T-k}\|_2`.
-        bound: for each, :math:`c^k`, with the layer's ``step_bound`` c.
+        distance: k, in steps.
+        norm: for each k, :math:`\|\partial h_T / \partial h_{T-k}\|_2`.
+        bound: for each k, :math:`c^k`, with the layer's ``step_bound`` c.
     """
 
     distance: tuple[int, ...]
@@ -58,17 +58,17 @@ class RecurrentGradients:
 
 
 def recurrent_gradients(layer: Recurrent, x: np.ndarray) -> RecurrentGradients:
-    r"""Measure the Jacobian of the last state in every state before, along one sequence.
+    r"""Measure the Jacobian of the last state with respect to every state, along one sequence.
 
     .. math:: \Big\|\frac{\partial h_T}{\partial h_{T-k}}\Big\|_2 \le c^k, \qquad
               \Big\|\frac{\partial\ell}{\partial h_{T-k}}\Big\|_2 \le
               c^k\,\Big\|\frac{\partial\ell}{\partial h_T}\Big\|_2
 
-    The sequence is run as a batch of as many copies as a state has entries, and copy i asks for
-    the gradient of entry i: one walk back gives all Jacobians whole.
+    The sequence runs as a batch of copies, one for each entry of the state, and copy i asks for the
+    gradient of entry i: one walk back gives all Jacobians.
 
     Args:
-        layer: the state starts at 0.
+        layer: the recurrent layer; its state starts at 0.
         x: one sequence, [T, d_in], of the layer's dtype.
     Returns:
         The norms for k = 0 to T - 1.
@@ -93,7 +93,8 @@ class RecurrentTraining:
     Attributes:
         loss: mean squared error at each step.
         gradient: :math:`\|\nabla_\theta\ell\|_2` at each step.
-        finite: whether every number was, and squares of gradients too; a run ends where one is not.
+        finite: whether all numbers and all squares of gradients were finite; a run ends at the
+            first that is not.
     """
 
     loss: tuple[float, ...]
@@ -109,15 +110,15 @@ def learn_adding(
     batch: int = 32,
     rate: float = 3e-3,
 ) -> RecurrentTraining:
-    r"""Train on the adding problem by Adam, without clipping any gradient.
+    r"""Train on the adding problem by Adam, without gradient clipping.
 
     .. math:: \ell = E\big[(w^Th_T + b - y)^2\big]
 
     Args:
-        layer: from 2 numbers at a time; its parameters change.
-        rng: draws the sequences, new ones at every step, and w.
+        layer: recurrent layer with 2 inputs; its parameters change.
+        rng: random generator of w and of the sequences, which are new at every step.
         length: T.
-        steps, batch, rate: updates, sequences in each, and Adam's step size.
+        steps, batch, rate: number of updates, sequences in a batch, and Adam's step size.
 
     Source: [M18 Alg. 1]
     """
@@ -128,7 +129,7 @@ def learn_adding(
     losses: list[float] = []
     norms: list[float] = []
     finite = True
-    with np.errstate(over="ignore", invalid="ignore"):  # it is what this looks for
+    with np.errstate(over="ignore", invalid="ignore"):  # divergence is a result here
         while finite and len(losses) < steps:
             x, y = adding_problem(length, batch, rng)
             power_step(layer)
