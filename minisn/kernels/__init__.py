@@ -1,17 +1,17 @@
-"""Kernels: arrays in, arrays out. One signature, several readings.
+"""Kernels: functions from arrays to arrays, in several modules with the same signatures.
 
 ``spec``
-    the loop nest that the equation reads as: the oracle, and the first thing to read;
+    the loops of the equation: the reference for the others, and the first thing to read;
 ``array_api``
-    the same in calls of the array API standard: NumPy, CuPy, Pyodide;
+    calls of the array API standard, for NumPy, CuPy and Pyodide;
 ``cpu``
-    the same for NumPy arrays in Numba and BLAS.
+    code for NumPy arrays that Numba compiles.
 
-``of(array)`` picks the module for an array: ``cpu`` for NumPy's where Numba is
-installed, ``array_api`` for the rest. :func:`use_kernels` overrides the choice.
+``of(array)`` picks the module for an array: ``cpu`` for NumPy arrays of float32 or float64 where
+Numba is installed, ``array_api`` for the rest. :func:`use_kernels` overrides the choice.
 
-Threads may call kernels at the same time, and so may processes; one that was forked after kernels
-had run gets the same bits, or one error that says what to do (see ``cpu/pool.py``).
+Several threads and processes may call kernels at the same time. A process forked after a kernel has
+run gets the same bits, or an error that says what to do (see ``cpu/pool.py``).
 """
 
 import functools
@@ -26,7 +26,7 @@ from ..errors import ConfigError
 from . import array_api, spec
 
 NATIVE = {np.dtype(kind).str for kind in (np.float32, np.float64)}
-"""The numbers that are compiled for; those of another byte order are left to NumPy."""
+"""The number types with compiled kernels; other types and byte orders are left to NumPy."""
 
 CHOICES = ("auto", "spec", "array_api", "cpu")
 
@@ -34,7 +34,7 @@ _chosen = "auto"
 
 
 class use_kernels:
-    """Choose the kernels, from now on or for a ``with`` block.
+    """Choose the kernel module, from now on or for a ``with`` block.
 
     Args:
         name: ``"spec"``, ``"array_api"``, ``"cpu"`` or ``"auto"`` (by the array).
@@ -71,29 +71,29 @@ def of(array: Array) -> ModuleType:
 
 
 def one_pool() -> AbstractContextManager:
-    """Hold BLAS to one thread for a while, so that only the kernels' own threads run.
+    """Hold BLAS to one thread in a ``with`` block, so that only the kernels' threads run.
 
-    Two pools that take turns wait for each other: a training step is faster in one.
+    Two pools of threads that take turns wait for each other; a training step is faster with one.
     """
     cpu = _cpu()
     return cpu.one_pool() if cpu else nullcontext()
 
 
 def threads() -> int:
-    """How many threads the kernels use; 1 where they have no pool of their own."""
+    """Return how many threads the kernels use; 1 without compiled kernels."""
     cpu = _cpu()
     return cpu.threads() if cpu else 1
 
 
 def compiling() -> AbstractContextManager:
-    """Count the time that kernels take to compile; None where they are not compiled."""
+    """Measure the time to compile kernels; the context yields None without compiled kernels."""
     cpu = _cpu()
     return cpu.compiling() if cpu else nullcontext()
 
 
 @functools.cache
 def _cpu() -> ModuleType | None:
-    """Import the Numba kernels at their first use, and do without where Numba cannot be used."""
+    """Import the Numba kernels at their first use; return None where Numba cannot be used."""
     try:
         return importlib.import_module(".cpu", __name__)
     except ImportError:

@@ -1,7 +1,7 @@
-"""The kernels in calls of the array API standard: for NumPy, CuPy, and any other library.
+"""The kernels in calls of the array API standard, for NumPy, CuPy and any other library.
 
-A convolution becomes one matrix product: the patches of the image that the kernel
-meets are laid side by side as rows, each as long as one filter.
+A convolution becomes one matrix product: each row of its left factor is a patch of the image,
+as long as a filter.
 """
 
 import numpy as np
@@ -100,7 +100,7 @@ def _normalized(a: Array) -> Array:
 
 
 def leaky_relu(x: Array, slope: float) -> Array:
-    """Keep positive entries, scale the others; a scale of 0 gives 0 of infinities too."""
+    """Keep positive entries, scale the others; a scale of 0 turns infinities into 0, too."""
     xp = namespace(x)
     return xp.where(x <= 0, slope * x if slope else xp.zeros_like(x), x)
 
@@ -123,8 +123,8 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
         mean, variance = moments(x.astype(np.float32), axes)
         return mean.astype(x.dtype), variance.astype(x.dtype)
     mean = xp.mean(x, axis=axes, keepdims=True)
-    centred = x - mean
-    return mean, xp.mean(centred * centred, axis=axes, keepdims=True)
+    centered = x - mean
+    return mean, xp.mean(centered * centered, axis=axes, keepdims=True)
 
 
 def normalize(x: Array, mean: Array, spread: Array, gain: Array, shift: Array) -> Array:
@@ -144,7 +144,7 @@ def normalize_pull(
 
 
 def sum_to(x: Array, shape: tuple[int, ...]) -> Array:
-    """Sum over the axes along which an array of a shape is repeated to that of x."""
+    """Sum x over the axes along which an array of a shape is broadcast to that of x."""
     lead = x.ndim - len(shape)
     axes = tuple(a for a in range(x.ndim) if a < lead or shape[a - lead] == 1)
     return namespace(x).reshape(sum(x, axes), shape)
@@ -170,7 +170,7 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
 
 
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
-    """Make one Adam step on flat arrays; returns the new theta, m and v."""
+    """Make one Adam step on flat arrays; return the new theta, m and v."""
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     return theta - rate * m / (namespace(v).sqrt(v) + eps), m, v

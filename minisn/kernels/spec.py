@@ -1,7 +1,7 @@
-"""The specification: each kernel as the loops its equation reads as.
+"""The specification: each kernel as the loops of its equation.
 
-Slow on purpose, and meant to be read. Every other kernel module is tested
-against this one.
+The loops are slow on purpose and meant to be read. Tests compare every other
+kernel module with this one.
 """
 
 import builtins
@@ -70,8 +70,8 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
 def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
     r"""Run n rounds of :math:`v \leftarrow W^Tu/\|W^Tu\|,\; u \leftarrow Wv/\|Wv\|`.
 
-    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19), (20), (21)]; where Wv is zero, u stays
-    what it was.
+    Returns (u, v, :math:`u^TWv`) [M18 Eq. (18), (19), (20), (21)]; where Wv is zero, u does
+    not change.
     """
     rows, columns = W.shape
     u = near(u).asarray(u, copy=True)
@@ -126,7 +126,7 @@ def sum(x: Array, axes: tuple[int, ...]) -> Array:
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     r"""Compute :math:`\mu = \frac1n\sum_i x_i` and :math:`\frac1n\sum_i (x_i-\mu)^2` over axes.
 
-    The axes that are averaged over are kept with size 1.
+    These axes are kept with size 1.
     """
 
     def mean(values):
@@ -139,7 +139,7 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def _reduce(f, x: Array, axes: tuple[int, ...]) -> Array:
-    """Apply f to the entries along the axes, for every place on the others."""
+    """Apply f to the entries along the axes, at every place of the other axes."""
     kept = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
     y = near(x).zeros(kept, dtype=x.dtype)
     for place in itertools.product(*map(range, kept)):
@@ -161,7 +161,7 @@ def normalize(x: Array, mean: Array, spread: Array, gain: Array, shift: Array) -
 def normalize_pull(
     g: Array, x: Array, mean: Array, spread: Array, gain: Array, shift: Array
 ) -> tuple[Array, Array, Array]:
-    r"""Compute the gradients of x, the gain and the shift, where the moments are those of x.
+    r"""Compute the gradients of x, the gain and the shift, for the moments of x itself.
 
     With :math:`\hat x = (x - \mu) / s` and :math:`h = \gamma g` they are
     :math:`(h - \langle h\rangle - \hat x\,\langle h\,\hat x\rangle) / s`,
@@ -208,11 +208,11 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
 
 
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
-    r"""Make one Adam step on flat arrays; returns the new theta, m and v.
+    r"""Make one Adam step on flat arrays; return the new theta, m and v.
 
     :math:`m \leftarrow \beta_1 m + (1-\beta_1) g,\; v \leftarrow \beta_2 v + (1-\beta_2) g^2,\;
-    \theta \leftarrow \theta - \alpha\,m / (\sqrt v + \epsilon)`, the bias corrections being in
-    the rate :math:`\alpha` and in :math:`\epsilon`.
+    \theta \leftarrow \theta - \alpha\,m / (\sqrt v + \epsilon)`; the rate :math:`\alpha` and
+    :math:`\epsilon` include the bias corrections.
     """
     m = _entrywise(lambda a, b: beta1 * a + (1 - beta1) * b, m, g)
     v = _entrywise(lambda a, b: beta2 * a + (1 - beta2) * b * b, v, g)

@@ -1,11 +1,13 @@
 """The kernels for NumPy arrays, in Numba.
 
-``pool`` the one pool of threads · ``compiling`` the clock of the compiler · ``product`` the matrix
-product in registers · ``convolution`` patches and products, tile by tile · ``narrow`` images with
-few channels · ``winograd`` fewer products, where that pays · ``entrywise`` one pass over memory.
+``pool`` the only pool of threads · ``cache`` the folder of compiled kernels · ``compiling`` the
+clock of the compiler · ``product`` the matrix product in registers · ``convolution`` patches and
+products, tile by tile · ``narrow`` images with few channels · ``winograd`` fewer products, where
+that pays · ``entrywise`` one pass over memory · ``normalization`` moments and normalization by
+them · ``power`` power iteration.
 """
 
-# ruff: noqa: E402 - the place comes before the kernels that are kept there
+# ruff: noqa: E402 - find_place() must run before the kernels are imported
 from .cache import find_place
 
 find_place()

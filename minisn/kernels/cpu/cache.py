@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept: where Numba keeps them, else for this process alone."""
+"""The folder of compiled kernels: Numba's own, or a temporary one for this process."""
 
 import atexit
 import shutil
@@ -12,23 +12,23 @@ config: Any = numba_config
 
 
 def _probe() -> None:
-    """Be kept, as the kernels beside this file would be."""
+    """Do nothing: Numba looks for a cache folder for this function as it does for kernels."""
 
 
 def find_place() -> None:
-    """Have Numba keep kernels in a folder of this process if it finds no place that it may write.
+    """Give Numba a temporary cache folder if it finds no folder that it may write to.
 
     Raises:
-        ImportError: Numba's compiler is switched off, or there is no such folder either.
+        ImportError: Numba's compiler is switched off, or a temporary folder cannot be made.
     """
     if config.DISABLE_JIT:
         raise ImportError("Numba's compiler is switched off by NUMBA_DISABLE_JIT")
     try:
         numba.njit(cache=True)(_probe)
-    except RuntimeError:  # no folder that Numba knows can be written
+    except RuntimeError:  # Numba may write to none of its folders
         try:
             folder = tempfile.mkdtemp(prefix="minisn-numba-")
         except OSError as error:
-            raise ImportError(f"no folder for compiled kernels: {error}") from None
+            raise ImportError(f"cannot make a folder for compiled kernels: {error}") from None
         config.CACHE_DIR = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

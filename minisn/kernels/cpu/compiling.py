@@ -1,4 +1,4 @@
-"""The clock of what Numba compiles: time that belongs to no caller."""
+"""A clock for Numba's compiler, so that its time need not count as a caller's."""
 
 import threading
 import time
@@ -7,10 +7,10 @@ from numba.core import event
 
 
 class compiling(event.Listener):
-    """Count, while it is open, the time that this thread spends on compiling or loading kernels.
+    """A context that measures the time this thread spends on compiling or loading kernels.
 
-    ``now`` says whether it does so at present; ``spent`` holds the seconds of this thread's
-    processor and of the wall clock.
+    ``now`` is true while the thread compiles or loads; ``spent`` holds the seconds, of this
+    thread's processor time and of the wall clock.
     """
 
     def __init__(self) -> None:

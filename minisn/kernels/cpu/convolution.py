@@ -1,10 +1,10 @@
 """Convolution as products of patches and filters, tile by tile.
 
-Images are kept channels-last in memory, [N, H, W, C], under the [N, C, H, W] view that
-the rest of the library sees: the patch of a pixel is then a few long runs, and a batch
-of patches is a matrix that is gathered by plain copies. Each thread gathers a tile of
-patches into a buffer of its own and multiplies it while it is in cache. Sums are taken
-in an order that depends on the number of threads only: equal seeds give equal bits.
+Images lie channels-last in memory, [N, H, W, C], under the [N, C, H, W] view that the rest of
+the library sees. The patch of a pixel is then a few long runs, and plain copies gather a batch
+of patches into a matrix. Each thread gathers a tile of patches into a buffer of its own and
+multiplies the tile while it is in cache. The order of sums depends only on the number of
+threads, so equal seeds give equal bits.
 """
 
 from typing import Any
@@ -23,27 +23,27 @@ Array = np.ndarray
 
 
 def _channels_last(x: Array) -> Array:
-    """Return images as a contiguous [N, H, W, C], without a copy where they are already."""
+    """Return images as a contiguous [N, H, W, C], without a copy if they lie so already."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
 def _filters(w: Array) -> Array:
-    """Return the weight as rows as long as a patch, in the order of its runs."""
+    """Return the weight as rows, each in the order of a patch."""
     return np.ascontiguousarray(w.transpose(0, 2, 3, 1)).reshape(len(w), -1)
 
 
 def _tile(rows: int, n_threads: int, width: int) -> int:
-    """Choose how many patches are multiplied at once: a few hundred, even among threads."""
+    """Return how many patches to multiply at once: a few hundred, spread evenly over threads."""
     return max(1, min(512, -(-rows // n_threads), 1 + (1 << 20) // width))
 
 
-# The inner loops below run over slices from 0: an index that Numba cannot see to be
-# positive keeps the compiler from using vectors.
+# The inner loops below run over slices from 0: if Numba cannot prove that an index is
+# positive, the compiler uses no vector instructions.
 
 
 @njit(cache=True, nogil=True)
 def _gather(x, cols, first, last, out, kernel, stride, padding):
-    """Lay the patches of output pixels first..last side by side as rows of cols."""
+    """Copy the patches of output pixels first..last into the rows of cols."""
     _, h, w, c = x.shape
     flat, patches = x.reshape(-1), cols.reshape(-1)
     run = kernel[1] * c
@@ -69,7 +69,7 @@ def _gather(x, cols, first, last, out, kernel, stride, padding):
 
 @njit(cache=True, nogil=True)
 def _spread(cols, x, first, last, out, kernel, stride, padding):
-    """Add the rows of cols to the patches of output pixels first..last: gather's adjoint."""
+    """Add the rows of cols to the patches of output pixels first..last: _gather's adjoint."""
     _, h, w, c = x.shape
     flat, patches = x.reshape(-1), cols.reshape(-1)
     run = kernel[1] * c
@@ -128,13 +128,13 @@ def _conv2d_weight(product, x, y, parts, out, kernel, stride, padding, tile, n_t
 
 
 def _meet(name: str, x: Array, y: Array, *sizes: tuple[Any, Any]) -> None:
-    """Refuse arrays that do not belong together: compiled code would read past their ends."""
+    """Refuse arrays that do not match: compiled code would read past their ends."""
     if x.dtype != y.dtype:
         raise DTypeError(f"{name}: expected arrays of one dtype, got {x.dtype} and {y.dtype}")
     if x.ndim != 4 or y.ndim != 4 or any(a != b for a, b in sizes):
         raise ShapeError(
-            f"{name}: arrays of shapes {list(x.shape)} and {list(y.shape)} do not "
-            "belong together; see minisn.conv"
+            f"{name}: shapes {list(x.shape)} and {list(y.shape)} do not match; "
+            "see minisn.conv for the expected shapes"
         )
 
 
@@ -146,7 +146,7 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None =
     out = output_size("conv2d", size, kernel, stride, padding)
     b = np.zeros(d_out, x.dtype)
     if bias is not None:
-        b += bias  # a copy: kernels are compiled anew for read-only arrays
+        b += bias  # a copy: Numba compiles kernels anew for read-only arrays
     if d_in <= narrow.FEW:
         return narrow.from_few(x, w, b, stride, padding, out).transpose(0, 3, 1, 2)
     images = _channels_last(x)
@@ -247,10 +247,10 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
 
 
 def _turned(w: Array) -> Array:
-    """Exchange what goes in and what comes out: with stride 1 the adjoint is a convolution too."""
+    """Return the weight of the adjoint at stride 1, which is a convolution too."""
     return w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
 def _around(kernel: Pair, padding: Pair) -> Pair:
-    """Return the padding of that convolution."""
+    """Return the padding of the adjoint at stride 1."""
     return kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1]

@@ -1,8 +1,8 @@
 """Operations that touch every entry once, as one pass over memory in all threads.
 
-NumPy makes the arrays that they fill: it asks for large pages, and compiled code does not. Once
-so much is in use that memory goes back to the system between two steps, to make and fill it anew
-takes compiled code four times as long (``tests/benchmarks/kernels.py``).
+NumPy allocates the results, because NumPy asks for large pages and compiled code does not. Where
+a program needs so much memory that freed arrays go back to the system between two steps, compiled
+code takes four times as long to allocate and fill new ones (``tests/benchmarks/kernels.py``).
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ Array = np.ndarray
 
 
 def flat(x: Array, like: Array | None = None) -> tuple[Array, tuple[int, ...]]:
-    """Return the entries in memory order (of ``like``), and the order of axes that this is."""
+    """Return the entries in memory order, of ``like`` if given, and that order of the axes."""
     model = x if like is None else like
     order = tuple(sorted(range(x.ndim), key=lambda axis: -model.strides[axis]))
     return np.ascontiguousarray(x.transpose(order)).reshape(-1), order
@@ -80,7 +80,7 @@ def _trace(x):
 
 
 def all_finite(x: Array) -> bool:
-    """Whether no entry of a contiguous array is a NaN or an infinity, in one pass over it."""
+    """Return whether all entries of a contiguous array are finite, in one pass."""
     return bool(_trace(read_only(x.reshape(-1))) == 0)
 
 
@@ -99,8 +99,8 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place."""
     if values.shape != places.shape or values.ndim != 1 or places.dtype.kind not in "iu":
         raise ShapeError(
-            f"scatter_add: expected as many places, integers, as values, [n], got "
-            f"{list(places.shape)} of {places.dtype} and {list(values.shape)}"
+            f"scatter_add: expected n values and n places, all integers, got values "
+            f"{list(values.shape)} and places {list(places.shape)} of {places.dtype}"
         )
     y, outside = _scatter_add(np.ascontiguousarray(values), np.ascontiguousarray(places), size)
     if outside:
@@ -120,7 +120,7 @@ def _adam(theta, g, m, v, new, new_m, new_v, rate, beta1, rest1, beta2, rest2, e
 
 @in_one_pool
 def adam(theta, g, m, v, rate: float, beta1: float, beta2: float, eps: float):
-    """Make one Adam step on flat arrays; returns the new theta, m and v."""
+    """Make one Adam step on flat arrays; return the new theta, m and v."""
     alike("adam", theta, g, m, v)
     if theta.size < SMALL:
         return array_api.adam(theta, g, m, v, rate, beta1, beta2, eps)

@@ -1,10 +1,9 @@
-"""Convolutions from or to a few channels: images, at the ends of a network.
+"""Convolutions from or to few channels, as at the ends of a network, where images are.
 
-A patch of an image with one channel is a handful of numbers, and to gather it costs more than to
-multiply it. Where few channels go in, the matrix of patches is laid out by its *columns*: each is
-the image itself, shifted, so that whole rows of pixels are copied. Where few come out, every
-pixel is multiplied by all taps first and the products are added where they belong, so nothing is
-gathered at all.
+A patch of an image with one channel is a handful of numbers, and gathering it costs more than
+multiplying it. With few input channels, the matrix of patches is filled by *columns*: each column
+is the shifted image, so whole rows of pixels are copied. With few output channels, every pixel is
+first multiplied by all taps and the products are added to their outputs, so nothing is gathered.
 """
 
 import numpy as np
@@ -18,12 +17,12 @@ Array = np.ndarray
 
 FEW = 4
 PIXELS = 512
-"""Pixels that are multiplied at once."""
+"""How many pixels are multiplied at once."""
 
 
 @njit(cache=True, nogil=True)
 def _lay(x, room, rows, first, last, out, kernel, stride, padding):
-    """Return the patches of output rows first..last as columns: one row for each tap, of rows."""
+    """Return the patches of output rows first..last as columns of a matrix, one row for a tap."""
     _, channels, h, w = x.shape
     pixels = (last - first) * out[1]
     cols = room[: rows * pixels].reshape(rows, pixels)
@@ -102,7 +101,7 @@ def _rows_at_once(rows: int, width: int) -> int:
 
 
 def from_few(x: Array, w: Array, bias: Array, stride: Pair, padding: Pair, out: Pair) -> Array:
-    """Convolve [N, C, H, W] with few C; returns [N, h, w, D]."""
+    """Convolve [N, C, H, W] with few C; return [N, h, w, D]."""
     d, _, *kernel = w.shape
     y = np.empty((len(x), *out, d), x.dtype)
     taps = np.empty((w[0].size + 1, d), x.dtype)
@@ -124,7 +123,7 @@ def from_few(x: Array, w: Array, bias: Array, stride: Pair, padding: Pair, out: 
 
 
 def weight_from_few(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """Return the gradient in the weight, [D, C, k, k], for x as above and y of [N, h, w, D]."""
+    """Return the gradient of the weight, [D, C, k, k], from x [N, C, H, W] and y [N, h, w, D]."""
     (n, *out, d), c = y.shape, x.shape[1]
     parts = np.zeros((threads(), c * kernel[0] * kernel[1], d), x.dtype)
     tile = _rows_at_once(n * out[0], out[1])
@@ -144,7 +143,7 @@ def weight_from_few(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pai
 
 
 def to_few(x: Array, w: Array, bias: Array, padding: Pair) -> Array:
-    """Convolve [N, H, W, C] with stride 1 to few channels; returns [N, h, w, D]."""
+    """Convolve [N, H, W, C] with stride 1 to few channels; return [N, h, w, D]."""
     d, c, *kernel = w.shape
     out = [m + 2 * p - k + 1 for m, p, k in zip(x.shape[1:3], padding, kernel, strict=True)]
     lanes = VECTOR_BYTES // x.itemsize

@@ -17,7 +17,7 @@ Axes = tuple[int, ...]
 
 
 def _channel(x: Array, axes: Axes) -> int | None:
-    """Return the one axis that is not averaged over, or None where NumPy does as well."""
+    """Return the only axis that is kept, or None where NumPy is as fast."""
     kept = [a for a in range(x.ndim) if a not in axes]
     return kept[0] if len(kept) == 1 and x.size >= SMALL else None
 
@@ -124,14 +124,14 @@ def _items(x: Array) -> Array:
 
 
 def _by_item(x: Array, a: Array) -> Array | None:
-    """Repeat an array to one number for each item and channel of x, or None if it has more."""
+    """Return an array as one number for each item and channel of x, or None if it has more."""
     if a.ndim not in (0, x.ndim) or any(n != 1 for n in a.shape[2:]):
         return None
     return np.ascontiguousarray(np.broadcast_to(a.reshape(a.shape[:2]), x.shape[:2]))
 
 
 def _fits(x: Array, *arrays: Array) -> list[Array] | None:
-    """Return the arrays by item and channel, or None where NumPy does as well."""
+    """Return the arrays by item and channel, or None where NumPy computes the result."""
     if x.ndim < 2 or x.size < SMALL:
         return None
     found = [_by_item(x, a) for a in arrays]
@@ -157,8 +157,8 @@ def normalize_pull(
 ) -> tuple[Array, Array, Array]:
     """Pull a gradient back through normalization: to x, the gain and the shift.
 
-    With the sums over the pixels of each item and channel all else is a matter of a few numbers,
-    and the gradient of x is one of these times g, plus one times x, plus one.
+    The sums over the pixels of each item and channel give three numbers a, b and c for each item
+    and channel; the gradient of x is a g + b (x - mean) + c.
     """
     alike("normalize_pull", x, g)
     given = _fits(x, mean, spread, gain, shift)

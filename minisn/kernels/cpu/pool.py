@@ -1,26 +1,27 @@
-"""One pool of threads: Numba's.
+"""The only pool of threads: Numba's.
 
-A second pool inside BLAS would spin against the first, so BLAS is held to one thread
-while kernels run, and given back what it had after.
+A second pool inside BLAS would compete with Numba's, so BLAS is held to one thread while kernels
+run and gets its former number of threads back afterwards.
 
-Several threads may call kernels: they take turns, and each gets the bits it would get alone. Dense
-products of theirs go on meanwhile, on one thread of BLAS in place of all, which may change last
-digits: for equal bits hold :func:`one_pool` around them too, as a training step does.
+Several threads may call kernels: they take turns, and each gets the same bits as alone. Meanwhile
+NumPy's dense products in other threads use one thread of BLAS in place of all, which may change
+their last digits. For equal bits hold :func:`one_pool` around dense products too, as a training
+step does.
 
-Deviation: on macOS NumPy's wheels multiply by Apple's Accelerate, which threadpoolctl cannot limit,
-so one_pool() holds only Numba's pool there. The kernels call no BLAS and are as everywhere; NumPy's
-dense products may take more threads. Set ``VECLIB_MAXIMUM_THREADS=1`` before Python starts to hold
-Accelerate to one.
+Deviation: on macOS NumPy's wheels multiply with Apple's Accelerate, which threadpoolctl cannot
+limit, so one_pool() holds only Numba's pool there. The kernels call no BLAS and do not change;
+NumPy's dense products may use more threads. Set ``VECLIB_MAXIMUM_THREADS=1`` before Python starts
+to hold Accelerate to one.
 
-OpenMP's threads spin while they wait for each other, and where a neighbor has the processor that
-one of them waits for, two can be several times slower than one. ``OMP_WAIT_POLICY=passive``, set
-before Python starts, has them sleep instead; that is not the default, because small steps are
-slower by it on a quiet machine (``tests/benchmarks/neighbors.py`` times the ways).
+OpenMP's threads spin while they wait for each other. If a neighbor occupies the processor that one
+of them needs, two threads can be several times slower than one. With ``OMP_WAIT_POLICY=passive``,
+set before Python starts, the threads sleep instead. That is not the default, because it slows small
+steps on a quiet machine (``tests/benchmarks/neighbors.py`` times each way).
 
-Threads do not live on in a forked process. Numba's portable layer makes new ones there, and results
-are the same bits; GNU's OpenMP cannot, and ends the process (Numba sees to that: else it would wait
-for ever), so there the kernels refuse with an error. A process that was spawned, or forked before
-any kernel ran, has threads of its own.
+A forked process does not have its parent's threads. Numba's portable layer starts new threads
+there, and results are the same bits. GNU's OpenMP cannot: Numba ends the process, which would wait
+forever otherwise, so the kernels raise an error instead. A process that was spawned, or forked
+before any kernel ran, starts threads of its own.
 """
 
 import functools
@@ -36,17 +37,17 @@ from ...errors import ConfigError, MinisnError, ShapeError
 
 _blas = ThreadpoolController().select(user_api="blas")
 SMALL = 1 << 15
-"""Arrays of fewer entries are not worth waking the threads for: NumPy is as fast, and busy
-neighbours can delay a thread for milliseconds."""
+"""Arrays of fewer entries are left to NumPy, which is as fast: busy neighbors can delay the wakeup
+of a thread by milliseconds."""
 
 _one_caller = threading.RLock()  # Numba's portable pool breaks when entered from two threads
-_held = False  # whether its holder has limited BLAS already: asking BLAS costs some 10 us
-_lost = False  # whether this is a forked process whose layer cannot make new threads
+_held = False  # whether the lock's holder has limited BLAS already: asking BLAS costs some 10 us
+_lost = False  # whether this is a forked process whose layer cannot start new threads
 
 
 @contextmanager
 def one_pool():
-    """Hold BLAS to one thread and Numba's pool to one caller, for a while."""
+    """Hold BLAS to one thread and Numba's pool to one caller in a ``with`` block."""
     global _held
     with _one_caller:
         if _held:
@@ -61,7 +62,7 @@ def one_pool():
 
 
 def _begin_anew() -> None:
-    """Free a forked process of the lock of a thread that it does not have."""
+    """Give a forked process a new lock: the thread that holds the old one does not exist there."""
     global _one_caller, _held, _lost
     _one_caller, _held = threading.RLock(), False
     with suppress(ValueError):  # no kernel has run yet
@@ -73,16 +74,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_one_pool(kernel):
-    """Make a kernel run in :func:`one_pool`, and refuse in a forked process without threads."""
+    """Make a kernel run in :func:`one_pool`, or fail in a forked process without threads."""
 
     @functools.wraps(kernel)
     def wrapper(*args):
         if _lost:
             raise MinisnError(
-                "this process was forked from one that has run compiled kernels, and their threads "
-                "(OpenMP's) do not live on: start it by 'spawn' or 'forkserver', as in "
-                "multiprocessing.get_context('spawn'); or begin it with "
-                "minisn.use_kernels('array_api'), which needs no threads but differs in last digits"
+                "this process was forked from one that has run compiled kernels, and OpenMP's "
+                "threads do not survive a fork; start it by 'spawn' or 'forkserver', as in "
+                "multiprocessing.get_context('spawn'), or call minisn.use_kernels('array_api') "
+                "in it first, which needs no threads but differs in last digits"
             )
         try:
             with one_pool():
@@ -92,15 +93,15 @@ def in_one_pool(kernel):
                 raise
             raise ConfigError(
                 "Numba cannot start its threads with NUMBA_THREADING_LAYER="
-                f"{os.environ.get('NUMBA_THREADING_LAYER', 'default')}: what that needs is "
-                "missing or too old; unset it, or set it to workqueue, which is always there"
+                f"{os.environ.get('NUMBA_THREADING_LAYER', 'default')}: its library is missing or "
+                "too old; unset the variable, or set it to workqueue, which is always available"
             ) from error
 
     return wrapper
 
 
 def alike(name: str, x: np.ndarray, *others: np.ndarray) -> None:
-    """Refuse arrays that are not of one shape and dtype: compiled code would read past the end."""
+    """Refuse arrays of several shapes or dtypes: compiled code would read past their ends."""
     for other in others:
         if other.shape != x.shape or other.dtype != x.dtype:
             raise ShapeError(
@@ -110,10 +111,10 @@ def alike(name: str, x: np.ndarray, *others: np.ndarray) -> None:
 
 
 def read_only(x: np.ndarray) -> np.ndarray:
-    """Return a view that cannot be written.
+    """Return a read-only view.
 
-    Parameters and constants cannot be written, results can, and Numba compiles a kernel anew for
-    each: one that takes both sees them all alike.
+    Parameters and constants are read-only, results are not, and Numba compiles a kernel anew for
+    each kind. A kernel that takes only read-only views is compiled once.
     """
     view = x.view()
     view.flags.writeable = False
@@ -121,5 +122,5 @@ def read_only(x: np.ndarray) -> np.ndarray:
 
 
 def threads() -> int:
-    """How many threads a kernel uses."""
+    """Return how many threads a kernel uses."""
     return numba.get_num_threads()

@@ -1,7 +1,7 @@
-"""Power iteration and what spectral normalization does to a gradient, compiled.
+"""Power iteration and the gradient of a normalized weight, compiled.
 
-A round reads the weight twice, so it is bound by memory: each thread takes some of the rows. So is
-the gradient, which is read twice and written once.
+Both are bound by memory, and each thread takes some of the rows. A round reads the weight twice;
+the gradient is read twice and written once.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ Array = np.ndarray
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _dot(a, b):
-    """Sum products in any order, so that vectors of them are added at once."""
+    """Sum products in any order, so that the compiler can add them as vectors."""
     total = a.dtype.type(0)
     for i in range(a.size):
         total += a[i] * b[i]
@@ -36,7 +36,7 @@ def _normalize(a):
 
 @njit(cache=True, nogil=True)
 def _add_rows(W, u, first, last, total):
-    """Add up the rows first..last times their entries of u, four at once to touch total less."""
+    """Add up rows first..last times their entries of u, four rows at once to touch total less."""
     total[:] = 0
     whole = last - (last - first) % 4
     for i in range(first, whole, 4):

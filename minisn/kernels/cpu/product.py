@@ -1,11 +1,11 @@
 """The matrix product, in tiles that stay in registers.
 
-A tile of C, some rows by two vectors, is kept in registers while k runs; each step
-loads two vectors of B and, for each row, one number of A, spread over a vector. That
-is enough arithmetic per load to keep both multipliers of a core busy
-(``tests/benchmarks/kernels.py`` prints its rate beside that of BLAS).
+A tile of C, some rows by two vectors, stays in registers while k runs. Each step loads two
+vectors of B and, for each row, one number of A, which it spreads over a vector. This is enough
+arithmetic per load to keep both multipliers of a core busy (``tests/benchmarks/kernels.py``
+prints the rate beside that of BLAS).
 
-Numba has no vector type, so the tile is written in the compiler's own terms.
+Numba has no vector type, so the tile is written in LLVM's intermediate language.
 """
 
 import functools
@@ -29,8 +29,8 @@ define <16 x float> @sums(<16 x float> %a, <16 x float> %b) {
 def _registers() -> tuple[int, int]:
     """Return (bytes of a vector, rows of a tile) that fit the vector registers.
 
-    Numba may compile for another processor than this one (``NUMBA_CPU_NAME``), so Numba tells for
-    which, and the compiler what it adds up sixteen numbers with there.
+    Numba may compile for another processor than this one (``NUMBA_CPU_NAME``). The function
+    therefore compiles a sum of sixteen numbers for Numba's processor and reads the registers used.
     """
     triple, name, features = cpu_target.target_context.codegen().magic_tuple()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=name, features=features)
@@ -49,7 +49,8 @@ def _tile(rows: int, vectors: int, part: int):
     """Build the compiled step C[:rows, :vectors] (+)= A[:rows, :] B[:, :vectors].
 
     Args:
-        part: a vector here is this part of a register, or one number.
+        rows, vectors: the size of the tile.
+        part: a vector fills a register divided by this, and holds at least one number.
     """
 
     @intrinsic
@@ -134,7 +135,7 @@ _single = _strip(1, VECTOR_BYTES)
 
 
 def _multiply(a, a_row, a_column, b, c, m, n, depth, add, lanes):
-    """Multiply in strips: of two vectors as far as they reach, then of less and less."""
+    """Multiply in strips of two vectors, then the remaining columns in narrower strips."""
     j = 0
     while n - j >= 2 * lanes:
         _two(j, a, a_row, a_column, b, c, m, n, depth, add)
@@ -162,15 +163,15 @@ def _compiled(dtype: np.dtype):
 def product_of(dtype: np.dtype) -> int:
     """Return the address of the compiled product of matrices of this type.
 
-    Kernels are given it, and jump there: a kernel that called the function by name would be
-    compiled with a copy of its own, half a second to a second more for each.
+    Kernels take the address as an argument and jump to it. A kernel that called the function by
+    name would be compiled with a copy of its own, half a second to a second more for each kernel.
     """
     return _compiled(dtype).address
 
 
 @intrinsic
 def _jump(typingctx, address, a, a_row, a_column, b, c, m, n, depth, add, lanes):
-    """Call the function at an address with numbers, pointers among them."""
+    """Call the function at an address with integers, some of which are pointers."""
     given = 10
 
     def codegen(context, builder, signature, args):
@@ -188,7 +189,7 @@ def multiply(product, a, b, c, add):
     Args:
         product: from :func:`product_of`, for the type of all three.
         a: [M, K], any strides. b: [K, N] and c: [M, N], contiguous rows.
-        add: add to what c holds.
+        add: add the product to c.
     """
     (m, n), size = c.shape, c.itemsize
     _jump(  # type: ignore[call-arg]  # its first parameter is the compiler's
@@ -208,7 +209,7 @@ def multiply(product, a, b, c, add):
 
 @njit(cache=True, nogil=True)
 def fill(rows, row):
-    """Set every row, entry by entry: a whole assignment takes four times as long to compile."""
+    """Set every row, entry by entry: assigning whole rows takes four times as long to compile."""
     for i in range(rows.shape[0]):
         for j in range(row.size):
             rows[i, j] = row[j]
@@ -218,12 +219,12 @@ def square_sums(matrices):
     """Build the compiled step y = M x M^T for a square x of vectors of channels.
 
     Args:
-        matrices: M by its kind, an integer that the step is given first; entries are numbers.
+        matrices: M, of plain numbers, by its kind, the integer that the step takes first.
     """
 
     @intrinsic
     def sums(typingctx, kind, x, x_row, x_column, y, y_row, y_column, channels, like):
-        """Read at address x and write at address y, a multiple of a vector of entries."""
+        """Read at address x and write at address y; channels fill whole vectors."""
         i = types.intp
         sig = types.void(i, i, i, i, i, i, i, i, like)
 
@@ -268,7 +269,7 @@ def square_sums(matrices):
 
 
 def _combination(builder, vector, factors, values):
-    """Add up vectors times constants; the positive first, so that none is negated needlessly."""
+    """Add up vectors times constants, positive ones first, so that no vector is negated for it."""
     terms = [(f, v) for f, v in zip(factors, values, strict=True) if f]
     total = None
     for factor, value in sorted(terms, key=lambda term: -term[0]):

@@ -1,19 +1,19 @@
 r"""Convolutions with fewer multiplications, after Winograd.
 
-Two outputs of a filter with three taps are six products. Sums of inputs, times sums of taps, and
-sums of those, need four:
+Two outputs of a filter with three taps take six products. Sums of inputs times sums of taps take
+four products, and sums of these products are the outputs:
 
 .. math:: y = A^T\big[(G\,w)\odot(B^T x)\big]
 
-In two directions a block of 2 by 2 outputs takes 16 products per pair of channels in place of 36.
-With two taps it is 3 in place of 4, so 9 in place of 16: a filter of 4 by 4 with stride 2 is one
-of 2 by 2 taps on each of the four images that every second row and column make. The sums over
-channels are products of matrices, one for each of the 16 (or 9) places in a block. The map is
-linear in each factor, so the gradient in the weight is its transpose: sums of inputs times sums
-of outputs, and :math:`G^T` at the end.
+In two dimensions a block of 2 by 2 outputs takes 16 products per pair of channels in place of 36.
+With two taps it takes 3 in place of 4, so 9 in place of 16. This serves a filter of 4 by 4 taps
+with stride 2, which has 2 by 2 taps on each of the four images of every second row and column. The
+sums over channels are matrix products, one for each of the 16 (or 9) places in a block. The map is
+linear in each factor, so the gradient of the weight is its transpose: sums of inputs times sums of
+outputs, with :math:`G^T` at the end.
 
-Differences of inputs make a NaN of two infinities, and sums near the largest number overflow,
-where the sum of products need not: ``convolution`` computes a result that is not finite again, by
+A difference of two infinities is a NaN, and sums near the largest number overflow where the sum
+of products may not. ``convolution`` therefore computes a result that is not finite again, from
 the products themselves.
 
 Images are [N, H, W, C] as in ``convolution``. U holds sums by place, block and channel.
@@ -39,7 +39,7 @@ G = {
     3: ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
 }
 A_T = {2: ((1, 1, 0), (0, 1, -1)), 3: ((1, 1, 1, 0), (0, 1, -1, -1))}
-"""The sums, by number of taps."""
+"""The matrices of the sums, by number of taps."""
 
 
 def _transposed(matrices):
@@ -50,10 +50,10 @@ _of_inputs, _of_taps, _of_products = square_sums(B_T), square_sums(G), square_su
 _of_outputs, _to_taps = square_sums(_transposed(A_T)), square_sums(_transposed(G))
 
 BLOCKS = 64
-"""Blocks that are multiplied at once."""
+"""How many blocks are multiplied at once."""
 GAP = VECTOR_BYTES
-"""Entries between the places in U: without a gap they would lie whole pages apart, and a cache
-keeps only a few of those."""
+"""Unused entries between the places in U: without a gap the places would lie whole pages apart,
+and a cache holds only a few addresses at such a distance."""
 
 
 @njit(cache=True, nogil=True)
@@ -74,7 +74,7 @@ def _take(x, n, top, left, side, window):
 
 @njit(cache=True, nogil=True)
 def _sum_inputs(x, first, last, blocks, taps, stride, origin, U, window):
-    """Fill U with B^T x B, for each of the images that a stride makes."""
+    """Fill U with B^T x B, for each image of every stride-th row and column."""
     _, h, w, c = x.shape
     side = stride * (taps + 1)
     width, place = stride * stride * c, U.shape[1]
@@ -151,10 +151,10 @@ def _sum_taps(w, F, taps, stride, lanes):
     _, _, c, d = w.shape
     place = F.shape[1] * d
     for index in prange(c):
-        k = np.int64(index)  # signed, as all that it is added to
+        k = np.int64(index)  # signed, like the numbers that it is added to
         several = np.empty((stride, stride, taps, taps, lanes), F.dtype)
         for first in range(0, d, lanes):
-            for m in range(lanes):  # each filter is read at once, as it lies in memory
+            for m in range(lanes):  # reads each filter in the order of its memory
                 for p in range(taps):
                     for a in range(stride):
                         for q in range(taps):
@@ -204,7 +204,7 @@ def _convolve(product, x, F, bias, y, blocks, taps, s_in, o_in, s_out, o_out, ti
     tiles = -(-total // tile)
     places, width, d = F.shape
     side = s_in * (taps + 1)
-    middle = taps + 2  # a constant there is the same constant in all four outputs
+    middle = taps + 2  # a constant at this place adds the same constant to all four outputs
     for t in prange(n_threads):
         U = np.empty((places, tile * width + GAP), x.dtype)
         V = np.empty((places, tile * d + GAP), x.dtype)
@@ -245,13 +245,15 @@ def _correlate(product, x, y, parts, blocks, taps, stride, origin, tile, n_threa
 
 
 def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = False) -> bool:
-    """Whether a convolution from x to y ([N, H, W, C]) can be done here, and gains by it.
+    """Return whether Winograd's form of a convolution from x to y, [N, H, W, C], exists and pays.
 
-    Blocks that reach over the edge are work for nothing, and with few channels the sums cost
-    more than the products that they save (``tests/benchmarks/kernels.py`` shows both).
+    Blocks that reach over the edge are wasted work, and with few channels the sums cost more
+    than the products that they save (``tests/benchmarks/kernels.py`` shows both).
 
     Args:
-        transposed: y is convolved to x, with stride 2.
+        x, y: the images.
+        kernel, stride: of the convolution.
+        transposed: the convolution goes from y to x, with stride 2.
     """
     lanes = VECTOR_BYTES // x.itemsize
     (c, d), s = (x.shape[3], y.shape[3]), stride[0]
@@ -275,7 +277,7 @@ def _filters(w: Array, stride: int) -> Array:
 
 
 def conv2d(x: Array, w: Array, bias: Array, y: Array, stride: int, padding: Pair) -> None:
-    """Convolve x to y, and add a bias."""
+    """Convolve x into y, and add a bias."""
     blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
     origin = (-padding[0], -padding[1])
     _convolve(
@@ -298,7 +300,7 @@ def conv2d(x: Array, w: Array, bias: Array, y: Array, stride: int, padding: Pair
 def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
     """Apply the adjoint of the convolution of x to y with stride 2.
 
-    Every second row and column of x is a convolution of y with two taps of its own.
+    Every second row and column of x is a convolution of y with 2 by 2 taps of its own.
     """
     turned = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
     none = np.zeros(x.shape[3], x.dtype)
@@ -325,11 +327,11 @@ def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
 
 
 def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -> Array:
-    """Return the gradient in the weight, [D, k, k, C]."""
+    """Return the gradient of the weight, [D, k, k, C]."""
     blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
     taps, c, d = kernel // stride, x.shape[3], y.shape[3]
     tile = 4 * BLOCKS
-    n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # each has a tile
+    n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # a tile for each
     parts = np.empty((n_threads, (taps + 1) ** 2, d, stride * stride * c), x.dtype)
     _correlate(
         product_of(x.dtype),
