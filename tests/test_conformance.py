@@ -298,7 +298,7 @@ def test_a_layer_of_ones_own_is_asked_and_broken_clauses_say_what_they_mean(tmp_
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("tensorflow", "no adapter 'tensorflow'; known are minisn, "),
+        ("tensorflow", "no adapter 'tensorflow'; expected one of minisn, "),
         ("nowhere:factory", "cannot import 'nowhere'"),
         ("json:factory", "module 'json' has no 'factory'"),
         ("json:JSONDecoder", "gave a JSONDecoder without make and forward; expected make(kind, W"),

@@ -1,8 +1,9 @@
 """Is it spectral normalization? Clauses that any library's layer keeps or breaks.
 
-``minisn conformance torch`` asks a layer of PyTorch, ``minisn conformance my.module:factory`` one
-of your own, each as a black box: a basis goes in, and the linear map that comes out is the
-normalized weight. :func:`run` yields the verdicts; what a layer cannot be asked is "not asked".
+``minisn conformance torch`` tests a layer of PyTorch, ``minisn conformance my.module:factory``
+tests your own. Each layer is a black box: a basis goes in, and the linear map that comes out is the
+normalized weight. :func:`run` yields the verdicts; a clause that a layer cannot be asked is "not
+asked".
 
 ``probes`` the layers and the basis · ``reference`` what the papers say · ``of_values``,
 ``of_gradients``, ``of_state`` the clauses · ``deviations`` names and meanings · ``adapters`` the

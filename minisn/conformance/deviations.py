@@ -1,7 +1,7 @@
-"""What a layer does instead, by name, and what that means for training; and how it is recognized.
+"""Deviations from spectral normalization: names, consequences for training, and recognition.
 
-A layer that divides a weight by another number than its norm is told by that number, one that
-does not divide by what its weight has become.
+If a layer divides its weight by another number than the norm, that number identifies the deviation;
+otherwise the applied weight does.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from .reference import SEMANTICS, gap, leading, nearest, norm, pull
 
 MEANINGS = {
     "not normalized": "nothing bounds D's slope: training is that of a plain GAN",
-    "clipped": "weights below norm 1 are left alone: a layer can fade away, and D lose its slope",
+    "clipped": "weights below norm 1 are left alone: a layer can fade away, and D can lose its "
+    "slope",
     "Frobenius norm": "the norm is 1 at rank one only: layers shrink their signals, and D learns "
     "few features",
-    "every row to length 1": "weight normalization: norm up to the root of d_out, best at rank one",
+    "every row to length 1": "weight normalization: the norm can reach √d_out, at rank one",
     "every column to length 1": "another normalization: the norm is not bounded by 1",
-    "σ is squared": "weights above norm 1 become small, those below large: depth multiplies this",
+    "σ is squared": "norms above 1 become too small, others too large: depth multiplies this",
     "the root of σ": "weights keep part of their scale: D's slope is not bounded",
     "another singular value": "the norm of the normalized weight stays above 1",
-    "a mean in place of the sum uᵀWv": "the norm is the number of rows or columns, layer by layer",
+    "a mean in place of the sum uᵀWv": "the norm of each layer is its number of rows, columns or "
+    "entries",
     "sum of the singular values": "layers shrink their signals",
     "largest sum of a row": "a bound of another norm: layers shrink unevenly",
     "largest sum of a column": "a bound of another norm: layers shrink unevenly",
@@ -33,10 +35,10 @@ MEANINGS = {
     "axis of the transposed convolution": "the matrix has input channels as rows, so the layer's "
     "norm is not 1, and wider or narrower layers are off by more",
     "axis of the convolution": "the matrix has input channels as rows: the layer's norm is not 1",
-    "a view in place of a transposition": "the norm is that of a matrix which mixes channels with "
-    "pixels: near, never right",
+    "a view in place of a transposition": "the divisor is the norm of a matrix that mixes channels "
+    "with pixels: close, but never right",
     "mean of both axes (BSN)": "bidirectional normalization: another method, L21's",
-    "one matrix alone (SN)": "plain spectral normalization: another method than the one named",
+    "one matrix alone (SN)": "plain spectral normalization: not the method named",
     "root mean square of both axes": "not BSN, which takes the arithmetic mean",
     "geometric mean of both axes": "not BSN, which takes the arithmetic mean",
     "larger of both axes": "not BSN, which takes the mean: layers shrink their signals",
@@ -44,16 +46,16 @@ MEANINGS = {
     "sum of both axes": "twice BSN's divisor: every layer halves its signals",
     "product of both axes": "the divisor grows with the square of the weight",
     "mean of both axes, a view in place of a transposition": "BSN by a matrix that mixes channels "
-    "with pixels: near, never right",
+    "with pixels: close, but never right",
     "norm of the convolution (SN_Conv)": "the strict norm: another method, which shrinks signals "
     "layer by layer and needs a constant",
-    "sum over the window": "kernels whose taps cancel are divided by next to nothing",
+    "sum over the window": "kernels whose taps cancel are divided by almost 0",
     "one tap of the window": "the other taps are not bounded",
     "largest norm of a tap": "taps add up: the norm is above 1",
     "sum of the taps' norms": "an upper bound: layers shrink their signals",
     "rows of d_out times h": "the matrix of another map: the norm is not 1",
-    "multiplied by a constant": "scaled spectral normalization (SSN): depth takes the constant to "
-    "its power",
+    "multiplied by a constant": "scaled spectral normalization (SSN): the network is scaled by the "
+    "constant to the power of its depth",
     "an absolute ε": "small weights are not normalized, so training depends on the scale of "
     "the initialization",
     "power iteration has not converged": "the divisor is too small: the norm is above 1",
@@ -73,7 +75,8 @@ MEANINGS = {
     "u starts over at every pass": "the divisor never gets better than after one round",
     "u is never moved": "the divisor is that of a random direction: D's slope is not bounded",
     "u does not advance by one round a pass": "the estimate is not that of Algorithm 1",
-    "no warm start": "the first weights have norms well above 1, in the steps that set the course",
+    "no warm start": "the first steps, which set the course of training, use weights of norm well "
+    "above 1",
     # -- gradients
     "W is overwritten": "training projects the weight at each step and descends along the plain "
     "gradient, without the second term of (12); the optimizer's weight is not the one that moved",
@@ -91,12 +94,12 @@ MEANINGS = {
     "λ is missing": "a constant pull against the leading direction, whatever the loss",
     "gradient of the Frobenius norm": "the second term pulls along W, not along its leading "
     "direction",
-    "another gradient": "the step is along no named direction",
+    "another gradient": "the step follows none of the known gradients",
     "W̄ changes with the scale of W": "the length of W matters: weight decay and step size interact "
     "with the loss",
     "only the last pass counts": "the loss on real images, or on samples, has no gradient",
     "only the first pass counts": "the loss on real images, or on samples, has no gradient",
-    "passes are averaged": "the gradient is half of what the loss has",
+    "passes are averaged": "the gradient is half that of the loss",
     "u is changed in place under a pending backward": "D(real) − D(fake) stops with an error, or "
     "gets the wrong gradient",
     "no second derivatives": "a gradient penalty cannot be trained",
@@ -104,28 +107,28 @@ MEANINGS = {
     "another second derivative": "a gradient penalty trains something else",
     "another trajectory": "200 steps lead to another weight than Algorithm 1's",
     # -- state
-    "a training pass changes W": "the optimizer's weight is not the one that it moved",
+    "a training pass changes W": "the optimizer does not find the weight that it left",
     "reading moves u": "a logged weight is not the one in use, and logging changes training",
     "reading changes W": "logging changes training",
-    "evaluation moves u": "evaluating changes what is trained next",
+    "evaluation moves u": "evaluating changes the training that follows",
     "evaluation writes W": "evaluating changes the weight itself",
     "two evaluations differ": "results cannot be repeated",
-    "evaluation uses W itself": "a network is judged that was never trained",
-    "evaluation takes one round more": "a network is judged whose scale differs from the trained "
-    "one's, by percents while weights move",
-    "evaluation computes σ anew": "a network is judged whose scale differs from the trained one's",
-    "evaluation uses another σ": "a network is judged that was never trained",
+    "evaluation uses W itself": "the evaluated network was never trained",
+    "evaluation takes one round more": "the evaluated network differs in scale from the trained "
+    "one, by percents while weights move",
+    "evaluation computes σ anew": "the evaluated network differs in scale from the trained one",
+    "evaluation uses another σ": "the evaluated network was never trained",
     "0/0 for a zero weight": "a layer that starts at zero gives NaN at once",
-    "u stays 0 after a zero weight": "the weight then passes un-normalized, for good",
+    "u stays 0 after a zero weight": "the weight stays un-normalized from then on",
     "NaN stays after a zero weight": "the layer never recovers",
     "a weight that leaves 0 is not normalized": "its norm is not bounded for a long time",
     "squares overflow": "large weights give zero, infinity or NaN",
     "squares underflow": "small weights are not normalized, or give NaN",
-    "the type is not kept": "memory and speed of half precision are lost, or precision is",
+    "the type is not kept": "half precision saves no memory or time, or double loses digits",
     "computed in another precision": "double precision is double in name only: checks fail",
     "too little precision": "in this type the norm is not 1",
-    "lost when saved": "training that goes on from a checkpoint is not the same training",
-    "removing leaves W un-normalized": "the exported network is another network",
+    "lost when saved": "training resumed from a checkpoint differs from uninterrupted training",
+    "removing leaves W un-normalized": "the exported network was never trained",
     "removing takes one round more": "the exported network is not the one that was evaluated",
     "removing computes σ anew": "the exported network is not the one that was evaluated",
     "removing bakes another weight": "the exported network is not the one that was evaluated",
@@ -151,15 +154,15 @@ GRADIENTS = dict(
         strict=True,
     )
 )
-"""Names of semantics; "" is (12)."""
+"""The name of the deviation for each semantics; "" for (12)."""
 
 
 def sigma_of(W: np.ndarray, B: np.ndarray) -> tuple[float, float]:
-    """Return the number that a weight was divided by, and how far it is from having been.
+    """Return the number that divided a weight, and the distance of the result from the quotient.
 
     Args:
         W: the weight.
-        B: what a layer made of it.
+        B: the weight that a layer applied.
     """
     inner = float((B * W).sum())
     if not np.isfinite(B).all() or inner == 0:
@@ -169,11 +172,11 @@ def sigma_of(W: np.ndarray, B: np.ndarray) -> tuple[float, float]:
 
 
 def divisors(kind: str, W: np.ndarray) -> Iterator[tuple[str, float]]:
-    """Yield what a weight may be divided by, under the name of the deviation.
+    """Yield wrong divisors of a weight, each with the name of its deviation.
 
     Args:
-        kind: of the layer.
-        W: its weight.
+        kind: kind of the layer.
+        W: weight of the layer.
     """
     axis = KINDS[kind].axis
     M = along(kind, axis).matrix(W)
@@ -201,7 +204,7 @@ def _of_kernels(kind: str, W: np.ndarray, first: float) -> Iterator[tuple[str, f
     other = leading(along(kind, 1 - axis).matrix(W))[1]
     yield f"axis of the {KINDS[kind].title}", other
     yield "one matrix alone (SN)", first
-    if axis:  # here the output axis must be moved to the front, and a view does not
+    if axis:  # the output axis must move to the front, which a view does not do
         seen = leading(reinterpreted(kind, axis).matrix(W))[1]
         yield "mean of both axes, a view in place of a transposition", (seen + other) / 2
     else:
@@ -232,15 +235,15 @@ def _of_kernels(kind: str, W: np.ndarray, first: float) -> Iterator[tuple[str, f
 def name_value(
     kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float
 ) -> tuple[str, float]:
-    """Recognize what a layer has made of a weight.
+    """Name the deviation of the weight that a layer applied.
 
     Args:
-        kind: of the layer.
-        W: its weight.
-        B: what it applied.
-        definition, scale: what was expected.
+        kind: kind of the layer.
+        W: weight of the layer.
+        B: the weight that the layer applied.
+        definition, scale: definition and constant of the expected normalization.
     Returns:
-        (name, number divided by); the name is empty where no single number was recognized.
+        (name, divisor); the name is empty if the divisor is right or not known.
     """
     if not np.isfinite(B).all():
         return "not finite", float("nan")
@@ -259,7 +262,7 @@ def name_value(
 
 
 def candidates(kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: float) -> list[str]:
-    """List every known number that a weight may have been divided by; "" is the right one.
+    """List the names of the known divisors that fit; "" is the right one.
 
     Args:
         kind, W, B, definition, scale: as in :func:`name_value`.
@@ -310,15 +313,15 @@ def name_gradient(
     overwritten: bool,
     tolerance: float,
 ) -> str:
-    """Recognize what a layer takes for the gradient with respect to W.
+    """Name the deviation of a layer's gradient with respect to W.
 
     Args:
-        found: its gradient.
+        found: the layer's gradient.
         G, W, sigma, slope: as in :func:`minisn.conformance.reference.pull`.
         overwritten: whether the pass has changed the weight.
-        tolerance: how near a named one must be.
+        tolerance: largest distance from a known gradient.
     Returns:
-        A name; empty for (12).
+        The name; empty for (12).
     """
     if not np.isfinite(found).all():
         return "not finite"

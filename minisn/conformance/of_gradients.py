@@ -39,7 +39,7 @@ def converged(subject: Subject) -> Finding:
         except NotImplementedError:
             if kind == "dense":
                 raise
-        except Exception as error:  # of one kind of layer: the others still tell
+        except Exception as error:  # one kind of layer failed; the others still count
             findings.append((np.inf, "fails", f"{kind} ({type(error).__name__})"))
     said = ", ".join(f"{kind} {error:.1e}" for error, _, kind in findings)
     broken = next((name for error, name, _ in findings if error > 2e-4), "")
@@ -56,7 +56,7 @@ def _converged(subject: Subject, kind: str) -> tuple[float, str]:
     if error <= 2e-4:
         return error, ""
     name = name_gradient(g, G, W, sigma, slope, subject.overwrites(layer, W), 2e-4)
-    if name == "another gradient":  # of another value?
+    if name == "another gradient":  # perhaps of another weight
         B = subject.forward(subject.make(W, kind, ROUNDS))
         if gap(B, subject.applied(kind, W)) > 2e-5:
             name = named(subject, kind, W, B)
@@ -108,7 +108,7 @@ def orthogonal(subject: Subject) -> Finding:
     11, "two passes, then one backward", "M18 Alg. 1", "the sum of both gradients", 2e-4, ("SN",)
 )
 def two_passes(subject: Subject) -> Finding:
-    """Go back through two passes of one step, as D(real) and D(fake) are."""
+    """Differentiate the sum of two passes of one step, as D(real) and D(fake) are."""
     Gs = [draw("dense", 3), draw("dense", 4)]
     W, (u, v), paced = probes.slow(), probes.start(), [subject.pace]
     if subject.pace is None:
@@ -132,7 +132,7 @@ def two_passes(subject: Subject) -> Finding:
 
 
 def _sums(W, u, v, order, n, Gs):
-    """List what two passes may give, by name: with u, v moved between them or not."""
+    """Yield the possible gradients of two passes by name, with and without a round in between."""
     first = rounds(W, u, v, order, n)
     moved = rounds(W, *first, order, n)
 
@@ -159,7 +159,7 @@ def _sums(W, u, v, order, n, Gs):
 
 @clause(26, "second derivatives", "M18 (12), (29)", "those of (12)", 2e-3)
 def twice(subject: Subject) -> Finding:
-    """Differentiate the gradient; with u, v constant, or with the vectors that W has."""
+    """Differentiate the gradient, with u, v constant or with the singular vectors of W."""
     W, G, H = draw("dense"), draw("dense", 3), draw("dense", 4)
     try:
         g = np.asarray(subject.ask("second", subject.make(W, rounds=ROUNDS), G, H), np.float64)
@@ -187,7 +187,7 @@ def twice(subject: Subject) -> Finding:
 
 @clause(27, "Algorithm 1, 200 steps", "M18 Alg. 1, (23)", "the reference's weight", 1e-3, ("SN",))
 def descend(subject: Subject) -> Finding:
-    """Descend beside the reference, from known vectors."""
+    """Make 200 steps from known vectors, and compare with the reference."""
     W, (u, v) = probes.slow(), probes.start()
     layer = subject.started(W)
     for step in range(200):
@@ -207,7 +207,7 @@ def descend(subject: Subject) -> Finding:
         fresh = subject.started(W)
         subject.gradient(fresh, signal(0))
         tried = dict(GRADIENTS)
-        if after_one_round(subject).deviation == THROUGH:  # long to compute
+        if after_one_round(subject).deviation == THROUGH:  # slow to compute
             tried = {"through": THROUGH}
         told = ((text, of(s)) for s, text in tried.items())
         name = next((text for text, far in told if far < 1e-3), "another trajectory")

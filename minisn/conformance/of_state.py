@@ -1,4 +1,4 @@
-"""Clauses about what is kept: the parameter, u and v; in training, evaluation and on disk."""
+"""Clauses about state: the parameter, u and v, in training, in evaluation and on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def leaves_parameter(subject: Subject) -> Finding:
 
 @clause(10, "n passes make n rounds", "M18 (20), (21)", "the estimate of n rounds", 1e-5)
 def persists(subject: Subject) -> Finding:
-    """Make four passes from known vectors; where there are none, forty, and watch the estimate."""
+    """Make four passes from known vectors; if these cannot be set, watch forty passes."""
     W = probes.slow()
     if subject.definition != "SN" or subject.pace is None:
         return _watched(subject, W)
@@ -41,7 +41,7 @@ def persists(subject: Subject) -> Finding:
 
 
 def _jumps(W: np.ndarray, found: list[np.ndarray]) -> str:
-    """Tell vectors that are drawn anew, whose estimates go up and down, from others."""
+    """Recognize vectors that are drawn anew: their estimates go up and down."""
     sigmas = [sigma_of(W, B)[0] for B in found]
     if np.diff(sigmas).min() < -1e-4 * abs(sigmas[0]):
         return "u is drawn anew at every pass"
@@ -71,7 +71,7 @@ def _moved(error: float) -> str:
 
 
 def _trained(subject: Subject) -> tuple[object, np.ndarray]:
-    """Make a layer whose iteration has far to go, and three passes; return the last W̄."""
+    """Make a layer far from convergence and three passes; return the layer and the last W̄."""
     try:
         layer = subject.started(probes.slow())
     except NotImplementedError:
@@ -97,7 +97,7 @@ def reading(subject: Subject) -> Finding:
 
 
 def _kept(subject: Subject, layer: object) -> list[np.ndarray]:
-    """Copy all state, and the parameter last."""
+    """Return copies of all state, the parameter last."""
     state = subject.state(layer) if subject.can("state") else []
     return state + ([subject.parameter(layer)] if subject.can("parameter") else [])
 
@@ -142,7 +142,7 @@ def evaluation(subject: Subject) -> Finding:
 
 
 def _other_sigma(who: str, subject: Subject, B: np.ndarray, E: np.ndarray) -> str:
-    """Name the weight that came in place of the one in use."""
+    """Name the weight that replaced the one in use."""
     W = probes.slow()
     raw = {"evaluation": "evaluation uses W itself"}.get(who, "removing leaves W un-normalized")
     if gap(E, W) < 1e-4 or gap(E, subject.scale * W) < 1e-4:
@@ -155,7 +155,7 @@ def _other_sigma(who: str, subject: Subject, B: np.ndarray, E: np.ndarray) -> st
 
 @clause(24, "saved and read back", "", "evaluation and next training pass equal")
 def reloaded(subject: Subject) -> Finding:
-    """Go on with a layer that was saved and with its copy."""
+    """Save a layer, load it into another one, and continue with both."""
     layer, _ = _trained(subject)
     other = subject.ask("reload", layer)
     errors = [

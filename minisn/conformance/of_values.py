@@ -11,7 +11,7 @@ from .reference import gap, leading, norm, paces
 from .suite import Finding, Subject, clause
 
 ROUNDS = 60
-"""Enough for the weights that are drawn: the next singular value is at most 1/1.2."""
+"""Enough rounds for these weights: the second singular value is at most 1/1.2 of the first."""
 
 
 def _converged(subject: Subject, W: np.ndarray, kind: str = "dense", dtype: str = "float32"):
@@ -25,13 +25,13 @@ def _norm(B: np.ndarray, kind: str = "dense") -> float:
 
 
 def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
-    """Name what a layer has made of a weight, with a second and a third weight where needed.
+    """Name the deviation of an applied weight, with up to two more weights if needed.
 
     Args:
-        subject: who made it.
-        kind: of the layer.
-        W: its weight.
-        B: what it applied.
+        subject: the adapter under test.
+        kind: kind of the layer.
+        W: weight of the layer.
+        B: the weight that the layer applied.
     """
     name, sigma = name_value(kind, W, B, subject.definition, subject.scale)
     if name and name != "power iteration has not converged":
@@ -50,7 +50,7 @@ def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
 
 
 def _surely(subject: Subject, kind: str, name: str, W: np.ndarray, B: np.ndarray) -> str:
-    """Choose among names that fit by weights in which one axis or the other has the larger norm."""
+    """Choose among fitting names, by weights with a larger norm along one axis or the other."""
     about = subject.definition, subject.scale
     left = [n for n in candidates(kind, W, B, *about) if n]
     for axis in (0, 1) if len(left) > 1 and W.ndim == 4 else ():
@@ -84,7 +84,7 @@ for _number, _kind in enumerate(KINDS, 1):
 
 @clause(5, "one round from a known u", "M18 (18), (19)", "W / uᵀWv", 1e-5, ("SN",))
 def one_round(subject: Subject) -> Finding:
-    """Start from known vectors and make one pass; either order, and more rounds, are told."""
+    """Make one pass from known vectors, and recognize the order and the number of rounds."""
     W, (u, v) = probes.slow(), probes.start()
     B = subject.forward(subject.started(W)) / subject.scale
     if subject.pace:
@@ -108,7 +108,7 @@ def one_round(subject: Subject) -> Finding:
 
 @clause(16, "a weight of zeros", "", "output and gradient finite")
 def zeros(subject: Subject) -> Finding:
-    """Make passes and go back with W = 0."""
+    """Make passes and take a gradient with W = 0."""
     layer = subject.make(np.zeros((6, 9)))
     B = [subject.forward(layer), subject.forward(layer, False)]
     if subject.can("gradient"):
@@ -151,7 +151,7 @@ def _scales(subject: Subject, sizes: tuple[float, ...]) -> Finding:
 
 
 def _scale_name(subject: Subject, size: float, B: np.ndarray, W: np.ndarray) -> str:
-    """Tell squares that leave the range of numbers from an ε that small weights disappear in."""
+    """Distinguish squares that leave the range of numbers from an ε that hides small weights."""
     if gap(B, W * size) < 1e-4 and size > 1:
         return "squares overflow"
     if size > 1:
@@ -176,7 +176,7 @@ def scale_15(subject: Subject) -> Finding:
 
 @clause(19, "scale of the weight, 1e±25", "M18 (36)", "the same W̄", 1e-5)
 def scale_25(subject: Subject) -> Finding:
-    """Normalize weights whose squares single precision does not hold."""
+    """Normalize weights whose squares single precision cannot represent."""
     return _scales(subject, (1e25, 1e-25))
 
 
@@ -189,7 +189,7 @@ def scale_25(subject: Subject) -> Finding:
     ("SN",),
 )
 def first_pass(subject: Subject) -> Finding:
-    """Make a layer and one pass, for seven weights; the median counts, for u is drawn at random."""
+    """Make one pass for each of seven weights; the median counts, because u is random."""
     norms = []
     for seed in range(7):
         W = np.random.default_rng(seed).standard_normal((50, 50))
@@ -202,7 +202,7 @@ def first_pass(subject: Subject) -> Finding:
 def _precision(dtype: str):
     def ask(subject: Subject) -> Finding:
         if dtype not in getattr(subject.adapter, "precisions", ()):
-            raise NotImplementedError(f"no {dtype} there")
+            raise NotImplementedError(f"the adapter has no {dtype}")
         W = draw("dense")
         layer = subject.make(W, rounds=ROUNDS, dtype=dtype)
         B = subject.forward(layer)
@@ -224,7 +224,7 @@ for _number, (_dtype, _tolerance) in enumerate(
     clause(_number, _dtype, "M18 (8)", "type kept, norm 1", _tolerance)(_precision(_dtype))
 
 
-@clause(28, "a weight of norm 0.3", "M18 (8)", "normalized, not left", 2e-5)
+@clause(28, "a weight of norm 0.3", "M18 (8)", "normalized, not left alone", 2e-5)
 def small(subject: Subject) -> Finding:
     """Normalize a weight whose norm is below 1."""
     W = draw("dense")

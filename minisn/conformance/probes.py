@@ -1,8 +1,8 @@
-r"""The layers that are asked, and how a basis tells the linear map that a layer applies.
+r"""The layers under test, and the basis that reveals the linear map of a layer.
 
 Weights lie as in PyTorch: dense [d_out, d_in], convolution [d_out, d_in, h, w], transposed
-convolution [d_in, d_out, h, w], embedding [labels, size]. An adapter for a library that lays them
-out otherwise turns them. Nothing here needs more than NumPy.
+convolution [d_in, d_out, h, w], embedding [labels, size]. An adapter for a library with another
+layout converts them. This file needs only NumPy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIZE = 6
-"""Rows and columns of the images that a convolution is shown; its padding is 1, its stride 1."""
+"""Rows and columns of the images for a convolution, whose padding and stride are 1."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Kind:
     """A kind of layer.
 
     Args:
-        title: in words.
-        shape: of its weight.
-        axis: the output axis of the weight.
+        title: name in words.
+        shape: shape of the weight.
+        axis: output axis of the weight.
     """
 
     title: str
@@ -37,15 +37,15 @@ KINDS = {
     "deconv": Kind("transposed convolution", (7, 3, 4, 4), 1),
     "embedding": Kind("embedding", (8, 5), 0),
 }
-"""The kinds of layers; their shapes told implementations apart."""
+"""The kinds of layers; their shapes distinguish implementations."""
 
 
 def draw(kind: str, seed: int = 0) -> np.ndarray:
-    """Draw a Gaussian weight, always the same one, whose norm stands clear of the next value.
+    """Draw a Gaussian weight, always the same one, with a well-separated first singular value.
 
     Args:
-        kind: of :data:`KINDS`.
-        seed: names another one.
+        kind: one of :data:`KINDS`.
+        seed: selects another weight.
     """
     rng = np.random.default_rng([7, seed, list(KINDS).index(kind)])
     view = along(kind, KINDS[kind].axis)
@@ -55,29 +55,29 @@ def draw(kind: str, seed: int = 0) -> np.ndarray:
 
 
 def slow(sigma: float = 2.2) -> np.ndarray:
-    """Make a dense weight whose power iteration takes long: the next singular value is near.
+    """Make a dense weight with slow power iteration: its second singular value is close.
 
     Args:
-        sigma: its norm.
+        sigma: norm of the weight.
     """
     U, _, Vt = np.linalg.svd(draw("dense", 1), full_matrices=False)
     return sigma * (U * [1.0, 0.97, 0.8, 0.6, 0.4, 0.2]) @ Vt
 
 
 def start() -> tuple[np.ndarray, np.ndarray]:
-    """Draw the unit vectors u [6] and v [9] from which a dense layer is started."""
+    """Draw the unit vectors u [6] and v [9] that a dense layer starts from."""
     rng = np.random.default_rng(11)
     u, v = rng.standard_normal(6), rng.standard_normal(9)
     return u / np.linalg.norm(u), v / np.linalg.norm(v)
 
 
 def inputs(kind: str, width: int = 9) -> np.ndarray:
-    """Return what a layer of this kind is shown: a basis of its inputs, one after another.
+    """Return the inputs for a layer of this kind: a batch of basis vectors.
 
     Dense [9, 9]; images [3, 3, 6, 6] with one bright pixel; images [7, 7, 1, 1]; labels [8].
 
     Args:
-        kind: of :data:`KINDS`.
+        kind: one of :data:`KINDS`.
         width: d_in of a dense layer.
     """
     if kind == "dense":
@@ -95,7 +95,7 @@ def read_off(kind: str, y: np.ndarray) -> np.ndarray:
     """Return the weight that a layer has applied, from its outputs for :func:`inputs`.
 
     Args:
-        kind: of the layer.
+        kind: kind of the layer.
         y: the outputs, channels before rows and columns.
     """
     if kind == "dense":
@@ -109,7 +109,7 @@ def spread(kind: str, G: np.ndarray) -> np.ndarray:
     r"""Return g with :math:`\langle g, y\rangle = \langle G, \bar W\rangle`: adjoint of read_off.
 
     Args:
-        kind: of the layer.
+        kind: kind of the layer.
         G: a gradient for the applied weight.
     """
     if kind == "dense":
@@ -129,8 +129,8 @@ class View:
     """A linear map from a weight to a matrix, with its adjoint.
 
     Args:
-        matrix: from the weight to the matrix.
-        back: from a matrix to a weight.
+        matrix: maps a weight to a matrix.
+        back: maps a matrix to a weight.
     """
 
     matrix: Callable[[np.ndarray], np.ndarray]
@@ -138,11 +138,11 @@ class View:
 
 
 def along(kind: str, axis: int) -> View:
-    """Return the matrix with one row for every entry of an axis.
+    """Return the view of a weight as a matrix with one row for each index of an axis.
 
     Args:
-        kind: of the layer.
-        axis: of its weight.
+        kind: kind of the layer.
+        axis: axis of the weight.
     """
     shape = KINDS[kind].shape
     moved = (shape[axis], *np.delete(shape, axis))
@@ -153,18 +153,18 @@ def along(kind: str, axis: int) -> View:
 
 
 def reinterpreted(kind: str, axis: int) -> View:
-    """Return the matrix that ``reshape(d, -1)`` makes where a transposition was meant.
+    """Return the view that ``reshape(d, -1)`` makes in place of a transposition.
 
     Args:
-        kind: of the layer.
-        axis: whose length is d.
+        kind: kind of the layer.
+        axis: axis of length d.
     """
     shape = KINDS[kind].shape
     return View(lambda W: W.reshape(shape[axis], -1), lambda M: M.reshape(shape))
 
 
 def operator() -> View:
-    """Return the convolution as a matrix between whole images, zeros around them."""
+    """Return the view of a convolution as a matrix between whole images, padded with zeros."""
     o, i, a, b, r, c = np.indices((*KINDS["conv"].shape, SIZE, SIZE)).reshape(6, -1)
     y, x = r + a - 1, c + b - 1
     inside = (y >= 0) & (y < SIZE) & (x >= 0) & (x < SIZE)

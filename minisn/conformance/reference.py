@@ -1,7 +1,7 @@
-r"""What the papers say, in double precision and NumPy alone: the values to compare with.
+r"""The reference: what the papers say, in double precision and NumPy alone.
 
-A *divisor* is what a weight is divided by, with its gradient; a *semantics* is what is taken for
-the gradient of the quotient. Both are named, so that a wrong layer can be recognized.
+A *divisor* is the number that divides a weight, with its gradient; a *semantics* is a rule for the
+gradient of the quotient. Both have names, so that a wrong layer can be recognized.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ ORDERS = ("v first", "u first")
 
 
 def leading(matrix: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Return the leading singular vectors and value (u, sigma, v), by decomposition."""
+    """Return the leading singular vectors and value (u, sigma, v) of a matrix."""
     U, s, Vt = np.linalg.svd(matrix, full_matrices=False)
     return U[:, 0], float(s[0]), Vt[0]
 
 
 def views(kind: str, definition: str = "SN") -> list[View]:
-    """Return the matrices whose norms, averaged, a definition divides by.
+    """Return the matrices whose mean norm is the divisor of a definition.
 
     Args:
-        kind: of the layer.
+        kind: kind of the layer.
         definition: SN, BSN or SN_Conv.
 
     Source: M18 Eq. (8), L21 BSN, L21 SN_Conv
@@ -40,7 +40,7 @@ def views(kind: str, definition: str = "SN") -> list[View]:
 
 
 def norm(kind: str, W: np.ndarray, definition: str = "SN") -> tuple[float, np.ndarray]:
-    r"""Return :math:`N(W)` and :math:`\nabla_W N`, by decomposition.
+    r"""Return :math:`N(W)` and :math:`\nabla_W N`, by singular value decomposition.
 
     .. math:: N = \sigma_1, \qquad \nabla_W N = u_1v_1^T
 
@@ -65,15 +65,15 @@ def unit(x: np.ndarray) -> np.ndarray:
 def rounds(
     W: np.ndarray, u: np.ndarray, v: np.ndarray, order: str, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Make n rounds of power iteration with a matrix.
+    r"""Make n rounds of power iteration with a matrix; return the new u and v.
 
     .. math:: v \leftarrow W^Tu/\|W^Tu\|, \qquad u \leftarrow Wv/\|Wv\|
 
     Args:
         W: [m, n].
-        u, v: the last pair; the order tells which of them counts.
-        order: of :data:`ORDERS`.
-        n: how many.
+        u, v: the last pair; the order decides which of the two counts.
+        order: one of :data:`ORDERS`.
+        n: number of rounds.
 
     Source: M18 Eq. (18), (19), (20), (21)
     """
@@ -90,14 +90,14 @@ def rounds(
 def pull(
     semantics: str, G: np.ndarray, W: np.ndarray, sigma: float, slope: np.ndarray
 ) -> np.ndarray:
-    r"""Return what a semantics takes for the gradient with respect to W.
+    r"""Return the gradient with respect to W under a semantics.
 
     .. math:: \frac{\partial V}{\partial W} = \frac1\sigma\big(\nabla_{\bar W}V
               - \mathrm{tr}((\nabla_{\bar W}V)^T\bar W)\,\nabla_WN\big)
 
     Args:
-        semantics: of :data:`SEMANTICS`.
-        G: the gradient with respect to the normalized weight.
+        semantics: one of :data:`SEMANTICS`.
+        G: gradient with respect to the normalized weight.
         W: weight.
         sigma, slope: the divisor and its gradient.
 
@@ -122,13 +122,13 @@ SEMANTICS = (
     "constant", "overwritten", "detached", "sign", "doubled", "no 1/sigma", "lambda of W",
     "no lambda", "twice 1/sigma", "frobenius",
 )  # fmt: skip
-"""What a gradient may be; the first is (12)."""
+"""The known rules for the gradient; the first is (12)."""
 
 
 def through(
     G: np.ndarray, W: np.ndarray, u: np.ndarray, v: np.ndarray, order: str, n: int
 ) -> np.ndarray:
-    r"""Differentiate :math:`\langle G, W/\sigma\rangle` with the power steps, by differences.
+    r"""Differentiate :math:`\langle G, W/\sigma\rangle` through the power steps, by differences.
 
     .. math:: \frac{d}{dW}\Big\langle G, \frac{W}{u_n(W)^T\,W\,v_n(W)}\Big\rangle
 
@@ -155,7 +155,7 @@ def through(
 def second(
     G: np.ndarray, H: np.ndarray, W: np.ndarray, sigma: float, slope: np.ndarray
 ) -> np.ndarray:
-    r"""Differentiate :math:`\langle H, \nabla_W\langle G, \bar W\rangle\rangle`, u, v constant.
+    r"""Differentiate :math:`\langle H, \nabla_W\langle G, \bar W\rangle\rangle` at constant u, v.
 
     .. math:: -\frac{\langle G, H\rangle}{\sigma^2}N' - \frac{\langle H, N'\rangle}{\sigma^2}G
               + \frac{2\langle G, W\rangle\langle H, N'\rangle}{\sigma^3}N',
@@ -176,10 +176,10 @@ def second(
 
 
 def signal(step: int) -> np.ndarray:
-    """Return the gradient with respect to the normalized weight in a step of Algorithm 1.
+    """Return the gradient with respect to the normalized weight at a step of Algorithm 1.
 
     Args:
-        step: from 0; the direction turns slowly.
+        step: number of the step, from 0; the direction turns slowly.
     """
     A, B = np.random.default_rng(5).standard_normal((2, 6, 9)) / 5
     return np.cos(step / 20) * A + np.sin(step / 20) * B
@@ -196,15 +196,15 @@ def algorithm_1(
     steps: int = 200,
     rate: float = 0.1,
 ) -> np.ndarray:
-    r"""Run Algorithm 1 with plain descent, against :func:`signal`; return the last weight.
+    r"""Run Algorithm 1 with plain descent along :func:`signal`; return the last weight.
 
     .. math:: W \leftarrow W - \alpha\,\nabla_W\ell(\bar W(W))
 
     Args:
         W, u, v, order, n: as in :func:`rounds`; n rounds a step.
-        semantics: of :data:`SEMANTICS`, or "through".
-        scale: what the normalized weight is multiplied by.
-        steps, rate: how many, and alpha.
+        semantics: one of :data:`SEMANTICS`, or "through".
+        scale: factor of the normalized weight.
+        steps, rate: number of steps, and alpha.
 
     Source: M18 Alg. 1, M18 Eq. (20), (21), (22), (23)
     """
@@ -224,7 +224,7 @@ def paces(W: np.ndarray, u: np.ndarray, v: np.ndarray, most: int = 10) -> Iterat
 
     Args:
         W, u, v: as in :func:`rounds`.
-        most: rounds.
+        most: largest number of rounds.
     """
     for order in ORDERS:
         a, b = u, v
@@ -234,10 +234,10 @@ def paces(W: np.ndarray, u: np.ndarray, v: np.ndarray, most: int = 10) -> Iterat
 
 
 def gap(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest difference, relative to the largest entry of what was expected.
+    """Return the largest difference, relative to the largest expected entry.
 
     Args:
-        found, expected: of one shape; anything not finite is infinitely far.
+        found, expected: arrays of one shape; anything not finite is infinitely far.
     """
     found = np.asarray(found, np.float64)
     if found.shape != expected.shape or not np.isfinite(found).all():

@@ -1,4 +1,4 @@
-"""What was found, as text for a terminal and as data: one library, or a table of several."""
+"""Results as text for a terminal and as data, for one library or in a table of several."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Row = dict[str, Any]
 
 
 def row(adapter: Any, results: Iterable[Result]) -> Row:
-    """Write down what was found with a library.
+    """Return the results of a library as data.
 
     Args:
-        adapter: who was asked.
-        results: of :func:`~minisn.conformance.suite.run`.
+        adapter: the adapter that was asked.
+        results: results of :func:`~minisn.conformance.suite.run`.
     """
     return {
         "name": getattr(adapter, "name", "") or type(adapter).__name__,
@@ -34,7 +34,7 @@ def row(adapter: Any, results: Iterable[Result]) -> Row:
 
 
 def as_data(result: Result) -> dict[str, Any]:
-    """Return a result as what JSON has; an infinite error is null."""
+    """Return a result as JSON data; an infinite error becomes null."""
     clause = result.clause
     return {
         "number": clause.number,
@@ -52,7 +52,7 @@ def as_data(result: Result) -> dict[str, Any]:
 
 
 def line(result: Result) -> str:
-    """Return a result as a line of a table, and more lines where a clause is broken."""
+    """Return a result as a line of a table, with more lines if the clause is broken."""
     clause = result.clause
     said = result.note if result.verdict == KEPT else result.found
     text = f"{clause.number:>3}  {clause.title:45} {result.verdict:10} {said}".rstrip()
@@ -77,18 +77,18 @@ def summary(rows: Row) -> str:
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Write libraries with the date and minisn's version, as JSON.
+    """Write the results of libraries, the date and minisn's version as JSON.
 
     Args:
         path: the file.
-        rows: of :func:`row`.
+        rows: results of :func:`row`.
     """
     data = {"date": datetime.date.today().isoformat(), "minisn": __version__, "libraries": rows}
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
 def read_table(path: Path | str) -> dict[str, Any]:
-    """Read what :func:`write_table` wrote.
+    """Read a table that :func:`write_table` wrote.
 
     Args:
         path: the file.

@@ -1,7 +1,7 @@
-"""The run: every clause is asked of an adapter, and what came is judged by the clause's tolerance.
+"""The run: ask an adapter every clause, and judge each finding by the clause's tolerance.
 
-A clause returns a :class:`Finding`; what an adapter cannot be asked raises ``NotImplementedError``
-and is "not asked"; any other error of the adapter's is a broken clause.
+A clause returns a :class:`Finding`. If an adapter cannot be asked, it raises
+``NotImplementedError``, and the clause is "not asked". Any other error breaks the clause.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ KEPT, BROKEN, NOT_ASKED = "kept", "broken", "not asked"
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of a clause.
+    """The finding on a clause.
 
     Args:
-        error: how far from what was expected, in the clause's own measure.
-        found: what came, in words.
-        deviation: what it is instead, of :data:`~minisn.conformance.deviations.MEANINGS`.
-        note: what was told besides: the order of a round, for example.
+        error: distance from the expected result, in the clause's own measure.
+        found: the result in words.
+        deviation: name of the deviation, in :data:`~minisn.conformance.deviations.MEANINGS`.
+        note: a further fact, such as the order of a round.
     """
 
     error: float
@@ -40,16 +40,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Clause:
-    """A property that spectral normalization has.
+    """A property of spectral normalization.
 
     Args:
-        number: of the clause.
-        title: in a few words.
-        equation: of the papers.
-        expected: what is to come.
-        tolerance: the largest error that is let pass.
+        number: number of the clause.
+        title: the property in a few words.
+        equation: equation of the papers.
+        expected: the expected result in words.
+        tolerance: the largest error that keeps the clause.
         ask: asks a subject.
-        definitions: those that it applies to.
+        definitions: the definitions that have the property.
     """
 
     number: int
@@ -66,10 +66,10 @@ class Result:
     """A clause with its verdict.
 
     Args:
-        clause: which.
+        clause: the clause.
         verdict: kept, broken or not asked.
         error: as in :class:`Finding`; 0 where nothing was asked.
-        found: what came, or why nothing was asked.
+        found: the result in words, or the reason why nothing was asked.
         deviation, note: as in :class:`Finding`.
     """
 
@@ -87,7 +87,7 @@ class Result:
 
 
 CLAUSES: list[Clause] = []
-"""The clauses that have been entered; :func:`all_clauses` has them all."""
+"""The clauses registered so far; :func:`all_clauses` registers all."""
 
 
 def clause(
@@ -98,7 +98,7 @@ def clause(
     tolerance: float = 0.0,
     definitions: tuple[str, ...] = ("SN", "BSN", "SN_Conv"),
 ) -> Callable[[Callable[[Subject], Finding]], Callable[[Subject], Finding]]:
-    """Enter a function among the clauses; the arguments are those of :class:`Clause`."""
+    """Register a function as a clause; the arguments are those of :class:`Clause`."""
 
     def enter(ask: Callable[[Subject], Finding]) -> Callable[[Subject], Finding]:
         CLAUSES.append(Clause(number, title, equation, expected, tolerance, ask, definitions))
@@ -109,7 +109,7 @@ def clause(
 
 
 class Subject:
-    """An adapter under examination.
+    """An adapter under test.
 
     Args:
         adapter: see :mod:`minisn.conformance.adapters`.
@@ -121,14 +121,14 @@ class Subject:
         self.scale = getattr(adapter, "scale", 1.0)
 
     def can(self, *methods: str) -> bool:
-        """Whether the adapter has these methods."""
+        """Return whether the adapter has these methods."""
         return all(callable(getattr(self.adapter, name, None)) for name in methods)
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the adapter; one that is missing is not asked.
+        """Call a method of the adapter.
 
         Raises:
-            NotImplementedError: there is no such method.
+            NotImplementedError: the adapter has no such method.
         """
         if not self.can(method):
             raise NotImplementedError(f"the adapter has no {method}")
@@ -137,7 +137,7 @@ class Subject:
     def make(
         self, W: np.ndarray, kind: str = "dense", rounds: int = 1, dtype: str = "float32"
     ) -> Any:
-        """Make a layer; where rounds cannot be set, make as many passes instead."""
+        """Make a layer; if rounds cannot be set, make as many passes instead."""
         try:
             return self.adapter.make(kind, W, rounds, dtype)
         except NotImplementedError:
@@ -153,7 +153,7 @@ class Subject:
         return np.asarray(self.adapter.forward(layer, train)).astype(np.float64)
 
     def gradient(self, layer: Any, *Gs: np.ndarray) -> np.ndarray:
-        """Make a pass for each G and go back."""
+        """Make a pass for each G, and return the gradient of the sum of <G, W̄>."""
         return np.asarray(self.ask("gradient", layer, list(Gs))).astype(np.float64)
 
     def parameter(self, layer: Any) -> np.ndarray:
@@ -161,15 +161,15 @@ class Subject:
         return np.array(self.ask("parameter", layer), np.float64)
 
     def state(self, layer: Any) -> list[np.ndarray]:
-        """Return copies of what power iteration keeps."""
+        """Return copies of the vectors that power iteration keeps."""
         return [np.array(a, np.float64) for a in self.ask("state", layer)]
 
     def overwrites(self, layer: Any, W: np.ndarray) -> bool:
-        """Whether a pass has put another weight in place of the one that was set."""
+        """Return whether a pass has replaced the weight W."""
         return self.can("parameter") and gap(self.parameter(layer), W) > 1e-5
 
     def applied(self, kind: str, W: np.ndarray) -> np.ndarray:
-        """Return what is to be applied in place of a weight."""
+        """Return the weight that a right layer applies."""
         return self.scale * W / norm(kind, W, self.definition)[0]
 
     def started(self, W: np.ndarray, rounds: int = 1) -> Any:
@@ -180,7 +180,7 @@ class Subject:
 
     @cached_property
     def pace(self) -> tuple[str, int] | None:
-        """Order and number of rounds in a training pass, or None where they are not known."""
+        """Order and number of rounds in a training pass, or None if they are unknown."""
         W = probes.slow()
         try:
             B = self.forward(self.started(W))
@@ -195,13 +195,13 @@ class Subject:
 
 def all_clauses() -> list[Clause]:
     """Return every clause, by number."""
-    for name in ("of_gradients", "of_state", "of_values"):  # which enter them
+    for name in ("of_gradients", "of_state", "of_values"):  # each registers its clauses
         importlib.import_module(f".{name}", __package__)
     return CLAUSES
 
 
 def run(adapter: Any) -> Iterator[Result]:
-    """Ask an adapter every clause that its definition has; yield the results in order.
+    """Ask an adapter every clause of its definition; yield the results in order.
 
     Args:
         adapter: see :mod:`minisn.conformance.adapters`.
@@ -213,11 +213,11 @@ def run(adapter: Any) -> Iterator[Result]:
 
 
 def judge(each: Clause, subject: Subject) -> Result:
-    """Ask one clause.
+    """Ask a subject one clause, and return the result.
 
     Args:
         each: the clause.
-        subject: who is asked.
+        subject: the adapter under test.
     """
     try:
         with np.errstate(all="ignore"):

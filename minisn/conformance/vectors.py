@@ -1,7 +1,7 @@
 """Vectors: inputs, states and expected outputs as files, for implementations in any language.
 
-A folder gets one safetensors file (float64), a JSON file that says which tensors belong to which
-clause, and a README.
+A folder holds one safetensors file (float64), a JSON file that lists the tensors of each clause,
+and a README.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def cases() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
 
 
 def _one_round() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
-    """Yield what is computed from known vectors, in both orders of a round."""
+    """Yield the cases that start from known vectors, in both orders of a round."""
     W, (u, v), G, G2 = slow(), start(), draw("dense", 3), draw("dense", 4)
     given = {"W": W, "u": u, "v": v}
     signals = {"G": np.stack([signal(step) for step in range(200)])}
@@ -101,8 +101,8 @@ def _one_round() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
             7,
             name,
             1e-4,
-            f"gradient of <G, W_bar> after one round, {order}; dW_through is "
-            "what differentiating the round gives, to tell it apart",
+            f"gradient of <G, W_bar> after one round, {order}; dW_through differentiates "
+            "the round, too, for comparison",
             given | {"G": G},
             {"dW": g, "dW_through": through(G, W, u, v, order, 1)},
         )
@@ -114,7 +114,7 @@ def _one_round() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
             name,
             2e-4,
             f"one round, pass, one round, pass, {order}; gradient of "
-            "<G, W_bar> + <G2, W_bar>; dW_same where only the first round is made",
+            "<G, W_bar> + <G2, W_bar>; dW_same is the gradient without the second round",
             given | {"G": G, "G2": G2},
             {"dW": g + two, "dW_same": g + same},
         )
@@ -164,16 +164,17 @@ def _scales() -> Iterator[tuple[int, str, float, str, Arrays, Arrays]]:
 README = """# Conformance vectors of spectral normalization
 
 `vectors.safetensors` holds every tensor in float64, row-major. `vectors.json` lists the cases: the
-clause, what to do, the names of inputs and expected outputs, and the tolerance: the largest
-difference, relative to the largest entry of what is expected, that a single-precision
+clause, what to do, the names of inputs and expected outputs, and the tolerance. The tolerance is
+the largest difference, relative to the largest expected entry, that a single-precision
 implementation may have (in double precision, 1e-8 is enough for all but clause 27).
 
 Shapes: dense W [d_out, d_in]; convolution [d_out, d_in, h, w]; transposed convolution
 [d_in, d_out, h, w], whose matrix has the *output* channels as rows; embedding [labels, size].
 u has as many entries as the matrix has rows, v as it has columns.
 
-Orders: a round is "v first", v = normalize(Wᵀu), u = normalize(Wv), as Equation (18) has it, or
-"u first". One of the two is to be met. sigma is uᵀWv after the round; W_bar = W / sigma.
+Orders: a round is "v first", v = normalize(Wᵀu), u = normalize(Wv), as in Equation (18), or
+"u first". An implementation must match one of the two. sigma is uᵀWv after the round;
+W_bar = W / sigma.
 Gradients hold u and v constant: dW = (G − ⟨G, W_bar⟩ u vᵀ) / sigma.
 
 "At convergence" means the leading singular vectors; 60 rounds are enough for these weights.
@@ -186,9 +187,9 @@ def write(folder: Path) -> list[Path]:
     """Write the files.
 
     Args:
-        folder: made where it is missing.
+        folder: folder of the files, created if missing.
     Returns:
-        Their paths.
+        The paths of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: Arrays = {}

@@ -1,8 +1,8 @@
-"""Adapters: how each library's layer is made and asked; each imports its library when made.
+"""Adapters: how to make and ask each library's layer; an adapter imports its library when made.
 
-An adapter is any object with ``name``, ``version``, ``make`` and ``forward``. What else can be
-asked is in :data:`ASKED`: a method that is missing, or raises ``NotImplementedError``, is "not
-asked" and never a failure. Arrays go in and come out as NumPy's, weights laid out as in
+An adapter is any object with ``name``, ``version``, ``make`` and ``forward``. Its further methods
+are in :data:`ASKED`: a method that is missing, or raises ``NotImplementedError``, is "not asked"
+and never a failure. All arrays are NumPy arrays, and weights are laid out as in
 :mod:`minisn.conformance.probes`.
 """
 
@@ -15,21 +15,21 @@ from typing import Any
 from ...errors import ConfigError
 
 ASKED = {
-    "make": "make(kind, W, rounds=1, dtype='float32'): a layer without bias; rounds a pass",
+    "make": "make(kind, W, rounds=1, dtype='float32'): a layer without bias; rounds in each pass",
     "forward": "forward(layer, train): one pass; the weight that it applied",
-    "parameter": "parameter(layer): the raw weight, as it lies there now",
-    "set_parameter": "set_parameter(layer, W): put another one there",
+    "parameter": "parameter(layer): the current raw weight",
+    "set_parameter": "set_parameter(layer, W): replace the raw weight",
     "gradient": "gradient(layer, Gs): one training pass for each G, then dW of the sum of <G, W̄>",
     "second": "second(layer, G, H): after a training pass, dW of <H, dW of <G, W̄>>",
     "state": "state(layer): list of the arrays that power iteration keeps",
-    "set_u": "set_u(layer, u, v): start from these, each where the layer keeps such a one",
-    "read": "read(layer): the normalized weight, as one reads it while training",
-    "reload": "reload(layer): another layer, from what is saved of this one",
+    "set_u": "set_u(layer, u, v): replace the vectors that the layer keeps: u, v or both",
+    "read": "read(layer): the normalized weight, read during training",
+    "reload": "reload(layer): another layer, loaded from what this one saves",
     "remove": "remove(layer): the weight that stays when the normalization is removed",
     "dtype": "dtype(layer): name of the type of the weight that was applied last",
 }
-"""What an adapter is asked, by method. It may also have ``definition`` ("SN", "BSN" or
-"SN_Conv"), ``scale``, the constant c, and ``precisions``, names of further types."""
+"""The methods of an adapter. It may also have ``definition`` ("SN", "BSN" or "SN_Conv"),
+``scale``, the constant c, and ``precisions``, names of further types."""
 
 _PLACES = {
     "minisn": ("in_minisn", "Minisn", "numpy"),
@@ -58,16 +58,17 @@ def load(name: str) -> Any:
     """Make an adapter by its name, or by MODULE:FACTORY.
 
     Args:
-        name: one of :data:`NAMES`, or a module and what in it makes an adapter when called.
+        name: one of :data:`NAMES`, or a module and a function in it that returns an adapter.
     Raises:
-        ConfigError: no such adapter, module or factory, or its library is not installed.
+        ConfigError: the adapter, module or factory does not exist, or the library is not
+            installed.
     """
     if ":" in name:
         return _own(*name.split(":", 1))
     if name not in _PLACES:
         raise ConfigError(
-            f"no adapter {name!r}; known are {', '.join(NAMES)}; for your own give "
-            "MODULE:FACTORY, where FACTORY() returns an object with the methods that "
+            f"no adapter {name!r}; expected one of {', '.join(NAMES)}, or MODULE:FACTORY "
+            "for your own, where FACTORY() returns an object with the methods that "
             "`minisn conformance --list` shows"
         )
     if package := missing(name):

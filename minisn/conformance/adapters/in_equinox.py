@@ -1,4 +1,4 @@
-"""Equinox: ``eqx.nn.SpectralNorm``, whose state goes in and comes out."""
+"""Equinox: ``eqx.nn.SpectralNorm``, which takes and returns its state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .in_jax import Functional
 
 
 def _turned(kind: str, W: np.ndarray) -> np.ndarray:
-    """Give a transposed convolution's weight Equinox's layout, or take it back."""
+    """Convert a transposed convolution's weight to Equinox's layout, or back."""
     return W.swapaxes(0, 1)[:, :, ::-1, ::-1] if kind == "deconv" else W
 
 

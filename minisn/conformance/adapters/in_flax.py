@@ -19,7 +19,7 @@ WEIGHT = {"dense": "kernel", "conv": "kernel", "deconv": "kernel", "embedding": 
 
 
 class Linen(Functional):
-    """``flax.linen.SpectralNorm``: variables go in and come out."""
+    """``flax.linen.SpectralNorm``, which takes and returns its variables."""
 
     name, version = "flax.linen.SpectralNorm", flax.__version__
 
@@ -64,7 +64,7 @@ class Linen(Functional):
         return [np.asarray(a) for a in jax.tree.leaves(layer.stats)]
 
     def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Replace the vector that is kept by the one of its length."""
+        """Replace the vector that the layer keeps by u or v, whichever has its length."""
         fits = {len(x): x for x in (u, v)}
         layer.stats = jax.tree.map(
             lambda a: jnp.asarray(fits.get(a.size, a), a.dtype).reshape(a.shape), layer.stats
@@ -79,7 +79,7 @@ class Linen(Functional):
 
 
 class Nnx(Adapter):
-    """``flax.nnx.SpectralNorm``: a module that holds its variables."""
+    """``flax.nnx.SpectralNorm``, a module that holds its variables."""
 
     name, version = "flax.nnx.SpectralNorm", flax.__version__
 
@@ -133,14 +133,14 @@ class Nnx(Adapter):
         return [np.asarray(a[...]) for a in layer.module.batch_stats.values()]
 
     def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Write the vector of the length that is kept."""
+        """Replace the vector that the layer keeps by u or v, whichever has its length."""
         fits = {len(x): x for x in (u, v)}
         for kept in layer.module.batch_stats.values():
             if kept[...].size in fits:
                 kept[...] = jnp.asarray(fits[kept[...].size], kept[...].dtype)[None]
 
     def reload(self, layer: Any) -> Any:
-        """Take the pure state and put it into another module."""
+        """Copy the pure state into another module."""
         other = self.another(layer)
         nnx.update(other.module, nnx.state(layer.module))
         return other

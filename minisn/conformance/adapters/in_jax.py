@@ -1,4 +1,4 @@
-"""What the libraries on JAX share: layouts, types, and the asking of a pure function of W."""
+"""Code that the adapters of JAX libraries share: layouts, types, and a pure function of W."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..probes import inputs, read_off, spread
 from .shared import Adapter
 
-jax.config.update("jax_enable_x64", True)  # else float64 is float32 without a word
+jax.config.update("jax_enable_x64", True)  # otherwise float64 silently becomes float32
 
 
 def images_last(kind: str, x: Any) -> Any:
@@ -25,7 +25,7 @@ def images_first(kind: str, y: Any) -> Any:
 
 
 def to_kernel(kind: str, W: np.ndarray) -> np.ndarray:
-    """Lay a weight out as Flax's kernel: output channels last; a transposed one is flipped."""
+    """Return a weight as Flax's kernel: output channels last, a transposed kernel flipped."""
     if kind == "dense":
         return W.T
     if kind == "conv":
@@ -34,7 +34,7 @@ def to_kernel(kind: str, W: np.ndarray) -> np.ndarray:
 
 
 def from_kernel(kind: str, K: Any) -> np.ndarray:
-    """Lay Flax's kernel out as here: the inverse of :func:`to_kernel`."""
+    """Return Flax's kernel as a weight: the inverse of :func:`to_kernel`."""
     K = np.asarray(K)
     if kind == "dense":
         return K.T
@@ -50,7 +50,7 @@ def shown(kind: str, width: int, dtype: str) -> Any:
 
 
 def weight_of(kind: str, y: Any) -> np.ndarray:
-    """Return the weight that outputs, channels last, tell."""
+    """Return the applied weight from outputs, channels last."""
     return read_off(kind, images_first(kind, np.asarray(y)))
 
 
@@ -60,9 +60,9 @@ def spread_last(kind: str, G: np.ndarray) -> np.ndarray:
 
 
 class Functional(Adapter):
-    """A layer whose weight and state go in and come out; held here as ``params`` and ``stats``.
+    """A layer that takes and returns its weight and state, here ``params`` and ``stats``.
 
-    A library's adapter says how it is made and called, and how its weight lies.
+    The adapter of a library defines how to make and call the layer, and the layout of its weight.
     """
 
     derivative: Any = staticmethod(jax.grad)
@@ -76,7 +76,7 @@ class Functional(Adapter):
         raise NotImplementedError
 
     def raw(self, params: Any) -> Any:
-        """Pick the weight out of what is learned."""
+        """Return the weight among the parameters."""
         raise NotImplementedError
 
     def _objective(self, layer: Any, Gs: list[np.ndarray]) -> Any:
@@ -93,7 +93,7 @@ class Functional(Adapter):
         return value
 
     def forward(self, layer: Any, train: bool) -> np.ndarray:
-        """Make a pass; keep the new state."""
+        """Make a pass, and keep the new state."""
         y, layer.stats = self.call(layer, layer.params, layer.stats, train)
         layer.seen = str(y.dtype)
         return self.applied(layer.made[0], np.asarray(y, np.float64))

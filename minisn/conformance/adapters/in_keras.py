@@ -1,4 +1,4 @@
-"""Keras 3: ``SpectralNormalization``, through its PyTorch backend for gradients."""
+"""Keras 3: ``SpectralNormalization``; its gradients need the PyTorch backend."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Keras(Adapter):
     def gradient(self, layer: Any, Gs: list[np.ndarray]) -> np.ndarray:
         """Call the layer once for each G, then go back through all calls."""
         if self.backend != "torch":
-            raise NotImplementedError("asked through Keras's torch backend: KERAS_BACKEND=torch")
+            raise NotImplementedError("gradients need Keras's torch backend: KERAS_BACKEND=torch")
         from torch.autograd import grad
 
         kind, _, dtype = layer.made
@@ -83,18 +83,18 @@ class Keras(Adapter):
         return [keras.ops.convert_to_numpy(keras.ops.cast(layer.vector_u.value, "float64")).copy()]
 
     def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Assign the one of the length that is kept."""
+        """Assign u or v, whichever has the length of the vector that the layer keeps."""
         layer.vector_u.assign({len(x): x for x in (u, v)}[layer.vector_u.shape[1]][None])
 
     def reload(self, layer: Any) -> Any:
-        """Take the weights and set them in another layer."""
+        """Copy the weights into another layer."""
         other = self.another(layer)
         other.set_weights([np.array(a) for a in layer.get_weights()])
         return other
 
 
 def _to(kind: str, W: np.ndarray) -> np.ndarray:
-    """Give a weight Keras' layout."""
+    """Return a weight in Keras's layout."""
     if kind == "dense":
         return W.T
     if kind == "conv":
@@ -103,7 +103,7 @@ def _to(kind: str, W: np.ndarray) -> np.ndarray:
 
 
 def _from(kind: str, K: np.ndarray) -> np.ndarray:
-    """Take it back."""
+    """Return a weight from Keras's layout."""
     if kind == "dense":
         return K.T
     return K.transpose(3, 2, 0, 1) if kind in ("conv", "deconv") else K

@@ -1,4 +1,4 @@
-"""minisn's own layers, asked as every other library's."""
+"""minisn's own layers, asked like those of every other library."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .shared import Adapter
 
 
 class Minisn(Adapter):
-    """Layers with a scheme; one round of power iteration comes before a step's passes.
+    """Layers with a scheme; one round of power iteration precedes the passes of a step.
 
     Args:
-        scheme: what makes the weight.
+        scheme: the scheme of the weight.
         definition: SN, BSN or SN_Conv.
-        name: of the adapter.
+        name: name of the adapter.
     """
 
     precisions = ("float16", "float64")
@@ -76,7 +76,7 @@ class Minisn(Adapter):
         return ops.sum(ops.stack(terms))
 
     def forward(self, layer: Any, train: bool) -> np.ndarray:
-        """Make a pass, after a round of power iteration where it trains."""
+        """Make a pass, in training after a round of power iteration."""
         with no_grad():
             y = self._outputs(layer, 1, train)[0].array
         layer.seen = str(y.dtype)

@@ -1,4 +1,4 @@
-"""PyTorch: its parametrization, its older hook, and any function of your own of that form."""
+"""PyTorch: its parametrization, its older hook, and your own function of the same form."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..probes import inputs, read_off, spread
 from .shared import Adapter
 
 Wrap = Callable[[nn.Module, int], nn.Module]
-"""From a module with a ``weight`` and the rounds a pass to the module that normalizes it."""
+"""Maps a module with a ``weight``, and the rounds in each pass, to the normalized module."""
 
 
 class Torch(Adapter):
-    """Modules that a function makes normalize their weight.
+    """Modules with a weight that a function normalizes.
 
     The raw weight must be the only parameter; buffers are the state.
 
     Args:
-        wrap: by default PyTorch's parametrization.
-        remove: takes the normalization away; None where it cannot.
-        name: of the adapter.
+        wrap: the function, by default PyTorch's parametrization.
+        remove: removes the normalization; None if it cannot be removed.
+        name: name of the adapter.
     """
 
     version = torch.__version__
@@ -125,9 +125,9 @@ class Torch(Adapter):
         return other
 
     def remove(self, layer: Any) -> np.ndarray:
-        """Take the normalization away and read what is left."""
+        """Remove the normalization, and return the weight that stays."""
         if self.baked is None:
-            raise NotImplementedError("nothing removes it")
+            raise NotImplementedError("the normalization cannot be removed")
         self.baked(layer)
         return self.read(layer)
 

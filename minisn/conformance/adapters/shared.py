@@ -1,4 +1,4 @@
-"""What the adapters that ship have in common: a layer remembers how it was made and what came."""
+"""The base of the adapters that ship: a layer remembers how it was made and what it returned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Adapter:
-    """A layer has ``made``: kind, rounds and type; and after a pass ``seen``, the outputs' type."""
+    """An adapter whose layers have ``made``, (kind, rounds, type), and ``seen``, the last type."""
 
     precisions: tuple[str, ...] = ("float16", "bfloat16", "float64")
 
@@ -21,7 +21,7 @@ class Adapter:
         raise NotImplementedError
 
     def another(self, layer: Any) -> Any:
-        """Make a layer like one, with another weight, to load what was saved of the first."""
+        """Make a layer of the same form with another weight, to load saved state into."""
         kind, rounds, dtype = layer.made
         return self.make(kind, np.ones(self.parameter(layer).shape), rounds, dtype)
 
