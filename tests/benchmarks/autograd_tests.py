@@ -1,14 +1,14 @@
-"""Runs the autograd package's own tests on minisn: how much of what they ask it can, and is right.
+"""Run the autograd package's own tests on minisn, and count what passes, is missing or is wrong.
 
     git clone https://github.com/HIPS/autograd
     python tests/benchmarks/autograd_tests.py autograd          # or the names of some test files
 
-Nothing of autograd is here, nor is it imported: modules of its names stand for minisn. A call with
-a tensor in it goes to minisn's operation of that name, any other to NumPy; where minisn has none,
-the test counts as missing. What is only renamed is renamed here; no operation is written here.
+The script contains and imports no code of autograd: modules with autograd's names stand for minisn.
+A call with a tensor goes to minisn's operation of that name, any other call to NumPy. If minisn has
+no such operation, the test counts as missing. The script renames operations but defines none.
 Gradients are compared with central differences of NumPy's own functions, to second order. minisn
-has no complex gradients and no forward mode: complex cases are left out and counted, forward mode
-is not asked. One line for each file of tests: asked, passed, missing, wrong.
+has no complex gradients and no forward mode: complex cases are left out and counted, and forward
+mode is not tested. The script prints for each file of tests: asked, passed, missing, wrong.
 """
 
 import argparse
@@ -37,7 +37,7 @@ RENAMED = {
     "fabs": "abs", "row_stack": "vstack", "radians": "deg2rad", "degrees": "rad2deg",
     "expit": "sigmoid", "reps": "repeats", "a_min": "low", "a_max": "high",
 }  # fmt: skip
-"""Of NumPy's names, those that minisn calls otherwise."""
+"""NumPy's names, and minisn's where they differ."""
 
 NUMBERS_ONLY = (
     "shape", "ndim", "size", "zeros_like", "ones_like", "isnan", "isfinite", "isinf", "equal",
@@ -45,13 +45,13 @@ NUMBERS_ONLY = (
     "logical_not", "logical_xor", "allclose", "array_equal", "result_type", "iscomplexobj",
     "isclose", "sign", "floor", "ceil", "rint", "trunc",
 )  # fmt: skip
-"""What has no gradient, or the gradient 0: computed from the numbers by NumPy."""
+"""Functions without a gradient, or with gradient 0, which NumPy computes from the numbers."""
 
 LISTS = ["sum", "mean", "var", "std", "max", "min", "prod", "norm"]
-"""What takes nested lists of numbers, which minisn's namesakes do not."""
+"""Functions that take nested lists of numbers in NumPy but not in minisn."""
 
 OWN_SIGNS = ("svd", "eigh")
-"""What minisn computes of plain numbers too: the vectors' signs are its own."""
+"""Functions that minisn computes for plain numbers, too, because it chooses the vectors' signs."""
 
 EPS, CLOSE = 5e-7, 1e-6
 RNG = np.random.default_rng(0)
@@ -532,12 +532,12 @@ class Count:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkout", type=Path, help="folder of a clone of autograd")
-    parser.add_argument("files", nargs="*", help="names of test files; all if none")
-    parser.add_argument("--reasons", action="store_true", help="say why each test did not pass")
+    parser.add_argument("files", nargs="*", help="names of test files; default: all")
+    parser.add_argument("--reasons", action="store_true", help="print why each test did not pass")
     asked = parser.parse_args()
     folder = asked.checkout / "tests"
     if not folder.is_dir():
-        parser.error(f"{folder} is no folder; clone https://github.com/HIPS/autograd")
+        parser.error(f"{folder} is not a folder; clone https://github.com/HIPS/autograd")
     import pytest
 
     install()

@@ -1,8 +1,8 @@
-"""Contestants that ``minisn bench`` has not: a program that :func:`minisn.bench.compare` runs.
+"""Contestants that ``minisn bench`` lacks: a program for :func:`minisn.bench.compare` to run.
 
-Libraries ``torch-compile`` (compiled networks, channels last) and ``jax`` train; ``minisn`` and
-``torch`` make one round of power iteration (``power``) or one step of Adam (``adam``) over all of
-Table 3's weights; ``numpy`` multiplies two matrices (``product``).
+The libraries ``torch-compile`` (compiled networks, channels last) and ``jax`` make a training step;
+``minisn`` and ``torch`` make one round of power iteration (``power``) or one step of Adam
+(``adam``) over all of Table 3's weights; ``numpy`` multiplies two matrices (``product``).
 """
 
 import numpy as np

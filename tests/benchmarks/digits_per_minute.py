@@ -1,14 +1,14 @@
-"""How good the images are that minisn and PyTorch draw after the same time, at the same width.
+"""Score the images that minisn and PyTorch draw after the same time of training at the same width.
 
     python tests/benchmarks/digits_per_minute.py --at 30 60 120 300
     python tests/benchmarks/digits_per_minute.py --preset cifar10-hour --at 3600 --data-dir FOLDER
 
-Three contestants, one after the other, each in a process of its own: the preset; the same SNGAN in
-PyTorch (:mod:`minisn.bench_torch`) with the same step sizes, without what it lacks there (running
-average, augmentation, flips, scale, decay); and with the step sizes SNGANs usually get (2e-4,
-beta 0.5 and 0.999). At each moment samples are scored by the features that ship; the clock stands
-meanwhile. With ``--steps`` the moments are updates instead of seconds, for machines that do other
-work too.
+Three contestants run one after the other, each in its own process. The first is the preset in
+minisn. The second is the same SNGAN in PyTorch (:mod:`minisn.bench_torch`) with the same step
+sizes, without the running average, augmentation, flips, scale and decay that the PyTorch program
+lacks. The third is the second with the usual step sizes (2e-4, beta 0.5 and 0.999). At each moment
+the features that ship with minisn score samples, and the clock stops meanwhile. With ``--steps``
+the moments are updates instead of seconds, for machines that do other work, too.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""Claims as people write them for losses, layers and signals: about half of them right.
+"""Gradients as people write them for losses, layers and signals; about half of them are right.
 
-Written without looking at what the checker can name. Every function takes one array; a wrong
-claim tells the mistake in a word that a true diagnosis has, or ``-`` where nothing short is true.
+They were written without regard to the mistakes that the checker can name. Every function takes one
+array. A wrong claim comes with a word that a true diagnosis contains, or ``-`` if no short
+diagnosis is true.
 """
 
 from __future__ import annotations

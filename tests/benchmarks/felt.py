@@ -1,15 +1,16 @@
-"""What a person feels of minisn's speed, row by row: one command prints the whole table.
+"""The speed of minisn as a user notices it: one command prints the whole table, row by row.
 
     python tests/benchmarks/felt.py                # every row: about an hour, on a quiet machine
-    python tests/benchmarks/felt.py steps start    # some
+    python tests/benchmarks/felt.py steps start    # some rows
 
 ``steps``: training steps with their peak memory, the power step and Adam, beside PyTorch and JAX ·
-``threads``: one against two · ``load``: beside eight busy processes · ``limit``: share of the
-machine's products and of its memory's bandwidth · ``growth``: seconds as batch, width, size and
-n_dis grow, with exponents · ``start``: the first compile, and from the command to the first step ·
-``digits``: scores by the minute.
+``threads``: one thread against two · ``load``: a step beside eight busy processes · ``limit``: a
+step's share of the machine's arithmetic and of its memory bandwidth · ``growth``: seconds as batch,
+width, size and n_dis grow, with exponents · ``start``: the first compilation, and the time from the
+command to the first step · ``digits``: scores by the minute.
 
-Ratios are taken turn by turn: median (least - greatest). What is not installed is left out.
+Ratios are taken turn by turn: median (least - greatest). Libraries that are not installed are left
+out.
 """
 
 import argparse

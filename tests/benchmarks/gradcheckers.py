@@ -1,12 +1,13 @@
-"""Gradient checkers side by side, on claims of which half are right.
+"""Gradient checkers side by side, on right and wrong gradients.
 
     python tests/benchmarks/gradcheckers.py [--seeds 20] [--only minisn]
 
-Prints for each contestant that is installed how many wrong claims it detects, how many right
-ones it refuses, how often it names the true mistake, how often it blames another, how often it
-tells the entry that is wrong, and the time. Every contestant gets the same function and the same
-backward, on NumPy arrays, with its own defaults in float64. One half of the claims is made here,
-by rule, knowing what minisn can name; the other, ``everyday_claims``, was written blindly.
+For each installed contestant the script prints how many wrong claims it detects, how many right
+claims it refuses, how often it names the true mistake, how often it names another mistake, how
+often it names the wrong entry, and the time. Every contestant gets the same function and the same
+backward, on NumPy arrays, with its own defaults in float64. One part of the claims is made here by
+rule, from mistakes that minisn can name; the other part, ``everyday_claims``, was written without
+regard to them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from minisn.bench import missing
 from minisn.gradcheck import gradcheck
 
 FACTS = ("entries compared are wrong, the others right", "one entry alone is wrong")
-"""What a diagnosis tells of the numbers without blaming anything."""
+"""Parts of diagnoses that describe the numbers and blame no mistake."""
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", choices=CONTESTANTS)
-    parser.add_argument("--show", action="store_true", help="what minisn got wrong")
+    parser.add_argument("--show", action="store_true", help="print what minisn gets wrong")
     args = parser.parse_args()
     claims = corpus()
     wrong = sum(bool(c.mistake) for c in claims)

@@ -1,9 +1,9 @@
-"""Table 3's SNGAN in JAX, a whole training step under one ``jit``: a contestant of the timings.
+"""Table 3's SNGAN in JAX, with a whole training step under one ``jit``: a contestant to time.
 
-Step for step what :class:`minisn.bench_torch.TorchTrainer` does, which minisn's own trainer is held
-against: D sees data and samples in one batch, each of its updates moves u once, G's step takes no
-gradient of D's weights, and a running average of G is kept where the configuration has one.
-Images lie channels last, as XLA wants them on a CPU.
+A step does the same as one of :class:`minisn.bench_torch.TorchTrainer`, which is tested against
+minisn's own trainer. D sees data and samples in one batch, each update of D moves u once, G's step
+computes no gradient of D's weights, and a running average of G is kept if the configuration has
+one. Images lie channels last, the layout that XLA prefers on a CPU.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Time what the kernels' docstrings speak of: the product, new arrays, forms of a convolution.
+"""Time the claims of the kernels' docstrings: the product, new arrays, forms of a convolution.
 
     python tests/benchmarks/kernels.py
 
-One thread, float32, batch 64; the least of several calls, in turn. "plain" gathers patches and
-multiplies them; "chosen" is what minisn takes.
+One thread, float32, batch 64; the least time of several calls, made in turn. "plain" gathers
+patches and multiplies them; "chosen" is the form that minisn chooses.
 """
 
 import time

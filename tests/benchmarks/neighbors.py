@@ -1,11 +1,11 @@
-"""Do two threads stay as fast as one beside busy neighbors? Each layer and way of waiting, in turn.
+"""Are several threads as fast as one beside busy neighbors? Time each way of waiting in turn.
 
     python tests/benchmarks/neighbors.py                # eight processes that compute beside it
     python tests/benchmarks/neighbors.py --busy 0       # a quiet machine
 
-Seconds of a training step on the shipped digits: on one thread; then on all, as minisn sets them
-up, with OpenMP's threads awake or asleep while they wait, and on Numba's portable layer. Each has a
-process of its own, and takes its turn while the others sleep.
+The script prints the seconds of a training step on the shipped digits: on one thread; and on all
+threads, as minisn sets them up, with OpenMP's threads awake or asleep while they wait, and on
+Numba's portable layer. Each way has its own process, and takes its turn while the others sleep.
 """
 
 import argparse

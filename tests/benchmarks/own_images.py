@@ -1,9 +1,9 @@
-"""Memory that a folder of 100,000 images takes, while it is read and once a run keeps it.
+"""Measure the memory of a folder of 100,000 images, when it is read and when a run has kept it.
 
     python tests/benchmarks/own_images.py
 
-writes such a folder (800 MB, removed at the end), reads it at 32 and at 48 pixels, each in a
-process of its own, and prints what each process took at its peak.
+The script writes such a folder (800 MB, removed at the end), reads it at 32 and at 48 pixels, each
+time in a new process, and prints the peak memory of each process.
 """
 
 import io

@@ -1,11 +1,11 @@
-"""Photographs from the package alone: a preset with several seeds, each run scored.
+"""Train on the photographs in the package: one preset with several seeds, and score each run.
 
     python tests/benchmarks/photographs.py --out runs/photographs
 
-Each seed is ``minisn train cifar10-small --seed N``, then ``minisn evaluate``; a run that was cut
-short goes on. ``tutorials/studies/photographs`` gets a table of all scores beside those of real
-images, the last sheet of each seed, and the averaged generator of the first seed, in half
-precision.
+For each seed the script runs ``minisn train cifar10-small --seed N``, then ``minisn evaluate``; an
+interrupted run continues. It writes to ``tutorials/studies/photographs`` a table of all scores
+beside those of real images, the last sheet of samples of each seed, and the averaged generator of
+the first seed, in half precision.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""What a training step of Table 3 costs, and what makes it so: four questions, each timed.
+"""What a training step of Table 3 costs, and why: four questions, each answered by timing.
 
     python tests/benchmarks/questions.py batch n-dis threads start
 
-``batch``: seconds for each image, by the size of the batch · ``n-dis``: by updates of D ·
-``threads``: one against all · ``start``: from the command to the first step. (`minisn study fig10`
-tells the share of spectral normalization.)
+``batch``: seconds for each image, by the size of the batch · ``n-dis``: seconds of a step, by the
+number of updates of D · ``threads``: one thread against all · ``start``: the time from the command
+to the first step. (`minisn study fig10` measures the share of spectral normalization.)
 
-Beside PyTorch where that is installed. Contestants take turns in processes of their own, as in
-``minisn bench``.
+``batch`` and ``threads`` also time PyTorch if it is installed. Contestants take turns in processes
+of their own, as in ``minisn bench``.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Print what was tried, and what survived: ``python tests/trust``.
+"""Print how often each trial ran, and its outcome: ``python tests/trust``.
 
-The figures are those of the last time that each was run: ``fuzz.py``, ``kills.py``, ``mutants.py``,
-``long_run.py`` and ``pythons.py`` write them into ``results/``.
+The figures are those of the last run of each trial: ``fuzz.py``, ``kills.py``, ``mutants.py``,
+``long_run.py`` and ``pythons.py`` write them to ``results/``.
 """
 
 import json
@@ -11,7 +11,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
-    """Return what was tried, how often, and what came of it."""
+    """Return for each trial its name, the number of times, and the outcome."""
     if name == "fuzz":
         return [
             (f"inputs made up for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
@@ -36,10 +36,10 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
             for place, r in found.items()
         ]
     if name == "long_run":
-        outcome = f"memory x {found['growth']:.3f} from its first half to its second"
-        return [("training in one go", f"{found['lines'][-1]['step']:,}", outcome)]
+        outcome = f"memory of the second half is {found['growth']:.3f} times that of the first"
+        return [("steps of one training", f"{found['lines'][-1]['step']:,}", outcome)]
     return [
-        (f"kills of {work}", f"{r['kills']:,}", f"{r['ends']} ends, all alike")
+        (f"kills of {work}", f"{r['kills']:,}", f"{r['ends']} finished runs, all equal")
         for work, r in found.items()
     ]
 

@@ -1,10 +1,10 @@
-"""Fuzz every reader, guided by what code it reaches.
+"""Fuzz every reader, guided by the code that an input reaches.
 
     pip install -e '.[test,trust]'
-    python tests/trust/fuzz.py --seconds 360          # each, an hour and more in all
+    python tests/trust/fuzz.py --seconds 360          # for each reader, over an hour in all
     python tests/trust/fuzz.py checkpoint --seconds 60
 
-What goes wrong is told, and kept in ``cases/``, which the test suite reads again each time.
+The script prints every defect and keeps its input in ``cases/``, which the test suite reads again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LARGEST_INPUT = 1 << 17
 
 
 def fuzz(name: str, seconds: int) -> None:
-    """Feed one reader until the time is over; does not return."""
+    """Feed one reader until the time is over, then end the process."""
     import atheris
 
     with atheris.instrument_imports(include=INSTRUMENTED):
@@ -54,7 +54,7 @@ def fuzz(name: str, seconds: int) -> None:
         if not inside:
             return
         made_up = event == "exec" and getattr(args[0], "co_filename", "<").startswith("<")
-        if made_up or event in FORBIDDEN:  # a module that is imported is executed too, from a file
+        if made_up or event in FORBIDDEN:  # imports execute code, too, but from a file
             raise AssertionError(f"a reader caused {event} {args!r:.80}")
         writes = event == "open" and isinstance(args[2], int) and args[2] & WRITING
         if writes and not str(args[0]).startswith(str(folder)):
@@ -84,7 +84,7 @@ def fuzz(name: str, seconds: int) -> None:
             inside = False
 
     sys.addaudithook(watch)
-    once(reader.seeds()[0])  # what is imported at first use
+    once(reader.seeds()[0])  # imports what the reader needs
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     atheris.Setup(
@@ -105,15 +105,15 @@ def fuzz(name: str, seconds: int) -> None:
 
 
 def main() -> None:
-    """Fuzz some readers, one after another, and write down how it went."""
+    """Fuzz some readers, one after another, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="of readers.py; all, if none is given")
-    parser.add_argument("--seconds", type=int, default=360, help="for each")
+    parser.add_argument("names", nargs="*", help="readers of readers.py; default: all")
+    parser.add_argument("--seconds", type=int, default=360, help="for each reader")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         fuzz(options.names[0], options.seconds)
-    from readers import READERS  # only here: what a child fuzzes is instrumented as it is imported
+    from readers import READERS  # not above: a child instruments its readers as it imports them
 
     results = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     for name in options.names or READERS:
@@ -128,7 +128,7 @@ def main() -> None:
         reached = re.findall(r"cov: (\d+)", done.stderr)
         if not runs or done.returncode:
             sys.exit(
-                f"{name}: the fuzzer itself ended with {done.returncode}\n{done.stderr[-3000:]}"
+                f"{name}: the fuzzer itself failed with {done.returncode}\n{done.stderr[-3000:]}"
             )
         results[name] = {"seconds": options.seconds, "inputs": int(runs[1]),
                          "places": int(reached[-1]), "defects": len(defects)}  # fmt: skip

@@ -1,10 +1,10 @@
-"""Kill training, checkpoints, studies and downloads at random moments; all must come out alike.
+"""Kill training, checkpoints, studies and downloads at random moments; the results must be equal.
 
     python tests/trust/kills.py --times 200
 
-Each work is done once without a kill, then again and again in processes that are killed after a
-random time, and begun anew where the last one left it, until all the kills are spent. Whatever it
-leaves in the end must be what the first left, bit for bit, but for the time that it took.
+Each kind of work runs once without a kill. It then runs in processes that are killed after a random
+time, and each process continues where the last one stopped, until all kills are used. The final
+files must equal those of the first run bit for bit, except for the recorded time.
 """
 
 import argparse
@@ -48,11 +48,11 @@ BYTES = np.random.default_rng(0).bytes(3_000_000)
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is killed.
+    """A kind of work to kill.
 
     Args:
-        go_on: does what is left to do in a folder, and returns when nothing is.
-        outcome: what it has left there, to be compared.
+        go_on: continues the work in a folder, and returns when it is done.
+        outcome: returns the result in the folder, for comparison.
     """
 
     go_on: Callable[[Path], None]
@@ -113,7 +113,7 @@ def _result(folder: Path) -> object:
 
 
 class _Slow(BaseHTTPRequestHandler):
-    """Serve the one file from where it is asked for, a little at a time."""
+    """Serve the file from the requested position, a little at a time."""
 
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
@@ -182,12 +182,12 @@ def killed(work: Work, folder: Path, delay: float | None) -> bool:
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if status not in (0, signal.SIGKILL):
-        raise AssertionError(f"{folder}: going on ended with {status}")
+        raise AssertionError(f"{folder}: the process ended with status {status}, expected 0")
     return status == signal.SIGKILL
 
 
 def torture(work: Work, root: Path, times: int, chance: random.Random) -> dict[str, int]:
-    """Kill one work so many times; returns what came of it."""
+    """Kill one kind of work a number of times; return the counts."""
     start = time.perf_counter()
     killed(work, root / "straight", None)
     once, expected = time.perf_counter() - start, work.outcome(root / "straight")
@@ -203,14 +203,14 @@ def torture(work: Work, root: Path, times: int, chance: random.Random) -> dict[s
 
 
 def main() -> None:
-    """Kill each work a share of the times, and write down how it went."""
+    """Kill each kind of work equally often, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=200, help="in all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     results, chance, server = {}, random.Random(options.seed), _serve()
     try:
-        with use_kernels("array_api"):  # no threads, which a fork would lose
+        with use_kernels("array_api"):  # has no threads, which a fork would lose
             for name, work in WORKS.items():
                 with tempfile.TemporaryDirectory() as root:
                     results[name] = torture(work, Path(root), options.times // len(WORKS), chance)

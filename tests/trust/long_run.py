@@ -1,9 +1,10 @@
-"""Train for long, and see that neither memory nor the error of sigma creeps up.
+"""Train for many steps, and check that neither memory nor the error of sigma grows.
 
     python tests/trust/long_run.py --steps 20000      # the preset mnist-tiny, some 20 minutes
 
-Each twentieth of the way: the memory that the process holds, and how far each layer's estimate of
-its spectral norm is from the norm. ``results/long_run.json`` keeps them; a drift is an error.
+After each twentieth of the steps, the script records the memory of the process and the largest
+error of a layer's estimate of its spectral norm. ``results/long_run.json`` keeps the figures; a
+drift is an error.
 """
 
 import argparse
@@ -24,13 +25,13 @@ PARTS = 20
 
 
 def held() -> float:
-    """Memory of this process, in MB."""
+    """Return the memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def sigma_error(trainer: Trainer) -> float:
-    """Largest relative error of an estimate over the layers of D."""
+    """Return the largest relative error of an estimate over the layers of D."""
     return max(
         abs(float(spectral.sigma(W, layer.state["u"], layer.state["v"])) / exact - 1)
         for layer in weighted_layers(trainer.D).values()
@@ -40,7 +41,7 @@ def sigma_error(trainer: Trainer) -> float:
 
 
 def main() -> None:
-    """Train, watch, and judge the second half by the first."""
+    """Train, record, and compare the second half with the first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20_000)
     steps = parser.parse_args().steps
@@ -60,7 +61,9 @@ def main() -> None:
         json.dumps({"growth": growth, "errors": errors, "lines": lines}, indent=1) + "\n"
     )
     if growth > 1.02 or errors[1] > max(2 * errors[0], 1e-3):
-        raise SystemExit(f"drift: memory x {growth:.3f}, error of sigma {errors}")
+        raise SystemExit(
+            f"drift: memory grew {growth:.3f} times; median errors of sigma in both halves {errors}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Change the core in thousands of small ways, one at a time, and see that its tests notice each.
+"""Change the core in thousands of small ways, one at a time, and check that its tests notice each.
 
     pip install -e '.[test,trust]'
-    python tests/trust/mutants.py --sessions FOLDER           # hours; goes on where it stopped
+    python tests/trust/mutants.py --sessions FOLDER           # hours; resumes where it stopped
     python tests/trust/mutants.py losses optim --sessions FOLDER
 
-A number is moved by one, an operator or a comparison exchanged, a condition turned, a decorator or
-a loop's body left out. Every unit runs in a copy of the last commit. What survives is written to
-``results/mutants.json`` with the changed line; ``survivors.toml`` says why each may.
+A change adds one to a number, swaps an operator or a comparison, negates a condition, or removes a
+decorator or the body of a loop. Every unit runs in a copy of the last commit.
+``results/mutants.json`` lists the surviving changes by line; ``survivors.toml`` says why each may
+survive.
 """
 
 import argparse
@@ -34,7 +35,7 @@ UNITS = {
     "optim": ["minisn/optim.py", "tests/test_optim.py"],
     "losses": ["minisn/losses.py", "tests/test_losses.py"],
 }
-"""What is changed, and the tests that must notice: the longest work first."""
+"""The files to change and the tests that must notice; the unit with the longest run comes first."""
 
 ONE_OF_EACH = (
     "NumberReplacer|AddNot|RemoveDecorator|ExceptionReplacer|ZeroIterationForLoop"
@@ -43,7 +44,7 @@ ONE_OF_EACH = (
     "|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Div|Div_Mul|Pow_Mul|FloorDiv_Div|Mod_Div)"
     "|ReplaceComparisonOperator_(Eq_NotEq|NotEq_Eq|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)"
 )
-"""Ways of change. Where an operator has eleven others to be exchanged for, one is enough: the
+"""Kinds of changes. An operator has eleven possible replacements, of which one is enough: the
 others differ more from it, or cannot run at all."""
 
 
@@ -55,7 +56,7 @@ def run(*command: str, folder: Path, **more) -> subprocess.CompletedProcess:
 
 
 def survey(unit: str, sessions: Path) -> dict:
-    """Try every change of one unit, as far as that has not been done, and count."""
+    """Try every change of one unit that has not been tried yet, and count the outcomes."""
     tools, (path, *tests) = Path(sys.executable).parent, UNITS[unit]
     config, session = sessions / f"{unit}.toml", sessions / f"{unit}.sqlite"
     with tempfile.TemporaryDirectory() as place:
@@ -84,7 +85,7 @@ def survey(unit: str, sessions: Path) -> dict:
 
 
 def count(session: Path) -> dict:
-    """Read what became of a unit's mutants."""
+    """Count the outcomes of a unit's changes."""
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome
 
@@ -104,7 +105,7 @@ def count(session: Path) -> dict:
 
 
 def change(diff: str) -> str:
-    """Tell a change by its line, before and after."""
+    """Describe a change by its line before and after."""
     lines = [line for line in diff.splitlines() if line[:3] not in ("+++", "---")]
     before, after = (
         " ".join(line[1:].strip() for line in lines if line[:1] == sign and line[1:].strip())
@@ -114,13 +115,13 @@ def change(diff: str) -> str:
 
 
 def main() -> None:
-    """Try the units that are named, or all, two at a time."""
+    """Try the named units, or all, two at a time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("units", nargs="*", metavar="UNIT", help=", ".join(UNITS))
-    parser.add_argument("--sessions", type=Path, required=True, help="where the work is kept")
+    parser.add_argument("--sessions", type=Path, required=True, help="folder of the sessions")
     options = parser.parse_args()
     if unknown := set(options.units) - set(UNITS):
-        parser.error(f"no unit {sorted(unknown)}; there are {', '.join(UNITS)}")
+        parser.error(f"no unit {sorted(unknown)}; expected some of {', '.join(UNITS)}")
     options.sessions.mkdir(parents=True, exist_ok=True)
     sessions = options.sessions.resolve()
     with ThreadPoolExecutor(2) as pool:

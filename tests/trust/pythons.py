@@ -3,11 +3,11 @@
     python tests/trust/pythons.py trixie:python3.13 sid:python3.14 sid:python3.15
     python tests/trust/pythons.py --arch arm64 trixie:python3.13      # under qemu: for hours
 
-By root, where Debian's mmdebstrap is installed, and qemu-user-static for another processor. Each is
-a minimal Debian with a Python, its venv and git, and a clone of this checkout. There the README's
-two commands are typed, but with some tests in place of all, and with a few steps of ``mnist-tiny``
-in place of the digits. ``results/pythons.json`` keeps what came of it; the classifiers of
-``pyproject.toml`` name the Pythons on which all went well.
+The script must run as root and needs Debian's mmdebstrap, and qemu-user-static for another
+processor. Each chroot is a minimal Debian with a Python, its venv, git, and a clone of this
+checkout. The script runs the README's two commands in it, but with some of the tests, and with a
+few steps of ``mnist-tiny`` in place of the digits. ``results/pythons.json`` keeps the outcomes; the
+classifiers of ``pyproject.toml`` name the Pythons on which everything passed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ FOUND = Path(__file__).parent / "results" / "pythons.json"
 CORE = "tensor ops kernels losses optim config data training"
 COMPILED = "kernels kernels_limits kernels_product kernels_winograd conv spectral"
 NETWORK = ["/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"]
-"""What a chroot must have of this machine to reach the package index."""
+"""Files of this machine that a chroot needs to reach the package index."""
 
 TOLD = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 
@@ -43,7 +43,7 @@ def make(root: Path, suite: str, python: str, arch: str) -> None:
 
 
 def within(root: Path, command: str) -> subprocess.CompletedProcess:
-    """Run a command in the clone, as in a fresh terminal there, and show what it prints."""
+    """Run a command in the clone, as in a fresh terminal, and print its output."""
     print(f"$ {command}", flush=True)
     enter = 'mount -t proc proc "$1/proc"; mount --bind /dev "$1/dev"; mount -t tmpfs t "$1/tmp"; '
     enter += 'exec chroot "$1" /bin/sh -c "cd /minisn; $2"'
@@ -64,7 +64,7 @@ def within(root: Path, command: str) -> subprocess.CompletedProcess:
 
 
 def trial(root: Path, python: str, tests: str, steps: int) -> dict:
-    """Type the README's commands in a chroot; return what came of them."""
+    """Run the README's commands in a chroot; return the outcome."""
     begin = time.perf_counter()
     training, testing = (
         subprocess.check_output([ROOT / ".ci" / "readme", n], text=True).strip() for n in "12"
@@ -92,10 +92,10 @@ def trial(root: Path, python: str, tests: str, steps: int) -> dict:
 
 
 def main() -> None:
-    """Try each place, and keep what came of it."""
+    """Try each place, and keep the outcome."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("places", nargs="+", metavar="SUITE:PYTHON")
-    parser.add_argument("--arch", default="amd64", help="Debian's name of a processor")
+    parser.add_argument("--arch", default="amd64", help="Debian's name of the processor")
     options = parser.parse_args()
     ours = options.arch == "amd64"
     for place in options.places:

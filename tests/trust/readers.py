@@ -1,7 +1,7 @@
-"""Everything in minisn that reads bytes it has not written: how to feed it, and where to begin.
+"""Every function of minisn that reads foreign bytes: how to call it, and inputs to start from.
 
-A reader may return, or raise the library's own error. Anything else is a defect, and so is a file
-that it opens for writing elsewhere, a process that it starts, and memory beyond :data:`MEMORY`.
+A reader may return, or raise one of the library's own errors. Anything else is a defect: another
+error, a file opened for writing elsewhere, a new process, or memory beyond :data:`MEMORY`.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from minisn.study.cells import RESULT, read_result
 from minisn.training import Trainer
 
 MEMORY = 1 << 30
-"""Bytes that a reader may take beyond what the process had."""
+"""Bytes that a reader may allocate."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Reader:
     """A way into the library.
 
     Args:
-        read: is given a file.
-        name: that the file must have.
-        seeds: what is right, or nearly.
+        read: reads a file.
+        name: name that the file must have.
+        seeds: returns inputs that are right, or nearly right; the first is right.
     """
 
     read: Callable[[Path], object]
@@ -51,7 +51,7 @@ class Reader:
 
 @contextlib.contextmanager
 def forged() -> Iterator[None]:
-    """Take every digest for right: no fuzzer finds one, and what is behind shall be tried."""
+    """Accept every digest: no fuzzer finds a right one, and the code behind it must be tried."""
     with (
         mock.patch.object(storage, "_check_digest"),
         mock.patch.object(checkpoint, "_digest", return_value="forged"),
@@ -90,7 +90,7 @@ def _stl() -> list[bytes]:
 
 
 def _repacked(read: Callable[[Path], object]) -> Callable[[Path], object]:
-    """Compress what the fuzzer makes: it would not get through gzip's own checks."""
+    """Compress the fuzzer's input first, because raw input would fail gzip's own checks."""
 
     def inner(path: Path) -> object:
         packed = path.with_suffix(".tar.gz")
@@ -195,5 +195,5 @@ READERS = {
 
 
 def bounded_archives() -> contextlib.AbstractContextManager[object]:
-    """Let archives unpack to a megabyte, so that a bomb goes off early."""
+    """Limit archives to a megabyte when unpacked, so that a decompression bomb is noticed early."""
     return mock.patch.dict(archive.LARGEST, {CIFAR_FOLDER: 1 << 20, STL_FOLDER: 1 << 20})

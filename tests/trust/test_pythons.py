@@ -1,4 +1,4 @@
-"""The Pythons that the package names are those on which it was tried."""
+"""The Pythons that the package names are those on which it passed its trial."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PROJECT = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
-OLDEST = PROJECT["requires-python"].removeprefix(">=")  # which .ci/run takes
+OLDEST = PROJECT["requires-python"].removeprefix(">=")  # .ci/run uses it
 
 
 def test_classifiers_name_the_pythons_that_were_tried():

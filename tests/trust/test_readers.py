@@ -1,4 +1,4 @@
-"""Every reader takes its seeds, and all that the fuzzer ever found, or refuses them in words."""
+"""Every reader reads its seeds and all inputs that the fuzzer found, or refuses them in words."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""No change that the core's tests do not notice goes without a reason."""
+"""Every change that the core's tests do not notice has a written reason."""
 
 import json
 import re

@@ -1,5 +1,5 @@
 """The annotated spec as a static site, which ``python -m tutorials.site`` builds.
 
-Nothing is run or fetched. Everything is read from the checkout: docstrings and sources by their
-syntax trees, the index of the papers by ``minisn.paper``, the notebooks as they are committed.
+The build runs and fetches nothing. It reads the checkout: docstrings and sources from their syntax
+trees, the index of the papers through ``minisn.paper``, and the notebooks as committed.
 """

@@ -1,4 +1,4 @@
-"""``python -m tutorials.site [FOLDER]``: build the site, by default into ``site/``, offline."""
+"""``python -m tutorials.site [FOLDER]``: build the site offline, by default into ``site/``."""
 
 import argparse
 import shutil
@@ -21,9 +21,9 @@ HERE = Path(__file__).parent
 
 
 def main() -> int:
-    """Build, with every warning an error; return what Sphinx does, 0 if all went well."""
+    """Build the site, with every warning an error; return Sphinx's exit status, 0 for success."""
     parser = argparse.ArgumentParser(prog="python -m tutorials.site", description=__doc__)
-    parser.add_argument("folder", nargs="?", default="site", type=Path, help="where it goes")
+    parser.add_argument("folder", nargs="?", default="site", type=Path, help="folder of the site")
     out = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as work:
         pages = Path(work, "pages")
@@ -88,7 +88,7 @@ def write_pages(pages: Path, root: Path = ROOT) -> None:
 
 
 _SOURCE = """Every file of the library in reading order: prose and formulas from docstrings and
-comments at the left, the code at the right."""
+comments on the left, the code on the right."""
 _API = """Every public function and class, with its formula, arguments and errors."""
 
 
@@ -114,7 +114,7 @@ def tutorial_pages(root: Path, known: Set[str]) -> dict[str, str]:
             names.append(name)
     listed = "\n".join(names)
     texts["tutorials/index.md"] = (
-        "# Tutorials\n\nNotebooks with their outputs as they were run. To run and change them: "
+        "# Tutorials\n\nNotebooks with their outputs. To run and change them: "
         "`pip install -e '.[notebook]'`, then `jupyter lab tutorials`.\n\n"
         f"```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
     )

@@ -1,4 +1,4 @@
-"""Source beside its formulas: prose from docstrings and comments at the left, code at the right."""
+"""Source beside its formulas: prose from docstrings and comments on the left, code on the right."""
 
 import ast
 import re

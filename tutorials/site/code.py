@@ -8,7 +8,7 @@ from pygments.lexers import PythonLexer
 
 
 def highlighted(text: str) -> list[str]:
-    """Return each line of a file as HTML; the whole is lexed, so any cut is coloured rightly."""
+    """Return each line of a file as HTML; lexing the whole file colors every cut correctly."""
     lexer = PythonLexer(stripnl=False, ensurenl=True)
     lines = highlight(text, lexer, HtmlFormatter(nowrap=True)).split("\n")
     return lines[: len(text.splitlines())]

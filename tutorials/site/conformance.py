@@ -1,20 +1,20 @@
-"""The page of conformance: what each library's layer keeps and breaks, from the kept table."""
+"""The page of conformance: the clauses that each library's layer keeps, from the stored table."""
 
 from typing import Any
 
 KEPT = "studies/conformance/table.json"
-"""Where ``minisn conformance all --json`` has written, below the tutorials."""
+"""The table that ``minisn conformance all --json`` wrote, below the tutorials."""
 
 _MARKS = {"kept": "✓", "broken": "✗", "not asked": "·"}
 _INTRO = """# Conformance
 
-Is it spectral normalization? Each library's layer was asked as a black box: a basis goes in, and
+Is it spectral normalization? Each library's layer is tested as a black box: a basis goes in, and
 the linear map that comes out is the normalized weight. **✓** kept, **✗** broken, **·** not asked
-(the library has no such thing, the adapter cannot ask it, or the definition lacks the clause).
+(the library has no such function, the adapter cannot ask it, or the definition lacks the clause).
 Printed by `minisn conformance all --json table.json` on {date}, with minisn {minisn}, on CPUs.
-Notebook [20](tutorials/20-which-spectral-norm-is-yours.ipynb) tells the clauses as a story; for a
-layer of your own, `minisn conformance MODULE:FACTORY`; for another language, `minisn conformance
---vectors FOLDER`.
+Notebook [20](tutorials/20-which-spectral-norm-is-yours.ipynb) explains the clauses. To test your
+own layer, run `minisn conformance MODULE:FACTORY`; for an implementation in another language, run
+`minisn conformance --vectors FOLDER`.
 """
 
 

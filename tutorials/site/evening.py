@@ -1,7 +1,7 @@
-"""The core in an evening: what to read, in which order, with the lines where it stands.
+"""The core in an evening: what to read, in which order, and on which lines.
 
-``python -m tutorials.site.evening`` prints it; the site has it as a page. The lines are taken from
-the sources, so they are always right; ``tests/test_house.py`` keeps the path short.
+``python -m tutorials.site.evening`` prints the path; the site has it as a page. The line numbers
+come from the sources, so they are always right; ``tests/test_house.py`` keeps the path short.
 """
 
 import ast
@@ -30,7 +30,7 @@ PATH: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("spectral_gradient", "layer_gradient")),
     ("A layer that computes with the normalized weight", "nn/layers.py",
      ("Weighted", "Linear", "Conv2d", "power_step")),
-    ("The scheme that it is given", "regularizers/reparametrize.py",
+    ("The scheme of that layer", "regularizers/reparametrize.py",
      ("_one_round", "SpectralNorm")),
     ("Losses: equations (15) to (17)", "losses.py",
      ("standard_d", "hinge_d", "hinge_g")),
@@ -91,7 +91,8 @@ def page() -> str:
         "# The core in an evening",
         "",
         f"These {sum(each.lines for each in read):,} lines, half of them formulas and prose, are "
-        "the whole idea. Read them in this order; all else makes them fast, complete or pleasant.",
+        "the whole idea. Read them in this order; all other code makes them fast, complete or "
+        "pleasant to use.",
         "",
         "| what | file | names and lines |",
         "|---|---|---|",

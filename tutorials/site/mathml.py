@@ -1,4 +1,4 @@
-"""Math as MathML, which browsers draw by themselves: no script, nothing to fetch."""
+"""Math as MathML, which browsers draw without a script and without anything to fetch."""
 
 import re
 from functools import cache
@@ -21,8 +21,8 @@ _CONVERTER = LatexToMathML(fancy_error=False, macros={"substack": r"\begin{matri
 def to_mathml(tex: str, block: bool) -> str:
     r"""Turn TeX into MathML, several lines into an aligned display.
 
-    A letter's bar is moved off the letter, which Chromium lets it touch, and a script behind a
-    tall bracket is given a base of its own, since browsers do not stretch a bracket with scripts.
+    The bar over a letter moves up, because in Chromium it touches the letter. A script behind a
+    tall bracket gets a base of its own, because browsers do not stretch a bracket with scripts.
 
     Args:
         tex: without dollars or brackets.
@@ -58,8 +58,7 @@ def visit_math(self: HTML5Translator, node: nodes.math) -> None:
 def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
     """Write displayed formulas, each paragraph in a box that scrolls by itself.
 
-    What stands side by side, with a wide space between, may stand one below the other where the
-    page is narrow.
+    On a narrow page, formulas side by side, with a wide space between, move below each other.
     """
     for tex in re.split(r"\n\s*\n", node.astext().strip()):
         self.body.append(self.starttag(node, "div", "", CLASS="math", tabindex="0"))

@@ -1,4 +1,4 @@
-"""What a name in a docstring or an annotation means: its full name in the library."""
+"""The full names in the library of the names in docstrings and annotations."""
 
 import ast
 import re
@@ -67,7 +67,7 @@ def _local(module: Module) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where prose stands, which says what its names and tags mean.
+    """The place of prose, which decides the meaning of its names and tags.
 
     Args:
         module: its file.

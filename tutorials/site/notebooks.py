@@ -1,4 +1,4 @@
-"""The tutorials for the site: copies as committed, with anchors at headings and linked tags."""
+"""The tutorials for the site: copies of the notebooks, with anchors at headings and linked tags."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _GRADING = re.compile(
     r"^### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?|^ *### (BEGIN|END) SOLUTION\n?",
     re.DOTALL | re.MULTILINE,
 )
-"""What is there for the graders alone."""
+"""The lines that only the graders need."""
 
 
 def anchor_of(path: str, heading: str) -> str:

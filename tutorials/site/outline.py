@@ -1,4 +1,4 @@
-"""What a source file holds: its functions, classes and documented constants, read not imported."""
+"""The functions, classes and documented constants of a source file, which is read, not imported."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ ORDER = (
     ("Fast kernels and foundations", ("kernels", "backend", "errors")),
     ("Pictures and commands", ("",)),
 )  # fmt: skip
-"""The reading order: groups of modules, each named alone or by its package; the last takes all."""
+"""The reading order: groups of modules, named alone or by package; the last takes the rest."""
 
 Definition = ast.FunctionDef | ast.ClassDef
 

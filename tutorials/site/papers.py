@@ -1,4 +1,4 @@
-"""The index of the papers as a page: each part as the paper has it, our code, tests, tutorials."""
+"""The index of the papers as a page: each part with its formula, our code, tests and tutorials."""
 
 import html
 import re
@@ -15,13 +15,13 @@ from .prose import page_link, slug, to_rest
 _INTRO = """Index of the papers
 ===================
 
-Each equation, table and figure as the paper has it, with the code that computes it, the tests that
-name that code, and the place in the tutorials that explains it. **M18** is Miyato, Kataoka, Koyama,
+Each equation, table and figure of the papers, with the code that computes it, the tests that name
+that code, and the section of the tutorials that explains it. **M18** is Miyato, Kataoka, Koyama,
 Yoshida, *Spectral Normalization for Generative Adversarial Networks*, ICLR 2018 (arXiv 1802.05957).
 **L21** is Lin, Sekar, Fanti, *Why Spectral Normalization Stabilizes GANs*, NeurIPS 2021 (arXiv
-2009.02773); its full text was not at hand, so each of its parts says where we know it from. The
-paper's formula stands first, in its letters; then that of our docstring where it is another, with
-what differs; and which letter is which name in our code.
+2009.02773); its full text was not at hand, so each of its parts names the source of our knowledge.
+The paper's formula comes first, in the paper's letters. If the formula of our docstring differs, it
+follows with an explanation. A list gives the name of each letter in our code.
 """
 
 

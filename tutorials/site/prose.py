@@ -10,7 +10,7 @@ _SECTION = re.compile(rf"({'|'.join(SECTIONS)}|Examples?):$")
 _TAG = re.compile(r"(``.+?``|`[^`]+`|\$\$.+?\$\$|\$[^$]+\$)|\[(M18|L21) ([^\]]+)\]", re.DOTALL)
 
 _STAR = re.compile(r"(``.+?``|`[^`]+`)|(?<!\*)\*(?=\w+[\]),])")
-"""A star that stands before a name in a list, not around words."""
+"""A star before a name in a list, not around words."""
 
 
 def slug(paper: str, part: str) -> str:

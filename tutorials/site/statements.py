@@ -1,9 +1,9 @@
-"""What the papers state, under the headings of the notebooks that name it.
+"""The statements of the papers, under the headings of the notebooks that name them.
 
-``python -m tutorials.site.statements`` writes it in, from ``minisn/papers``: under the first
-heading of a notebook that names a part with a formula, that formula in the paper's letters comes
-first, then ours where it is another, with what differs. Run it again after changing either; it
-changes nothing that is right already.
+``python -m tutorials.site.statements`` writes them from ``minisn/papers`` into the notebooks. Under
+the first heading that names a part with a formula, that formula comes first, in the paper's
+letters, then our formula if it differs, with an explanation. Run the command again after changing
+the papers or a notebook; it changes nothing that is right already.
 """
 
 import json
