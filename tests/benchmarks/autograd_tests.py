@@ -67,7 +67,7 @@ class Missing(Exception):
 
 
 def tensors(values):
-    """Whether there is a tensor in nested lists, tuples and dicts."""
+    """Return whether nested lists, tuples and dicts hold a tensor."""
     if isinstance(values, Tensor):
         return True
     if isinstance(values, dict):
@@ -85,7 +85,7 @@ def numbers(value):
 
 
 def joined(value):
-    """Make a tensor of nested lists with tensors in them."""
+    """Make a tensor of nested lists that hold tensors."""
     if isinstance(value, list | tuple):
         return ops.stack([joined(v) for v in value])
     return value if isinstance(value, Tensor) else Tensor(value)
@@ -123,7 +123,7 @@ CALLS = {
 
 
 def adapted(name, theirs):
-    """Make a function that minisn computes where tensors are given, else NumPy."""
+    """Return a function that minisn computes for tensors, and NumPy for anything else."""
 
     @functools.wraps(theirs) if callable(theirs) else (lambda f: f)
     def function(*args, **settings):
@@ -184,13 +184,13 @@ class Mirror(types.ModuleType):
 
 
 def absent(name):
-    """Stand for what neither NumPy nor minisn has."""
+    """Return a stand-in for a name that neither NumPy nor minisn has."""
 
     return Absent(name)
 
 
 class Absent:
-    """Raises whatever is done with it."""
+    """A stand-in that raises an error at every use."""
 
     def __init__(self, name):
         self.__name__ = name
@@ -217,7 +217,7 @@ DISTRIBUTIONS = [
 
 
 def leaves(value):
-    """List the numbers in nested containers, and how to put others in their places."""
+    """Return the numbers in nested containers, and a function that puts others in their places."""
     if isinstance(value, dict):
         parts, build = leaves(list(value.values()))
         return parts, lambda new: dict(zip(value, build(new), strict=True))
@@ -233,7 +233,7 @@ def leaves(value):
 
 
 def recorded(value):
-    """Return a number as a tensor of its own that records, in the graph of the one it is."""
+    """Return a value as a new tensor that records, in the graph of the value."""
     if isinstance(value, Tensor):
         return value + 0.0 if value.requires_grad else Tensor(value, requires_grad=True)
     data = np.asarray(value)
@@ -245,12 +245,12 @@ def recorded(value):
 
 
 def given_back(value):
-    """Return plain numbers to who differentiates no further."""
+    """Return plain numbers where no outer derivative is taken."""
     return value if depth else numbers(value)
 
 
 def make_vjp(f, x):
-    """Return the function from the result's gradient to that of x, and the result."""
+    """Return the function that maps the result's gradient to that of x, and the result."""
     global depth
     parts, build = leaves(x)
     xs = [recorded(p) for p in parts]
@@ -276,7 +276,7 @@ def make_vjp(f, x):
 
 
 def nary(unary):
-    """Make an operator of functions of one argument one of functions of several."""
+    """Extend an operator on functions of one argument to functions of several arguments."""
 
     @functools.wraps(unary)
     def with_place(f, argnum=0, *settings, **named):
@@ -383,7 +383,7 @@ def close(a, b):
 
 @nary
 def check_grads(f, x, modes=None, order=2):
-    """Compare a random product of the derivative with central differences; then its own."""
+    """Compare a random derivative with central differences, then those of the gradient."""
     parts, build = leaves(x)
     if any(np.iscomplexobj(numbers(p)) for p in parts):
         cases["complex"] += 1
@@ -403,7 +403,7 @@ def check_grads(f, x, modes=None, order=2):
 
     difference = (ahead(EPS) - ahead(-EPS)) / (2 * EPS)
     numeric = float(np.sum(flat(rebuild(seeds)) * difference))
-    assert close(exact, numeric), f"the gradient is {exact}, by differences {numeric}"
+    assert close(exact, numeric), f"the gradient is {exact}, finite differences give {numeric}"
     if order > 1:
         check_grads(lambda x, g: make_vjp(f, x)[0](g), (0, 1), modes, order - 1)(x, rebuild(seeds))
 
@@ -426,7 +426,7 @@ def check_equivalent(a, b):
 
 
 def is_kind(value, kind):
-    """Tell the kind of what a tensor stands for."""
+    """Return whether a value, or the value of a tensor, is of a kind."""
     if isinstance(value, Tensor):
         value = value.numpy() if value.ndim else float(value)
     return isinstance(value, kind)
@@ -446,7 +446,7 @@ def module(name, **holds):
 
 
 def install():
-    """Enter modules of autograd's names."""
+    """Register modules under autograd's names."""
     import scipy
     import scipy.integrate
     import scipy.linalg

@@ -33,7 +33,7 @@ def multiply_adds(config) -> int:
 
 
 def adds(layer) -> int:
-    """Count the multiply-adds of one image in a layer; those with padding count."""
+    """Count the multiply-adds of one image in a layer, including those with padding."""
     pixels = layer.size if layer.adjoint else layer.out
     return pixels**2 * layer.d_in * layer.d_out * layer.kernel**2
 

@@ -27,7 +27,7 @@ SAMPLES = 5000
 
 
 def contender(name, config, images):
-    """Make what trains: it has ``update``, ``sample`` and ``config``."""
+    """Make a trainer with ``update``, ``sample`` and ``config``."""
     from minisn import kernels
     from minisn.data import scale_images
     from minisn.training import Trainer
@@ -51,7 +51,7 @@ def contender(name, config, images):
 
 
 def contend(name: str, given: argparse.Namespace) -> None:
-    """Train, and print what the samples score at each moment."""
+    """Train, and print the scores of samples at each moment."""
     from minisn.config import load_preset
     from minisn.data import load
     from minisn.study.scores import scores

@@ -76,11 +76,11 @@ def steps() -> None:
         print(f"step, {name}: {1e3 * first.median:.3g} ms, {first.peak_mb:.0f} MB", flush=True)
         for other in rest:
             memory = first.peak_mb / other.peak_mb
-            print(f"    of {other.name}'s: {ratio(first, other)}; peak memory {memory:.2f}")
+            print(f"    relative to {other.name}: {ratio(first, other)}; peak memory {memory:.2f}")
     for work in ("power", "adam"):
         first, *rest = timed([*enter("minisn", TABLE_3, work), *enter("torch", TABLE_3, work)], 20)
         for other in rest:
-            print(f"{work} over Table 3, of {other.name}'s: {ratio(first, other)}", flush=True)
+            print(f"{work}, Table 3, relative to {other.name}: {ratio(first, other)}", flush=True)
 
 
 def threads() -> None:
@@ -111,7 +111,7 @@ def load() -> None:
         one, two = timed([Contestant(f"{n}", "minisn", MNIST, threads=n) for n in (1, 2)], 5)
     print(f"MNIST beside {BUSY} busy processes: {first.median:.2f} s a step")
     for other in rest:
-        print(f"    of {other.name}'s: {ratio(first, other)}")
+        print(f"    relative to {other.name}: {ratio(first, other)}")
     print(f"    two threads over one: {ratio(two, one)}", flush=True)
 
 
@@ -132,14 +132,14 @@ def limit() -> None:
         share = [multiply_adds(config) / SIDE**3 * x for x in product.over(step)]
         rate = 2e-9 * SIDE**3 / product.median
         print(
-            f"{name}: {statistics.median(share):.2f} of the {rate:.0f} GFLOP/s of a product of "
-            f"matrices; {moved(config) / step.median / bandwidth:.2f} of the bandwidth",
+            f"{name}: {statistics.median(share):.2f} of the {rate:.0f} GFLOP/s of a matrix "
+            f"product; {moved(config) / step.median / bandwidth:.2f} of the memory bandwidth",
             flush=True,
         )
 
 
 def moved(config) -> float:
-    """Add up the bytes of all results of operations in a step: each written and read once."""
+    """Return the bytes moved in a step, if each result of an operation is written and read once."""
     from minisn import tensor
     from minisn.bench_jobs import noise
     from minisn.training import Trainer

@@ -30,9 +30,9 @@ FACTS = ("entries compared are wrong, the others right", "one entry alone is wro
 
 @dataclass(frozen=True)
 class Claim:
-    """A function of one array, a backward, and what is wrong with it: a word of the diagnosis.
+    """A function of one array, a backward, and a word of the diagnosis if the backward is wrong.
 
-    The word is ``-`` where no short diagnosis is true.
+    The word is ``-`` if no short diagnosis is true.
     """
 
     name: str
@@ -207,7 +207,7 @@ def corpus() -> list[Claim]:
             "in place of `+=`",
         ),
         Claim(
-            "centred",
+            "centered",
             lambda x: np.sum((x - x.mean()) ** 3),
             lambda g, x: g * 3 * ((x - x.mean()) ** 2),
             vector,
@@ -323,7 +323,7 @@ def judged(contestant, c, x, seed):
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return contestant(c, x, seed)
-    except Exception:  # whatever is raised is a refusal
+    except Exception:  # any error is a refusal
         return False, None
 
 

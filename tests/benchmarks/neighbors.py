@@ -38,13 +38,13 @@ WAYS = {
 
 
 def burn() -> None:
-    """Compute for ever."""
+    """Compute forever."""
     while True:
         sum(range(10_000))
 
 
 def start(preset: str, way: dict[str, str]) -> subprocess.Popen:
-    """Start a process that makes one training step for each line that it is given."""
+    """Start a process that makes one training step for each line of its input."""
     env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     code = STEP.format(preset=preset)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -59,7 +59,7 @@ def step(process: subprocess.Popen) -> float:
 
 
 def main() -> None:
-    """Print the median of each, and its ratio to one thread's."""
+    """Print the median time of each way, and its ratio to that of one thread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="mnist")
     parser.add_argument("--busy", type=int, default=8, help="processes that compute beside it")
@@ -82,7 +82,7 @@ def main() -> None:
         ratio = statistics.median(a / b for a, b in zip(taken, one, strict=True))
         print(
             f"{name:28}{statistics.median(taken):7.3f} s ({min(taken):.3f} - {max(taken):.3f}), "
-            f"{ratio:.2f} of one thread's"
+            f"{ratio:.2f} times that of 1 thread"
         )
     for process in contestants.values():
         process.kill()

@@ -32,7 +32,7 @@ def minisn(*arguments: str | Path) -> None:
 
 
 def train(preset: str, seed: int, out: Path) -> Path:
-    """Make a run, or go on with it, and return its folder."""
+    """Start a run, or resume it, and return its folder."""
     run = out / f"{preset}-seed-{seed}"
     if (run / CHECKPOINT).exists():
         minisn("train", "--resume", run)
@@ -43,7 +43,7 @@ def train(preset: str, seed: int, out: Path) -> Path:
 
 
 def row(run: Path, seed: int) -> dict[str, float]:
-    """Score a run, and tell how it went."""
+    """Score a run, and return its row of the table."""
     minisn("evaluate", run, "--samples", 1000, "--json", run / "scores.json")
     columns = json.loads((run / "scores.json").read_text())
     last = read_lines(run / LOG)[-1][0]

@@ -83,7 +83,7 @@ def start() -> None:
     if isinstance(kernels.compiling(), nullcontext):
         print(f"{what} {again:.1f} s, and nothing is compiled")
     else:
-        print(f"{what} {first:.1f} s the first time, {again:.1f} s later: compiling is the rest")
+        print(f"{what} {first:.1f} s with compilation, {again:.1f} s without")
 
 
 def first_step(folder: Path, name: str) -> float:

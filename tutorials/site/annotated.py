@@ -21,11 +21,11 @@ class Row:
     """A piece of a file.
 
     Args:
-        start: its first line.
+        start: first line of the piece.
         prose: reStructuredText for the left column.
-        item: what is defined here, if anything is.
+        item: the definition here, or None.
         banner: the title of the part of the file, or of the class, that begins here.
-        hidden: lines that the left column shows instead of the right.
+        hidden: lines that the left column shows and the right column leaves out.
     """
 
     start: int
@@ -39,8 +39,8 @@ def page(scope: Scope, documented: bool) -> str:
     """Return the page of a file, in reStructuredText.
 
     Args:
-        scope: the file, and what its names mean.
-        documented: whether it has a page in the API.
+        scope: the file, and the meaning of its names.
+        documented: whether the file has a page in the API.
     """
     module = scope.module
     title = module.path.as_posix()

@@ -9,7 +9,7 @@ from .prose import page_link, to_rest
 
 
 def documented(module: Module) -> bool:
-    """Whether a file has anything for the API."""
+    """Return whether a file has anything for the API."""
     return any(item.public for item in module.items)
 
 
@@ -17,7 +17,7 @@ def page(scope: Scope) -> str:
     """Return the page of a file, in reStructuredText.
 
     Args:
-        scope: the file, and what its names mean.
+        scope: the file, and the meaning of its names.
     """
     module = scope.module
     title = module.dotted
@@ -67,7 +67,7 @@ def _signature(scope: Scope, item: Item) -> str:
 
 
 def _constructor(node: ast.ClassDef, scope: Scope) -> str:
-    """Return what a class is made with: its __init__, or the fields of a dataclass."""
+    """Return the arguments of a class: those of __init__, or the fields of a dataclass."""
     for inner in node.body:
         if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
             arguments = ast.parse(ast.unparse(inner)).body[0].args  # type: ignore[attr-defined]

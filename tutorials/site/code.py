@@ -15,11 +15,11 @@ def highlighted(text: str) -> list[str]:
 
 
 def block(lines: list[str], numbers: list[int]) -> str:
-    """Return some lines of a file, each with its number, which is an anchor too.
+    """Return some lines of a file, each with its number as an anchor.
 
     Args:
-        lines: of the whole file, as :func:`highlighted` gives them.
-        numbers: which of them, from 1.
+        lines: all lines of the file, from :func:`highlighted`.
+        numbers: numbers of the lines to show, from 1.
     """
     rows = [
         f'<a class="ln" id="L{n}" href="#L{n}" data-line="{n}" aria-label="line {n}"></a>'

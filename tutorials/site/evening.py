@@ -38,7 +38,7 @@ PATH: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("Trainer.update", "Trainer._update_d", "Trainer._update_g", "Trainer.loss_d",
       "Trainer.loss_g")),
 )  # fmt: skip
-"""What each part is, its file below ``minisn``, and the names to read in it."""
+"""Each part: its title, its file below ``minisn``, and the names to read there."""
 
 
 class Stretch(NamedTuple):
@@ -52,12 +52,12 @@ class Stretch(NamedTuple):
 
     @property
     def lines(self) -> int:
-        """How many lines there are."""
+        """The number of lines."""
         return self.last - self.first + 1
 
 
 def stretches() -> Iterator[Stretch]:
-    """Yield what is read, in order.
+    """Yield the stretches to read, in order.
 
     Raises:
         KeyError: a name is not defined where the path says.

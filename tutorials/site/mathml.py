@@ -69,7 +69,7 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def apart(tex: str) -> list[str]:
-    r"""Cut a formula at each ``\qquad`` that is inside of nothing else."""
+    r"""Cut a formula at each ``\qquad`` outside of all braces."""
     if r"\begin" in tex or r"\\" in tex:
         return [tex]
     parts, depth = [""], 0

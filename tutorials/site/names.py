@@ -22,10 +22,10 @@ class Names:
         self.local = {m.dotted: _local(m) for m in library}
 
     def full(self, module: Module, name: str) -> str:
-        """Return the full name of what a file means by a name; the name itself if it has none."""
+        """Return the full name of a name in a file, or the name itself if it is not known."""
         first, *rest = name.split(".")
         found = ".".join([self.local[module.dotted].get(first, first), *rest])
-        for _ in range(4):  # what a package takes from its files
+        for _ in range(4):  # a package may import the name from its files
             where, _, last = found.rpartition(".")
             found = self.local.get(where, {}).get(last, found)
         return found
@@ -34,9 +34,10 @@ class Names:
         """Return the full name that a docstring means, or None where nothing public fits.
 
         Args:
-            module: where the docstring stands.
-            owner: the class around it, if any.
-            name: as written; one that the file does not know may be the only one in the library.
+            module: the file of the docstring.
+            owner: the class around the docstring, if any.
+            name: the name as written; if the file does not know it, the only such name of the
+                library is meant.
         """
         own = f"{module.dotted}.{owner}.{name}".replace("..", ".")
         for candidate in (own, self.full(module, name)):
@@ -47,7 +48,7 @@ class Names:
 
 
 def _local(module: Module) -> dict[str, str]:
-    """Return what a file's own names and its imports from the library stand for."""
+    """Return the full names of a file's own names and of its imports from the library."""
     package = module.dotted.split(".")
     if module.path.stem != "__init__":
         package = package[:-1]
@@ -70,9 +71,9 @@ class Scope:
     """The place of prose, which decides the meaning of its names and tags.
 
     Args:
-        module: its file.
-        names: of the library.
-        known: the anchors that the index of the papers has.
+        module: the file of the prose.
+        names: the names of the library.
+        known: the anchors of the index of the papers.
     """
 
     module: Module

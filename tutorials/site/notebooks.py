@@ -33,8 +33,8 @@ def prepared(path: Path, known: Set[str]) -> str:
     """Return a notebook's text for the site.
 
     Args:
-        path: of the notebook.
-        known: the anchors that the index of the papers has.
+        path: the notebook.
+        known: the anchors of the index of the papers.
     """
     notebook = json.loads(path.read_text("utf-8"))
     seen: set[str] = set()
@@ -53,7 +53,7 @@ def markdown(path: Path, known: Set[str]) -> str:
 
 
 def _to_pages(text: str) -> str:
-    """Lead links to files of the library to their pages, and take away those to other files."""
+    """Turn links to files of the library into links to their pages; remove other file links."""
 
     def led(match: re.Match[str]) -> str:
         words, path = match.groups()
@@ -66,7 +66,7 @@ def _to_pages(text: str) -> str:
 
 
 def _name_parts(notebook: dict[str, Any], stem: str, seen: set[str]) -> None:
-    """Give the text before the first heading, which the index calls by the file, an anchor."""
+    """Add an anchor for the text before the first heading, which the index names by the file."""
     target = {"cell_type": "markdown", "metadata": {}, "source": f"({anchor_of(stem, stem)})="}
     if anchor_of(stem, stem) not in seen:
         first = notebook["cells"][0]

@@ -100,7 +100,7 @@ class Module:
 
     @property
     def untold(self) -> list[tuple[int, int]]:
-        """First and last lines of the docstrings of overloads, which are no items."""
+        """First and last lines of the docstrings of overloads, which are not items."""
         repeated = [n for n in self.tree.body if isinstance(n, ast.FunctionDef) and _repeats(n)]
         return [
             (n.body[0].lineno, n.body[0].end_lineno or 0) for n in repeated if _string(n.body[0])

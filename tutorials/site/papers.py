@@ -90,7 +90,7 @@ def _entry(entry: Entry, scopes: dict[str, Scope]) -> list[str]:
 
 
 def _stated(entry: Entry) -> Iterator[str]:
-    """Yield what the paper has, then our formula where it is another, and the letters."""
+    """Yield the paper's statement, our formula if it differs, and the letters."""
     said = entry.statement
     yield from (_escaped(said.states), "")
     if said.tex:
@@ -117,12 +117,12 @@ def _letter(letter: str, name: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text of which nothing is markup."""
+    """Return a text with all markup escaped."""
     return re.sub(r"([*|_`\\])", r"\\\1", text)
 
 
 def _field(name: str, lines: list[str]) -> list[str]:
-    """Return a titled list; none where it is empty."""
+    """Return a titled list; the title says so if the list is empty."""
     return [f":{name}:", *(f"   - {line}" for line in lines)] if lines else [f":{name}: none yet"]
 
 

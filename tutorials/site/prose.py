@@ -23,8 +23,8 @@ def link_tags(text: str, known: Set[str], link: Callable[[str, str], str]) -> st
     """Make every part that a tag names a link to its place in the index.
 
     Args:
-        text: prose; what stands between backticks or dollars is left alone.
-        known: the anchors that the index has.
+        text: prose; text between backticks or dollars is left alone.
+        known: the anchors of the index.
         link: ``link(words, anchor)``, in the markup of the text.
     """
 
@@ -67,9 +67,9 @@ def to_rest(doc: str, scope: Scope, owner: str = "") -> str:
     """Turn a docstring into reStructuredText.
 
     Args:
-        doc: a cleaned docstring in the house's form.
-        scope: where it stands.
-        owner: the class around it, whose methods ``:meth:`` may name alone.
+        doc: a cleaned docstring in the form of the house.
+        scope: the place of the docstring.
+        owner: the class around the docstring, whose methods ``:meth:`` may name alone.
     Returns:
         Its paragraphs, then its sections, source and deviations as one list of fields.
     """

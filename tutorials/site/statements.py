@@ -22,8 +22,8 @@ def written(text: str, index: Index) -> str:
     """Return a notebook with the statements that belong under its headings.
 
     Args:
-        text: of the notebook, as it is kept.
-        index: of the papers.
+        text: the notebook's JSON.
+        index: the index of the papers.
     """
     entries = {(entry.paper, entry.part): entry for entry in index.entries}
     notebook = json.loads(text)
@@ -42,7 +42,7 @@ def written(text: str, index: Index) -> str:
 
 
 def quoted(entries: list[Entry]) -> str:
-    """Return what the papers state at some parts, and then ours beside it, as a quotation.
+    """Return the papers' statements of some parts, and ours where they differ, as a quotation.
 
     Args:
         entries: the parts.
