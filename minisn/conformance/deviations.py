@@ -21,7 +21,7 @@ MEANINGS = {
     "few features",
     "every row to length 1": "weight normalization: the norm can reach √d_out, at rank one",
     "every column to length 1": "another normalization: the norm is not bounded by 1",
-    "σ is squared": "norms above 1 become too small, others too large: depth multiplies this",
+    "σ is squared": "norms above 1 become too small, others too large; depth multiplies the error",
     "the root of σ": "weights keep part of their scale: D's slope is not bounded",
     "another singular value": "the norm of the normalized weight stays above 1",
     "a mean in place of the sum uᵀWv": "the norm of each layer is its number of rows, columns or "

@@ -1,4 +1,4 @@
-r"""Clauses about the normalized weight: is it :math:`W/\sigma_1`, whatever W is?"""
+r"""Clauses about the normalized weight: is it :math:`W/\sigma_1` for every W?"""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
 
 
 def _normalized(a: Array) -> Array:
-    """Divide by the norm, and by the largest entry first, so that no square overflows."""
+    """Divide by the largest entry, then by the norm, so that no square overflows."""
     xp = namespace(a)
     largest = xp.max(xp.abs(a))
     a = a / xp.where(largest > 0, largest, xp.ones_like(largest))

@@ -1,4 +1,4 @@
-"""The base of the adapters that ship: a layer remembers how it was made and what it returned."""
+"""The base class of the adapters that ship with minisn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import numpy as np
 
 
 class Adapter:
-    """An adapter whose layers have ``made``, (kind, rounds, type), and ``seen``, the last type."""
+    """An adapter whose layers have ``made``, (kind, rounds, type), and ``seen``.
+
+    ``seen`` is the type of the last outputs.
+    """
 
     precisions: tuple[str, ...] = ("float16", "bfloat16", "float64")
 

@@ -23,7 +23,7 @@ def flat(x: Array, like: Array | None = None) -> tuple[Array, tuple[int, ...]]:
 
 
 def unflat(entries: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
-    """Give entries in memory order their shape back, without moving them."""
+    """Return entries in memory order in their original shape, without a copy."""
     inverse = tuple(order.index(axis) for axis in range(len(order)))
     return entries.reshape(tuple(shape[axis] for axis in order)).transpose(inverse)
 

@@ -32,7 +32,7 @@ def _rows(x: Array, channel: int) -> Array:
 
 
 def _back(rows: Array, like: Array, channel: int) -> Array:
-    """Give rows of channels the shape of ``like`` back, without moving them."""
+    """Return rows of channels in the shape of ``like``, without a copy."""
     return np.moveaxis(rows.reshape(np.moveaxis(like, channel, -1).shape), -1, channel)
 
 

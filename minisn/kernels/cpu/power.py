@@ -24,7 +24,7 @@ def _dot(a, b):
 
 @njit(cache=True, nogil=True)
 def _normalize(a):
-    """Divide by the norm, and by the largest entry first, so that no square overflows."""
+    """Divide by the largest entry, then by the norm, so that no square overflows."""
     largest = a.dtype.type(0)
     for entry in a:
         largest = max(largest, abs(entry))
