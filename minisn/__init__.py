@@ -35,7 +35,7 @@ def _modules() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a module of the package, or look up its version, when it is first asked for."""
+    """Import a module of the package, or look up its version, on first use."""
     if name == "__version__":
         from importlib import metadata
 
@@ -45,9 +45,9 @@ def __getattr__(name: str) -> Any:
             return "0+source"
     if name in _modules():
         return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"minisn has no {name!r}; dir(minisn) names what there is")
+    raise AttributeError(f"minisn has no {name!r}; dir(minisn) lists all names")
 
 
 def __dir__() -> list[str]:
-    """Name what there is: modules, and what is taken from them."""
+    """List the modules and the names that the package exports."""
     return sorted({*__all__, *_modules()})

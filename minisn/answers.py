@@ -1,8 +1,8 @@
-"""What a tensor answers to Python and to NumPy: comparisons, truth, numbers, the usual methods.
+"""How a Tensor answers Python and NumPy: comparisons, truth, numbers, the usual methods.
 
-Comparisons are constants, entry by entry. A number is asked of one entry. NumPy's own functions
-get the numbers of a tensor that carries no graph, and an error of one that does: NumPy could not
-carry the gradient on.
+Comparisons compare entry by entry and return constants. Only a tensor of one entry converts to a
+number. NumPy's own functions receive the numbers of a tensor without a graph. For a tensor with a
+graph they raise an error, because NumPy cannot carry a gradient.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 OPERATIONS: dict[str, Callable[..., Any]] = {}
-"""The operations that methods stand for, by name; the files of operations enter them."""
+"""The operations that methods call, by name; each file of operations enters its own."""
 
 _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "power": "pow",
@@ -70,7 +70,7 @@ def numbers(value: Any) -> Any:
 
 
 class Answers:
-    """Part of Tensor: what it answers where an array is expected."""
+    """The part of Tensor that stands in where Python or NumPy expects an array."""
 
     __slots__ = ()
     _array: Array
@@ -102,9 +102,9 @@ class Answers:
     # -- one number --------------------------------------------------------------------------
 
     def item(self) -> Any:
-        """Return the one entry as a Python number."""
+        """Return the single entry as a Python number."""
         if self._array.size != 1:
-            raise ShapeError(f"item: a tensor of shape {self._array.shape} has not one entry")
+            raise ShapeError(f"item: expected one entry, got a tensor of shape {self._array.shape}")
         return to_numpy(self._array).reshape(()).item()
 
     def __bool__(self) -> bool:
@@ -147,7 +147,7 @@ class Answers:
     def __round__(self, digits: int | None = None) -> Any:
         return self.round(digits or 0) if self._array.ndim else round(self.item(), digits)
 
-    # -- NumPy's doors -------------------------------------------------------------------------
+    # -- NumPy's protocols ---------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:
@@ -171,12 +171,12 @@ class Answers:
         return getattr(ufunc, method)(*map(numbers, inputs), **numbers(settings))
 
     def __array_function__(self, function: Any, types: Any, args: Any, settings: Any) -> Any:
-        if function in (np.shape, np.ndim, np.size):  # which ask for no number
+        if function in (np.shape, np.ndim, np.size):  # these read no values
             args = tuple(np.broadcast_to(0, a.shape) if isinstance(a, Answers) else a for a in args)
         return function(*numbers(args), **numbers(settings))
 
     def __getattr__(self, name: str) -> Any:
-        """Say where an operation is that is no method."""
+        """Raise an error that names the operation, if there is one of that name."""
         hint = f"; call minisn.ops.{name}(t)" if name in OPERATIONS else ""
         raise AttributeError(f"a Tensor has no attribute {name!r}{hint}")
 
@@ -217,11 +217,11 @@ class Answers:
         return other // self, other % self
 
     def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Whether all entries along some axes are other than 0: a constant."""
+        """Return whether all entries along some axes are nonzero, as a constant."""
         return OPERATIONS["all"](self, axis, keepdims)
 
     def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Whether any entry along some axes is other than 0: a constant."""
+        """Return whether any entry along some axes is nonzero, as a constant."""
         return OPERATIONS["any"](self, axis, keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -257,19 +257,19 @@ class Answers:
         return OPERATIONS["cumprod"](self, axis)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Tell where the largest entry is: a constant."""
+        """Return the index of the largest entry, as a constant."""
         return OPERATIONS["argmax"](self, axis, keepdims)
 
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Tell where the smallest entry is: a constant."""
+        """Return the index of the smallest entry, as a constant."""
         return OPERATIONS["argmin"](self, axis, keepdims)
 
     def sort(self, axis: int = -1) -> Tensor:
-        """Return the entries in ascending order; the tensor itself is not changed."""
+        """Return the entries in ascending order; the tensor itself does not change."""
         return OPERATIONS["sort"](self, axis)
 
     def argsort(self, axis: int = -1) -> Tensor:
-        """Tell the order of the entries: a constant."""
+        """Return the indices that sort the entries, as a constant."""
         return OPERATIONS["argsort"](self, axis)
 
     def clip(self, low: Any = None, high: Any = None) -> Tensor:
@@ -281,7 +281,7 @@ class Answers:
         return OPERATIONS["round"](self, decimals)
 
     def dot(self, other: Any) -> Tensor:
-        """Multiply as NumPy's dot: matrices, vectors, or sums over the last and last but one."""
+        """Multiply as NumPy's dot does; see :func:`minisn.linalg.dot`."""
         return OPERATIONS["dot"](self, other)
 
     def astype(self, dtype: Any) -> Tensor:
@@ -303,7 +303,7 @@ class Answers:
         return OPERATIONS["squeeze"](self, axis)
 
     def transpose(self, *axes: Any) -> Tensor:
-        """Reverse the axes, or reorder them as given."""
+        """Reverse the axes, or put them in the given order."""
         axes = axes[0] if len(axes) == 1 and not hasattr(axes[0], "__index__") else axes
         return OPERATIONS["permute"](self, axes=tuple(axes)) if axes else self.T
 
@@ -314,7 +314,7 @@ class Answers:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the entries take."""
+        """Size of the entries in bytes."""
         return self._array.size * self._array.dtype.itemsize
 
     def swapaxes(self, first: int, second: int) -> Tensor:

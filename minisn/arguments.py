@@ -1,4 +1,4 @@
-"""What a caller may pass for a number: a whole one, or a real one, within limits."""
+"""Checks of numbers that a caller passes: whole or real, within limits."""
 
 import math
 import numbers
@@ -12,12 +12,12 @@ def whole_number(name: str, value: Any, least: int = 0) -> int:
     """Return a size or a count as a Python integer.
 
     Args:
-        name: what it is, for the error.
-        value: an integer of Python, NumPy or any array library; not a truth value.
-        least: the smallest that makes sense.
+        name: the name of the argument, for the error message.
+        value: an integer of Python, NumPy or any array library; not a boolean.
+        least: the smallest allowed value.
     Raises:
-        DTypeError: it is not a whole number.
-        ConfigError: it is too small.
+        DTypeError: the value is not a whole number.
+        ConfigError: the value is too small.
     """
     try:
         number = operator.index(value)
@@ -34,12 +34,12 @@ def real_number(name: str, value: Any, least: float = -math.inf, below: float = 
     """Return a setting as a Python number.
 
     Args:
-        name: what it is, for the error.
+        name: the name of the argument, for the error message.
         value: a real number of Python or NumPy.
-        least, below: limits; the second is excluded.
+        least, below: the limits; ``below`` itself is excluded.
     Raises:
-        DTypeError: it is not a number.
-        ConfigError: it is out of the limits, or a NaN.
+        DTypeError: the value is not a number.
+        ConfigError: the value is outside the limits, or a NaN.
     """
     if not isinstance(value, numbers.Real):
         raise DTypeError(f"{name}: expected a number, got {value!r:.60}")

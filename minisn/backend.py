@@ -1,14 +1,13 @@
-"""Where an array is, by its library and its device, and how to move it: only here CuPy is named.
+"""The place of an array, by library and device, and how to move it; only this file names CuPy.
 
-Every array here is an array of the Python array API standard: it answers
-``array.__array_namespace__()`` with the module that computes on it (NumPy, dpnp,
-array-api-strict, ...). CuPy 14 follows the standard but for that answer, which is given
-here for it. Code above this file asks the array, never a global. One thing more is asked of a
-library: that its arrays can be written, as the standard leaves open. JAX's cannot.
+Every array here follows the Python array API standard: ``array.__array_namespace__()`` returns
+the module that computes on it (NumPy, dpnp, array-api-strict, ...). CuPy 14 follows the standard
+except for this method, which this file replaces. Code above this file asks the array, never a
+global. minisn also needs arrays that can be written, which the standard leaves open. JAX's arrays
+cannot be written.
 
-What the library makes beside an array, it makes by :func:`near`, in that array's library and on its
-device. Only what comes from the host follows: numbers, lists, and indices and labels in NumPy's
-arrays.
+minisn makes new arrays with :func:`near`, in the library and on the device of an existing array.
+Only data from the host moves by itself: numbers, lists, and indices and labels in NumPy arrays.
 """
 
 import ctypes
@@ -34,10 +33,10 @@ class Device:
     """A place where networks can be put.
 
     Args:
-        library: name of the module whose arrays live there.
-        device: as that library calls it; None for the one that it takes by itself.
-        install: what brings the library.
-        wake: asks the device for an answer; it raises an error where there is none.
+        library: the name of the module whose arrays live there.
+        device: the library's name of the device; None for the library's default.
+        install: the command that installs the library.
+        wake: calls the device, and raises an error if the device does not answer.
     """
 
     library: str
@@ -52,14 +51,14 @@ DEVICES = {
         "cupy", None, "pip install 'minisn[gpu]'", lambda xp: xp.cuda.runtime.getDeviceCount()
     ),
 }
-"""The places by name. Who has another library with arrays that can be written enters it here."""
+"""The places by name. Another library whose arrays can be written is entered here."""
 
 READ_ONLY = ("jax", "jaxlib")
 """Libraries whose arrays cannot be written."""
 
 
 def is_array(value: object) -> bool:
-    """Whether a value is an array of some array library (a NumPy scalar counts)."""
+    """Return whether a value is an array of some array library (a NumPy scalar counts)."""
     answers = hasattr(value, "__array_namespace__") or _is_cupy(value)
     return answers and not isinstance(value, type)
 
@@ -83,7 +82,7 @@ def check_writable(array: Array) -> None:
     """Refuse an array of a library whose arrays cannot be written."""
     if _library(array) in READ_ONLY:
         raise DTypeError(
-            "JAX's arrays cannot be written, as minisn writes its own; pass numpy.asarray(array)"
+            "JAX's arrays cannot be written, but minisn writes to arrays; pass numpy.asarray(array)"
         )
 
 
@@ -96,7 +95,7 @@ def _is_cupy(value: object) -> bool:
 
 
 class _Makers:
-    """The functions of a library, those that take a device bound to one."""
+    """The functions of a library that make arrays, bound to one device."""
 
     def __init__(self, xp: ModuleType, device: Any):
         self._xp, self._device = xp, device
@@ -106,7 +105,7 @@ class _Makers:
 
 
 def near(array: Array) -> Any:
-    """Return what makes arrays beside an array: ``near(x).zeros(shape)`` lies on its device.
+    """Return the functions that make arrays on the device of x, as in ``near(x).zeros(shape)``.
 
     NumPy has one device, and CuPy makes every array on its current one.
     """
@@ -115,13 +114,13 @@ def near(array: Array) -> Any:
 
 
 def bring(array: Array, beside: Array) -> Array:
-    """Bring an array of the host to the library and the device of another; leave others."""
+    """Move a host array to the library and device of another array; return others as they are."""
     from_host = isinstance(array, np.ndarray | np.generic)
     return near(beside).asarray(array) if from_host and not is_numpy(beside) else array
 
 
 def same_place(a: Array, b: Array) -> bool:
-    """Whether two arrays are of one library and on one device."""
+    """Return whether two arrays are of one library and on one device."""
     if type(a) is type(b) is np.ndarray:
         return True
     return namespace(a) is namespace(b) and a.device == b.device
@@ -131,30 +130,31 @@ def check_together(name: str, arrays: Iterable[Array]) -> None:
     """Refuse arrays of two libraries, or on two devices.
 
     Args:
-        name: of what would compute with them.
+        name: the operation, for the error message.
         arrays: one or more.
     Raises:
-        DTypeError: says which two places, and how to bring them together.
+        DTypeError: the arrays are in two places; the message says how to move one.
     """
     first, *others = arrays
     for other in others:
         if not same_place(first, other):
             a, b = device_of(first), device_of(other)
             raise DTypeError(
-                f"{name}: got arrays in two places, {a} and {b}; bring them together first, an "
+                f"{name}: got arrays in two places, {a} and {b}; bring them together first: an "
                 "array with minisn.backend.to_device or to_numpy, a network with its method to"
             )
 
 
 def is_numpy(array: Array) -> bool:
-    """Whether the array lives in this process's memory as a NumPy array."""
+    """Return whether the array lives in this process's memory as a NumPy array."""
     return isinstance(array, np.ndarray)
 
 
 def finite_or_unseen(array: Array) -> bool:
-    """Whether no entry is a NaN or an infinity; taken for granted if the array is not NumPy's.
+    """Return whether every entry is finite; True without a look if the array is not NumPy's.
 
-    Every step asks, and would wait for a GPU each time; there a run looks at each line of its log.
+    Every step calls this, and would wait for a GPU each time. On a GPU, a run checks the numbers of
+    each line of its log instead.
     """
     return not is_numpy(array) or bool(np.isfinite(array).all())
 
@@ -166,12 +166,12 @@ def svdvals(matrix: Array) -> Array:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """Copy an array to host memory if it is not there, and return it as NumPy's."""
+    """Return an array as a NumPy array, copied to host memory if needed."""
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if _is_cupy(array):
         return array.get()
-    namespace(array)  # refuses what is no array
+    namespace(array)  # refuses a value that is not an array
     return np.from_dlpack(array, device="cpu")
 
 
@@ -187,7 +187,7 @@ def to_device(array: Array, device: str) -> Array:
 
 
 def device_of(array: Array) -> str:
-    """Say where an array is: by a name of :data:`DEVICES`, else by its library and device."""
+    """Return the place of an array: a name in :data:`DEVICES`, else its library and device."""
     library = namespace(array).__name__.partition(".")[0]
     for name, place in DEVICES.items():
         if place.library == library and place.device in (None, array.device):
@@ -196,7 +196,7 @@ def device_of(array: Array) -> str:
 
 
 def device_namespace(device: str) -> ModuleType:
-    """Return the array module of a device, or say how to get one."""
+    """Return the array module of a device, or raise an error that says how to install it."""
     if device not in DEVICES:
         raise ConfigError(f"unknown device {device!r}; expected one of {', '.join(DEVICES)}")
     place = DEVICES[device]
@@ -210,7 +210,7 @@ def device_namespace(device: str) -> ModuleType:
         ) from None
     except Exception as error:
         raise ConfigError(
-            f"device {device!r} was asked for, but it does not answer ({error}); use device 'cpu'"
+            f"device {device!r} does not answer ({error}); use device 'cpu'"
         ) from None
     return xp
 

@@ -1,4 +1,4 @@
-"""Convolution as a closed trio: each one's rules are the other two, so any order is exact.
+"""Convolution as a closed trio: the rules of each are the other two, so any order is exact.
 
 Layout: images [N, C, H, W], weights [d_out, d_in, h, w] as in the paper. With
 :math:`S` the set of (input pixel, weight tap, output pixel) that meet,
@@ -18,7 +18,7 @@ from .tensor import Tensor, is_floating, primitive
 
 
 def adjoint(y, w, shape, stride, padding):
-    """The transposed convolution that lands on images of a shape."""
+    """Apply the transposed convolution whose result has a given shape."""
     stride, padding = moves(stride, padding)
     ragged = left_over(shape[2:], y.shape[2:], w.shape[2:], stride, padding)
     return conv2d_transpose(y, w, stride=stride, padding=padding, output_padding=ragged)
@@ -66,8 +66,8 @@ def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
     Args:
         y: images, [N, d_out, H, W], with d_out the *output* channels of the convolution.
         w: weight of that convolution, [d_out, d_in, h, w].
-        stride, padding: of that convolution.
-        output_padding: rows and columns that it would have left over, less than the stride.
+        stride, padding: those of that convolution.
+        output_padding: rows and columns that the convolution leaves over, below the stride.
     Returns:
         [N, d_in, s (H - 1) + h - 2a + output_padding, likewise].
     Raises:
@@ -110,11 +110,11 @@ def conv2d_weight(x, y, kernel, stride=1, padding=0):
         x: images, [N, d_in, H, W].
         y: gradient of the convolution's result, [N, d_out, H', W'].
         kernel: size (h, w) of the weight.
-        stride, padding: of the convolution.
+        stride, padding: those of the convolution.
     Returns:
         [d_out, d_in, h, w].
     Raises:
-        ShapeError: the batch or the sizes do not belong together.
+        ShapeError: the batches or the sizes do not fit together.
 
     Source: [M18 Alg. 1]
     """
@@ -131,7 +131,7 @@ def conv2d_weight(x, y, kernel, stride=1, padding=0):
 
 
 def check_fit(x, w, stride, padding):
-    """Refuse images and a weight that do not belong together."""
+    """Refuse images and a weight that do not fit together."""
     _check("conv2d", x, w)
     if x.shape[1] != w.shape[1]:
         raise ShapeError(

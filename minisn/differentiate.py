@@ -17,11 +17,11 @@ def value_and_grad(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..
     .. math:: (x_1, x_2, \dots) \mapsto \big(f(x), \nabla_{x_k} f(x)\big)
 
     Args:
-        f: from tensors to one number.
-        argnums: place of the argument to differentiate, or several.
+        f: a function of tensors that returns one number.
+        argnums: the position of the argument to differentiate, or a tuple of positions.
     Returns:
-        A function of tensors, arrays or numbers that returns (value, gradient), or for several
-        places (value, gradients). What it returns is recorded where its arguments are.
+        A function of tensors, arrays or numbers that returns (value, gradient), or (value,
+        gradients) for a tuple. The results are recorded if the arguments are.
     """
 
     _check_places("value_and_grad", argnums)
@@ -30,7 +30,7 @@ def value_and_grad(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..
         y, xs, recorded = _call("value_and_grad", f, argnums, inputs, settings)
         if y.size != 1:
             raise ShapeError(
-                f"value_and_grad: f must give one number, got shape {y.shape}; "
+                f"value_and_grad: f must return one number, got shape {y.shape}; "
                 "use jacobian for several"
             )
         found = _gradients(y, xs, recorded)
@@ -46,11 +46,11 @@ def jacobian(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any
     .. math:: J_{ij} = \frac{\partial f_i}{\partial x_j}
 
     Args:
-        f: from tensors to a tensor.
-        argnums: place of the argument to differentiate, or several.
+        f: a function of tensors that returns a tensor.
+        argnums: the position of the argument to differentiate, or a tuple of positions.
     Returns:
-        A function of tensors, arrays or numbers that returns a tensor of the result's axes and
-        then the argument's; for several places, a tuple of them.
+        A function of tensors, arrays or numbers that returns a tensor with the axes of the result,
+        then those of the argument; for a tuple of positions, a tuple of such tensors.
     """
 
     _check_places("jacobian", argnums)
@@ -78,11 +78,11 @@ def hessian(f: Callable[..., Tensor], argnum: int = 0) -> Callable[..., Tensor]:
     .. math:: H_{ij} = \frac{\partial^2 f}{\partial x_i\,\partial x_j}
 
     Args:
-        f: from tensors to one number.
-        argnum: place of the argument to differentiate.
+        f: a function of tensors that returns one number.
+        argnum: the position of the argument to differentiate.
     Returns:
-        A function of tensors, arrays or numbers that returns a tensor of the argument's axes,
-        twice.
+        A function of tensors, arrays or numbers that returns a tensor with the axes of the
+        argument, twice.
     """
     _check_places("hessian", argnum)
     gradient = value_and_grad(f, argnum)
@@ -93,7 +93,7 @@ def _check_places(name: str, argnums: Any) -> None:
     places = argnums if isinstance(argnums, tuple) else (argnums,)
     if not all(type(p) is int for p in places):
         raise DTypeError(
-            f"{name}: argnums are places of arguments, whole numbers, got "
+            f"{name}: expected argnums as positions of arguments, whole numbers, got "
             f"{argnums!r:.60}; to differentiate at x, call {name}(f)(x)"
         )
 
@@ -101,12 +101,12 @@ def _check_places(name: str, argnums: Any) -> None:
 def _call(
     name: str, f: Callable[..., Any], argnums: Places, inputs: tuple, settings: dict[str, Any]
 ) -> tuple[Tensor, list[Tensor], bool]:
-    """Call f with leaves in the places to differentiate; tell whether the result is recorded."""
+    """Call f with leaves in these places; return y, the leaves, and whether to record."""
     places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     if not all(-len(inputs) <= p < len(inputs) for p in places):
         raise ConfigError(
-            f"{name}: argnums {argnums} name no argument of {len(inputs)}; pass "
-            "what is differentiated by place, not by name"
+            f"{name}: argnums {argnums} do not exist among {len(inputs)} arguments; pass "
+            "the arguments to differentiate by position, not by name"
         )
     places = tuple(p % len(inputs) for p in places)
     recorded = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
@@ -124,7 +124,7 @@ def _call(
 
 
 def _gradients(y: Tensor, xs: list[Tensor], recorded: bool) -> list[Tensor]:
-    """Differentiate; what does not depend on any x has the gradient 0."""
+    """Differentiate y; if it depends on no x, every gradient is 0."""
     if not y.requires_grad:
         return [Tensor(x * 0.0) for x in xs]
     return grad(y, xs, create_graph=recorded)

@@ -1,4 +1,4 @@
-"""How objects show themselves in a notebook: as small tables."""
+"""Small tables, in which objects show themselves in a notebook."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -8,9 +8,9 @@ def table(title: str, rows: Iterable[Sequence[object]], header: Sequence[str] = 
     """Write an HTML table.
 
     Args:
-        title: above it, in bold.
-        rows: what the cells hold; a string is shown as it is, a number to four digits.
-        header: names of the columns; none if empty.
+        title: shown above the table, in bold.
+        rows: the cells of each row; a float is shown to four digits.
+        header: the names of the columns; no header if empty.
     """
 
     def line(cells: Iterable[object], tag: str) -> str:

@@ -1,4 +1,4 @@
-"""More operations on every entry by itself, each rule beside its forward, as in ``ops``."""
+"""More operations entry by entry, each rule beside its forward, as in ``ops``."""
 
 # mypy: disable-error-code="has-type"
 # (a rule may name the primitive that it belongs to)
@@ -58,7 +58,7 @@ __all__ = [
 
 @primitive(lambda g, x: g * cos(x))
 def sin(x):
-    r"""Sine.
+    r"""Compute the sine.
 
     .. math:: y = \sin x, \qquad \bar x = \bar y\cos x
     """
@@ -67,7 +67,7 @@ def sin(x):
 
 @primitive(lambda g, x: -g * sin(x))
 def cos(x):
-    r"""Cosine.
+    r"""Compute the cosine.
 
     .. math:: y = \cos x, \qquad \bar x = -\bar y\sin x
     """
@@ -76,7 +76,7 @@ def cos(x):
 
 @primitive(lambda g, y: g * (1.0 + y * y))
 def tan(x):
-    r"""Tangent.
+    r"""Compute the tangent.
 
     .. math:: y = \tan x, \qquad \bar x = \bar y\,(1 + y^2)
     """
@@ -85,7 +85,7 @@ def tan(x):
 
 @primitive(lambda g, x: g / sqrt(1.0 - x * x))
 def arcsin(x):
-    r"""Inverse of the sine.
+    r"""Compute the inverse of the sine.
 
     .. math:: y = \arcsin x, \qquad \bar x = \bar y / \sqrt{1 - x^2}
     """
@@ -94,7 +94,7 @@ def arcsin(x):
 
 @primitive(lambda g, x: -g / sqrt(1.0 - x * x))
 def arccos(x):
-    r"""Inverse of the cosine.
+    r"""Compute the inverse of the cosine.
 
     .. math:: y = \arccos x, \qquad \bar x = -\bar y / \sqrt{1 - x^2}
     """
@@ -103,7 +103,7 @@ def arccos(x):
 
 @primitive(lambda g, x: g / (1.0 + x * x))
 def arctan(x):
-    r"""Inverse of the tangent.
+    r"""Compute the inverse of the tangent.
 
     .. math:: y = \arctan x, \qquad \bar x = \bar y / (1 + x^2)
     """
@@ -112,7 +112,7 @@ def arctan(x):
 
 @primitive(lambda g, a, b: g * _over_square(b, a), lambda g, a, b: -g * _over_square(a, b))
 def arctan2(a, b):
-    r"""Angle of the point (b, a), in all four quadrants; at 0 the gradient is 0.
+    r"""Compute the angle of the point (b, a), in all four quadrants; at 0 the gradient is 0.
 
     .. math:: y = \arg(b + ia), \qquad \bar a = \frac{\bar y\,b}{a^2 + b^2}, \quad
               \bar b = \frac{-\bar y\,a}{a^2 + b^2}
@@ -122,7 +122,7 @@ def arctan2(a, b):
 
 @primitive(lambda g, x: g * cosh(x))
 def sinh(x):
-    r"""Hyperbolic sine.
+    r"""Compute the hyperbolic sine.
 
     .. math:: y = \sinh x, \qquad \bar x = \bar y\cosh x
     """
@@ -131,7 +131,7 @@ def sinh(x):
 
 @primitive(lambda g, x: g * sinh(x))
 def cosh(x):
-    r"""Hyperbolic cosine.
+    r"""Compute the hyperbolic cosine.
 
     .. math:: y = \cosh x, \qquad \bar x = \bar y\sinh x
     """
@@ -140,7 +140,7 @@ def cosh(x):
 
 @primitive(lambda g, x: g / sqrt(x * x + 1.0))
 def arcsinh(x):
-    r"""Inverse of the hyperbolic sine.
+    r"""Compute the inverse of the hyperbolic sine.
 
     .. math:: y = \mathrm{arsinh}\,x, \qquad \bar x = \bar y / \sqrt{x^2 + 1}
     """
@@ -149,7 +149,7 @@ def arcsinh(x):
 
 @primitive(lambda g, x: g / sqrt(x * x - 1.0))
 def arccosh(x):
-    r"""Inverse of the hyperbolic cosine.
+    r"""Compute the inverse of the hyperbolic cosine.
 
     .. math:: y = \mathrm{arcosh}\,x, \qquad \bar x = \bar y / \sqrt{x^2 - 1}
     """
@@ -158,7 +158,7 @@ def arccosh(x):
 
 @primitive(lambda g, x: g / (1.0 - x * x))
 def arctanh(x):
-    r"""Inverse of the hyperbolic tangent.
+    r"""Compute the inverse of the hyperbolic tangent.
 
     .. math:: y = \mathrm{artanh}\,x, \qquad \bar x = \bar y / (1 - x^2)
     """
@@ -170,7 +170,7 @@ def arctanh(x):
 
 @primitive(lambda g, x: g * exp(x))
 def expm1(x):
-    r"""Exponential less 1, with all digits near 0.
+    r"""Compute the exponential minus 1, accurate near 0.
 
     .. math:: y = e^x - 1, \qquad \bar x = \bar y\,e^x
     """
@@ -179,7 +179,7 @@ def expm1(x):
 
 @primitive(lambda g, x: g / (1.0 + x))
 def log1p(x):
-    r"""Logarithm of 1 + x, with all digits near 0.
+    r"""Compute the logarithm of 1 + x, accurate near 0.
 
     .. math:: y = \log(1 + x), \qquad \bar x = \bar y / (1 + x)
     """
@@ -188,7 +188,7 @@ def log1p(x):
 
 @primitive(lambda g, x: g / (x * math.log(2)))
 def log2(x):
-    r"""Logarithm to base 2.
+    r"""Compute the logarithm to base 2.
 
     .. math:: y = \log_2 x, \qquad \bar x = \bar y / (x \log 2)
     """
@@ -197,7 +197,7 @@ def log2(x):
 
 @primitive(lambda g, x: g / (x * math.log(10)))
 def log10(x):
-    r"""Logarithm to base 10.
+    r"""Compute the logarithm to base 10.
 
     .. math:: y = \log_{10} x, \qquad \bar x = \bar y / (x \log 10)
     """
@@ -206,7 +206,7 @@ def log10(x):
 
 @primitive(lambda g, a, b: g * _falling(a, b), lambda g, a, b: g * _falling(b, a))
 def logaddexp(a, b):
-    r"""Logarithm of a sum of two exponentials, without overflow.
+    r"""Compute the logarithm of a sum of two exponentials, without overflow.
 
     .. math:: y = \log(e^a + e^b), \qquad \bar a = \bar y\,\mathrm{sigmoid}(a - b), \quad
               \bar b = \bar y\,\mathrm{sigmoid}(b - a)
@@ -215,7 +215,7 @@ def logaddexp(a, b):
 
 
 def _falling(a, b):
-    """Return the share of a; equal infinities have a half each."""
+    """Return the share of a in the gradient; equal infinities get half each."""
     equal = Tensor.wrap(a.array == b.array)
     return (
         where(equal, 0.5, sigmoid(a - b))
@@ -249,7 +249,7 @@ def exp2(x: Tensor) -> Tensor:
 
 
 def square(x: Tensor) -> Tensor:
-    r"""Multiply every entry with itself.
+    r"""Multiply every entry by itself.
 
     .. math:: y = x^2
     """
@@ -267,12 +267,12 @@ def reciprocal(x: Tensor) -> Tensor:
 
 @primitive(lambda g, a, b: _by_base(g, a, b), lambda g, y, a, b: _by_exponent(g, y, a, b))
 def raise_to(a, b):
-    r"""Raise to a power that is a tensor too, with broadcasting.
+    r"""Raise a tensor to powers given by another tensor, with broadcasting.
 
     .. math:: y = a^b, \qquad \bar a = \bar y\,b\,a^{b-1}, \quad \bar b = \bar y\,y\log a
 
-    A power 0 has the gradient 0 in its base. Where the base is 0, a root has the gradient 0, as
-    :func:`minisn.ops.sqrt`, and so has an exponent that is not negative.
+    For exponent 0, the gradient of the base is 0. For base 0, the gradient of a root is 0, as in
+    :func:`minisn.ops.sqrt`, and so is the gradient of an exponent of at least 0.
     """
     return a**b
 
@@ -289,7 +289,7 @@ def _by_exponent(g, y, a, b):
 
 @primitive(lambda g, y, a: g * _over(a, y), lambda g, y, b: g * _over(b, y))
 def hypot(a, b):
-    r"""Length of a vector of two entries; at 0 the gradient is 0.
+    r"""Compute the length of the vector (a, b); at 0 the gradient is 0.
 
     .. math:: y = \sqrt{a^2 + b^2}, \qquad \bar a = \bar y\,a / y, \quad \bar b = \bar y\,b / y
     """
@@ -312,7 +312,7 @@ def _over(a, y):
 
 @primitive(None)
 def sign(x):
-    r"""Sign of every entry, 0 at 0.
+    r"""Return the sign of every entry, 0 at 0.
 
     .. math:: y = [x > 0] - [x < 0], \qquad \bar x = 0
     """
@@ -361,7 +361,7 @@ def floor_divide(a, b):
 
 @primitive(lambda g: g, lambda g, a, b: -g * floor_divide(a, b))
 def remainder(a, b):
-    r"""What is left of a division that was rounded down; it has the sign of b.
+    r"""Compute the remainder of a division that rounds down; it has the sign of b.
 
     .. math:: y = a - b\,\lfloor a / b\rfloor, \qquad \bar a = \bar y, \quad
               \bar b = -\bar y\,\lfloor a / b\rfloor
@@ -374,7 +374,7 @@ def remainder(a, b):
 
 @primitive(lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
 def erf(x):
-    r"""Error function.
+    r"""Compute the error function.
 
     .. math:: y = \frac2{\sqrt\pi}\int_0^x e^{-t^2} dt, \qquad
               \bar x = \bar y\,\frac2{\sqrt\pi}\,e^{-x^2}
@@ -385,7 +385,7 @@ def erf(x):
 
 
 def gelu(x: Tensor) -> Tensor:
-    r"""Gaussian error linear unit.
+    r"""Apply the Gaussian error linear unit.
 
     .. math:: y = x\,\Phi(x) = \tfrac x2\big(1 + \mathrm{erf}(x / \sqrt2)\big)
     """
@@ -394,7 +394,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def silu(x: Tensor) -> Tensor:
-    r"""Sigmoid-weighted linear unit.
+    r"""Apply the sigmoid-weighted linear unit.
 
     .. math:: y = x\,\mathrm{sigmoid}(x)
     """
@@ -402,7 +402,7 @@ def silu(x: Tensor) -> Tensor:
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    r"""Exponential linear unit.
+    r"""Apply the exponential linear unit.
 
     .. math:: y = \max(x, 0) + \alpha\,(e^{\min(x, 0)} - 1)
     """
@@ -420,7 +420,7 @@ def softmax(x: Tensor, axis: Any = -1) -> Tensor:
 
 
 def dropout(x: Tensor, rate: float, rng: np.random.Generator | int) -> Tensor:
-    r"""Set entries to 0 at random, and scale the others up so that the mean stays.
+    r"""Set entries to 0 at random and scale the others up, which keeps the mean.
 
     .. math:: y_i = \frac{m_i\,x_i}{1 - p}, \qquad P(m_i = 1) = 1 - p
 
@@ -429,7 +429,7 @@ def dropout(x: Tensor, rate: float, rng: np.random.Generator | int) -> Tensor:
         rate: :math:`p`, from 0 to below 1.
         rng: draws which entries stay, or a seed.
     Raises:
-        ConfigError: another rate.
+        ConfigError: the rate is out of range.
     """
     rate = real_number("dropout: rate", rate, 0, 1)
     x = as_tensor(x)

@@ -17,7 +17,7 @@ class DTypeError(MinisnError, TypeError):
 
 
 class GraphError(MinisnError, RuntimeError):
-    """A gradient was asked of a graph that cannot give it."""
+    """A request for a gradient that the graph cannot give."""
 
 
 class NonFiniteError(MinisnError, ArithmeticError):
@@ -37,11 +37,11 @@ class CheckpointError(MinisnError, ValueError):
 
 
 class ComparisonError(MinisnError, ValueError):
-    """Results were to be compared that were not measured alike."""
+    """Results that cannot be compared because they were not measured alike."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say, at the end of an error about a name, which known one is meant, or which there are."""
+    """Return the end of an error about an unknown name: the nearest known name, or all."""
     known = list(known)
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Writing a file whole: a reader, or what a kill leaves, meets the old content or the new."""
+"""Atomic writing: after a kill, and for any reader, a file holds its old content or the new."""
 
 import os
 import time
@@ -11,11 +11,11 @@ from .errors import DataError, MinisnError
 
 StrPath = str | os.PathLike[str]
 
-ELSEWHERE = "see to the folder, or choose another with --out"
-"""What to do where a file cannot be written."""
+ELSEWHERE = "check the folder, or choose another with --out"
+"""What to do if a file cannot be written."""
 
 PATIENCE = 10.0
-"""Seconds that who reads a file on Windows may keep the next one from taking its place."""
+"""Seconds to wait on Windows while a reader of the old file blocks the new one."""
 
 _IN_USE = (5, 32, 1224)  # Windows's numbers: access denied, sharing violation, mapped to memory
 
@@ -27,11 +27,11 @@ def write_file(
 
     Args:
         path: the file; it need not exist.
-        content: all its bytes. They are on the disk when this returns.
-        advice: what to do where it cannot be written; said in the error.
-        error: its kind.
+        content: all its bytes. They are on the disk when the function returns.
+        advice: what to do if the file cannot be written, for the error message.
+        error: the class of that error.
     Raises:
-        DataError, or the error given: it cannot be written; the old file is untouched.
+        DataError, or ``error``: the file cannot be written; the old file is untouched.
     """
     with replacing(path, advice, error) as file:
         file.write(content)
@@ -41,11 +41,11 @@ def write_file(
 def replacing(
     path: StrPath, advice: str = ELSEWHERE, error: type[MinisnError] = DataError
 ) -> Iterator[BinaryIO]:
-    """Open what takes the place of a file in one step, at the end; see :func:`write_file`."""
+    """Open a file that replaces another in one step at the end; see :func:`write_file`."""
     path = Path(path)
     part = path.with_name(f"{path.name}.part")
     try:
-        part.unlink(missing_ok=True)  # what a kill has left, or a link to another file
+        part.unlink(missing_ok=True)  # left by a kill, or a link to another file
         with part.open("xb") as file:
             yield file
             file.flush()
@@ -66,7 +66,7 @@ def replacing(
 
 
 def _put(part: Path, path: Path) -> None:
-    """Give a file its place; on Windows, wait for who reads what is there, but not for ever."""
+    """Move a file to its place; on Windows, wait a while for readers of the old file."""
     until = time.monotonic() + PATIENCE
     while True:
         try:

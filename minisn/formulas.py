@@ -1,4 +1,4 @@
-"""Formulas in docstrings: where they stand after ``.. math::``, up to an empty line."""
+"""Formulas in docstrings: the text from ``.. math::`` to the next empty line."""
 
 import re
 import textwrap

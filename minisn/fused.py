@@ -1,9 +1,9 @@
 r"""Operations fused for speed: one pass over memory where their compositions take several.
 
-Each is declared with its plain composition, which *is* the operation; see
-:class:`minisn.tensor.Fused`. Tests hold the fast forms equal to it, to second order. The fast form
-of spectral normalization stands here too; its composition, equation (8), in
-:mod:`minisn.spectral`.
+Each is declared with its plain composition, which defines the operation; see
+:class:`minisn.tensor.Fused`. Tests check that the fast form equals the composition, up to second
+derivatives. The fast form of spectral normalization is here too; its composition, equation (8), is
+in :mod:`minisn.spectral`.
 """
 
 import math
@@ -46,8 +46,8 @@ def conv2d_with_bias(x, w, b, stride=1, padding=0):
     check_fit(x, w, stride, padding)
     if b.shape != w.shape[:1]:
         raise ShapeError(
-            f"conv2d: bias {list(b.shape)} must have {w.shape[0]} entries, as weight "
-            f"{list(w.shape)} makes so many channels"
+            f"conv2d: expected a bias of {w.shape[0]} entries, one for each output channel of "
+            f"weight {list(w.shape)}, got shape {list(b.shape)}"
         )
     return kernels.of(x).conv2d(x, w, stride, padding, b)
 
@@ -83,11 +83,11 @@ def normalize(
     Args:
         x: any shape.
         gain, shift: :math:`\gamma` and :math:`\beta`, of shapes that broadcast to that of x.
-        axis: the axes that are averaged over.
+        axis: the axes to average over.
         eps: added to the variance.
         moments: (mean, variance) of x, with size 1 along the axes, if they are known already.
     """
-    del moments  # they are those of x, and so its functions
+    del moments  # functions of x, computed below so that their gradients count
     centered = x - ops.mean(x, axis, keepdims=True)
     return gain * (centered / ops.sqrt(ops.var(x, axis, keepdims=True) + eps)) + shift
 
@@ -96,7 +96,7 @@ def normalize(
 
 
 def stacked(W: Array, axis: int) -> Array:
-    """Lay out a weight as matrices [before the axis, along it, after it], without moving it."""
+    """Reshape a weight to [before the axis, along it, after it], without a copy."""
     first = axis % W.ndim
     return namespace(W).reshape(W, (math.prod(W.shape[:first]), W.shape[first], -1))
 
@@ -104,7 +104,7 @@ def stacked(W: Array, axis: int) -> Array:
 def spectral_divide(W: Array, u: Array, v: Array, axis: int, scale: float) -> tuple[Array, Array]:
     r"""Compute :math:`cW / \sigma` and :math:`r = 1 / \sigma`, with :math:`\sigma = u^TWv`.
 
-    Wherever the rows stand, these products meet W in its own memory order.
+    For any output axis, these products read W in its own memory order.
     """
     xp = namespace(W)
     sigma = xp.matmul(xp.reshape(xp.matmul(u, stacked(W, axis)), (-1,)), v)
@@ -115,7 +115,7 @@ def spectral_divide(W: Array, u: Array, v: Array, axis: int, scale: float) -> tu
 def spectral_pull(
     g: Array, r: Array, wanted: list[bool], W: Array, u: Array, v: Array, axis: int, scale: float
 ) -> tuple[Array]:
-    r"""Compute the gradient of W, (12) of the paper times :math:`c`.
+    r"""Compute the gradient of W: equation (12) of the paper times :math:`c`.
 
     .. math:: \bar W = \frac c\sigma\Big(\bar Y - \frac{\langle\bar Y, W\rangle}\sigma\,uv^T\Big)
     """

@@ -9,11 +9,11 @@ Pixels = int | Pair
 """One number for both, or (rows, columns)."""
 
 MOST = 2**31
-"""No size, stride or padding in pixels comes near: sums of them stay exact in compiled code."""
+"""Limit of sizes, strides and paddings in pixels: their sums stay exact in compiled code."""
 
 
 def pair(name: str, value: Pixels, least: int = 0) -> Pair:
-    """Make (rows, columns) of a number or a pair, and refuse what is not a size."""
+    """Return (rows, columns) for a number or a pair; refuse what is not a size."""
     both = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(both) != 2 or any(not isinstance(v, int) or not least <= v < MOST for v in both):
         raise ShapeError(
@@ -24,12 +24,12 @@ def pair(name: str, value: Pixels, least: int = 0) -> Pair:
 
 
 def moves(stride: Pixels, padding: Pixels) -> tuple[Pair, Pair]:
-    """Return both as pairs; a stride is at least 1."""
+    """Return stride and padding as pairs; a stride is at least 1."""
     return pair("stride", stride, 1), pair("padding", padding)
 
 
 def output_size(name: str, size, kernel, stride: Pair, padding: Pair) -> Pair:
-    """Return the size that a convolution gives, or say why it cannot be applied."""
+    """Return the output size of a convolution; refuse a kernel that does not fit."""
     (h, w), (kh, kw) = size, kernel
     if kh > h + 2 * padding[0] or kw > w + 2 * padding[1]:
         raise ShapeError(
@@ -40,7 +40,7 @@ def output_size(name: str, size, kernel, stride: Pair, padding: Pair) -> Pair:
 
 
 def transposed_size(size, kernel, stride: Pair, padding: Pair, extra: Pair = (0, 0)) -> Pair:
-    """Return the size that a transposed convolution gives."""
+    """Return the output size of a transposed convolution."""
     rows, columns = (
         s * (n - 1) + k - 2 * p + more
         for n, k, s, p, more in zip(size, kernel, stride, padding, extra, strict=True)

@@ -1,7 +1,7 @@
-"""What stands in brackets: entries by an index, as each library has it, and none out of range.
+"""Indexing for every array library, with a check that the index is in range.
 
-NumPy refuses an index out of range, CuPy and dpnp wrap or clip it in silence; so the index of an
-array of another library is looked at here, on the host where it is from there.
+NumPy refuses an index out of range; CuPy and dpnp silently wrap or clip it. This file therefore
+checks every index of an array that is not NumPy's. It checks an index from the host on the host.
 """
 
 from typing import Any
@@ -13,20 +13,20 @@ from .errors import ShapeError
 
 
 def is_basic(part: Any) -> bool:
-    """Whether a part of an index is a number, a slice, ``...`` or ``None``."""
+    """Return whether a part of an index is a number, a slice, ``...`` or ``None``."""
     return part is None or part is ... or isinstance(part, int | slice)
 
 
 def select(x: Array, index: Any, checked: bool = False) -> Array:
-    """Return x[index], written as the array standard has it.
+    """Return x[index], within the limits of the array API standard.
 
     Args:
         x: any array.
         index: integers, slices, ``...``, ``None``, lists, arrays of integers or a mask.
-        checked: its integers are known to be in range: a device is not asked again.
+        checked: whether the integers are known to be in range; then no device is asked.
     Raises:
         ShapeError: an integer is out of range.
-        DTypeError: the index is an array of another library, other than NumPy's.
+        DTypeError: the index is an array of a third library, neither NumPy's nor that of x.
     """
     parts = index if isinstance(index, tuple) else (index,)
     at = [i for i, part in enumerate(parts) if not is_basic(part)]
@@ -45,7 +45,7 @@ def select(x: Array, index: Any, checked: bool = False) -> Array:
     check_together("getitem", (x, *(there[i] for i in at)))
     alone = len(at) == 1 and all(p == slice(None) for i, p in enumerate(parts) if i != at[0])
     places = there[at[0]]
-    if alone and xp.isdtype(places.dtype, "integral"):  # the standard has none beside a slice
+    if alone and xp.isdtype(places.dtype, "integral"):  # the standard has no array beside a slice
         axis = at[0]
         y = xp.take(x, xp.reshape(places, (-1,)), axis=axis)
         return xp.reshape(y, (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
@@ -53,7 +53,7 @@ def select(x: Array, index: Any, checked: bool = False) -> Array:
 
 
 def _axes(x: Array, parts: tuple[Any, ...], at: list[int]) -> list[int]:
-    """Tell which axis each array of an index begins at."""
+    """Return the axis at which each array of an index begins."""
     widths = [_width(part) for part in parts]
     hidden = x.ndim - sum(widths)
     before = [width + hidden * (part is ...) for part, width in zip(parts, widths, strict=True)]
@@ -61,7 +61,7 @@ def _axes(x: Array, parts: tuple[Any, ...], at: list[int]) -> list[int]:
 
 
 def _width(part: Any) -> int:
-    """Count the axes that a part of an index stands for; ``...`` for none that is named."""
+    """Count the axes that a part of an index stands for; ``...`` counts as none."""
     if part is None or part is ...:
         return 0
     mask = not is_basic(part) and _is_mask(part)
@@ -73,7 +73,7 @@ def _is_mask(part: Any) -> bool:
 
 
 def _check_range(x: Array, places: Array, axis: int) -> None:
-    """Refuse integers that are no places along an axis."""
+    """Refuse integers that are out of range along an axis."""
     if axis >= x.ndim or not places.size or not namespace(places).isdtype(places.dtype, "integral"):
         return
     least, most, n = *bounds(places), x.shape[axis]
@@ -85,6 +85,6 @@ def _check_range(x: Array, places: Array, axis: int) -> None:
 
 
 def bounds(places: Array) -> tuple[int, int]:
-    """Return the least and the largest of integers; the host waits for a device here."""
+    """Return the smallest and the largest integer; the host waits for a device here."""
     xp = namespace(places)
     return int(xp.min(places)), int(xp.max(places))

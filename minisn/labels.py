@@ -1,7 +1,7 @@
-"""Labels whose range is known: it is asked for once, best where they come from the host.
+"""Labels with a known range, which is computed once, on the host if they come from there.
 
-A conditional network looks its labels up in every layer. To ask a device there for their least and
-their largest would make the host wait for it some thirty times a step.
+A conditional network looks labels up in every layer. If each layer asked a device for the smallest
+and the largest label, the host would wait for the device some thirty times a step.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .tensor import Tensor, as_tensor
 
 
 class Labels(Tensor):
-    """Integers [N] of which the least and the largest are known."""
+    """Integers, [N], with a known smallest and largest value."""
 
     __slots__ = ("least", "most")
     least: int
@@ -23,7 +23,7 @@ class Labels(Tensor):
 
     @classmethod
     def known(cls, array: Array, least: int, most: int) -> Self:
-        """Make labels of an array and its range."""
+        """Make labels from an array and its range."""
         self = cls.wrap(array)
         self.least, self.most = least, most
         return self
@@ -36,7 +36,7 @@ class Labels(Tensor):
         return cls.known(array, min(x.least for x in found), max(x.most for x in found))
 
     def check(self, who: str, classes: int) -> None:
-        """Refuse labels of which one is no class.
+        """Refuse labels if one of them is not a class.
 
         Raises:
             ShapeError: a label is below 0, or not below ``classes``.
@@ -48,14 +48,14 @@ class Labels(Tensor):
 
 
 def labels_of(who: str, labels: Any, beside: Array) -> Labels:
-    """Return labels beside an array, their range found where they lie, if it was not before.
+    """Return labels with their range, in the library and on the device of an array.
 
     Args:
-        who: names the caller in errors.
-        labels: integers, [N]; from the host they are brought to where the array is.
+        who: the name of the caller, for errors.
+        labels: integers, [N]; labels from the host move to the device of the array.
         beside: the array.
     Raises:
-        DTypeError: they are not integers, or in another place.
+        DTypeError: the labels are not integers, or on another device.
     """
     if isinstance(labels, Labels):
         return labels

@@ -44,7 +44,7 @@ def tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
 
     Args:
         a, b: any shapes.
-        axes: how many of the last axes of a and first of b; or the axes of a and those of b.
+        axes: the number of last axes of a and first axes of b; or (axes of a, axes of b).
     """
     a, b = as_tensors("tensordot", (a, b))
     if isinstance(axes, int):
@@ -64,7 +64,7 @@ def tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    r"""Multiply as NumPy's dot: sum over the last axis of a and the last but one of b.
+    r"""Multiply as NumPy's dot does: sum over the last axis of a and the second to last of b.
 
     .. math:: y_{ij} = \sum_k a_{ik}\,b_{kj}
     """
@@ -84,7 +84,7 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
-    r"""Multiply each entry of one tensor with each of another.
+    r"""Multiply each entry of one tensor by each entry of another.
 
     .. math:: y_{ij} = a_i b_j
     """
@@ -93,7 +93,7 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kron(a: Tensor, b: Tensor) -> Tensor:
-    r"""Make the Kronecker product of two matrices, or of two vectors.
+    r"""Compute the Kronecker product of two matrices, or of two vectors.
 
     .. math:: Y_{ip + r,\,jq + s} = A_{ij} B_{rs}
     """
@@ -106,20 +106,21 @@ def kron(a: Tensor, b: Tensor) -> Tensor:
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    r"""Sum products of entries, as an equation of indices tells.
+    r"""Sum products of entries, as an equation of indices states.
 
     .. math:: \text{"ij,jk->ik"}: \quad y_{ik} = \sum_j a_{ij}\,b_{jk}
 
-    An index that the result lacks is summed over; one twice in a tensor is its diagonal; ``...``
-    stands for the axes that are not named, which are broadcast. Factors are joined from left to
-    right, two at a time, by one product of matrices each.
+    An index that the result lacks is summed over. An index that occurs twice in a tensor takes
+    its diagonal. ``...`` stands for the axes without a letter, which broadcast. Factors are joined
+    from left to right, each by one product of matrices.
 
     Args:
-        equation: letters for the axes of each tensor, with commas between; after ``->`` those
-            of the result, else every letter that occurs once, in alphabetical order.
-        operands: as many tensors.
+        equation: letters for the axes of each tensor, separated by commas; after ``->`` those of
+            the result. Without ``->``, the result has every letter that occurs once, in
+            alphabetical order.
+        operands: the tensors, in the order of the equation.
     Raises:
-        ShapeError: the equation and the shapes do not belong together.
+        ShapeError: the equation and the shapes do not fit together.
     """
     tensors = list(as_tensors("einsum", operands))
     terms, result = _terms(equation, [t.ndim for t in tensors])
@@ -128,7 +129,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         for letter, n in zip(term, t.shape, strict=True):
             known = sizes.setdefault(letter, n)
             if (known not in (n, 1) and n != 1) or (known != n and letter in string.ascii_letters):
-                raise ShapeError(f"einsum {equation!r}: index {letter} is {known} and {n}")
+                raise ShapeError(f"einsum {equation!r}: index {letter} has sizes {known} and {n}")
             sizes[letter] = n if known == 1 else known
     factors = [_diagonals(term, t, sizes) for term, t in zip(terms, tensors, strict=True)]
     term, y = factors[0]
@@ -141,7 +142,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 
 def _terms(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
-    """Read an equation: the letters of each tensor, and of the result; digits for "..."."""
+    """Read an equation: the letters of each tensor and of the result; digits replace "..."."""
     inputs, arrow, result = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
     if len(terms) != len(ndims):
@@ -166,7 +167,7 @@ def _terms(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
 
 
 def _diagonals(term: str, t: Tensor, sizes: dict[str, int]) -> tuple[str, Tensor]:
-    """Take the diagonal where a letter is twice in a term, and broadcast axes of size 1."""
+    """Take the diagonal for a letter that occurs twice in a term; broadcast axes of size 1."""
     t = broadcast_to(t, shape=tuple(sizes[letter] for letter in term))
     while twice := [letter for letter, n in Counter(term).items() if n > 1]:
         first = term.index(twice[0])
@@ -177,7 +178,7 @@ def _diagonals(term: str, t: Tensor, sizes: dict[str, int]) -> tuple[str, Tensor
 
 
 def _join(term: str, a: Tensor, other: str, b: Tensor, needed: set[str]) -> tuple[str, Tensor]:
-    """Multiply two factors, and sum over what is needed no more."""
+    """Multiply two factors, and sum over the indices that are no longer needed."""
     alone = tuple(i for i, c in enumerate(term) if c not in needed and c not in other)
     a, term = sum(a, axis=alone), "".join(c for i, c in enumerate(term) if i not in alone)
     alone = tuple(i for i, c in enumerate(other) if c not in needed and c not in term)
@@ -235,7 +236,7 @@ def inv(x):
 
 @primitive(lambda g, y, x: reshape(g * y, shape=(*y.shape, 1, 1)) * _T(inv(x)))
 def det(x):
-    r"""Compute determinants; a gradient takes an invertible matrix.
+    r"""Compute determinants; the gradient exists for an invertible matrix only.
 
     .. math:: y = \det X, \qquad \bar X = \bar y\,y\,X^{-T}
     """
@@ -244,7 +245,7 @@ def det(x):
 
 @primitive(lambda g, x: reshape(g, shape=(*g.shape, 1, 1)) * _T(inv(x)))
 def logdet(x):
-    r"""Compute the logarithm of the size of determinants, without overflow.
+    r"""Compute the logarithm of the absolute value of determinants, without overflow.
 
     .. math:: y = \log|\det X|, \qquad \bar X = \bar y\,X^{-T}
     """
@@ -278,7 +279,7 @@ def cholesky(x):
 
 
 def _gaps(w: Tensor) -> Tensor:
-    """Return the matrix of 1 / (w_j - w_i), 0 where two are equal."""
+    """Return the matrix of 1 / (w_j - w_i), and 0 where w_i and w_j are equal."""
     return inverse(reshape(w, shape=(*w.shape[:-1], 1, -1)) - reshape(w, shape=(*w.shape, 1)))
 
 
@@ -288,7 +289,7 @@ def _diagonal_matrix(w: Tensor) -> Tensor:
 
 
 def _oriented(*vectors: Array) -> list[Array]:
-    """Give columns the sign that makes the largest entry of the first positive."""
+    """Flip columns so that the largest entry of each column of the first array is positive."""
     xp, first = namespace(vectors[0]), vectors[0]
     if not first.size:
         return list(vectors)
@@ -307,7 +308,7 @@ def _eigh_rule(g, y):
 
 @primitive(lambda g, y: _eigh_rule(g, y))
 def _eigh(x):
-    r"""Find eigenvalues and, in the rows below, eigenvectors of the symmetric part of matrices.
+    r"""Compute eigenvalues and, in the rows below, eigenvectors of the symmetric part of matrices.
 
     .. math:: S = \tfrac12(X + X^T) = V\,\mathrm{diag}(w)\,V^T, \qquad
               \bar X = \mathrm{sym}\Big(V\big(\mathrm{diag}(\bar w) + F \circ V^T\bar V\big)V^T\Big)
@@ -324,7 +325,7 @@ def eigh(x: Tensor) -> tuple[Tensor, Tensor]:
 
     .. math:: \tfrac12(X + X^T) = V\,\mathrm{diag}(w)\,V^T
 
-    The largest entry of each eigenvector is positive. Gradients hold where the eigenvalues differ.
+    The largest entry of each eigenvector is positive. Gradients exist where the eigenvalues differ.
 
     Args:
         x: [..., n, n].
@@ -341,7 +342,7 @@ def eigvalsh(x: Tensor) -> Tensor:
     .. math:: \tfrac12(X + X^T) = V\,\mathrm{diag}(w)\,V^T, \qquad
               \bar X = V\,\mathrm{diag}(\bar w)\,V^T
 
-    Second derivatives hold where the eigenvalues differ.
+    Second derivatives exist where the eigenvalues differ.
 
     Args:
         x: [..., n, n].
@@ -370,7 +371,7 @@ def _svd_rule(g, y, x):
 
 @primitive(lambda g, y, x: _svd_rule(g, y, x))
 def _svd(x):
-    r"""Factor matrices: in the rows of the result left vectors, singular values, right vectors.
+    r"""Factor matrices; the rows of the result are left vectors, singular values, right vectors.
 
     .. math:: X = U\,\mathrm{diag}(s)\,V^T, \qquad
               \bar X = U\big(\mathrm{diag}(\bar s) + (J + J^T)S + S(K + K^T)\big)V^T
@@ -390,14 +391,14 @@ def svd(x: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]
 
     .. math:: X = U\,\mathrm{diag}(s)\,V^T
 
-    The largest entry of each column of U is positive. Gradients hold where the singular values
+    The largest entry of each column of U is positive. Gradients exist where the singular values
     differ and none is 0.
 
     Args:
         x: [..., m, n].
-        full_matrices: NumPy's name for vectors of singular values that do not exist: False alone.
+        full_matrices: must be False; NumPy's functions have this argument.
     Returns:
-        (U, s, V^T), with k = min(m, n) of [..., m, k], [..., k] and [..., k, n].
+        (U, s, V^T): [..., m, k], [..., k] and [..., k, n], with k = min(m, n).
     """
     x = as_tensor(x)
     if full_matrices:
@@ -413,7 +414,7 @@ def svdvals(x: Tensor) -> Tensor:
 
     .. math:: X = U\,\mathrm{diag}(s)\,V^T, \qquad \bar X = U\,\mathrm{diag}(\bar s)\,V^T
 
-    Second derivatives hold where the singular values differ and none is 0.
+    Second derivatives exist where the singular values differ and none is 0.
 
     Args:
         x: [..., m, n].

@@ -1,10 +1,9 @@
 """Differentiable operations: each primitive's forward beside its rules.
 
-A rule receives the gradient of the result, and by name what it reads (see
-:mod:`minisn.tensor`); it returns the gradient of one input. Rules are written with the
-operations of this file, so every gradient can be differentiated again. Broadcasting is not
-undone here: the engine does that. Operations that are fused for speed stand in
-:mod:`minisn.fused`.
+A rule receives the gradient of the result and, by name, the values that it reads (see
+:mod:`minisn.tensor`); it returns the gradient of one input. Rules use the operations of
+this file, so every gradient can be differentiated again. The engine undoes broadcasting;
+rules do not. :mod:`minisn.fused` holds the operations that are fused for speed.
 """
 
 # mypy: disable-error-code="has-type"
@@ -78,7 +77,7 @@ def divide(a, b):
 
 @primitive(lambda g, y: -g * y * y)
 def inverse(x):
-    r"""Divide 1 by every entry; where that has no finite value, give 0, and gradient 0.
+    r"""Divide 1 by every entry; an entry of 0, or nearly 0, gives 0 with gradient 0.
 
     .. math:: y = 1/x, \quad y = 0 \text{ where } |x| \text{ is at most the smallest normal number};
               \qquad \bar x = -\bar y\,y^2
@@ -99,7 +98,7 @@ def negative(x):
 
 @primitive(lambda g, x, exponent: _power_rule(g, x, exponent))
 def _power(x, exponent):
-    r"""Raise to a constant power; at 0, a root has the gradient 0, as :func:`sqrt`.
+    r"""Raise to a constant power; the gradient of a root at 0 is 0, as in :func:`sqrt`.
 
     .. math:: y = x^p, \qquad \bar x = \bar y\,p\,x^{p-1}
     """
@@ -131,7 +130,7 @@ def power(x: Tensor, exponent: Tensor | float) -> Tensor:
 
 @primitive(lambda g, y: g * y)
 def exp(x):
-    r"""Exponential.
+    r"""Compute the exponential.
 
     .. math:: y = e^x, \qquad \bar x = \bar y\,y
     """
@@ -140,7 +139,7 @@ def exp(x):
 
 @primitive(lambda g, x: g / x)
 def log(x):
-    r"""Natural logarithm.
+    r"""Compute the natural logarithm.
 
     .. math:: y = \log x, \qquad \bar x = \bar y / x
     """
@@ -149,24 +148,24 @@ def log(x):
 
 @primitive(lambda g, y: _over_twice_root(g, y))
 def sqrt(x):
-    r"""Square root; at 0, where no derivative exists, the gradient is 0.
+    r"""Compute the square root; at 0, where no derivative exists, the gradient is 0.
 
     .. math:: y = \sqrt x, \qquad \bar x = \bar y / (2y)
 
-    So the gradient of a norm at the zero vector is 0, one of its subgradients,
-    and not NaN: a gradient penalty survives a critic that is flat somewhere.
+    The gradient of a norm at the zero vector is therefore 0, one of its subgradients,
+    instead of NaN. A gradient penalty survives a critic that is flat somewhere.
     """
     return namespace(x).sqrt(x)
 
 
 def _over_twice_root(g, y):
-    origin = Tensor.wrap(y._array == 0)  # a NaN is not hidden
+    origin = Tensor.wrap(y._array == 0)  # a NaN stays a NaN
     return where(origin, 0.0, g / (2.0 * where(origin, 1.0, y)))
 
 
 @primitive(lambda g, x: _share_of(g, _constant_like(x, namespace(x._array).sign(x._array))))
 def abs(x):
-    r"""Absolute value; its gradient at 0 is 0.
+    r"""Compute the absolute value; its gradient at 0 is 0.
 
     .. math:: y = |x|, \qquad \bar x = \bar y\,\mathrm{sign}(x)
     """
@@ -181,20 +180,20 @@ def _constant_like(like, array):
 
 
 def _share(a, b):
-    """The part of the gradient of max(a, b) that goes to a: 1, 0, or half at a tie."""
+    """Return the share of the gradient of max(a, b) that a receives: 1, 0, or half at a tie."""
     xp = namespace(a._array)
     loses, ties = a._array < b._array, a._array == b._array
     return Tensor.wrap(1 - xp.astype(loses, a.dtype) - 0.5 * xp.astype(ties, a.dtype))
 
 
 def _share_of(g, share):
-    """Return constant shares of a gradient: nothing of an infinite one where the share is 0."""
+    """Multiply a gradient by constant shares; a share of 0 gives 0, even of an infinity."""
     return where(Tensor.wrap(share._array != 0), g * share, 0.0)
 
 
 @primitive(lambda g, a, b: _share_of(g, _share(a, b)), lambda g, a, b: _share_of(g, _share(b, a)))
 def maximum(a, b):
-    r"""Larger of two tensors, with broadcasting; a tie gives each half of the gradient.
+    r"""Take the larger of two tensors, with broadcasting; at a tie each gets half of the gradient.
 
     .. math:: y = \max(a, b), \qquad \bar a = \bar y\,[a > b] + \tfrac12\bar y\,[a = b]
     """
@@ -203,7 +202,7 @@ def maximum(a, b):
 
 @primitive(lambda g, a, b: _share_of(g, _share(b, a)), lambda g, a, b: _share_of(g, _share(a, b)))
 def minimum(a, b):
-    r"""Smaller of two tensors, with broadcasting; a tie gives each half of the gradient.
+    r"""Take the smaller of two tensors, with broadcasting; at a tie each gets half of the gradient.
 
     .. math:: y = \min(a, b), \qquad \bar a = \bar y\,[a < b] + \tfrac12\bar y\,[a = b]
     """
@@ -246,7 +245,7 @@ def clip(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
 
 @primitive(lambda g, y: g * (1.0 - y * y))
 def tanh(x):
-    r"""Hyperbolic tangent.
+    r"""Compute the hyperbolic tangent.
 
     .. math:: y = \tanh x, \qquad \bar x = \bar y\,(1 - y^2)
     """
@@ -255,7 +254,7 @@ def tanh(x):
 
 @primitive(lambda g, y: g * y * (1.0 - y))
 def sigmoid(x):
-    r"""Logistic function, accurate in both tails.
+    r"""Apply the logistic function, accurate in both tails.
 
     .. math:: y = \frac1{1 + e^{-x}}, \qquad \bar x = \bar y\,y\,(1 - y)
     """
@@ -265,7 +264,7 @@ def sigmoid(x):
 
 
 def _real(x):
-    """Return whole numbers as float64: those of few bits have no room for -x or e^x."""
+    """Convert integers and booleans to float64: small integers have no room for -x or e^x."""
     xp = namespace(x)
     whole = not is_floating(x) and xp.isdtype(x.dtype, ("bool", "integral"))
     return xp.astype(x, xp.float64) if whole else x
@@ -278,7 +277,7 @@ def _softplus(x):
 
 @primitive(lambda g, x: g * sigmoid(x))
 def softplus(x):
-    r"""Smooth ReLU, without overflow for large x or cancellation for small.
+    r"""Apply a smooth ReLU, without overflow for large x or cancellation for small x.
 
     .. math:: y = \log(1 + e^x) = \max(x, 0) + \log(1 + e^{-|x|}), \qquad
               \bar x = \bar y\,\mathrm{sigmoid}(x)
@@ -288,7 +287,7 @@ def softplus(x):
 
 @primitive(lambda g, y, slope: leaky_relu_pull(g, y, slope=slope))
 def _leaky_relu(x, slope):
-    r"""Leaky ReLU with a slope of at least 0: y is positive where x is.
+    r"""Apply leaky ReLU with a slope of at least 0: y is positive where x is.
 
     .. math:: y = \max(x, 0) + a \min(x, 0), \qquad \bar x = \bar y\,([y > 0] + a\,[y \le 0])
     """
@@ -296,7 +295,7 @@ def _leaky_relu(x, slope):
 
 
 def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
-    r"""Leaky ReLU; the derivative at 0 is the slope.
+    r"""Apply leaky ReLU; the derivative at 0 is the slope.
 
     .. math:: y = \max(x, 0) + a \min(x, 0), \qquad \bar x = \bar y\,([x > 0] + a\,[x \le 0])
 
@@ -315,7 +314,7 @@ def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
 
 @primitive(lambda h, x, slope: leaky_relu_pull(h, x, slope=slope), None)
 def leaky_relu_pull(g, x, slope):
-    r"""Pull a gradient back through leaky ReLU: linear in g, and flat in x.
+    r"""Pull a gradient back through leaky ReLU: linear in g, piecewise constant in x.
 
     .. math:: y = g\,([x > 0] + a\,[x \le 0]), \qquad \bar g = \bar y\,([x > 0] + a\,[x \le 0])
     """
@@ -323,7 +322,7 @@ def leaky_relu_pull(g, x, slope):
 
 
 def relu(x: Tensor) -> Tensor:
-    r"""Rectified linear unit; the derivative at 0 is 0.
+    r"""Apply the rectified linear unit; the derivative at 0 is 0.
 
     .. math:: y = \max(x, 0)
     """
@@ -347,7 +346,7 @@ def _mean(x, axis, keepdims):
 
 
 def _widely(compute, x):
-    """Compute with whole numbers as float64, and with half precision in single, which is kept."""
+    """Compute integers in float64, and float16 in float32 with a float16 result."""
     x = as_tensor(x)
     if (real := _real(x._array)) is not x._array:
         return compute(Tensor.wrap(real))
@@ -357,11 +356,11 @@ def _widely(compute, x):
 
 
 def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    r"""Length of the vectors along some axes, or of all entries; at 0 its gradient is 0.
+    r"""Compute the length of vectors along some axes, or of all entries; at 0 the gradient is 0.
 
     .. math:: y = \sqrt{\textstyle\sum_i x_i^2}
 
-    Only y itself must be a number that the dtype holds, not the squares.
+    The dtype must have room for y, but not for the squares.
     """
     check_real("norm", x)
     return _widely(lambda x: _norm(x, axes_of(axis, x.ndim, "norm"), keepdims), x)
@@ -374,13 +373,13 @@ def _norm(x, axis, keepdims):
 
 
 def tame(x: Array, axis: int | Sequence[int] | None = None) -> Array:
-    """Return what to divide entries by, so that no sum of squares overflows or vanishes.
+    """Return a divisor for the entries, so that no sum of squares overflows or vanishes.
 
     Args:
         x: an array, any shape.
-        axis: along which the squares are to be summed; None for all.
+        axis: the axes that the squares are summed over; None for all.
     Returns:
-        1 where all is well, else the size of the largest entry; the axes are kept with size 1.
+        1 where the squares are safe, else the largest absolute value; the axes keep size 1.
     """
     xp, limits = namespace(x), namespace(x).finfo(x.dtype)
     if not x.size:
@@ -392,7 +391,7 @@ def tame(x: Array, axis: int | Sequence[int] | None = None) -> Array:
 
 @primitive(lambda g, x, axis: _var_rule(g, x, axis))
 def _var(x, axis=None, keepdims=False):
-    r"""Variance over some axes, or all: the mean square deviation, divided by n.
+    r"""Compute the variance over some axes, or all: the mean square deviation.
 
     .. math:: y = \frac1n \sum_i (x_i - \mu)^2, \qquad \bar x_i = \bar y\,\tfrac2n (x_i - \mu)
     """
@@ -406,15 +405,15 @@ def _var(x, axis=None, keepdims=False):
 
 
 def _var_rule(g, x, axis):
-    centred = x - mean(x, axis, keepdims=True)
+    centered = x - mean(x, axis, keepdims=True)
     twice = 2.0 * g.size / x.size if x.size else 0.0
-    return reshape(g, _kept_shape(x.shape, axis)) * centred * twice
+    return reshape(g, _kept_shape(x.shape, axis)) * centered * twice
 
 
 def var(
     x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: int = 0
 ) -> Tensor:
-    r"""Variance over some axes, or all: the square deviations, divided by n or by less.
+    r"""Compute the variance over some axes, or all: square deviations, divided by n - ddof.
 
     .. math:: y = \frac1{n - d} \sum_i (x_i - \mu)^2
 
@@ -437,7 +436,7 @@ def var(
 
 
 def _attained(x, y, axis):
-    """The entries that equal the largest, or the smallest, sharing its gradient evenly."""
+    """Return the share of the gradient of each entry; entries that attain y share it evenly."""
     xp = namespace(x._array)
     ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
     nan = (ends != ends) & (x._array != x._array)
@@ -462,7 +461,7 @@ def _kept_shape(shape, axis):
     lambda g, x, y, axis: _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))
 )
 def max(x, axis=None, keepdims=False):
-    r"""Largest entry over some axes, or all; tied entries share the gradient evenly.
+    r"""Take the largest entry over some axes, or all; tied entries share the gradient evenly.
 
     .. math:: y = \max_i x_i, \qquad \bar x_i = \bar y\,\frac{[x_i = y]}{\#\{j : x_j = y\}}
     """
@@ -474,7 +473,7 @@ def max(x, axis=None, keepdims=False):
     lambda g, x, y, axis: _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))
 )
 def min(x, axis=None, keepdims=False):
-    r"""Smallest entry over some axes, or all; tied entries share the gradient evenly.
+    r"""Take the smallest entry over some axes, or all; tied entries share the gradient evenly.
 
     .. math:: y = \min_i x_i, \qquad \bar x_i = \bar y\,\frac{[x_i = y]}{\#\{j : x_j = y\}}
     """
@@ -486,7 +485,7 @@ def min(x, axis=None, keepdims=False):
     lambda g, x, y, axis: _logsumexp_rule(reshape(g, _kept_shape(x.shape, axis)), y, x, axis)
 )
 def _logsumexp(x, axis=None, keepdims=False):
-    r"""Logarithm of a sum of exponentials, without overflow.
+    r"""Compute the logarithm of a sum of exponentials, without overflow.
 
     .. math:: y = m + \log\sum_i e^{x_i - m},\; m = \max_i x_i, \qquad
               \bar x_i = \bar y\,e^{x_i - y}
@@ -497,14 +496,14 @@ def _logsumexp(x, axis=None, keepdims=False):
         y = near(x).full(kept, -math.inf, dtype=x.dtype)
     else:
         m = xp.max(x, axis=axes, keepdims=True)
-        m = xp.where(xp.isfinite(m), m, xp.zeros_like(m))  # infinities need no help
+        m = xp.where(xp.isfinite(m), m, xp.zeros_like(m))  # subtract no infinity
         with np.errstate(divide="ignore", over="ignore"):
             y = m + xp.log(xp.sum(xp.exp(x - m), axis=axes, keepdims=True))
     return y if keepdims else xp.squeeze(y, axis=axes)
 
 
 def _logsumexp_rule(g, y, x, axis):
-    """Where the sum is infinite, its infinite terms share the gradient, if there are any."""
+    """Share the gradient by softmax; infinite terms, if any, share the gradient of their sum."""
     xp = namespace(x._array)
     ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
     infinite = xp.isinf(ends)
@@ -518,7 +517,7 @@ def _logsumexp_rule(g, y, x, axis):
 
 
 def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    r"""Logarithm of a sum of exponentials, without overflow; of no terms it is -inf.
+    r"""Compute the logarithm of a sum of exponentials, without overflow; for no terms it is -inf.
 
     .. math:: y = m + \log\sum_i e^{x_i - m}, \qquad m = \max_i x_i
     """
@@ -526,7 +525,7 @@ def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool
 
 
 def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
-    r"""Logarithm of the softmax along an axis, with all digits however large the entries are.
+    r"""Compute the logarithm of the softmax along an axis, accurate however large the entries are.
 
     .. math:: y_i = z_i - \log\sum_j e^{z_j}, \qquad z_i = x_i - \max_j x_j
     """
@@ -578,7 +577,7 @@ def _piece(g, shapes, axis, position):
 
 @primitive(lambda g, shapes, axis, position: _piece(g, shapes, axis, position), variadic=True)
 def _concat(*arrays, axis=0):
-    r"""Join tensors along an axis they have.
+    r"""Join tensors along an existing axis.
 
     .. math:: y = [x_1, x_2, \dots], \qquad \bar x_k = \text{the part of } \bar y \text{ it fills}
     """
@@ -587,11 +586,11 @@ def _concat(*arrays, axis=0):
         return namespace(arrays[0]).concat(arrays, axis=axis)
     except ValueError:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ShapeError(f"concat: shapes {shapes} differ elsewhere than in axis {axis}") from None
+        raise ShapeError(f"concat: shapes {shapes} differ outside axis {axis}") from None
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    r"""Join tensors along an axis they have.
+    r"""Join tensors along an existing axis.
 
     .. math:: y = [x_1, x_2, \dots]
     """
@@ -600,7 +599,7 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 
 def _several(name, tensors):
-    """List what is to be joined: tensors, arrays or numbers, at least one."""
+    """Return the tensors, arrays or numbers to join as a list of tensors, at least one."""
     if not isinstance(tensors, Tensor) and not is_array(tensors):
         tensors = list(tensors)
     if not len(tensors):
@@ -622,7 +621,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 
 def _widths(widths, ndim):
-    """Read widths as NumPy does: one number or one pair is for all axes."""
+    """Expand widths as NumPy does: one number or one pair applies to all axes."""
     if isinstance(widths, int):
         widths = (widths, widths)
     if len(widths) == 2 and all(isinstance(n, int) for n in widths):
@@ -639,7 +638,7 @@ def _widths(widths, ndim):
     ]
 )
 def pad(x, widths):
-    r"""Surround with zeros.
+    r"""Surround a tensor with zeros.
 
     .. math:: y_{i + l} = x_i, \qquad \bar x_i = \bar y_{i+l}
 
@@ -662,13 +661,13 @@ def getitem(x, index, checked=False):
     .. math:: y_i = x_{s(i)}, \qquad \bar x_j = \sum_{i : s(i) = j} \bar y_i
 
     An entry that is selected several times receives the sum of its gradients. An index in a list
-    or a NumPy array goes to where x is. One that is there already is waited for, to see whether it
-    is in range, unless that is known.
+    or a NumPy array goes to the device of x. If the index is an array on a device, the host waits
+    to check its range, unless ``checked``.
 
     Args:
         x: any shape.
         index: as for NumPy.
-        checked: the integers of the index are known to be in range.
+        checked: whether the integers of the index are known to be in range.
     """
     try:
         return select(x, index, checked)
@@ -683,15 +682,15 @@ def scatter(g, index, shape):
     .. math:: y_j = \sum_{i : s(i) = j} g_i, \qquad \bar g_i = \bar y_{s(i)}
 
     Args:
-        g: of the shape that the index selects.
-        index: as in indexing.
-        shape: of the result.
+        g: the entries, of the shape that the index selects.
+        index: as for :func:`getitem`.
+        shape: the shape of the result.
     """
     xp = namespace(g)
     y = near(g).zeros(shape, dtype=g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
     if all(is_basic(part) for part in parts):
-        kept = tuple(part for part in parts if part is not None)  # new axes are for reading only
+        kept = tuple(part for part in parts if part is not None)  # only reading makes new axes
         kept = kept if any(part is ... for part in kept) else (*kept, ...)
         y[kept] = xp.reshape(g, y[kept].shape)
         return y
@@ -751,7 +750,7 @@ def matmul(a, b):
             f"{b.shape} has {rows} rows"
         )
     if rows == 1 and a.ndim > 1 and b.ndim > 1:
-        return a * b  # one product each: for u v^T BLAS takes far longer
+        return a * b  # an outer product: BLAS takes far longer
     return namespace(a).matmul(a, b)
 
 
@@ -759,12 +758,12 @@ def matmul(a, b):
 
 
 def avg_pool2d(x: Tensor, size: Any = 2, stride: Any = None, padding: Any = 0) -> Tensor:
-    r"""Average non-overlapping squares; or, with a stride or padding, windows of zeros and pixels.
+    r"""Average non-overlapping squares, or, with a stride or padding, windows of the padded image.
 
     .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{ki+p,\,kj+q}
 
     Args:
-        x: images, [N, C, H, W], H and W multiples of the size where no stride is given.
+        x: images, [N, C, H, W]; without a stride, H and W are multiples of the size.
         size: :math:`k`, pixels.
         stride, padding: as for :func:`minisn.pooling.max_pool2d`.
     """
@@ -772,7 +771,7 @@ def avg_pool2d(x: Tensor, size: Any = 2, stride: Any = None, padding: Any = 0) -
         return OPERATIONS["mean_windows"](x, size, stride, padding)
     n, c, h, w = _image_shape("avg_pool2d", x, size)
     if h % size or w % size:
-        raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not squares of {size}; pad or crop first")
+        raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not divisible by {size}; pad or crop")
     squares = reshape(x, (n, c, h // size, size, w // size, size))
     return mean(squares, axis=(3, 5))
 
@@ -831,7 +830,7 @@ OPERATIONS.update({name: globals()[name] for name in __all__})
 
 
 def __getattr__(name: str) -> Any:
-    """Find the operations of the files beside this one, which build on it."""
+    """Find the operations of the modules that build on this one."""
     try:
         return OPERATIONS[name]
     except KeyError:
@@ -839,5 +838,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Name all operations."""
+    """List the names of all operations."""
     return sorted({*globals(), *OPERATIONS})

@@ -13,7 +13,7 @@ __all__ = ["max_pool2d", "mean_windows"]
 
 
 def _windows(name: str, x: Tensor, size: Pixels, stride: Pixels | None, padding: Pixels) -> Tensor:
-    """Return what the k-th place of each window sees, for all k: [k, N, C, rows, columns]."""
+    """Return the entries at place k of each window, for all k: [k, N, C, rows, columns]."""
     if x.ndim != 4:
         raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {x.shape}")
     k, p = pair("kernel", size, 1), pair("padding", padding)
@@ -45,7 +45,7 @@ def _surrounded(x: Tensor, padding: Pixels, value: float) -> Tensor:
 def max_pool2d(
     x: Tensor, size: Pixels = 2, stride: Pixels | None = None, padding: Pixels = 0
 ) -> Tensor:
-    r"""Take the largest entry of windows; equal ones share the gradient evenly.
+    r"""Take the largest entry of each window; equal entries share the gradient evenly.
 
     .. math:: y_{ij} = \max_{p,q < k} x_{si+p-a,\,sj+q-a}
 
@@ -53,11 +53,11 @@ def max_pool2d(
         x: images, [N, C, H, W].
         size: :math:`k`, pixels, one number or (rows, columns).
         stride: :math:`s`, pixels; the size if None.
-        padding: :math:`a`, rows and columns on each side that no window chooses.
+        padding: :math:`a`, rows and columns of minus infinity on each side.
     Returns:
         [N, C, (H + 2a - k) // s + 1, (W + 2a - k) // s + 1].
     Raises:
-        ShapeError: no images, or the window does not fit.
+        ShapeError: x is not [N, C, H, W], or the window does not fit.
     """
     x = as_tensor(x)
     if x.ndim == 4:
@@ -66,12 +66,12 @@ def max_pool2d(
 
 
 def mean_windows(x: Tensor, size: Pixels, stride: Pixels | None, padding: Pixels) -> Tensor:
-    r"""Average windows, padding counted as zeros: :func:`minisn.ops.avg_pool2d` in general.
+    r"""Average windows, with padding as zeros: the general form of :func:`minisn.ops.avg_pool2d`.
 
     .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{si+p-a,\,sj+q-a}
 
     Args:
-        x, size, stride, padding: as for :func:`max_pool2d`; the padding is of zeros.
+        x, size, stride, padding: as for :func:`max_pool2d`, but the padding is zeros.
     Returns:
         As :func:`max_pool2d`.
     """

@@ -20,7 +20,7 @@ _recording = _Recording()
 
 @contextmanager
 def record(on: bool) -> Iterator[None]:
-    """Record operations in this thread, or not, for a while."""
+    """Switch recording in this thread on or off, for the duration of the block."""
     before, _recording.on = _recording.on, on
     try:
         yield
@@ -29,14 +29,14 @@ def record(on: bool) -> Iterator[None]:
 
 
 class no_grad:
-    """Switch recording off in this thread: a context manager, and a decorator of any function.
+    """A context manager and decorator that switches recording off in this thread.
 
-    A generator or a coroutine that it decorates runs without recording, step by step; in between,
-    who called it records as before.
+    The steps of a decorated generator or coroutine run without recording; between the steps, the
+    caller records as before.
     """
 
     def __new__(cls, function: Callable | None = None) -> Any:
-        """Make one, or decorate a function at once: ``@no_grad``."""
+        """Make a context manager, or decorate a function directly: ``@no_grad``."""
         self = super().__new__(cls)
         self._entered = []
         return self if function is None else self(function)
@@ -99,5 +99,5 @@ def _unrecorded(body: Any) -> Iterator[Any]:
 
 
 def is_recording() -> bool:
-    """Whether operations in this thread are being recorded."""
+    """Return whether this thread records operations."""
     return _recording.on

@@ -1,4 +1,4 @@
-"""More operations that move entries, or select some: built of those in ``ops``."""
+"""More operations that move or select entries, composed of those in ``ops``."""
 
 import itertools
 import math
@@ -34,12 +34,12 @@ def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     dropped = ones if axis is None else axes_of(axis, x.ndim, "squeeze")
     if not set(dropped) <= set(ones):
-        raise ShapeError(f"squeeze: axis {axis} of shape {x.shape} has not size 1")
+        raise ShapeError(f"squeeze: expected axes of size 1, got axis {axis} of shape {x.shape}")
     return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in dropped))
 
 
 def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
-    r"""Insert axes of size 1, where they stand in the result.
+    r"""Insert axes of size 1; ``axis`` gives their places in the result.
 
     .. math:: y_{i1j} = x_{ij}
     """
@@ -51,7 +51,7 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
 
 
 def flatten(x: Tensor, start: int = 0) -> Tensor:
-    r"""Join the axes from one on into one: ``start=1`` keeps the items of a batch apart.
+    r"""Join the axes from ``start`` on into one; ``start=1`` keeps the items of a batch apart.
 
     .. math:: y_{\pi(i)} = x_i
     """
@@ -99,7 +99,7 @@ def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
 
 
 def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
-    r"""Select entries along an axis, or of all entries in their order.
+    r"""Select entries along an axis, or from all entries in row-major order.
 
     .. math:: y_{ikj} = x_{i\,s(k)\,j}
     """
@@ -110,7 +110,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
 
 
 def repeat(x: Tensor, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    r"""Repeat each entry along an axis, all alike or each so many times.
+    r"""Repeat each entry along an axis, all equally often or each its own number of times.
 
     .. math:: y = (x_1, x_1, \dots, x_2, x_2, \dots)
     """
@@ -120,7 +120,7 @@ def repeat(x: Tensor, repeats: int | Sequence[int], axis: int | None = None) -> 
     try:
         return take(x, np.repeat(np.arange(x.shape[axis]), times), axis)
     except ValueError as error:
-        raise ShapeError(f"repeat: {repeats} for an axis of {x.shape[axis]}: {error}") from None
+        raise ShapeError(f"repeat: {repeats} times for {x.shape[axis]} entries: {error}") from None
 
 
 def _counts(name: str, value: Any, least: int = -sys.maxsize) -> tuple[int, ...]:
@@ -129,7 +129,7 @@ def _counts(name: str, value: Any, least: int = -sys.maxsize) -> tuple[int, ...]
 
 
 def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
-    r"""Lay copies of a tensor side by side, so many along each axis.
+    r"""Lay copies of a tensor side by side; ``repeats`` counts them along each axis.
 
     .. math:: y_k = x_{k \bmod n}
     """
@@ -144,7 +144,7 @@ def tile(x: Tensor, repeats: int | Sequence[int]) -> Tensor:
 
 
 def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
-    r"""Reverse the order along axes, or all.
+    r"""Reverse the order of the entries along some axes, or all.
 
     .. math:: y_i = x_{n + 1 - i}
     """
@@ -156,7 +156,7 @@ def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 
 
 def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-    r"""Move entries along axes; what leaves at the end comes in at the start.
+    r"""Move entries along axes; those that leave at the end come back at the start.
 
     .. math:: y_i = x_{(i - s) \bmod n}
     """
@@ -173,7 +173,7 @@ def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None
 
 
 def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    r"""Cut along an axis: into so many equal parts, or before each of some places.
+    r"""Cut a tensor along an axis, into a number of equal parts or before given places.
 
     .. math:: x = [y_1, y_2, \dots]
     """
@@ -193,7 +193,7 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tenso
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    r"""Join tensors side by side: along the second axis, vectors along their only one.
+    r"""Join tensors side by side: along the second axis, vectors along their only axis.
 
     .. math:: Y = [X_1, X_2, \dots]
     """
@@ -202,7 +202,7 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    r"""Join tensors one below the other: along the first axis, of which vectors make a row each.
+    r"""Join tensors one below the other, along the first axis; each vector makes a row.
 
     .. math:: Y = [X_1^T, X_2^T, \dots]^T
     """
@@ -211,7 +211,7 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
-    r"""Join tensors side by side, of which vectors make a column each.
+    r"""Join tensors side by side, along the second axis; each vector makes a column.
 
     .. math:: Y = [x_1, x_2, \dots]
     """
@@ -220,7 +220,7 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def array_split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    r"""Cut along an axis as :func:`split`; so many parts need not be equal, the first are longer.
+    r"""Cut a tensor as :func:`split` does; parts may be unequal, the longer ones come first.
 
     .. math:: x = [y_1, y_2, \dots]
     """
@@ -236,7 +236,7 @@ def array_split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list
 
 
 def _along(x: Tensor, order: np.ndarray, axis: int) -> Tensor:
-    """Select, at each place of the other axes, in an order of its own."""
+    """Select along an axis, in a separate order at each place of the other axes."""
     grid: list[Any] = list(np.indices(order.shape, sparse=True))
     grid[axis] = order
     return getitem(x, index=tuple(grid))
@@ -254,14 +254,14 @@ def sort(x: Tensor, axis: int | None = -1) -> Tensor:
 
 
 def argsort(x: Tensor, axis: int | None = -1) -> Tensor:
-    r"""Tell the order of the entries along an axis: whole numbers, without a gradient.
+    r"""Return the indices that sort the entries along an axis, without a gradient.
 
     .. math:: x_{s(1)} \le x_{s(2)} \le \dots
     """
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis)
     axis = axis_of(axis, x.ndim, "argsort")
-    stable = {"stable": True} if is_numpy(x.array) else {}  # elsewhere it is the default
+    stable = {"stable": True} if is_numpy(x.array) else {}  # the default elsewhere
     return Tensor.wrap(namespace(x.array).argsort(x.array, axis=axis, **stable))
 
 
@@ -278,7 +278,7 @@ def _place(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
 
 
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    r"""Tell where the largest entry is, the first of several: without a gradient.
+    r"""Return the index of the largest entry, the first of several, without a gradient.
 
     .. math:: y = \min\{i : x_i = \max_j x_j\}
     """
@@ -286,7 +286,7 @@ def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
 
 
 def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    r"""Tell where the smallest entry is, the first of several: without a gradient.
+    r"""Return the index of the smallest entry, the first of several, without a gradient.
 
     .. math:: y = \min\{i : x_i = \min_j x_j\}
     """
@@ -306,7 +306,7 @@ def _triangle(x: Tensor, keep: Any) -> Tensor:
 
 
 def tril(x: Tensor, k: int = 0) -> Tensor:
-    r"""Keep what is on or below a diagonal of matrices, 0 elsewhere.
+    r"""Keep the entries on or below a diagonal of matrices; set the others to 0.
 
     .. math:: y_{ij} = x_{ij}\,[j - i \le k]
     """
@@ -314,7 +314,7 @@ def tril(x: Tensor, k: int = 0) -> Tensor:
 
 
 def triu(x: Tensor, k: int = 0) -> Tensor:
-    r"""Keep what is on or above a diagonal of matrices, 0 elsewhere.
+    r"""Keep the entries on or above a diagonal of matrices; set the others to 0.
 
     .. math:: y_{ij} = x_{ij}\,[j - i \ge k]
     """
@@ -322,7 +322,7 @@ def triu(x: Tensor, k: int = 0) -> Tensor:
 
 
 def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    r"""Return a diagonal of the matrices that two axes make; it becomes the last axis.
+    r"""Return a diagonal of the matrices that two axes span; it becomes the last axis.
 
     .. math:: y_{\dots i} = x_{\dots,\,i,\,i + k}
     """
@@ -346,7 +346,7 @@ def trace(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 
 
 def diag(x: Tensor, k: int = 0) -> Tensor:
-    r"""Make a matrix of its diagonal, or return the diagonal of a matrix.
+    r"""Make a matrix from its diagonal, or return the diagonal of a matrix.
 
     .. math:: Y_{i,\,i + k} = x_i \quad\text{or}\quad y_i = X_{i,\,i + k}
     """

@@ -1,4 +1,4 @@
-"""More reductions, and sums and products along an axis step by step."""
+"""More reductions, and cumulative sums and products along an axis."""
 
 # mypy: disable-error-code="has-type"
 # (a rule may name the primitive that it belongs to)
@@ -30,7 +30,7 @@ __all__ = [
 def std(
     x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: int = 0
 ) -> Tensor:
-    r"""Standard deviation over some axes, or all; of equal entries its gradient is 0.
+    r"""Compute the standard deviation over some axes, or all; for equal entries its gradient is 0.
 
     .. math:: y = \sqrt{\textstyle\frac1{n - d} \sum_i (x_i - \mu)^2}
 
@@ -59,7 +59,7 @@ def average(
 
 
 def ptp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    r"""Largest entry less the smallest.
+    r"""Subtract the smallest entry from the largest.
 
     .. math:: y = \max_i x_i - \min_i x_i
     """
@@ -81,7 +81,7 @@ def _is_true(x: Tensor) -> Array:
 
 
 def all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    r"""Whether all entries are other than 0: a constant.
+    r"""Return whether all entries are nonzero, as a constant.
 
     .. math:: y = \bigwedge_i\,[x_i \ne 0]
     """
@@ -89,7 +89,7 @@ def all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 
 
 def any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    r"""Whether any entry is other than 0: a constant.
+    r"""Return whether any entry is nonzero, as a constant.
 
     .. math:: y = \bigvee_i\,[x_i \ne 0]
     """
@@ -97,7 +97,7 @@ def any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 
 
 def count_nonzero(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
-    r"""Count the entries other than 0: a constant.
+    r"""Count the nonzero entries, as a constant.
 
     .. math:: y = \#\{i : x_i \ne 0\}
     """
@@ -106,7 +106,7 @@ def count_nonzero(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 
 
 def diff(x: Tensor, n: int = 1, axis: int = -1) -> Tensor:
-    r"""Subtract from each entry along an axis the one before, n times.
+    r"""Subtract from each entry along an axis the previous one; do so n times.
 
     .. math:: y_i = x_{i + 1} - x_i
     """
@@ -143,11 +143,11 @@ def cumsum(x: Tensor, axis: int | None = None) -> Tensor:
 
 
 def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    r"""Multiply the entries over some axes, or all; the gradient is right where some are 0 too.
+    r"""Multiply the entries over some axes, or all; the gradient is right even where some are 0.
 
     .. math:: y = \prod_i x_i, \qquad \bar x_i = \bar y \prod_{j \ne i} x_j
 
-    It is made of products of two, of halves of the entries.
+    Each round multiplies one half of the entries by the other half.
     """
     x = as_tensor(x)
     xp = namespace(x.array)

@@ -1,18 +1,18 @@
 """The engine: tensors, primitives with their rules, and the backward walk.
 
-A Tensor holds its array and, when it was computed from tensors that record, its *node*: the call
-that made it. A node knows the nodes before it and holds the arrays that its rules read, no others.
-So a tensor that nobody holds and no rule reads gives its memory back, and since nothing points
-from an input to a result, a graph vanishes with its result.
+A Tensor holds its array. If an input of the call that computed it requires a gradient, the Tensor
+also holds its *node*, the recorded call. A node points to the nodes of its inputs and holds only
+the arrays that its rules read, so Python frees every other array. Nothing points from an input to
+a result, so a graph is freed together with its result.
 
 A primitive is a forward computation on arrays and, for each input, a *rule*: the
 vector-Jacobian product, written in Tensor operations. Because rules are made of
 operations that have rules, a gradient can itself be differentiated, to any order:
 that is the whole of ``create_graph=True``.
 
-A rule's parameters say what it reads. The first is the gradient of the result; of the others,
-``y`` is the result, the name of an input is that input, with ``_shape`` behind it its shape alone,
-and the rest are settings: ``multiply`` has ``lambda g, b: g * b`` for a.
+The parameters of a rule name what it reads. The first is the gradient of the result. Then ``y`` is
+the result, the name of an input is that input, a name that ends with ``_shape`` is an input's
+shape, and any other name is a setting: ``multiply`` has ``lambda g, b: g * b`` for a.
 """
 
 # mypy: disable-error-code="has-type"
@@ -54,9 +54,9 @@ class Tensor(Answers):
     """An array that remembers how it was computed.
 
     Args:
-        data: an array of any standard array library, a Python number or nested lists
-            (these become NumPy arrays, floats in float64). It is copied, so later
-            changes of ``data`` cannot spoil a gradient.
+        data: an array of any library that follows the array API standard, a Python number or
+            nested lists (numbers and lists become NumPy arrays, floats float64). The Tensor
+            holds a copy, so later changes of ``data`` cannot spoil a gradient.
         requires_grad: record what is computed from this tensor.
 
     Raises:
@@ -72,12 +72,12 @@ class Tensor(Answers):
             check_writable(data)
             array = namespace(data).asarray(data, copy=True) if is_array(data) else np.array(data)
         except ValueError as error:
-            raise ShapeError(f"cannot make a tensor of lists of unlike lengths: {error}") from None
+            raise ShapeError(f"cannot make a tensor of lists of unequal lengths: {error}") from None
         if isinstance(data, np.ma.MaskedArray):
-            raise DTypeError("a tensor has no mask: pass data.filled(...) of a masked array")
+            raise DTypeError("a tensor cannot hold a masked array; pass data.filled(...)")
         if is_numpy(array) and array.dtype.kind not in "biufc":
-            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: not numbers")
-        if is_numpy(array) and not array.dtype.isnative:  # as of a file from another machine
+            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: expected numbers")
+        if is_numpy(array) and not array.dtype.isnative:  # for example from another machine's file
             array = array.astype(array.dtype.newbyteorder("="))
         self._set(array, requires_grad)
 
@@ -95,14 +95,14 @@ class Tensor(Answers):
 
     @classmethod
     def wrap(cls, array: Array, requires_grad: bool = False) -> Self:
-        """Make a tensor around an array without copying; the caller must not change it."""
+        """Make a tensor around an array without a copy; the caller must not change the array."""
         self = cls.__new__(cls)
         self._set(array, requires_grad)
         return self
 
     @classmethod
     def computed(cls, array: Array, node: Node) -> Tensor:
-        """Make the tensor that a recorded call gave, around its array."""
+        """Make the tensor of a recorded call around the array that the call computed."""
         self = cls.wrap(array)
         self.node, self.requires_grad = node, True
         return self
@@ -111,7 +111,7 @@ class Tensor(Answers):
 
     @property
     def array(self) -> Array:
-        """The values; for NumPy a read-only view, so that no graph changes under its owner."""
+        """The values; for NumPy a read-only view, so that no write can spoil a graph."""
         if is_numpy(self._array):
             view = self._array.view()
             view.flags.writeable = False
@@ -140,12 +140,12 @@ class Tensor(Answers):
 
     @property
     def op(self) -> Primitive | None:
-        """The operation that this tensor was computed by, if that was recorded."""
+        """The operation that computed this tensor, if it was recorded."""
         return self.node.op if self.node else None
 
     @property
     def vertex(self) -> Vertex:
-        """Where this tensor stands in the graph: its node, or for a leaf itself."""
+        """The vertex of this tensor in the graph: its node, or the tensor itself if a leaf."""
         return self.node or self
 
     @property
@@ -154,7 +154,7 @@ class Tensor(Answers):
         return RULES["transpose"](self)
 
     def numpy(self) -> np.ndarray:
-        """Return the values as a NumPy array of its own."""
+        """Return a copy of the values as a NumPy array."""
         return np.array(to_numpy(self._array))
 
     def detach(self) -> Tensor:
@@ -163,19 +163,19 @@ class Tensor(Answers):
 
     @property
     def version(self) -> int:
-        """How often a leaf has been given new values."""
+        """How often a leaf has received new values."""
         return self._version
 
     def assign(self, array: Array) -> None:
-        """Give a leaf new values; graphs recorded before refuse to use them by mistake.
+        """Give a leaf new values; older graphs that read the leaf then raise an error.
 
         Args:
-            array: the new values, of the same shape and dtype and in the same place; not copied.
+            array: the new values, of the same shape, dtype, library and device; not copied.
         """
         if self.op is not None:
             raise GraphError(
                 f"assign: this tensor was computed by {self.op.name}; only leaves "
-                "(parameters, inputs) can be given new values"
+                "(parameters, inputs) can receive new values"
             )
         check_together("assign", (self._array, array))
         if array.shape != self.shape or array.dtype != self.dtype:
@@ -186,7 +186,7 @@ class Tensor(Answers):
         self.reset(array)
 
     def reset(self, array: Array) -> None:
-        """Give a leaf an array of another library or dtype, as :meth:`assign` gives values."""
+        """Give a leaf new values of any shape, library and dtype, without the checks of assign."""
         self._array = array
         self._version += 1
 
@@ -265,21 +265,21 @@ class Tensor(Answers):
 
 
 def is_floating(array: Array) -> bool:
-    """Whether an array holds real floating-point numbers."""
+    """Return whether an array holds real floating-point numbers."""
     if is_numpy(array):
         return array.dtype.kind == "f"
     return bool(namespace(array).isdtype(array.dtype, "real floating"))
 
 
 class Node:
-    """A recorded call: the operation, its settings, and of inputs and result what rules read.
+    """A recorded call: the operation, its settings, and the arrays that its rules read.
 
     Args:
         op: the operation.
-        inputs: what it was called with.
-        params: its settings.
+        inputs: the tensors that the operation was called with.
+        params: the settings of the call.
         y: the result.
-        saved: what the forward hands to the backward, of a fused operation.
+        saved: what the forward of a fused operation keeps for its backward.
     """
 
     __slots__ = ("before", "dtypes", "kept", "op", "params", "saved", "shapes")
@@ -306,10 +306,10 @@ class Node:
                 self.kept[place] = t._array
 
     def input(self, place: int) -> Tensor:
-        """Return an input that was kept, where it stands in the graph.
+        """Return an input that was kept, as a tensor of the graph.
 
         Raises:
-            GraphError: it is a leaf that was given new values since.
+            GraphError: the input is a leaf that has received new values since.
         """
         kept, vertex = self.kept[place], self.before[place]
         if not isinstance(kept, tuple):
@@ -320,17 +320,17 @@ class Node:
         leaf, version = kept
         if leaf._version != version:
             raise GraphError(
-                f"{self.op.name}: its input {place} of shape {leaf.shape} was given new values "
+                f"{self.op.name}: its input {place} of shape {leaf.shape} received new values "
                 "after this graph was recorded (an optimizer step?); run the forward pass again"
             )
         return leaf
 
     def read(self, place: int) -> Tensor:
-        """Return an input, or the result, that was kept."""
+        """Return an input or the result, whichever was kept at this place."""
         return Tensor.computed(self.kept[RESULT], self) if place == RESULT else self.input(place)
 
     def fact(self, name: str, position: int) -> Any:
-        """Return a setting, the shape of an input, or what a rule for many inputs asks for."""
+        """Return a setting, an input's shape, or the position or shapes for a variadic rule."""
         known = {"position": position, "shapes": self.shapes, **self.params}
         if name in known:
             return known[name]
@@ -338,14 +338,14 @@ class Node:
 
 
 Vertex = Node | Tensor
-"""Of a graph: a recorded call, or a leaf."""
+"""A vertex of a graph: a recorded call, or a leaf."""
 
 RESULT = -1
-"""Stands for the result, where inputs are counted from 0."""
+"""The place of the result; the places of inputs count from 0."""
 
 
 class _Reading:
-    """A rule, and what it reads: inputs and result by their places, shapes and settings by name."""
+    """A rule and what it reads: inputs and result by place, shapes and settings by name."""
 
     def __init__(self, rule: Rule, inputs: Sequence[str]):
         names = list(inspect.signature(rule).parameters)[1:]
@@ -364,13 +364,13 @@ class _Reading:
 class Primitive:
     """A differentiable operation: a forward on arrays and one rule per input.
 
-    Calling it computes the result and, where an input asks for it, records the call.
+    A call computes the result. If an input requires a gradient, the call is recorded.
 
     Args:
         forward: ``forward(*arrays, **params) -> array``.
-        rules: one per input, ``rule(g, ...) -> Tensor``, which names what it reads, or None
-            where no gradient exists. Where the number of inputs varies, a single rule, which
-            may ask for their ``shapes`` and the ``position`` that it is for.
+        rules: one per input, ``rule(g, ...) -> Tensor``, whose parameters name what it reads;
+            None if no gradient exists. A variadic operation has a single rule, which may also
+            read the ``shapes`` of the inputs and the ``position`` of the one to differentiate.
         variadic: the number of inputs varies.
     """
 
@@ -390,7 +390,7 @@ class Primitive:
         self._reads: dict[tuple[bool, ...], tuple[int, ...]] = {}
 
     def reads(self, before: tuple[Vertex | None, ...]) -> tuple[int, ...]:
-        """Return the places that are read for the gradients of the inputs that are in a graph."""
+        """Return the places that the rules read, given the vertex of each input, or None."""
         wanted = () if self.variadic else tuple(vertex is not None for vertex in before)
         if wanted not in self._reads:
             readings = [self._reading(place) for place, asked in enumerate(wanted) if asked]
@@ -425,7 +425,7 @@ class Primitive:
         return Tensor.wrap(array)
 
     def _arrange(self, args: Sequence[Any], params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Part the inputs from the settings, each given by place or by name."""
+        """Separate inputs from settings, each passed by place or by name."""
         extra = args[len(self.rules) :]
         names = self._settings[: len(extra)]
         if 0 < len(extra) == len(names) and not any(name in params for name in names):
@@ -437,7 +437,7 @@ class Primitive:
         return [given.pop(name) for name in list(given)[: len(self.rules)]], given
 
     def _compute(self, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> tuple[Array, Any]:
-        """Run the forward; an error of the array library gets the operation and the shapes."""
+        """Run the forward; name operation and shapes in any error of the array library."""
         try:
             result, saved = self._run([t._array for t in inputs], params)
         except MinisnError:
@@ -458,7 +458,7 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def __reduce__(self) -> Any:
-        """Copy and pickle as the one of that name in the table: there is no other."""
+        """Copy and pickle a primitive by name: the table holds the only instance."""
         return _named, (self.name,)
 
 
@@ -467,17 +467,17 @@ def _named(name: str) -> Primitive:
 
 
 class Fused(Primitive):
-    """An operation made of others, with a fast form for arrays beside it.
+    """An operation composed of others, with a fast form that computes on arrays.
 
-    A walk that records differentiates the composition, to any order; one that does not runs the
-    fast backward. So the fast form needs no derivative of its own.
+    A walk that records differentiates the composition, to any order. Any other walk runs the
+    fast backward, which therefore needs no derivative.
 
     Args:
-        composition: the operation, in Tensor operations: what it *is*.
-        inputs: names of those of its parameters that are differentiated: the first ones.
+        composition: the definition of the operation, in Tensor operations.
+        inputs: names of its first parameters, those with a gradient.
         forward: ``forward(*arrays, **params) -> (array, saved)``; ``saved`` is for the backward.
         backward: ``backward(g, saved, wanted, *arrays, **params) -> arrays``, a gradient for each
-            input, or None where ``wanted`` says that nobody asks for it.
+            input, or None where ``wanted`` is False.
     """
 
     def __init__(
@@ -491,7 +491,7 @@ class Fused(Primitive):
         self.composition, self.forward, self.backward = composition, forward, backward
 
     def reads(self, before: tuple[Vertex | None, ...]) -> tuple[int, ...]:
-        """Return the places of all inputs: the composition needs them."""
+        """Return the places of all inputs, because the composition needs them."""
         return tuple(range(len(before)))
 
     def _run(self, arrays: list[Array], params: dict[str, Any]) -> tuple[Array, Any]:
@@ -500,7 +500,7 @@ class Fused(Primitive):
     def pull(
         self, node: Node, positions: Sequence[int], g: Tensor, create_graph: bool
     ) -> list[Tensor | None]:
-        """Differentiate the composition where the walk records, else run the fast backward."""
+        """Differentiate the composition if the walk records; else run the fast backward."""
         inputs = [node.input(place) for place in range(len(self.rules))]
         if create_graph:
             y = self.composition(*inputs, **node.params)
@@ -518,7 +518,7 @@ def fused(
     forward: Callable[..., tuple[Array, Any]],
     backward: Callable[..., Sequence[Array | None]],
 ) -> Callable[[Callable[..., Tensor]], Fused]:
-    """Give a function of tensors a fast form, see :class:`Fused`, and enter it in the table."""
+    """Give a function of tensors a fast form (see :class:`Fused`) and enter it in the table."""
 
     def register(composition: Callable[..., Tensor]) -> Fused:
         made = Fused(composition, inputs, forward, backward)
@@ -535,7 +535,7 @@ def _enter(made: Primitive) -> None:
 
 
 def primitive(*rules: Rule | None, variadic: bool = False) -> Callable[..., Primitive]:
-    """Make a forward function a primitive with these rules, and enter it in the table."""
+    """Turn a forward function into a primitive with these rules and enter it in the table."""
 
     def register(forward: Callable[..., Array]) -> Primitive:
         made = Primitive(forward, rules, variadic)
@@ -546,7 +546,7 @@ def primitive(*rules: Rule | None, variadic: bool = False) -> Callable[..., Prim
 
 
 def _setting(value: Any) -> Any:
-    """Freeze a setting: no later change of it spoils a gradient, no NumPy number widens."""
+    """Copy a setting, so that no later change spoils a gradient; unwrap NumPy scalars."""
     if value is None or type(value) in (int, float, bool, slice):
         return value
     if isinstance(value, np.generic):
@@ -561,12 +561,12 @@ def _setting(value: Any) -> Any:
 
 
 def as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Make every argument a Tensor; what is no array goes to the library of those beside it.
+    """Make every argument a Tensor; numbers and lists go to the library of the arrays.
 
-    A Python number takes their dtype too.
+    A Python number takes the dtype of the arrays too, if it fits.
 
     Raises:
-        DTypeError: they are in two places.
+        DTypeError: the arrays are in two places, or an argument holds no numbers.
     """
     if all(isinstance(a, Tensor) for a in args):
         tensors = tuple(args)
@@ -581,7 +581,7 @@ def as_tensors(name: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """Return a tensor as it is, and make one of an array, a number or nested lists."""
+    """Return a tensor as it is; make one from an array, a number or nested lists."""
     return value if isinstance(value, Tensor) else Tensor(value)
 
 
@@ -601,13 +601,13 @@ def _constant(name: str, value: Any, beside: Array) -> Tensor:
 
 
 def _fitting(name: str, value: float, beside: Array) -> Any:
-    """Return the dtype of a number beside integers or booleans; whole numbers keep to theirs."""
+    """Return the dtype that a number takes beside integers or booleans."""
     xp, dtype = namespace(beside), beside.dtype
     if isinstance(value, bool):
         return dtype
     if isinstance(value, float) and xp.isdtype(dtype, ("bool", "integral")):
         return xp.float64
-    if xp.isdtype(dtype, "bool"):  # truth has no size to keep
+    if xp.isdtype(dtype, "bool"):  # booleans cannot hold a number
         dtype = xp.int64
     if xp.isdtype(dtype, "integral"):
         limits = xp.iinfo(dtype)
@@ -646,7 +646,7 @@ def sum(x, axis=None, keepdims=False):
     axes, xp = axes_of(axis, x.ndim, "sum"), namespace(x)
     if not is_floating(x) and xp.isdtype(
         x.dtype, ("bool", "integral")
-    ):  # counts do not fit the type of what is counted
+    ):  # a count may not fit the dtype of the entries
         counted = xp.astype(x, xp.int64) if xp.isdtype(x.dtype, "bool") else x
         y = xp.sum(counted, axis=axes, keepdims=True)
     else:
@@ -656,18 +656,18 @@ def sum(x, axis=None, keepdims=False):
 
 @primitive(lambda g: g)
 def broadcast_to(x, shape):
-    r"""Repeat along axes of size 1, and new leading ones, up to a shape.
+    r"""Repeat along axes of size 1 and along new leading axes, up to a shape.
 
     .. math:: y_{ij} = x_j, \qquad \bar x_j = \sum_i \bar y_{ij}
 
-    The sum is the engine's own: it undoes every broadcast in one place.
+    The engine computes the sum: it undoes every broadcast in one place.
     """
     return namespace(x).broadcast_to(x, shape)
 
 
 @primitive(lambda g, x_shape: reshape(g, x_shape))
 def reshape(x, shape):
-    r"""Give the same entries, in row-major order, another shape (-1 once: what remains).
+    r"""Give the entries another shape, in row-major order; one size may be -1, for the rest.
 
     .. math:: y_{\pi(i)} = x_i, \qquad \bar x_i = \bar y_{\pi(i)}
     """
@@ -686,7 +686,7 @@ def astype(x, dtype):
 
     .. math:: y_i = x_i, \qquad \bar x_i = \bar y_i
 
-    The engine gives the gradient the type of x, as that of every input.
+    The engine converts the gradient to the dtype of x, as it does for every input.
     """
     y = namespace(x).astype(x, dtype)
     if is_numpy(y) and y.dtype.kind not in "biufc":
@@ -696,7 +696,7 @@ def astype(x, dtype):
 
 @primitive(None)
 def constant(x, value):
-    r"""Give a value that does not depend on x, in its graph.
+    r"""Return a value that does not depend on x, recorded in the graph of x.
 
     .. math:: y = c, \qquad \bar x = 0
     """
@@ -713,7 +713,7 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> 
     except TypeError:
         axes = (True,)
     if any(type(a) is bool for a in (axis, *axes)):
-        raise DTypeError(f"{name}: an axis is a whole number, or several are a tuple; got {axis!r}")
+        raise DTypeError(f"{name}: expected a whole number or a tuple as axis, got {axis!r}")
     if min(axes, default=0) < -ndim or max(axes, default=-1) >= ndim:
         raise ShapeError(f"{name}: axis {axis} does not exist in a tensor with {ndim} axes")
     axes = tuple(a % ndim for a in axes)
@@ -723,7 +723,7 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> 
 
 
 def axis_of(axis: int, ndim: int, name: str) -> int:
-    """Return one axis, not negative."""
+    """Normalize an axis argument to one non-negative axis."""
     axes = axes_of(axis, ndim, name)
     if axis is None or len(axes) != 1:
         raise ShapeError(f"{name}: expected one axis, got {axis!r}")
@@ -731,7 +731,7 @@ def axis_of(axis: int, ndim: int, name: str) -> int:
 
 
 def _keep(g: Tensor, shape: tuple[int, ...], axis: int | Sequence[int] | None) -> Tensor:
-    """Put summed axes back with size 1, whether or not they were kept."""
+    """Restore summed axes with size 1, whether or not the sum kept them."""
     summed = axes_of(axis, len(shape))
     return reshape(g, tuple(1 if i in summed else n for i, n in enumerate(shape)))
 
@@ -768,21 +768,21 @@ def grad(y, xs, grad_output=None, create_graph=False):
 
     .. math:: \bar x = \Big(\frac{\partial y}{\partial x}\Big)^T \bar y
 
-    Only what leads from ``xs`` to ``y`` is computed. The graph is kept: it can be
-    used again, and gives the same gradient again.
+    The walk computes only what lies between ``xs`` and ``y``. The graph stays, and a
+    second call gives the same gradient.
 
     Args:
         y: the tensor to differentiate; one entry, unless grad_output is given.
-        xs: a tensor, or several, recorded on the way to ``y``. One that ``y`` does
-            not depend on gets zeros.
+        xs: a tensor, or several, recorded before ``y``. If ``y`` does not depend on
+            one of them, its gradient is zero.
         grad_output: :math:`\bar y`, of the shape of ``y``; 1 if None.
         create_graph: record the walk too, so that the result can be differentiated.
     Returns:
         The gradient, or a list of them, each of the shape and dtype of its x.
     Raises:
-        GraphError: ``y`` or an x was not recorded, or a value needed by the walk was
-            assigned anew since.
-        ShapeError: ``y`` has several entries and no grad_output, or it has another shape.
+        GraphError: ``y`` or an x was not recorded, or a leaf that the walk reads has
+            received new values since.
+        ShapeError: ``y`` has several entries and grad_output is None or of another shape.
     """
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     _check_targets(y, targets)
@@ -792,7 +792,7 @@ def grad(y, xs, grad_output=None, create_graph=False):
         found[id(v)] if id(v) in found else _zeros_like(x)
         for x, v in zip(targets, ends, strict=True)
     ]
-    if create_graph:  # so that a derivative that has become constant has one: 0
+    if create_graph:  # the derivative of a constant gradient is 0, not an error
         with record(True):
             grads = [
                 g if g.requires_grad else constant(x, value=g.array)
@@ -804,9 +804,9 @@ def grad(y, xs, grad_output=None, create_graph=False):
 def _walk(
     start: Vertex, g: Tensor, ends: Sequence[Vertex], create_graph: bool, partial: bool = False
 ) -> dict[int, Tensor]:
-    """Carry a gradient back from one vertex to others; return what reached each, by its id.
+    """Carry a gradient back from one vertex to others; return the gradient of each, by its id.
 
-    With ``partial`` none of the ends is differentiated further: they are independent variables.
+    With ``partial`` the walk stops at the ends: they count as independent variables.
     """
     wanted = {id(end) for end in ends}
     order = _graph(start, wanted if partial else set())
@@ -832,9 +832,9 @@ def _walk(
 
 
 def _graph(start: Vertex, until: set[int] | None = None) -> list[Vertex]:
-    """List what is recorded behind a vertex, inputs before results, without recursion.
+    """List the vertices behind a vertex, inputs before results, without recursion.
 
-    What lies behind the vertices whose ids ``until`` holds is left out.
+    The list does not go past the vertices whose ids are in ``until``.
     """
     order: list[Vertex] = []
     seen = {id(start)}
@@ -859,7 +859,7 @@ def _before(vertex: Vertex) -> Iterator[Vertex | None]:
 def _pull(
     node: Node, leads: set[int], g: Tensor, create_graph: bool
 ) -> Iterator[tuple[Vertex, Tensor]]:
-    """Apply a node's rules, then undo broadcasting and promotion: here and nowhere else."""
+    """Apply a node's rules, then undo broadcasting and promotion, which no other code does."""
     positions = [i for i, b in enumerate(node.before) if b is not None and id(b) in leads]
     for position, g_x in zip(
         positions, node.op.pull(node, positions, g, create_graph), strict=True

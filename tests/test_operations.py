@@ -205,7 +205,11 @@ def test_dropout():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: ops.squeeze(X, 0), ShapeError, "squeeze: axis 0 of shape .* has not size 1"),
+        (
+            lambda: ops.squeeze(X, 0),
+            ShapeError,
+            "squeeze: expected axes of size 1, got axis 0 of shape",
+        ),
         (lambda: ops.split(X, 3), ShapeError, "split: 4 entries do not make 3 equal parts"),
         (lambda: ops.repeat(X, [1, 2], 1), ShapeError, "repeat: "),
         (lambda: ops.roll(X, (1, 2), (0,)), ShapeError, "roll: 2 shifts do not fit 1 axes"),
@@ -515,7 +519,7 @@ AXIS_TAKERS = [
 @pytest.mark.parametrize("name", AXIS_TAKERS)
 @pytest.mark.parametrize("axis", ["0", 1.0, True, (0, "a"), slice(0, 1), (0.0,), object()])
 def test_what_is_no_axis(name, axis):
-    with pytest.raises(DTypeError, match="an axis is a whole number"):
+    with pytest.raises(DTypeError, match="expected a whole number or a tuple as axis"):
         getattr(ops, name)(X, axis)
 
 
