@@ -1,8 +1,8 @@
 """Differentiable augmentation: D sees every image, real or drawn, only after a random change.
 
-A critic of few images soon knows them by heart. Changed anew at every sight they are many; and
-because the samples are changed in the same way, and G's gradient goes through the change, G need
-not learn to draw it.
+A critic that trains on few images soon memorizes them; random changes turn few images into many.
+Samples go through the same changes, and so does G's gradient. G therefore does not learn to draw
+the changes.
 
 Deviation: outside [M18], whose D sees images as they are; from Zhao et al. (2020),
 "Differentiable Augmentation for Data-Efficient GAN Training".
@@ -18,20 +18,20 @@ from .init import generator
 from .tensor import Tensor
 
 SHIFT, HOLE = 1 / 8, 1 / 2
-"""The most that an image is moved, and the side of the square cut out of it, in image sizes."""
+"""The largest shift of an image, and the side of the square cut out of it, in image sizes."""
 
 
 def augment(x: Tensor, kinds: str, rng: np.random.Generator) -> Tensor:
-    r"""Change images at random, each in its own way, differentiably.
+    r"""Change each image at random, differentiably.
 
     .. math:: T(x) = (T_k \circ \dots \circ T_1)(x)
 
     Args:
         x: images in [-1, 1], [N, C, H, W].
-        kinds: names of :data:`KINDS` with commas between, applied in this order; or ``none``.
-        rng: draws what is done to each image, on the host.
+        kinds: names of :data:`KINDS`, separated by commas, applied in this order; or ``none``.
+        rng: draws the changes of each image, on the host.
     Returns:
-        Images of the same shape, not held to [-1, 1].
+        Images of the same shape; values may lie outside [-1, 1].
 
     Source: Zhao et al. (2020)
     """
@@ -42,7 +42,7 @@ def augment(x: Tensor, kinds: str, rng: np.random.Generator) -> Tensor:
 
 
 def kinds_of(text: str) -> list[str]:
-    """Return the names in a list with commas between; none for ``none``."""
+    """Split names at commas; ``none`` gives an empty list."""
     return [] if text == "none" else [part.strip() for part in text.split(",")]
 
 
@@ -54,8 +54,8 @@ def color(x: Tensor, rng: np.random.Generator) -> Tensor:
               x \leftarrow \bar x_{CHW} + c\,(x - \bar x_{CHW})
 
     with :math:`b \sim U[-\tfrac12, \tfrac12]`, :math:`s \sim U[0, 2]`,
-    :math:`c \sim U[\tfrac12, \tfrac32]`, and the mean of the axes named. Of one channel the
-    second changes nothing.
+    :math:`c \sim U[\tfrac12, \tfrac32]`, and the mean over the axes named. With one channel,
+    the second step changes nothing.
 
     Args:
         x: images, [N, C, H, W].
@@ -74,13 +74,13 @@ def color(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def translation(x: Tensor, rng: np.random.Generator) -> Tensor:
-    r"""Move each image by whole pixels; what comes in is 0, a middle grey.
+    r"""Move each image by whole pixels; the pixels left empty become 0, a middle gray.
 
     .. math:: y_{cij} = x_{c,\,i - a,\,j - b}, \qquad
               Y_c = A X_c B^T, \quad A_{i,\,i - a} = B_{j,\,j - b} = 1, \text{ else } 0
 
-    with :math:`a, b` from :math:`-M/8` to :math:`M/8`, rounded. As products with matrices of
-    ones and zeros the moves are linear maps, whose gradient is the move back.
+    with :math:`a, b` from :math:`-M/8` to :math:`M/8`, rounded. The moves are products with
+    matrices of ones and zeros, so they are linear; their gradient is the move back.
 
     Args:
         x: images, [N, C, H, W].
@@ -98,7 +98,7 @@ def cutout(x: Tensor, rng: np.random.Generator) -> Tensor:
 
     Args:
         x: images, [N, C, H, W].
-        rng: draws the square's middle for each image; a part of it may lie outside.
+        rng: draws the center of each square; part of a square may lie outside its image.
     """
     rng = generator(rng)
     down, right = (_hole(len(x), size, rng) for size in x.shape[2:])
@@ -109,11 +109,11 @@ def cutout(x: Tensor, rng: np.random.Generator) -> Tensor:
 KINDS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
     "color": color, "translation": translation, "cutout": cutout,
 }  # fmt: skip
-"""What can be done to images, by name."""
+"""The changes by name."""
 
 
 def _moves(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a matrix for each image that moves rows down: [N, 1, size, size]."""
+    """Return for each image a matrix that moves its rows down: [N, 1, size, size]."""
     most = round(SHIFT * size)
     shifts = rng.integers(-most, most, (count, 1, 1, 1), endpoint=True)
     place = np.arange(size)
@@ -121,7 +121,7 @@ def _moves(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hole(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Tell which rows of each image the square takes, [N, size]."""
+    """Mark the rows of each image that the square covers, [N, size]."""
     side = round(HOLE * size)
     first = rng.integers(0, size, (count, 1), endpoint=True) - side // 2
     place = np.arange(size)
@@ -129,5 +129,5 @@ def _hole(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _constant(array: np.ndarray, beside: Tensor) -> Tensor:
-    """Bring draws to the images' library, device and dtype."""
+    """Convert random numbers to the library, device and dtype of the images."""
     return Tensor.wrap(near(beside.array).asarray(array.astype(np.float64), dtype=beside.dtype))

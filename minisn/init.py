@@ -1,8 +1,7 @@
-r"""Starting weights: draws whose variance follows the layer's sizes, and orthonormal rows.
+r"""Initial weights: random, with a variance that follows the layer's sizes, or orthonormal rows.
 
-With a weight of output axis :math:`o`, a *fan* counts the terms of one sum:
-:math:`\mathrm{fan_{in}}` those that make one output entry,
-:math:`\mathrm{fan_{out}}` those that one input entry goes into.
+A *fan* counts terms of the layer's sums: :math:`\mathrm{fan_{in}}` counts the terms of one output
+entry, :math:`\mathrm{fan_{out}}` the terms in which one input entry occurs.
 """
 
 import math
@@ -14,17 +13,17 @@ import numpy as np
 from .errors import ConfigError, DTypeError
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...], int], np.ndarray]
-"""From a generator, a shape and its output axis to a weight in double precision."""
+"""A function of a generator, a shape and its output axis; returns a weight in double precision."""
 
 
 def fans(shape: tuple[int, ...], axis: int = 0) -> tuple[int, int]:
-    r"""Count what enters and what leaves one entry of a layer.
+    r"""Count the terms of one output entry of a layer, and the terms of one input entry.
 
     .. math:: \mathrm{fan_{in}} = d_{in}hw, \qquad \mathrm{fan_{out}} = d_{out}hw
 
     Args:
-        shape: of a weight, [d_out, d_in, ...], the output axis where ``axis`` says.
-        axis: 1 for a transposed convolution, whose weight is [d_in, d_out, ...].
+        shape: the shape of a weight, [d_out, d_in, ...].
+        axis: the output axis; 1 for a transposed convolution, whose weight is [d_in, d_out, ...].
     Returns:
         (fan_in, fan_out).
 
@@ -35,27 +34,27 @@ def fans(shape: tuple[int, ...], axis: int = 0) -> tuple[int, int]:
 
 
 def generator(rng: np.random.Generator | int) -> np.random.Generator:
-    """Return a generator of random numbers: the one given, or a new one of a seed.
+    """Return a generator as it is, or make one from a seed.
 
     Raises:
-        DTypeError: it is neither.
+        DTypeError: rng is neither a generator nor a seed.
     """
     if isinstance(rng, np.random.Generator):
         return rng
     if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
         raise DTypeError(
-            f"rng: expected a generator, numpy.random.default_rng(0), or a seed from "
-            f"0, got {rng!r:.60}"
+            f"rng: expected a generator such as numpy.random.default_rng(0), or a seed of "
+            f"at least 0, got {rng!r:.60}"
         )
     return np.random.default_rng(rng)
 
 
 def initializer(init: "Initializer | str") -> "Initializer":
-    """Return an initializer: the one given, or that of a name in :data:`INITIALIZERS`.
+    """Return an initializer as it is, or the one of a name in :data:`INITIALIZERS`.
 
     Raises:
         ConfigError: no initializer has that name.
-        DTypeError: it is no function.
+        DTypeError: init is neither a name nor a function.
     """
     if isinstance(init, str):
         if init not in INITIALIZERS:
@@ -69,7 +68,7 @@ def initializer(init: "Initializer | str") -> "Initializer":
 
 
 def normal(std: float = 0.02) -> Initializer:
-    r"""Draw from a normal distribution with mean 0; 0.02 is the authors' deviation.
+    r"""Draw from a normal distribution with mean 0; the authors' standard deviation is 0.02.
 
     .. math:: w \sim N(0, 0.02^2)
 
@@ -100,7 +99,7 @@ def lecun(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np
 
 
 def xavier(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:
-    r"""Draw with a variance between those that keep signals and gradients level.
+    r"""Draw with a variance between the one that keeps signals level and the one for gradients.
 
     .. math:: \mathrm{Var}(w) = \frac{2}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}
 
@@ -147,7 +146,7 @@ def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) 
 
     .. math:: WW^T = I \quad\text{or}\quad W^TW = I
 
-    uniformly among all such: every singular value is 1.
+    The draw is uniform among all such matrices; every singular value is 1.
 
     Source: [M18 Eq. (14)]
     """
@@ -168,13 +167,13 @@ INITIALIZERS: dict[str, Initializer] = {
     "kaiming": kaiming(0.1),
     "orthogonal": orthogonal,
 }
-"""The initializers by name; Kaiming's for the slope of the paper's discriminators."""
+"""The initializers by name; ``kaiming`` is for the slope of the paper's discriminators."""
 
 
 def in_residual(init: Initializer) -> Initializer:
-    r"""Return what draws the 3x3 kernels of a residual block, where other weights have ``init``.
+    r"""Return the initializer of the 3x3 kernels in residual blocks, if other weights use ``init``.
 
-    It is ``init`` itself, but for Glorot's, which has the gain :math:`\sqrt2` there, as in the code
+    It is ``init`` itself, except that Glorot's has the gain :math:`\sqrt2` there, as in the code
     of M18's authors.
     """
     return glorot(math.sqrt(2)) if init is INITIALIZERS["glorot"] else init

@@ -1,7 +1,7 @@
-r"""What L21 watches in a discriminator: its gradients, the spread of its weights, what bounds them.
+r"""The measurements of L21: gradients of a discriminator, the spread of its weights, and bounds.
 
-Everything is measured on the *effective* weights :math:`w_t`, those that the layers compute with,
-and with the network as it stands: nothing is changed by a measurement, running moments included.
+Every measurement reads the *effective* weights :math:`w_t`, with which the layers compute. It
+leaves the network as it is, running moments included.
 """
 
 import math
@@ -23,7 +23,7 @@ from .tensor import Tensor, grad, no_grad
 
 @contextmanager
 def _with_methods(network: Module, name: str, methods: dict[str, Callable]) -> Iterator[None]:
-    """Give the layers of a network other methods of one name for a while; then all is as before."""
+    """Replace a method of some layers within the block; restore methods and state at the end."""
     layers = weighted_layers(network)
     states = [(module, dict(module.state)) for _, module in network.named_modules()]
     for layer, method in methods.items():
@@ -39,7 +39,7 @@ def _with_methods(network: Module, name: str, methods: dict[str, Callable]) -> I
 
 @contextmanager
 def effective_weights(network: Module) -> Iterator[dict[str, Tensor]]:
-    r"""Make the effective weights leaves, so that one can differentiate with respect to them.
+    r"""Turn the effective weights into leaves, to differentiate with respect to them.
 
     .. math:: w_t = \bar W_t \quad\text{as variables of their own}
 
@@ -68,8 +68,8 @@ def weight_gradients(network: Module, *inputs: Tensor) -> dict[str, float]:
 
     Args:
         network: D.
-        inputs: a batch of images, [N, C, H, W], and of labels if D takes them; a batch of one
-            for a single x.
+        inputs: a batch of images, [N, C, H, W], and of labels if D takes them; for a single x,
+            a batch of one.
     Returns:
         The norm by layer.
 
@@ -86,13 +86,13 @@ def _gradients(network: Module, inputs: tuple[Tensor, ...]) -> dict[str, tuple[A
 
 
 def euler_products(network: Module, *inputs: Tensor) -> dict[str, float]:
-    r"""Multiply every effective weight with the gradient of the mean output.
+    r"""Multiply every effective weight by the gradient of the mean output.
 
     .. math:: \langle w_t, \nabla_{w_t} E[D(x)]\rangle = E[D(x)], \qquad
               \|\nabla_{w_t} E[D(x)]\|_F \ge \frac{|E[D(x)]|}{\|w_t\|_F}
 
-    by Euler's identity, where D has no biases, ReLU or leaky ReLU inside and nothing after the
-    last layer: D is then homogeneous in each weight.
+    by Euler's identity, if D has no biases, only ReLU or leaky ReLU inside, and nothing after
+    the last layer. D is then homogeneous in each weight.
 
     Args:
         network, inputs: as in :func:`weight_gradients`.
@@ -111,7 +111,7 @@ def input_gradients(network: Module, images: Tensor, *labels: Tensor) -> Array:
     .. math:: \|\nabla_x D(x_n)\|_2
 
     Args:
-        network: D, each image on its own: no batch statistics.
+        network: D, which must treat each image on its own: no batch statistics.
         images: [N, C, H, W], or [N, d].
         labels: [N], if D takes them.
     Returns:
@@ -133,9 +133,9 @@ class LayerNorms:
     r"""The two norms of an effective weight.
 
     Attributes:
-        matrix: of the weight as a matrix, what SN divides by.
-        operator: of the layer as a map, for a convolution between images: what SN_Conv
-            divides by.
+        matrix: the norm of the weight as a matrix; SN divides by it.
+        operator: the norm of the layer as a map, which for a convolution maps images; SN_Conv
+            divides by it.
         reach: :math:`\sqrt{\lceil h/s\rceil\lceil w/s\rceil}`, 1 for a dense layer; no weight of
             Frobenius norm 1 has a greater operator norm.
     """
@@ -151,19 +151,19 @@ class LayerNorms:
 
 
 def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
-    r"""Compare the norm of every effective weight as a matrix and as the map that the layer is.
+    r"""Compute two norms of every effective weight: as a matrix, and as the map of its layer.
 
     .. math:: 1 \le \rho = \frac{\|\mathrm{conv}_w\|}{\|w\|_{sp}}
               \le \sqrt{\lceil h/s\rceil\lceil w/s\rceil}
 
-    (the lower end where some patch lies wholly inside the input). Neither end is meant for
+    The lower bound holds where some patch lies wholly inside the input. Neither bound applies to
     transposed convolutions, whose matrix has the other axis as its rows.
 
     Args:
         network: D or G.
-        inputs: anything that it takes: what comes to each convolution tells its size.
+        inputs: any inputs of the network; they set the size of the images at each convolution.
     Returns:
-        The norms by layer, of dense layers, convolutions and transposed ones.
+        The norms by layer, for dense layers, convolutions and transposed convolutions.
     Raises:
         NonFiniteError: a weight holds a NaN or an infinity.
 
@@ -186,12 +186,12 @@ def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
 
 
 def spectra(network: Module) -> dict[str, Array]:
-    r"""Compute the singular values of every weight that a network computes with, as matrices.
+    r"""Compute the singular values of every effective weight, as a matrix.
 
     .. math:: \sigma_t(\bar W^l), \qquad \sigma_1 \ge \sigma_2 \ge \dots
 
     Args:
-        network: D or G; of a transposed convolution the rows are its output channels, as ever.
+        network: D or G. The rows of a transposed convolution's matrix are its output channels.
     Returns:
         The values by layer, the largest first.
 
@@ -234,21 +234,22 @@ def gradient_bound(network: Module, x: Tensor) -> dict[str, float]:
 
     with the operator norm of each convolution, not that of its matrix. A convolution uses each
     entry of :math:`w_t` at many places: :math:`r_t =
-    \sqrt{\lceil h/s\rceil\lceil w/s\rceil}` bounds what that adds, and is 1 for a dense layer.
+    \sqrt{\lceil h/s\rceil\lceil w/s\rceil}` bounds this effect, and is 1 for a dense layer.
     Over all L layers together the gradient is at most :math:`\sqrt L` times the largest bound.
 
     Args:
-        network: a chain: layers, and activations that know their ``lipschitz`` constant and
-            keep 0 at 0. What follows its last layer is not in it: times 0.25 for a sigmoid.
+        network: a chain of layers, and of activations that have a ``lipschitz`` constant and
+            map 0 to 0. An activation after its end does not count; for a sigmoid, multiply the
+            bound by 0.25.
         x: a batch, [N, C, H, W] or [N, d].
     Returns:
         The bound by layer.
     Raises:
-        ConfigError: the network is no such chain, or has biases other than 0.
+        ConfigError: the network is not such a chain, or has nonzero biases.
 
     Source: [L21 gradient bounds]
-    Deviation: L21 states it for dense layers, without :math:`r_t`; for a convolution it fails
-    without.
+    Deviation: L21 states the bound for dense layers, without :math:`r_t`; without it, the bound
+    fails for a convolution.
     """
     others = [m for m in _chain(network) if not isinstance(m, Weighted)]
     smooth = math.prod(m.lipschitz for m in others)
@@ -264,13 +265,13 @@ def gradient_bound(network: Module, x: Tensor) -> dict[str, float]:
 
 
 def _chain(network: Module) -> list[Any]:
-    """List the modules of a chain one after another, or say what is not one of its links."""
+    """List the modules of a chain in order; refuse a module that does not belong in one."""
     if isinstance(network, Sequential):
         return [module for layer in network.layers for module in _chain(layer)]
     if isinstance(network, Weighted):
         if network.bias is not None and bool(namespace(network.bias.array).any(network.bias.array)):
             raise ConfigError(
-                "gradient_bound: it holds without biases, but a layer has one; "
+                "gradient_bound: expected layers without biases, but a layer has one; "
                 "make the layers with bias=False"
             )
     elif not hasattr(network, "lipschitz"):
@@ -286,11 +287,11 @@ def _chain(network: Module) -> list[Any]:
 
 @dataclass(frozen=True)
 class Spread:
-    r"""The variance of an effective weight, beside the sizes that initializers go by.
+    r"""The variance of an effective weight, and the fans of its layer.
 
     Attributes:
-        fan_in, fan_out: of the layer.
-        variance: of the entries, around their mean.
+        fan_in, fan_out: the fans, on which initializers depend.
+        variance: the variance of the entries, around their mean.
     """
 
     fan_in: int
@@ -322,7 +323,7 @@ def weight_variances(network: Module) -> dict[str, Spread]:
 
 
 def _lengths(rows: Array) -> Array:
-    """Return the length of each row; its square need not be a number that the dtype holds."""
+    """Return the length of each row, even if its square overflows the dtype."""
     with no_grad():
         return ops.norm(Tensor.wrap(rows), axis=tuple(range(1, rows.ndim))).array
 
@@ -332,5 +333,5 @@ def _length(array: Array) -> float:
 
 
 def _double(array: Array) -> np.ndarray:
-    """Return the numbers in double precision, for sums over many."""
+    """Return the entries in double precision, for sums over many."""
     return to_numpy(array).astype(np.float64)

@@ -27,7 +27,7 @@ from .tensor import Tensor, grad, sum
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution of one size as a linear map; both ways take batches [N, ...]."""
+    """A convolution of images of one size as a linear map; both maps take batches [N, ...]."""
 
     forward: Map
     adjoint: Map
@@ -67,8 +67,8 @@ def conv_singular_values(
 
     Args:
         w: weight, [d_out, d_in, h, w].
-        size: of the input images, (H, W) pixels or one number.
-        stride, padding: of the convolution.
+        size: the size of the input images, (H, W) pixels or one number.
+        stride, padding: those of the convolution.
     Returns:
         [min(entries of an input, of an output)], the largest first, in double precision.
     Raises:
@@ -83,7 +83,7 @@ def conv_singular_values(
     if conv.entries > 2**25:
         raise ShapeError(
             f"conv_singular_values: the matrix of this convolution has {conv.entries} entries; "
-            "use a smaller size, or conv_operator_norm for the largest one alone"
+            "use a smaller size, or conv_operator_norm for the largest singular value"
         )
     xp = namespace(w)
     shape, way = min(
@@ -106,18 +106,19 @@ def conv_operator_norm(
     .. math:: \|A\| = \max_{x\ne0}\frac{\|\mathrm{conv}(x, w)\|_2}{\|x\|_2}, \qquad
               1 \le \frac{\|A\|}{\sigma(W)} \le \sqrt{\lceil h/s\rceil\lceil w/s\rceil}
 
-    (the lower end where some patch lies wholly inside the input). It is also the norm of the
-    transposed convolution to images of that size. Small ones are decomposed as explicit
-    matrices; for the others Lanczos iteration seeks the largest eigenvalue of :math:`A^TA`
-    from a fixed random start, using nothing but the convolution and its adjoint, in double
-    precision. Then :math:`\|A^TAx - \lambda x\| \le 2\epsilon\lambda` is checked: a singular
-    value lies within :math:`\epsilon\|A\|` of the result, and the result never exceeds the
-    norm. That no larger one was missed has probability 1, not a proof.
+    The lower bound holds where some patch lies wholly inside the input. The transposed
+    convolution to images of that size has the same norm. A small convolution is decomposed as
+    an explicit matrix. For a large one, Lanczos iteration finds the largest eigenvalue of
+    :math:`A^TA` from a fixed random start; it uses only the convolution and its adjoint, in
+    double precision. The function then checks :math:`\|A^TAx - \lambda x\| \le
+    2\epsilon\lambda`: a singular value lies within :math:`\epsilon\|A\|` of the result, and
+    the result never exceeds the norm. That no larger singular value was missed has probability
+    1, but no proof.
 
     Args:
         w: weight, [d_out, d_in, h, w]; [d_in, d_out, ...] as a transposed convolution holds it.
-        size: of the convolution's input, (H, W) pixels or one number.
-        stride, padding: of the convolution.
+        size: the size of the input images, (H, W) pixels or one number.
+        stride, padding: those of the convolution.
         tolerance: :math:`\epsilon`, relative.
     Returns:
         The norm, in the units of w.
@@ -163,7 +164,7 @@ def conv_operator_norm(
 
 @dataclass(frozen=True)
 class LipschitzBound:
-    r"""An upper bound of a network's Lipschitz constant, and what each layer adds to it.
+    r"""An upper bound of a network's Lipschitz constant, and the factor of each layer.
 
     Attributes:
         factors: (name, norm times activation constant), layer by layer.
@@ -174,7 +175,7 @@ class LipschitzBound:
     value: float
 
     def _repr_html_(self) -> str:
-        """Show the layers' factors as a table, in a notebook."""
+        """Show the layers' factors as a table in a notebook."""
         return table(
             f"Lipschitz constant at most {self.value:.4g}", self.factors, ("layer", "factor")
         )
@@ -185,19 +186,19 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
 
     .. math:: \|f\|_{Lip} \le \prod_{l=1}^{L+1} \sigma(W^l)\,\|a_l\|_{Lip}
 
-    It is a bound only if each norm is one: for a dense layer ``certificate(...).upper`` of the
-    weight in use, for a convolution :func:`conv_operator_norm`, for a sum of paths (a
-    residual block) the sum of the paths' products. The estimate :math:`u^TWv` and the norm
-    of a reshaped kernel are too small.
+    The product is a bound only if each norm bounds its layer: for a dense layer
+    ``certificate(...).upper`` of the weight in use, for a convolution
+    :func:`conv_operator_norm`, for a sum of paths (a residual block) the sum of the paths'
+    products. The estimate :math:`u^TWv` and the norm of a reshaped kernel are too small.
 
     Args:
-        layers: (name, norm, constant) each, in any order; the constant is the Lipschitz
-            constant of what follows the layer: 1 for ReLU, leaky ReLU, tanh or nothing, 0.25 for
-            a sigmoid.
+        layers: a triple (name, norm, constant) for each layer, in any order. The constant is the
+            Lipschitz constant of the activation after the layer: 1 for ReLU, leaky ReLU, tanh or
+            none, 0.25 for a sigmoid.
     Returns:
         The factors and their product; 1 without layers.
     Raises:
-        NonFiniteError: a norm is a NaN or an infinity; names the layer.
+        NonFiniteError: a norm is a NaN or an infinity; the message names the layer.
         ConfigError: a norm or a constant is negative.
 
     Source: [M18 Eq. (7)]
@@ -207,7 +208,7 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
         check_finite(name, norm)
         if norm < 0 or constant < 0:
             raise ConfigError(
-                f"{name}: a Lipschitz constant is not negative, "
+                f"{name}: expected a norm and a constant of at least 0, "
                 f"got norm {float(norm)} and constant {float(constant)}"
             )
         factors.append((name, float(norm) * float(constant)))
@@ -216,12 +217,12 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
 
 @dataclass(frozen=True)
 class LipschitzLowerBound:
-    r"""A slope that a function has somewhere, so its Lipschitz constant is no less.
+    r"""A slope that a function has at some point: a lower bound of its Lipschitz constant.
 
     Attributes:
         value: the largest :math:`\|\nabla_x f\|_2` found.
-        point: where, one x without the batch axis.
-        history: the largest found after 0, 1, ... steps; never falls.
+        point: that point, one x without the batch axis.
+        history: the largest slope found after 0, 1, ... steps; it never falls.
     """
 
     value: float
@@ -232,22 +233,23 @@ class LipschitzLowerBound:
 def lipschitz_lower_bound(
     f: Callable[[Tensor], Tensor], points: Tensor | Array, steps: int = 20, rate: float = 0.1
 ) -> LipschitzLowerBound:
-    r"""Climb to where a function is steep.
+    r"""Climb to points where a function is steep, for a lower bound of its Lipschitz constant.
 
     .. math:: \|f\|_{Lip} \ge \max_n \|\nabla_x f(x_n)\|_2, \qquad
               x_n \leftarrow x_n + \eta_n\frac{d_n}{\|d_n\|_2},\quad
               d_n = \nabla_x \|\nabla_x f(x_n)\|_2
 
-    A step that does not climb is taken back, and that point's :math:`\eta_n` halved. Where f is
-    linear in pieces (ReLU, leaky ReLU), the slope is constant on each, :math:`d_n = 0`, and
-    the bound is the largest slope at the points themselves: give many. On a kink between
-    pieces, where no gradient exists, what autograd reports need not be a slope of f.
+    A step that does not climb is undone, and :math:`\eta_n` of that point is halved. If f is
+    piecewise linear (ReLU, leaky ReLU), the slope is constant on each piece,
+    :math:`d_n = 0`, and the bound is the largest slope at the points themselves: pass many
+    points. On a kink between pieces no gradient exists, and the value that autograd reports
+    need not be a slope of f.
 
     Args:
         f: maps [N, ...] to [N] or [N, 1], each row on its own (no batch statistics).
-        points: where to begin, [N, ...].
-        steps: of ascent; each differentiates f twice.
-        rate: :math:`\eta`, length of a first step, in the units of x.
+        points: the starting points, [N, ...].
+        steps: the number of steps; each differentiates f twice.
+        rate: :math:`\eta`, the length of the first step, in the units of x.
     Returns:
         The value, its point, and the value after each step.
     Raises:

@@ -1,7 +1,7 @@
-"""Adversarial objectives, each as a loss for D and one for G, both to be minimised.
+"""Adversarial objectives: for each a loss of D and a loss of G, both to be minimized.
 
-They take logits: what D returns before any sigmoid. Logits as large as their dtype holds have a
-loss and gradients; of a NaN the loss is a NaN.
+They take logits: the output of D before any sigmoid. Logits as large as their dtype allows have a
+loss and gradients; the loss of a NaN is a NaN.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from .tensor import Tensor, as_tensor, as_tensors, grad, is_floating
 
 
 def _numbers(*values: Any) -> list[Tensor]:
-    """Make tensors of floating-point numbers: unsigned ones have no room for -x or 1 - x."""
+    """Make floating-point tensors: unsigned integers have no room for -x or 1 - x."""
     tensors = [as_tensor(v) for v in values]
     return [
         t if is_floating(t.array) else ops.astype(t, dtype=namespace(t.array).float64)
@@ -27,7 +27,7 @@ def _numbers(*values: Any) -> list[Tensor]:
 
 
 def standard_d(real: Tensor, fake: Tensor) -> Tensor:
-    r"""Negative log likelihood of telling data from samples.
+    r"""Compute the negative log likelihood of telling data from samples.
 
     .. math:: -E[\log D(x)] - E[\log(1 - D(G(z)))] = E[s(-f(x))] + E[s(f(G(z)))]
 
@@ -43,7 +43,7 @@ def standard_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def standard_g(fake: Tensor) -> Tensor:
-    r"""Non-saturating loss of the generator.
+    r"""Compute the non-saturating loss of the generator.
 
     .. math:: -E[\log D(G(z))] = E[s(-f(G(z)))]
 
@@ -54,7 +54,7 @@ def standard_g(fake: Tensor) -> Tensor:
 
 
 def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
-    r"""Hinge loss of the discriminator: only images within the margin count.
+    r"""Compute the hinge loss of the discriminator: only images within the margin count.
 
     .. math:: -E[\min(0, -1 + D(x))] - E[\min(0, -1 - D(G(z)))]
 
@@ -65,7 +65,7 @@ def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def hinge_g(fake: Tensor) -> Tensor:
-    r"""Loss of the generator that goes with the hinge.
+    r"""Compute the loss of the generator that goes with the hinge.
 
     .. math:: -E[D(G(z))]
 
@@ -75,7 +75,7 @@ def hinge_g(fake: Tensor) -> Tensor:
 
 
 def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
-    r"""Critic's estimate of the Wasserstein distance, with its sign changed.
+    r"""Compute the critic's estimate of the Wasserstein distance, with its sign changed.
 
     .. math:: E[D(G(z))] - E[D(x)]
 
@@ -85,12 +85,12 @@ def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def binary_cross_entropy(logits: Tensor, targets: Any) -> Tensor:
-    r"""Mean negative log likelihood of answers yes or no, from logits.
+    r"""Compute the mean negative log likelihood of yes-or-no answers, from logits.
 
     .. math:: -E\big[t\log p + (1 - t)\log(1 - p)\big] = E\big[s(l) - t\,l\big], \qquad
               p = \mathrm{sigmoid}(l)
 
-    with the softplus :math:`s`, so that no logit is too large.
+    The softplus :math:`s` keeps the loss finite for large logits.
 
     Args:
         logits: l, any shape.
@@ -103,17 +103,17 @@ def binary_cross_entropy(logits: Tensor, targets: Any) -> Tensor:
     """
     logits, targets = _beside("binary_cross_entropy", logits, targets)
     if not namespace(targets.array).all((targets.array >= 0) & (targets.array <= 1)):
-        raise DTypeError("binary_cross_entropy: a target is not from 0 to 1")
+        raise DTypeError("binary_cross_entropy: expected targets from 0 to 1, got another")
     return ops.mean(ops.softplus(logits) - targets * logits)
 
 
 def mean_squared_error(x: Tensor, targets: Any) -> Tensor:
-    r"""Mean square of the differences.
+    r"""Compute the mean square of the differences.
 
     .. math:: E\big[(x - t)^2\big]
 
     Args:
-        x, targets: of one shape.
+        x, targets: tensors or arrays of one shape.
     Raises:
         ShapeError: the shapes differ, which broadcasting would hide.
     """
@@ -123,7 +123,7 @@ def mean_squared_error(x: Tensor, targets: Any) -> Tensor:
 
 
 def _beside(name: str, x: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """Return what is compared, and targets of its shape and type."""
+    """Return x and the targets as tensors of one shape and dtype."""
     x, targets = as_tensors(name, (*_numbers(x), targets))
     if targets.shape != x.shape:
         raise ShapeError(f"{name}: expected targets of shape {x.shape}, got {targets.shape}")
@@ -133,7 +133,7 @@ def _beside(name: str, x: Any, targets: Any) -> tuple[Tensor, Tensor]:
 
 
 def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
-    r"""Mean negative log likelihood of the right class.
+    r"""Compute the mean negative log likelihood of the right class.
 
     .. math:: -E\big[\log p(y\,|\,x)\big], \qquad
               \log p(c\,|\,x) = l_c - \log \sum_j e^{l_j}
@@ -143,7 +143,7 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
         labels: integers, [N].
     Raises:
         DTypeError: the labels are not integers.
-        ShapeError: the shapes do not belong together, or a label is no class.
+        ShapeError: the shapes do not fit together, or a label is not a class.
 
     Source: [M18 Table 8]
     """
@@ -167,8 +167,8 @@ def optimal_logit(q_data: Tensor, p_g: Tensor) -> Tensor:
               \qquad f^*(x) = \log q_{data}(x) - \log p_G(x)
 
     Its slope, :math:`\nabla_x f^* = \nabla_x q_{data} / q_{data} - \nabla_x p_G / p_G`, has no
-    bound: it grows without limit where one density vanishes faster than the other. That is why
-    D must be restricted.
+    bound: it grows without limit where one density vanishes faster than the other. D must
+    therefore be restricted.
 
     Args:
         q_data, p_g: densities of data and samples at the same points, positive, any shape.
@@ -182,8 +182,8 @@ def optimal_logit(q_data: Tensor, p_g: Tensor) -> Tensor:
     for density in (q_data, p_g):
         if not namespace(density.array).all(density.array > 0):
             raise NonFiniteError(
-                "optimal_logit: a density is not above 0, so its logarithm is no "
-                "number; leave out the points where one is 0"
+                "optimal_logit: expected densities above 0, got one that is not; leave "
+                "out the points where a density is 0"
             )
     return ops.log(q_data) - ops.log(p_g)
 
@@ -193,8 +193,8 @@ class Objective:
     """A pair of losses.
 
     Args:
-        d: from logits of data and of samples to D's loss.
-        g: from logits of samples to G's loss.
+        d: returns D's loss for the logits of data and of samples.
+        g: returns G's loss for the logits of samples.
     """
 
     d: Callable[[Tensor, Tensor], Tensor]
@@ -210,17 +210,17 @@ OBJECTIVES = {
 
 
 def slopes(objective: Objective, real: Array, fake: Array) -> tuple[float, float]:
-    r"""Tell how much of D's loss still moves with its scores of data and of samples.
+    r"""Measure how much D's loss still changes with D's scores of data and of samples.
 
     .. math:: \sum_i \Big|\frac{\partial \ell_D}{\partial f(x_i)}\Big|, \qquad
               \sum_i \Big|\frac{\partial \ell_D}{\partial f(G(z_i))}\Big|
 
-    With the hinge it is the share of images within the margin, with the standard objective the mean
-    probability of the wrong answer, :math:`E[1 - D(x)]` and :math:`E[D(G(z))]`, and with the
-    Wasserstein objective, which has no end, 1. Where it is 0, D has nothing left to learn.
+    With the hinge, each sum is the share of images within the margin. With the standard objective
+    it is the mean probability of the wrong answer, :math:`E[1 - D(x)]` and :math:`E[D(G(z))]`. With
+    the Wasserstein objective it is always 1. Where a sum is 0, D has nothing left to learn.
 
     Args:
-        objective: of :data:`OBJECTIVES`.
+        objective: one of :data:`OBJECTIVES`.
         real, fake: f at data and at samples, any shape.
     Returns:
         The two sums, 0 to 1.

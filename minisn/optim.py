@@ -27,7 +27,7 @@ Gradients = Sequence[Any]
 """One for each parameter: tensors, or arrays."""
 
 Parameters = Iterable[Tensor] | Mapping[str, Tensor]
-"""What an optimizer updates; errors call parameters by their names, or by their number."""
+"""What an optimizer updates; errors name a parameter by its name, or by its number."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ TABLE_1 = {
 
 
 class _Flat:
-    """Parameters and their gradients seen as one vector each, in which they lie in their order."""
+    """Parameters and gradients as two flat vectors, in the order of the parameters."""
 
     def __init__(self, parameters: Parameters):
         if not isinstance(parameters, Iterable):
@@ -91,27 +91,27 @@ class _Flat:
         self.latest: Array | None = None  # the gradients of the last step
 
     def _check_dtypes(self, dtype: Any) -> None:
-        """Refuse parameters of unlike types: they lie in one vector."""
+        """Refuse parameters of different dtypes, because they share one vector."""
         for name, p in zip(self.names, self.parameters, strict=True):
             if p.dtype != dtype:
                 raise DTypeError(
-                    f"parameter {name} is {p.dtype}, expected {dtype} as of the first "
-                    "one; bring all to one dtype with network.to(dtype=...), then "
-                    "make the optimizer"
+                    f"parameter {name} is {p.dtype}, expected {dtype}, the dtype of the "
+                    "first one; convert all with network.to(dtype=...), then make the "
+                    "optimizer"
                 )
 
     def values(self) -> Array:
-        """Join the parameters, unless they are still the parts of what was assigned last."""
+        """Return the parameters as one vector: the last one assigned, if nothing has changed."""
         if self._joined is None or self._versions != [p.version for p in self.parameters]:
             return _join([p.array for p in self.parameters], None)
         return self._joined
 
     def gradients(self, grads: Gradients | None) -> Array:
-        """Join the gradients that are given, or those that ``backward()`` has left."""
+        """Join the gradients that the caller passes, or those that ``backward()`` left."""
         if grads is None:
             if all(p.grad is None for p in self.parameters):
                 raise GraphError(
-                    "step: no parameter has a gradient; call loss.backward() before, "
+                    "step: no parameter has a gradient; call loss.backward() first, "
                     "or pass grad(loss, parameters)"
                 )
             given = [
@@ -137,12 +137,12 @@ class _Flat:
         return self.latest
 
     def zero(self) -> None:
-        """Forget the gradients that ``backward()`` has left."""
+        """Clear the gradients that ``backward()`` left."""
         for p in self.parameters:
             p.grad = None
 
     def check(self, what: str, vector: Array) -> None:
-        """Refuse a vector with a NaN or an infinity, and name the parameter that it belongs to."""
+        """Refuse a vector with a NaN or an infinity; the error names the parameter."""
         if not finite_or_unseen(vector):
             ends = accumulate(prod(p.shape) for p in self.parameters)
             named = zip(self.names, ends, strict=True)
@@ -164,7 +164,7 @@ class _Flat:
 
 
 def _join(arrays: Sequence[Array], room: Array | None) -> Array:
-    """Copy the entries one array after another, to where they were put before if they fit."""
+    """Copy arrays one after another into one vector, into ``room`` if they fit."""
     xp, dtype = namespace(arrays[0]), arrays[0].dtype
     if room is None or not same_place(room, arrays[0]) or room.dtype != dtype:
         room = near(arrays[0]).empty((sum(prod(a.shape) for a in arrays),), dtype=dtype)
@@ -196,17 +196,17 @@ class SGD:
         """Update every parameter with its gradient.
 
         Args:
-            grads: in the parameters' order; None for those that ``loss.backward()`` has added up,
-                0 where there is none. They stay until :meth:`zero_grad`.
+            grads: in the order of the parameters. None takes what ``loss.backward()`` has added up,
+                or 0 where there is no gradient; the sums stay until :meth:`zero_grad`.
         Raises:
-            NonFiniteError: a gradient, or what comes of it, is not finite; names the parameter.
+            NonFiniteError: a gradient or a new value is not finite; names the parameter.
         """
         flat = self._flat
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is refused below
             flat.assign(flat.values() - self.rate * flat.gradients(grads))
 
     def zero_grad(self) -> None:
-        """Forget the gradients that ``backward()`` has added to the parameters."""
+        """Clear the gradients that ``backward()`` has added to the parameters."""
         self._flat.zero()
 
 
@@ -225,7 +225,7 @@ class Adam:
 
     Source: [M18 Table 1]; Kingma and Ba (2015)
     Deviation: L21's code, in TensorFlow, adds epsilon to the root of the uncorrected v, and so
-    does Chainer, as we recall it; early on that counts for more.
+    does Chainer, as we recall it; in early steps epsilon then counts for more.
     """
 
     def __init__(
@@ -248,16 +248,16 @@ class Adam:
         """Update every parameter with its gradient.
 
         Args:
-            grads: in the parameters' order; None for those that ``loss.backward()`` has added up,
-                0 where there is none. They stay until :meth:`zero_grad`.
+            grads: in the order of the parameters. None takes what ``loss.backward()`` has added up,
+                or 0 where there is no gradient; the sums stay until :meth:`zero_grad`.
         Raises:
-            NonFiniteError: a gradient, or what comes of it, is not finite; names the parameter.
-                Parameters and moments are as they were before.
+            NonFiniteError: a gradient or a new value is not finite; names the parameter.
+                Parameters and moments stay as they were.
         """
         check_together("step", (self.m, self._flat.parameters[0].array))
         g, steps = self._flat.gradients(grads), self.steps + 1
         root = sqrt(1 - self.beta2**steps)
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is refused below
             theta, m, v = kernels.of(g).adam(
                 self._flat.values(),
                 g,
@@ -273,18 +273,18 @@ class Adam:
         self.m, self.v, self.steps = m, v, steps
 
     def zero_grad(self) -> None:
-        """Forget the gradients that ``backward()`` has added to the parameters."""
+        """Clear the gradients that ``backward()`` has added to the parameters."""
         self._flat.zero()
 
     def gradient_norm(self) -> float:
-        r"""Return the length of the gradient that was given last, over all parameters.
+        r"""Return the length of the last gradient, over all parameters.
 
         .. math:: \|g\|_2
 
-        It is computed where it is asked for, so a step does not pay for it.
+        It is computed on request, so it costs a step nothing.
 
         Returns:
-            The norm; 0 before the first step, not finite where that is why a step was refused.
+            The norm; 0 before the first step; not finite if a step was refused for that reason.
         """
         g = self._flat.latest
         return 0.0 if g is None else float(np.linalg.norm(to_numpy(g).astype(np.float64)))

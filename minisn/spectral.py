@@ -3,14 +3,14 @@ r"""The spectral norm: what it is, how it is estimated, and what can be proved a
 .. math:: \sigma(W) = \max_{h \ne 0} \frac{\|Wh\|_2}{\|h\|_2}
 
 One power step per update keeps a pair of unit vectors u, v near the leading singular
-vectors of each weight, and :math:`\sigma(W) \approx u^TWv`. The pair is *state*: every
-function here takes it and returns a new one; none changes what it is given. In the
+vectors of each weight, and :math:`\sigma(W) \approx u^TWv`. The pair is *state*: the
+functions here take a pair, return a new one, and never change their arguments. In the
 gradient, u and v are constants.
 
 A weight of any shape is read as a matrix, its output axis first:
 ``axis=0`` for a dense layer, a convolution [d_out, d_in, h, w] and an embedding;
-``axis=1`` for a transposed convolution, which holds the weight of the convolution it is
-the adjoint of.
+``axis=1`` for a transposed convolution, which holds the weight of the convolution that it
+transposes.
 
 Three numbers must not be mixed: the estimate :math:`u^TWv`, never above the norm of the
 matrix; that norm; and the norm of the *convolution* as an operator on images, which is
@@ -73,8 +73,8 @@ def from_matrix(matrix: Tensor | Array, shape: Sequence[int], axis: int = 0) -> 
 
     Args:
         matrix: one row per entry of the output axis.
-        shape: of the weight.
-        axis: its output axis.
+        shape: the shape of the weight.
+        axis: the output axis of the weight.
 
     Source: [M18 §2.1]
     """
@@ -92,8 +92,8 @@ def from_matrix(matrix: Tensor | Array, shape: Sequence[int], axis: int = 0) -> 
 def _output_axis(W: Tensor | Array, axis: int) -> int:
     if W.ndim < 2:
         raise ShapeError(
-            f"the spectral norm is that of a weight with 2 axes or more, got shape {shape_of(W)}; "
-            "a vector has its length, a scalar its absolute value"
+            f"expected a weight with at least 2 axes, got shape {shape_of(W)}; the norm of a "
+            "vector is its length, that of a scalar its absolute value"
         )
     if not is_floating(values_of(W)):
         raise DTypeError(
@@ -109,12 +109,12 @@ def values_of(W: Tensor | Array) -> Array:
 
 
 def shape_of(W: Tensor | Array) -> str:
-    """Write a shape as errors do."""
+    """Format the shape of a weight for an error message."""
     return str(list(W.shape))
 
 
 def _check_vectors(name: str, W: Tensor | Array, axis: int, u: Array, v: Array | None = None):
-    """Say it plainly where u or v belongs to another weight, or to another of its axes."""
+    """Raise a clear error if u or v does not fit this weight and axis."""
     rows = W.shape[_output_axis(W, axis)]
     for letter, x, expected in (("u", u, rows), ("v", v, math.prod(W.shape) // rows)):
         if x is not None:
@@ -141,7 +141,7 @@ def _unit(a: Array) -> Array:
 
 
 def peak(name: str, W: Array) -> float:
-    """Return the largest absolute entry, and refuse a weight that is not finite."""
+    """Return the largest absolute entry; refuse a weight that is not finite."""
     xp = namespace(W)
     peak = float(xp.max(xp.abs(W)))
     if not math.isfinite(peak):
@@ -150,12 +150,12 @@ def peak(name: str, W: Array) -> float:
 
 
 def decompose(name: str, matrix: Array) -> tuple[Array, Array, Array]:
-    r"""Return the singular value decomposition of a matrix, without the zeros.
+    r"""Return the reduced singular value decomposition of a matrix.
 
     .. math:: W = USV^T
 
     Args:
-        name: of who asks, for the error.
+        name: the caller's name, for the error message.
         matrix: [m, n].
     Returns:
         (U, s, V^T): [m, k], [k] and [k, n], with k the smaller of m and n.
@@ -176,8 +176,8 @@ def sigma(W: Tensor, u: Array, v: Array, axis: int = 0) -> Tensor:
     .. math:: \sigma = u^TWv, \qquad \frac{\partial\sigma}{\partial W} = uv^T
 
     At the leading singular vectors this is the derivative of the norm itself (a
-    subgradient where the largest singular value is multiple). The *second* derivative is
-    not: that of :math:`u^TWv` is zero, that of the norm is not.
+    subgradient where the largest singular value is multiple). The *second* derivatives
+    differ: that of :math:`u^TWv` is zero, that of the norm is not.
 
     Args:
         W: weight, at least 2 axes.
@@ -200,7 +200,7 @@ def spectral_divide(W: Tensor, u: Array, v: Array, axis: int = 0, scale: float =
 
     .. math:: \bar W_{SN} = \frac{cW}{\sigma(W)}, \qquad \sigma(W) = u^TWv
 
-    Its fast form, two functions of arrays, goes over memory half as often.
+    The fast form in :mod:`minisn.fused` passes over memory half as often.
 
     Args:
         W, u, v, axis: as in :func:`sigma`.
@@ -220,13 +220,13 @@ def spectral_normalize(
               \frac{\partial V}{\partial W} = \frac1\sigma\Big(c\,\nabla_{\bar W}V
               - \mathrm{tr}\big((\nabla_{\bar W}V)^T\bar W\big)\,uv^T\Big)
 
-    The rules of :math:`u^TWv`, of the inverse and of the product make this gradient.
+    The rules of :math:`u^TWv`, of the inverse and of the product give this gradient.
 
     Args:
         W: weight, at least 2 axes.
         u, v: the state of the power iteration, [W.shape[axis]] and [the rest].
         axis: the output axis of W.
-        scale: :math:`c`, the spectral norm aimed at; a Tensor is learned with W.
+        scale: :math:`c`, the spectral norm of the result; a Tensor is learned with W.
     Returns:
         W_bar, the shape of W; all zeros, with zero gradient, where sigma is 0.
     Raises:
@@ -234,8 +234,8 @@ def spectral_normalize(
 
     Source: [M18 Eq. (8)], [M18 Eq. (9), (10), (11), (12)], [M18 Eq. (22)], [M18 Eq. (32)],
     [M18 Eq. (37)]
-    Deviation: W = 0 gives 0, where (8) has no value; so does a sigma below the smallest normal
-    number, whose inverse would overflow.
+    Deviation: W = 0 gives 0, where (8) has no value. A sigma below the smallest normal number,
+    whose inverse would overflow, gives 0 too.
     """
     if isinstance(scale, Tensor):
         return divide(W, sigma(W, u, v, axis), scale)
@@ -244,7 +244,7 @@ def spectral_normalize(
 
 
 def divide(W: Tensor, norm: Tensor, scale: float | Tensor = 1.0) -> Tensor:
-    r"""Divide a weight by a norm of it; a weight without one gives zeros, and gradient zero.
+    r"""Divide a weight by one of its norms; a norm of 0 gives zeros, with gradient zero.
 
     .. math:: \bar W = cW / N(W), \qquad \bar W = 0 \text{ where } N(W) = 0
 
@@ -262,7 +262,7 @@ def divide(W: Tensor, norm: Tensor, scale: float | Tensor = 1.0) -> Tensor:
 def bake(
     W: Tensor | Array, u: Array, v: Array, axis: int = 0, scale: float | Tensor = 1.0
 ) -> Array:
-    r"""Compute the normalized weight once, to be used without u and v.
+    r"""Compute the normalized weight once, for use without u and v.
 
     .. math:: \bar W_{SN} = cW / u^TWv
 
@@ -272,8 +272,8 @@ def bake(
         axis: the output axis of W.
         scale: :math:`c`.
     Returns:
-        An array of its own, to the bit what :func:`spectral_normalize` gives: no further
-        power step.
+        A new array, equal bit for bit to the result of :func:`spectral_normalize`; no
+        power step is made.
 
     Source: [M18 Eq. (8)]
     """
@@ -292,11 +292,11 @@ def power_iteration(
     .. math:: v \leftarrow \frac{W^Tu}{\|W^Tu\|_2}, \qquad u \leftarrow \frac{Wv}{\|Wv\|_2},
               \qquad \sigma(W) \approx u^TWv
 
-    Nothing is recorded and nothing is changed in place: the new state is what is returned.
+    The function records nothing and changes nothing in place; it returns the new state.
 
     Args:
         W: weight, at least 2 axes.
-        u: the last u, [W.shape[axis]], not zero; brought to the dtype of W.
+        u: the last u, [W.shape[axis]], not zero; converted to the dtype of W.
         n: rounds; the paper's algorithm makes one per update.
         axis: the output axis of W.
     Returns:
@@ -307,8 +307,8 @@ def power_iteration(
         ConfigError: n is less than 1.
 
     Source: [M18 Eq. (18), (19), (20), (21)], [M18 Alg. 1]
-    Deviation: (18) does not say what follows a zero vector; keeping u lets a weight that
-    starts at zero find its norm once it leaves it.
+    Deviation: (18) does not say what follows a zero vector. We keep u, so a weight that
+    starts at zero finds its norm once it is no longer zero.
     """
     _check_rounds("power_iteration", n)
     _check_vectors("power_iteration", W, axis, u)
@@ -320,7 +320,7 @@ def power_iteration(
 def power_iteration_operator(
     matvec: Map, rmatvec: Map, u: Array, n: int = 1
 ) -> tuple[Array, Array, Array]:
-    r"""Make the same rounds on a linear map given by what it does: its general form.
+    r"""Run :func:`power_iteration` on any linear map, passed as two functions.
 
     .. math:: v \leftarrow \frac{A^Tu}{\|A^Tu\|_2}, \qquad u \leftarrow \frac{Av}{\|Av\|_2},
               \qquad \sigma(A) \approx \langle u, Av\rangle
@@ -359,26 +359,26 @@ def initial_vectors(
     most: int = 20_000,
     axis: int = 0,
 ) -> tuple[Array, Array]:
-    r"""Draw u at random and warm it up until the estimate is near the norm for certain.
+    r"""Draw u at random and make power steps until the estimate is provably near the norm.
 
     .. math:: u \sim \text{uniform on the sphere}, \qquad
               \text{power steps until}\quad (1 + \epsilon)\,u^TWv \ge \tau \ge \sigma(W)
 
-    with the bound :math:`\tau` of :func:`certificate`. So the first normalized weight has
-    spectral norm between 1 and :math:`1 + \epsilon`, proved, not hoped.
+    with the bound :math:`\tau` of :func:`certificate`. The first normalized weight then
+    provably has a spectral norm between 1 and :math:`1 + \epsilon`.
 
     Args:
         W: weight, at least 2 axes; may be zero.
-        rng: NumPy's generator, the only source of chance.
+        rng: NumPy's generator, the only source of randomness.
         tolerance: :math:`\epsilon`.
-        most: power steps after which to give up. Some :math:`\ln(d_{out}) / \epsilon` are
-            enough for any spectrum; tens are for Gaussian weights, at 1%.
+        most: limit of power steps. About :math:`\ln(d_{out}) / \epsilon` are enough for any
+            spectrum; Gaussian weights need tens, at 1%.
         axis: the output axis of W.
     Returns:
         (u, v), [W.shape[axis]] and [the rest], in the dtype of W.
     Raises:
         NonFiniteError: W holds a NaN or an infinity.
-        ConfigError: the tolerance was not reached: it is below the rounding of W's dtype.
+        ConfigError: ``most`` steps did not reach the tolerance.
 
     Source: [M18 Alg. 1]
     Deviation: Algorithm 1 starts from the random u itself; its first weights then have
@@ -394,9 +394,9 @@ def initial_vectors(
         if (1 + tolerance) * float(sigma) >= ceiling:
             return u, v
     raise ConfigError(
-        f"initial_vectors: after {most} power steps the estimate {float(sigma):.9g} is not proved "
-        f"within {tolerance:g} of the norm, at most {ceiling:.9g}, of the weight {shape_of(W)} of "
-        f"{W.dtype}; use a larger tolerance"
+        f"initial_vectors: weight {shape_of(W)} of {W.dtype}: after {most} power steps the "
+        f"estimate {float(sigma):.9g} is not proved within {tolerance:g} of the norm, which is at "
+        f"most {ceiling:.9g}; use a larger tolerance"
     )
 
 
@@ -405,12 +405,12 @@ def initial_vectors(
 
 @dataclass(frozen=True)
 class Certificate:
-    r"""What is known of a spectral norm: :math:`u^TWv \le \sigma(W) \le \tau`.
+    r"""Proved bounds of a spectral norm: :math:`u^TWv \le \sigma(W) \le \tau`.
 
     Attributes:
-        sigma: :math:`u^TWv`, which no unit vectors bring above the norm.
+        sigma: :math:`u^TWv`, the lower bound, for unit u and v.
         residual: :math:`\|W^Tu - \sigma v\|_2`, 0 where u, v are singular vectors.
-        upper: :math:`\tau`, which the norm does not exceed.
+        upper: :math:`\tau`, the upper bound.
     """
 
     sigma: float
@@ -419,7 +419,7 @@ class Certificate:
 
     @property
     def excess(self) -> float:
-        r"""The norm that :math:`W / u^TWv` may have: :math:`\tau / u^TWv`; 1 for W = 0."""
+        r"""The upper bound of the norm of :math:`W / u^TWv`, :math:`\tau / u^TWv`; 1 for W = 0."""
         if self.sigma == 0:
             return 1.0 if self.upper == 0 else math.inf
         return self.upper / abs(self.sigma)
@@ -428,7 +428,7 @@ class Certificate:
         return f"{self.sigma:.6g} <= sigma(W) <= {self.upper:.6g} (residual {self.residual:.2g})"
 
     def _repr_html_(self) -> str:
-        """Show both bounds and the residual as a table, in a notebook."""
+        """Show both bounds and the residual as a table in a notebook."""
         rows = [("lower bound", f"{self.sigma:.8g}"), ("upper bound", f"{self.upper:.8g}")]
         rows += [("upper / lower", f"{self.excess:.8g}"), ("residual", f"{self.residual:.2g}")]
         return table("Spectral norm", rows)
@@ -443,18 +443,19 @@ def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certifi
     *Below*: :math:`u^TWv \le \|u\|\,\|Wv\| \le \sigma(W)` for unit u, v.
     *Above*: let :math:`G = WW^T` for an m by n matrix, m ≤ n (else :math:`W^TW`). The computed
     :math:`\hat G` differs from it by at most :math:`\tfrac12 n\varepsilon\|W\|_F^2 \le
-    \tfrac12 mn\varepsilon\,\sigma^2` in norm, and its computed largest eigenvalue from the true
-    one by a small multiple of :math:`m\varepsilon\,\sigma^2`, the eigenvalue solver being
-    backward stable; by Weyl's inequality both carry over to :math:`\lambda_{\max}`. The factor
-    :math:`1 + mn\varepsilon`, four times the first error after the root, covers them.
+    \tfrac12 mn\varepsilon\,\sigma^2` in norm. The computed largest eigenvalue of :math:`\hat G`
+    differs from the true one by a small multiple of :math:`m\varepsilon\,\sigma^2`, because the
+    eigenvalue solver is backward stable. By Weyl's inequality both errors carry over to
+    :math:`\lambda_{\max}`. The factor :math:`1 + mn\varepsilon`, four times the first error
+    after the root, covers both.
 
     *The residual*: after a power step :math:`Wv = \sigma u`, so some singular value lies within
-    :math:`\|W^Tu - \sigma v\|/\sqrt2` of sigma (where that is below sigma). It does not say
-    which: at the second pair of singular vectors the residual is 0 and the estimate wrong. Only
-    the upper bound tells.
+    :math:`\|W^Tu - \sigma v\|/\sqrt2` of sigma (where that is below sigma). The residual does
+    not show which one: at the second pair of singular vectors the residual is 0, but the
+    estimate is wrong. Only the upper bound shows that.
 
-    One product with its own transpose and one set of eigenvalues: a report, not a part
-    of a training step.
+    The certificate costs one product of the matrix with its transpose and one set of
+    eigenvalues. It belongs in a report, not in a training step.
 
     Args:
         W: weight, at least 2 axes.
@@ -479,11 +480,11 @@ def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certifi
 
 
 def norm_bound(W: Tensor | Array, axis: int = 0) -> float:
-    r"""Return a number that the spectral norm of a weight does not exceed, proved.
+    r"""Return a proved upper bound of the spectral norm of a weight.
 
     .. math:: \tau = (1 + mn\varepsilon)\sqrt{\hat\lambda_{\max}} \ge \sigma(W)
 
-    See :func:`certificate`, whose upper end this is.
+    This is the upper bound of :func:`certificate`.
 
     Args:
         W: weight, at least 2 axes.
@@ -498,7 +499,7 @@ def norm_bound(W: Tensor | Array, axis: int = 0) -> float:
 
 
 def scaled(name: str, W: Array) -> tuple[Array, float]:
-    """Return a weight in double precision and in a unit in which its squares are tame."""
+    """Divide a weight, in double precision, by its largest absolute entry; return both."""
     unit = peak(name, W) or 1.0
     return double(W) / unit, unit
 
@@ -516,13 +517,13 @@ def check_finite(name: str, sigma: float | Tensor | Array) -> None:
 
     .. math:: u^TWv = \sum_{ij} u_i W_{ij} v_j
 
-    Every entry of W enters this sum, zero entries of u and v included, since
-    :math:`0 \cdot \infty` is NaN: a NaN or an infinity anywhere in W shows in sigma, and
-    no pass over W is needed.
+    Every entry of W enters this sum, even where u or v is zero, since
+    :math:`0 \cdot \infty` is NaN. A NaN or an infinity anywhere in W therefore shows in
+    sigma, and the check needs no pass over W.
 
     Args:
-        name: of the layer, for the message.
-        sigma: its estimate, one entry.
+        name: the name of the layer, for the error message.
+        sigma: the estimate of its norm, one entry.
     Raises:
         NonFiniteError: sigma is a NaN or an infinity.
     """
