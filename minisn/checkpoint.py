@@ -1,10 +1,10 @@
 """Checkpoints: all that a training run needs to go on, in one file that is never half written.
 
-A file in the safetensors format. Its arrays are the parameters and state of G and D (u, v
+The file has the safetensors format. Its arrays are the parameters and state of G and D (u, v
 and the running moments of batch normalization included), the averaged generator and Adam's
-moments; its metadata holds, as one line of JSON, the configuration, the counters, the state
-of the random generator and of the stream of data, the fingerprint of the images, and a SHA-256
-over everything, so that a changed bit is found. Loading never runs code from the file.
+moments. Its metadata holds one line of JSON: the configuration, the counters, the state of the
+random generator and of the stream of data, the fingerprint of the images, and a SHA-256 over
+everything, which reveals any changed bit. Loading never runs code from the file.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ FORMAT = 1
 """Version of the layout of a checkpoint; a reader refuses any other."""
 
 MOST_BYTES = 8 * 2**30
-"""A larger file is not read: the paper's largest networks need a quarter of this."""
+"""The largest file that is read; the paper's largest networks need a quarter of this."""
 
 _COUNTERS = ("step", "adam_d", "adam_g")
 _KINDS = {
@@ -41,20 +41,20 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds, found whole.
+    """The content of a checkpoint file, found complete.
 
     Args:
-        path: the file it was read from.
-        config: settings of the run.
-        step: updates of G made.
-        seconds: that the training took until then.
-        adam_d, adam_g: updates that each optimizer made.
-        rng: state of the trainer's bit generator.
-        data: state of the stream of data.
-        images: fingerprint of what it was trained on; None where an older minisn, which kept
-            none, wrote it.
-        minisn: version of the library that wrote it.
-        arrays: by name: ``G/``, ``D/`` and ``average/`` before a network's own names, and
+        path: the file.
+        config: the settings of the run.
+        step: the number of updates of G.
+        seconds: the seconds of training until then.
+        adam_d, adam_g: the number of updates of each optimizer.
+        rng: the state of the trainer's bit generator.
+        data: the state of the stream of data.
+        images: the fingerprint of the training images; None in a file of an older minisn, which
+            kept none.
+        minisn: the version of the library that wrote the file.
+        arrays: the arrays by name: ``G/``, ``D/`` or ``average/`` and the name in the network;
             ``adam_d/m``, ``adam_d/v``, ``adam_g/m``, ``adam_g/v``.
     """
 
@@ -74,23 +74,22 @@ class Checkpoint:
         """Return the arrays of ``"G"``, ``"D"``, ``"average"``, ``"adam_d"`` or ``"adam_g"``.
 
         Args:
-            name: of the part; ``"average"`` is empty where the run kept no average.
+            name: the name of the part; ``"average"`` is empty if the run kept no average.
         Returns:
-            Arrays by their names in the part, as ``load_state_dict`` of a network takes them.
+            The arrays by their names in the part, for ``load_state_dict`` of a network.
         """
         prefix = f"{name}/"
         return {n.removeprefix(prefix): a for n, a in self.arrays.items() if n.startswith(prefix)}
 
 
 def save(path: StrPath, trainer: Trainer) -> None:
-    """Write a checkpoint; whatever happens meanwhile, the path holds the old file or the new.
+    """Write a checkpoint; at any moment, the path holds the old file or the new one.
 
     Args:
-        path: the file; an older one of that name is replaced.
-        trainer: between two updates.
+        path: the file; an older file of that name is replaced.
+        trainer: the trainer, between two updates.
     Raises:
-        NonFiniteError: an array holds a NaN or an infinity, which no later run should go on
-            from.
+        NonFiniteError: an array holds a NaN or an infinity, from which no run should go on.
         CheckpointError: the file cannot be written. In both cases an older file is untouched.
     """
     path = Path(path)
@@ -117,13 +116,13 @@ def save(path: StrPath, trainer: Trainer) -> None:
     write_file(
         path,
         to_bytes(arrays, {"minisn": json.dumps(facts)}),
-        "an earlier checkpoint there is untouched: see to the folder, then resume",
+        "an earlier checkpoint there is untouched: check the folder, then resume",
         CheckpointError,
     )
 
 
 def load(path: StrPath) -> Checkpoint:
-    """Read a checkpoint and prove that it is the one that was written.
+    """Read a checkpoint and check that nothing in it has changed since it was written.
 
     Args:
         path: the file.
@@ -154,30 +153,30 @@ def load(path: StrPath) -> Checkpoint:
     facts = _facts(path, metadata.get("minisn"), arrays)
     values = {key: _fact(path, facts, key, kind) for key, kind in _KINDS.items()}
     if not 0 <= values["seconds"] < float("inf") or min(values[key] for key in _COUNTERS) < 0:
-        raise CheckpointError(f"{path}: its counters are out of range; expected numbers from 0")
+        raise CheckpointError(f"{path}: a counter is out of range; expected numbers of at least 0")
     if not all(type(value) is int for value in values["data"].values()):
         raise CheckpointError(f"{path}: state of the data stream: expected whole numbers")
     try:
         config = Config(**LATER | values.pop("config"))
     except (TypeError, ConfigError) as error:
-        raise CheckpointError(f"{path}: its configuration is not one: {error}") from None
+        raise CheckpointError(f"{path}: its configuration is not valid: {error}") from None
     images = _fingerprint(path, facts)
     return Checkpoint(path=path, config=config, images=images, arrays=arrays, **values)
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Put a trainer where the checkpoint was written: all of it, or nothing.
+    """Restore the state of a trainer from a checkpoint, completely or not at all.
 
-    From there it makes, bit for bit, the updates that the saved one would have made. Its
-    own settings stay: step sizes, steps and the like may differ from the checkpoint's.
+    The trainer then makes, bit for bit, the updates that the saved one would have made. It
+    keeps its own settings: step sizes, steps and the like may differ from the checkpoint's.
 
     Args:
-        trainer: over the same data, of the same architecture.
-        checkpoint: what :func:`load` returned.
+        trainer: a trainer with the same data and architecture.
+        checkpoint: the result of :func:`load`.
     Raises:
         CheckpointError: an array is missing, unknown or of another shape or dtype; the images
             are others; or the checkpoint's random generator or data are of another kind. The
-            trainer is as it was.
+            trainer does not change.
     """
     _check_arrays(trainer, checkpoint)
     if checkpoint.images not in (None, trainer.fingerprint):
@@ -238,7 +237,7 @@ def _digest(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _facts(path: Path, text: str | None, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Read the metadata, and hold everything against its digest."""
+    """Read the metadata, and check everything against its digest."""
     if text is None:
         raise CheckpointError(
             f"{path} is a safetensors file, but no checkpoint: it lacks the metadata 'minisn'"
@@ -256,7 +255,7 @@ def _facts(path: Path, text: str | None, arrays: Mapping[str, np.ndarray]) -> di
     if _digest(facts, arrays) != facts.get("sha256"):
         raise CheckpointError(
             f"{path} is damaged: its content does not have the SHA-256 that was written with it; "
-            "go back to a copy"
+            "use a copy"
         )
     return facts
 
@@ -269,14 +268,14 @@ def _fact(path: Path, facts: Mapping[str, Any], key: str, kind: type) -> Any:
 
 
 def _fingerprint(path: Path, facts: Mapping[str, Any]) -> Fingerprint | None:
-    """Read what a checkpoint knows of its images; nothing is what older ones know."""
+    """Read the fingerprint of the images; older checkpoints have none."""
     if "images" not in facts:
         return None
     found = _fact(path, facts, "images", dict)
     expected = {"count": int, "channels": int, "classes": int, "sha256": str}
     values = {key: _fact(path, found, key, kind) for key, kind in expected.items()}
     if values["channels"] not in (1, 3) or min(values["count"], values["classes"]) < 0:
-        raise CheckpointError(f"{path}: images: its numbers are out of range: {found!r:.80}")
+        raise CheckpointError(f"{path}: images: the numbers are out of range: {found!r:.80}")
     return Fingerprint(**values)
 
 

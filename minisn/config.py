@@ -20,53 +20,53 @@ from .regularizers import METHODS
 
 @dataclass(frozen=True)
 class Config:
-    """All that decides a training run.
+    """All settings of a training run.
 
     Args:
         data: name of a data set, or path of a folder of images.
-        size: images are this many pixels wide and high.
+        size: width and height of the images, in pixels.
         model: ``cnn``, Table 3, or ``resnet``, Tables 4 to 6 by the size.
         width: channels of the first layer of D, or of its first block; 64 in the paper, but
             128 in the ResNet for 32 pixels.
-        features: channels of D's last convolution, of ``cnn``; 0 for the table's.
-        features_in: channels that D's last convolution takes in, of ``cnn``; 0 for the table's.
-        unit_norm: normalize each unit after G's dense layer by itself, of ``cnn``, as the
-            authors' code does, not each channel.
+        features: output channels of D's last convolution, in ``cnn``; 0 for those of Table 3.
+        features_in: input channels of D's last convolution, in ``cnn``; 0 for those of Table 3.
+        unit_norm: normalize each unit after G's dense layer, in ``cnn``, as the authors' code
+            does, instead of each channel.
         last_bias: D's dense layer has a bias; in the authors' ResNet for 32 pixels it has none.
         latent: length of a latent vector.
         conditional: how labels enter D: ``concat``, ``projection`` or ``auxiliary``; or
-            ``none``, for no labels at all. G has them in its normalizations.
+            ``none``, for no labels at all. In G, labels enter the normalizations.
         objective: ``standard``, ``hinge`` or ``wasserstein``.
-        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`; or ``gp``, which
-            is read as ``none`` with a ``gradient_penalty`` of 10.
-        init: draws D's first weights: ``default``, what goes with the regularizer, or a name of
+        regularizer: the regularizer of D, a name in :data:`minisn.regularizers.METHODS`; or
+            ``gp``, short for ``none`` with a ``gradient_penalty`` of 10.
+        init: initializer of D's weights: ``default``, which follows the regularizer, or a name in
             :data:`minisn.init.INITIALIZERS`.
-        init_g: draws G's first weights, in the same way; ``default`` is ``normal``.
-        scale: the constant that D's normalized weights are multiplied by.
-        gain: learn such a factor for each layer of D too.
+        init_g: initializer of G's weights, likewise; ``default`` is ``normal``.
+        scale: constant factor of D's normalized weights.
+        gain: also learn such a factor for each layer of D.
         gradient_penalty: weight of the gradient penalty, beside any regularizer; 0 for none.
         rate_d, rate_g: Adam's step sizes.
         beta1, beta2: Adam's decay rates.
-        decay_after: step from which the step sizes fall to 0 in a straight line; 0 for never, and
-            so for a run that ends before.
-        decay_at_once: the step sizes fall from the first step on; ``decay_after`` is 0 then.
-        n_dis: updates of D for one of G.
+        decay_after: step from which the step sizes fall linearly to 0; 0 for never. A run that
+            ends before that step has no decay.
+        decay_at_once: the step sizes fall from the first step on; needs ``decay_after`` 0.
+        n_dis: updates of D for each update of G.
         batch_size: images per batch.
-        batch_size_g: samples in G's update; 0 for as many.
+        batch_size_g: samples in G's update; 0 for ``batch_size``.
         power_steps: ``update``, one round of power iteration before each update of D, as in
-            Algorithm 1; or ``pass``, one before each of D's passes, which then see real images,
-            samples, and G's samples each under a norm of its own, as in the authors' code.
-        first: which network a step updates first, ``D``, as in Algorithm 1, or ``G``, as in the
-            authors' code.
+            Algorithm 1; or ``pass``, one round before each pass of D, as in the authors' code.
+            With ``pass``, real images, samples and G's samples each meet another norm.
+        first: the network that a step updates first: ``D``, as in Algorithm 1, or ``G``, as in
+            the authors' code.
         dequantize: add noise to pixels, as the authors' code does, see
             :func:`minisn.data.dequantize_images`.
-        flip: show D half of the real images left and right exchanged, as drawn anew each time.
-        augment: what is done at random to all that D sees, of
-            :data:`minisn.augment.KINDS`, with commas between; or ``none``.
-        average: decay of the running average of G's weights that samples are drawn with;
+        flip: mirror each real image that D sees with probability 1/2, drawn anew each time.
+        augment: random changes to all images that D sees: names in
+            :data:`minisn.augment.KINDS`, separated by commas; or ``none``.
+        average: decay of the running average of G's weights, which draws the samples;
             0 draws with G itself.
         steps: updates of G.
-        seed: of weights, latent vectors and the order of the data.
+        seed: seed of weights, latent vectors and the order of the data.
         log_every, sample_every, checkpoint_every: steps between log lines, sample sheets
             and checkpoints.
     Raises:
@@ -124,8 +124,8 @@ class Config:
                 )
             elif field.type is str and any("\ud800" <= letter <= "\udfff" for letter in value):
                 raise ConfigError(
-                    f"{field.name} = {value!a:.60}: expected text that a file in UTF-8 can keep; "
-                    "rename the folder, or set a locale of UTF-8"
+                    f"{field.name} = {value!a:.60}: expected text that UTF-8 can encode; "
+                    "rename the folder, or set a UTF-8 locale"
                 )
         for expected, names, holds in _RANGES:
             for name in names:
@@ -154,10 +154,10 @@ class Config:
         for kind in kinds_of(self.augment):
             if kind not in KINDS:
                 raise ConfigError(
-                    f"augment = {self.augment!r:.60}: expected none, or of {', '.join(KINDS)} "
-                    f"some with commas between, got {kind!r:.30}"
+                    f"augment = {self.augment!r:.60}: expected none, or some of "
+                    f"{', '.join(KINDS)}, separated by commas, got {kind!r:.30}"
                 )
-        if not self.data.isprintable():  # such as bytes of a path that are no UTF-8
+        if not self.data.isprintable():  # for example a path that is not UTF-8
             raise ConfigError(
                 f"data = {self.data!r:.60}: expected a name of printable characters; "
                 "rename the folder"
@@ -167,7 +167,7 @@ class Config:
         """Return a copy with some values changed.
 
         Raises:
-            ConfigError: an unknown name (the nearest known one is said) or a bad value.
+            ConfigError: an unknown name (the message gives the nearest one) or a bad value.
         """
         for name in changes:
             if name not in NAMES:
@@ -184,11 +184,11 @@ UNNAMED: dict[str, Any] = {
     for field in dataclasses.fields(Config)
     if field.default is not dataclasses.MISSING
 }
-"""Settings in which a run may be as the authors' code has it, with the values by which it is as it
-was before there were any: a file need not name them."""
+"""Settings that follow the authors' code, with defaults that do not. A file may leave them out, as
+files from before these settings do."""
 
 LATER: dict[str, Any] = {"flip": False, "augment": "none", **UNNAMED}
-"""Settings that runs and files of earlier versions lack, with the values that change nothing."""
+"""Settings that files of earlier versions lack, with the values that change nothing."""
 
 NAMES = [field.name for field in dataclasses.fields(Config)]
 _RANGES: list[tuple[str, tuple[str, ...], Callable[[Any], bool]]] = [
@@ -211,19 +211,19 @@ _CHOICES = {
     "first": ("D", "G"),
 }
 _KINDS: dict[Any, str] = {
-    int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false",
+    int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false",
 }  # fmt: skip
 
 
 def presets() -> list[str]:
-    """Name the presets that ship with the package."""
+    """List the presets that ship with the package."""
     folder = resources.files("minisn") / "presets"
     names = sorted(f.name.removesuffix(".toml") for f in folder.iterdir())
     return [name for name in names if name != "defaults"]
 
 
 def preset_text(name: str) -> str:
-    """Return a preset as a whole file: every setting with what it means, changed or not.
+    """Return a preset as a complete file: every setting with its meaning, changed or not.
 
     Raises:
         ConfigError: no preset has that name.
@@ -245,7 +245,7 @@ def _shipped(name: str) -> str:
 
 
 def load_preset(name: str) -> Config:
-    """Read a preset: what it changes of ``presets/defaults.toml``, and the rest from there.
+    """Read a preset: its own values, and the rest from ``presets/defaults.toml``.
 
     Raises:
         ConfigError: no preset has that name.
@@ -257,7 +257,7 @@ def load_config(path: StrPath) -> Config:
     """Read a configuration file.
 
     Raises:
-        ConfigError: it is missing, not TOML, or not a complete configuration.
+        ConfigError: the file is missing, not TOML, or not a complete configuration.
     """
     path = Path(path)
     try:
@@ -270,12 +270,12 @@ def load_config(path: StrPath) -> Config:
 def _parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # too long a number or too deep a list, too
+    except (ValueError, RecursionError) as error:  # also a number too long, a list too deep
         raise ConfigError(f"{source} is not valid TOML: {error}") from None
 
 
 def parse_config(text: str, source: str) -> Config:
-    """Make a configuration of TOML text; ``source`` is named in errors."""
+    """Make a configuration from TOML text; errors name ``source``."""
     values = LATER | _parse_toml(text, source)
     for name in values:
         if name not in NAMES:
@@ -290,10 +290,10 @@ def parse_config(text: str, source: str) -> Config:
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """Read ``name=value`` pairs; a value is TOML, and a bare word is a text.
+    """Read ``name=value`` pairs; a value is TOML, or a bare word for a string.
 
     Raises:
-        ConfigError: a pair without ``=``.
+        ConfigError: a pair has no name or no ``=``, or holds several lines.
     """
     values = {}
     for text in pairs:

@@ -1,18 +1,18 @@
-"""Health: what the log of a run tells of the ways in which GANs fail, and what to try.
+"""Health: failures of GANs that show in the log of a run, and what to try against each.
 
-Each way is a rule for one line of the log, and a finding once the rule has held for long enough.
-Nothing here stops a run or changes it.
+A rule looks at one line of the log. If it holds for long enough, it becomes a finding. Nothing here
+stops a run or changes it.
 
-The bounds lie between what runs showed that were well, above the line, and what runs showed that
-failed, below it; one run each, with SN and hinge where nothing else is said. Slope: the least of
-the log; it begins at 2, with the standard objective at 1. Gradients: the smallest and largest
-norm. Spread: of the last sheet, in units of the data's. The preset is ``mnist-tiny`` where no
-other and no photographs are named; w is the width, b the batch.
+The limits separate the runs above the inner line, which were well, from those below it, which
+failed. Each row is one run, with SN and the hinge unless the row says otherwise. Slope: the
+smallest in the log; it begins at 2, or at 1 with the standard objective. Gradients: the smallest
+and the largest norm. Spread: that of the last sheet, divided by that of the data. The preset is
+``mnist-tiny`` unless the row names another one or photographs; w is the width, b the batch size.
 
 =====================================  =====  ============  =============  ==================
 setting                                slope  gradient D    gradient G     spread (step)
 =====================================  =====  ============  =============  ==================
-as it is                               0.80   1 - 410       0.3 - 13       0.45 (500)
+the preset as it is                    0.80   1 - 410       0.3 - 13       0.45 (500)
 w 4, b 16                              0.62   10 - 130      3.4 - 8.5      0.46 (300)
 w 4, b 4                               0.50   8 - 94        1.6 - 9.4      0.54 (300)
 standard objective                     0.41   0.6 - 4.4     0.14 - 3.3     0.36 (200)
@@ -20,17 +20,17 @@ WGAN-GP, n_dis 5, rates 1e-4, w 4      2.00   2 - 98        0.3 - 120      0.14 
 ``cifar10``, w 16                      0.28   6.6 - 97      4.2 - 36       0.49 (200)
 2,000 photographs, w 16, rate_d 4e-4   0.25   3.4 - 100     3.4 - 45       0.72 (600)
 -------------------------------------  -----  ------------  -------------  ------------------
-50,000 photographs, otherwise so       0.00   0 - 17        0.9 - 8.2      0.04 (300)
+the same with 50,000 photographs       0.00   0 - 17        0.9 - 8.2      0.04 (300)
 no regularizer, w 4, b 16              0.00   0 - 130       0.4 - 6        0.15 (200)
 weight clipping, w 4, b 16             2.00   6e-9 - 9e-9   9e-11 - 2e-10  0.12 (70)
 both rates 1, from step 8 on           2.00   2e-4          6e-9           0.00 (60)
 Wasserstein, no regularizer, w 4       2.00   1e7           2e7            (70)
 =====================================  =====  ============  =============  ==================
 
-Weight clipping at width 8 left G a gradient of 1e-4 for a while, and then it learned: such a
-finding passes. Normalized weights had 1.33 times their norm for single steps of runs that were
-well, and 17 times at a rate of 0.1, but never for long: no run was found that the rule for it
-warns of.
+With weight clipping at width 8, G had a gradient of 1e-4 for a while and then learned: such a
+finding passes. Normalized weights reached 1.33 times their target norm for single steps of runs
+that were well, and 17 times at a rate of 0.1, but never for long. No run that we found
+sets off the rule ``sigma-lags``.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,31 +45,31 @@ Line = Mapping[str, Any]
 """A line of the log, as :data:`minisn.runs.Entry` describes it."""
 
 STEPS = 25
-"""A finding takes so many steps, however often a run logs."""
+"""A rule must hold for this many steps to become a finding, however often a run logs."""
 
 D_HAS_WON = 0.2
-"""Slope of D's loss, of 2 in all: what is left of it when D has nothing more to learn."""
+"""Slope of D's loss, at most 2 in all, below which D has nothing more to learn."""
 
 VANISHED, EXPLODED = 5e-3, 1e5
 """Norms of a gradient, in networks whose layers have scale 1."""
 
 ALIKE, GROWN = 0.15, 500
-"""Spread of the samples in that of the data, from the step on at which it must have grown."""
+"""Spread of the samples, in units of the data's, and the step at which it must have grown."""
 
 LAGS = 1.2
-"""Norm of a normalized weight, in units of the norm it should have."""
+"""Norm of a normalized weight, in units of its target norm."""
 
 
 @dataclass
 class Finding:
-    """A way to fail that a run shows.
+    """A failure that a run shows.
 
     Args:
-        key: what the log calls it.
-        title: the same in a few words.
-        seen: a sentence with the numbers and steps by which it was first noticed.
+        key: its key in the log.
+        title: the failure in a few words.
+        seen: a sentence with the numbers and steps that first showed it.
         advice: what to try.
-        spans: the first and last step of each time that it held.
+        spans: the first and last step of each period in which it held.
     """
 
     key: str
@@ -80,30 +80,30 @@ class Finding:
 
     @property
     def words(self) -> str:
-        """All in one line, as the log and the terminal have it."""
+        """The finding in one line, for the log and the terminal."""
         return f"{self.title}: {self.seen} {self.advice}."
 
 
 class Health:
-    """Reads the log of a run, line by line, for what goes wrong.
+    """The reader of a run's log, which looks for failures line by line.
 
-    A line for which a rule holds counts one up, one for which it does not counts one down. A
-    finding is made when the count reaches the rule's number of lines, over no less than
-    :data:`STEPS` steps, and has passed when the count is back at 0. So neither a bad moment makes
-    a finding, nor does a good one end it.
+    Each rule has a count. A line for which the rule holds adds one, and any other line takes one
+    away. A finding begins when the count reaches the rule's number of lines, over at least
+    :data:`STEPS` steps, and ends when the count is back at 0. A single bad line therefore makes no
+    finding, and a single good line ends none.
 
     Args:
-        config: of the run.
+        config: the settings of the run.
     """
 
     def __init__(self, config: Config):
         self._config = config
         self._spells = {key: _Spell() for key in RULES}
         self.findings: dict[str, Finding] = {}
-        self.looked: set[str] = set()  # keys of the rules that a line had the numbers for
+        self.looked: set[str] = set()  # keys of the rules for which a line had the numbers
 
     def see(self, line: Line) -> list[Finding]:
-        """Take in the next line, and return what is found for the first time."""
+        """Read the next line, and return the findings that are new."""
         new = []
         for key, rule in RULES.items():
             words = rule.look(line, self._config)
@@ -116,8 +116,8 @@ class Health:
                 continue
             if key not in self.findings:
                 seen = (
-                    f"At step {spell.last:,}, {words}; so say most lines of the log since step "
-                    f"{spell.first:,}."
+                    f"At step {spell.last:,}, {words}; most lines of the log since step "
+                    f"{spell.first:,} say the same."
                 )
                 title = rule.title[0].upper() + rule.title[1:]
                 new.append(Finding(key, title, seen, rule.advice(self._config)))
@@ -154,13 +154,13 @@ class _Spell:
 
 @dataclass(frozen=True)
 class _Rule:
-    """A way to fail.
+    """A kind of failure.
 
     Args:
-        title: in a few words.
-        lines: how many more lines must show it than do not.
+        title: the failure in a few words.
+        lines: by how many lines those that show it must outnumber those that do not.
         look: returns None for a line without the numbers, "" for a healthy one, or what is wrong.
-        advice: what to try, by the settings.
+        advice: returns what to try with these settings.
     """
 
     title: str
@@ -175,10 +175,10 @@ def _d_wins(line: Line, config: Config) -> str | None:
     real, fake = line["slope"]["real"], line["slope"]["fake"]
     if real + fake > D_HAS_WON:
         return ""
-    measure = "within the hinge's margin" if config.objective == "hinge" else "of the loss's slope"
+    measure = "share within the margin" if config.objective == "hinge" else "slope of D's loss"
     return (
-        f"{real:.0%} of the images and {fake:.0%} of the samples were left {measure}, and D's "
-        f"loss was {line['loss_d']:.3f}"
+        f"the {measure} was {real:.0%} for images and {fake:.0%} for samples, and D's loss was "
+        f"{line['loss_d']:.3f}"
     )
 
 
@@ -197,7 +197,7 @@ def _collapse(line: Line, config: Config) -> str | None:
     if "spread" not in line or line["step"] < GROWN:
         return None
     ratio = line["spread"]["samples"] / (line["spread"]["data"] or np.inf)
-    words = f"a sample lay {ratio:.0%} as far from the one next to it as a real image does"
+    words = f"a sample lay {ratio:.0%} as far from its nearest neighbor as a real image does"
     return words if ratio < ALIKE else ""
 
 
@@ -205,7 +205,7 @@ def _sigma_lags(line: Line, config: Config) -> str | None:
     if "norm" not in line or config.regularizer != "sn" or config.gain:
         return None
     norm = max(line["norm"].values()) / config.scale
-    return f"a normalized weight had {norm:.2f} times the norm it should" if norm > LAGS else ""
+    return f"a normalized weight had {norm:.2f} times its target norm" if norm > LAGS else ""
 
 
 def _explodes(who: str) -> Callable[[Line, Config], str | None]:
@@ -220,12 +220,12 @@ def _explodes(who: str) -> Callable[[Line, Config], str | None]:
 
 
 def _reach(line: Line, config: Config) -> float:
-    """By how much the layers' scale multiplies D's scores, and with them all gradients."""
+    """Return the factor that the layers' scale puts on D's scores, and so on all gradients."""
     return config.scale ** len(line["sigma"])
 
 
 def _anew(*rates: str) -> Callable[[Config], str]:
-    """Advise spectral normalization; where there is, or where rates are high, lower rates."""
+    """Advise spectral normalization, or lower rates if D has it already or rates are high."""
 
     def advice(config: Config) -> str:
         bounded = config.regularizer == "sn"
@@ -241,7 +241,7 @@ def _anew(*rates: str) -> Callable[[Config], str]:
 
 
 def _slower_d(config: Config) -> str:
-    """Advise what keeps D from winning."""
+    """Advise changes that keep D from winning."""
     advice = _anew("rate_d")(config) + " --set n_dis=1" * (config.n_dis > 1)
     if config.augment == "none":
         advice += ", for photographs also with --set augment=color,translation,cutout"
@@ -249,7 +249,7 @@ def _slower_d(config: Config) -> str:
 
 
 def _vary(config: Config) -> str:
-    """Advise to slow down whoever is faster: samples are alike too where D has won."""
+    """Advise to slow down the faster network: samples are also alike when D has won."""
     slower = _slower_d if config.rate_d > config.rate_g else _anew("rate_d", "rate_g")
     return slower(config)
 
@@ -266,19 +266,19 @@ RULES = {
     "d-explodes": _Rule("D's gradient explodes", 3, _explodes("D"), _anew("rate_d")),
     "g-explodes": _Rule("G's gradient explodes", 3, _explodes("G"), _anew("rate_g")),
 }
-"""The ways to fail, by the keys that the log has under ``health``."""
+"""The kinds of failure, by their keys under ``health`` in the log."""
 
 
 # -- the numbers of a line -------------------------------------------------------------------------
 
 
 def spread(images: np.ndarray) -> float:
-    r"""Compute how far images lie from their nearest neighbours among themselves.
+    r"""Compute the mean distance of images from their nearest neighbors among themselves.
 
     .. math:: \frac1n \sum_i \min_{j \neq i} \|x_i - x_j\|_2 \,/\, \sqrt d
 
-    Few kinds of images, each drawn many times, have next to none, as images have that are all
-    alike.
+    The spread is almost 0 if all images are alike, or if a few kinds of images are drawn many
+    times each.
 
     Args:
         images: x, at least two, float, [n, C, H, W]; d is C H W.

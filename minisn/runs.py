@@ -1,10 +1,10 @@
-"""Runs: a folder for each, and the loop that fills it and can be killed at any moment.
+"""Runs: a folder for each, and the loop that fills it and survives a kill at any moment.
 
 ``config.toml``             the settings
 ``log.jsonl``               one line of JSON for each logged step
-``samples/NNNNNN.png``      sample sheets, drawn by who calls :func:`train`
-``checkpoint.safetensors``  where the run stands
-``run.lock``                held by the one process that may write
+``samples/NNNNNN.png``      sample sheets, drawn by the caller of :func:`train`
+``checkpoint.safetensors``  the state of the run
+``run.lock``                the lock of the one process that may write
 """
 
 import json
@@ -48,16 +48,16 @@ SAMPLES = 64
 Entry = dict[str, Any]
 """A line of the log.
 
-- ``step``, ``seconds``: where the run stands.
+- ``step``, ``seconds``: the updates of G and the seconds of training so far.
 - ``loss_d``, ``loss_g``: None at step 0.
 - ``slope``: :func:`minisn.losses.slopes` in the scores of ``real`` images and of samples
   (``fake``) at D's last update; not at step 0.
-- ``gradient``: its norm at the last update of ``D`` and of ``G``; not at step 0.
+- ``gradient``: norm of the gradient at the last update of ``D`` and of ``G``; not at step 0.
 - ``sigma``: estimate of each normalized weight's norm, by layer of D.
-- ``norm``: exact norm of each weight that D computes with; with a sample sheet.
+- ``norm``: exact norm of each weight that D computes with; only with a sample sheet.
 - ``spread``: :func:`minisn.health.spread` of the sheet's ``samples`` and of as many images of the
-  ``data``; with a sample sheet.
-- ``health``: what is found with this line for the first time: words, by their key.
+  ``data``; only with a sample sheet.
+- ``health``: the findings that are new with this line: a sentence for each key.
 """
 
 OnLog = Callable[[Entry], None]
@@ -71,7 +71,7 @@ def create_run(folder: StrPath, config: Config) -> None:
     """Make the folder of a new run, with its configuration.
 
     Args:
-        folder: must be empty if it exists; folders above it are made too.
+        folder: must be empty if it exists; missing parent folders are made too.
         config: all settings.
     Raises:
         ConfigError: the folder is in use or cannot be written.
@@ -96,7 +96,7 @@ def read_config(folder: StrPath) -> Config:
 
     Raises:
         ConfigError: there is no run in the folder, or its configuration is damaged.
-        DataError: a file of it is a link to elsewhere.
+        DataError: a file of the run is a link out of its folder.
     """
     folder = Path(folder)
     _refuse_links(folder)
@@ -106,12 +106,12 @@ def read_config(folder: StrPath) -> Config:
 
 
 def read_log(folder: StrPath) -> list[Entry]:
-    """Read the log of a run; a last line that a kill cut short is left out.
+    """Read the log of a run, without a last line that a kill cut short.
 
     Returns:
         The lines in order, none for a run without a log.
     Raises:
-        DataError: the log cannot be read, or another line is damaged; it is named.
+        DataError: the log cannot be read, or a line is damaged; the message names the line.
     """
     folder = Path(folder)
     return [entry for entry, _ in read_lines(folder / LOG)]
@@ -122,8 +122,8 @@ def alone(folder: StrPath) -> Iterator[None]:
     """Keep other processes from writing to a run; the lock ends with the process that holds it.
 
     Raises:
-        ConfigError: another process holds it.
-        DataError: the lock cannot be written, or a file of the run is a link to elsewhere.
+        ConfigError: another process holds the lock.
+        DataError: the lock cannot be written, or a file of the run is a link out of its folder.
     """
     folder = Path(folder)
     _refuse_links(folder)
@@ -132,8 +132,8 @@ def alone(folder: StrPath) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ConfigError(
-            f"{folder}: another process is training this run; wait for its end, or start a run "
-            "of your own in another folder"
+            f"{folder}: another process is training this run; wait until it ends, or start a "
+            "new run in another folder"
         ) from None
     except OSError as error:
         raise DataError(f"cannot write {folder / LOCK}: {error.strerror}") from error
@@ -144,9 +144,9 @@ def alone(folder: StrPath) -> Iterator[None]:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Refuse a run with a link that leaves its folder, for what is there is not the run's.
+    """Refuse a run with a link out of its folder.
 
-    It would be shown in the report, or written over.
+    The report would show the target, or training would overwrite it.
     """
     home = os.path.realpath(folder)
     paths = [folder / name for name in _NAMES + _FOLDERS]
@@ -155,10 +155,10 @@ def _refuse_links(folder: Path) -> None:
             paths += [Path(entry.path) for entry in os.scandir(folder / inner)]
     for path in paths:
         target = os.path.realpath(path)
-        if not Path(target).is_relative_to(home):  # another drive has nothing in common at all
+        if not Path(target).is_relative_to(home):  # commonpath fails across drives
             raise DataError(
-                f"{path} leads to {target}, outside of the run's folder; remove the link, or put "
-                "a copy in its place"
+                f"{path} leads to {target}, outside the run's folder; remove the link, or put a "
+                "copy in its place"
             )
 
 
@@ -168,9 +168,9 @@ def _write_config(folder: Path, config: Config) -> None:
 
 
 def read_lines(path: Path) -> list[tuple[Entry, bytes]]:
-    """Read lines of JSON, each with a step; what is not a whole line at the end is left out."""
+    """Read lines of JSON, each with a step; leave out an incomplete last line."""
     try:
-        *lines, _ = path.read_bytes().split(b"\n")  # what follows the last line end is torn
+        *lines, _ = path.read_bytes().split(b"\n")  # the last line has no end if a kill cut it
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -191,7 +191,7 @@ def read_lines(path: Path) -> list[tuple[Entry, bytes]]:
 
 
 class _Log:
-    """The log of a run, open to be added to; a line is written whole or not at all."""
+    """The log of a run, open for new lines; each is written whole or not at all."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -212,7 +212,7 @@ class _Log:
             raise self._error(error) from error
 
     def sync(self) -> None:
-        """Wait until every line is on the disk, where a checkpoint is to follow it."""
+        """Wait until every line is on the disk, before a checkpoint follows."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -224,7 +224,7 @@ class _Log:
     def _error(self, error: OSError) -> DataError:
         return DataError(
             f"cannot write {self.path}: {error.strerror}; the last checkpoint is untouched: "
-            "see to the folder, then resume"
+            "check the folder, then resume"
         )
 
 
@@ -240,35 +240,36 @@ def train(
 ) -> None:
     """Train up to the configured number of steps, with a log and checkpoints.
 
-    What is logged, sampled and saved depends on the step alone, so a run in pieces leaves
-    the same log (but for its seconds) and the same samples as a run in one.
+    The step alone decides what is logged, sampled and saved. A run in pieces therefore leaves
+    the same log (except for its seconds) and the same samples as a run in one piece.
 
     Args:
-        trainer: new, or as :func:`resume` returns it. Its ``seconds`` go on, with the time for
-            samples and checkpoints in them.
-        folder: of the run.
-        minutes: stop and save after so many in this call, even if steps are left.
-        on_log: is given each line of the log.
-        on_sample: is given a step and images, float32, [64, C, size, size], in (-1, 1); always
-            drawn from the same latent vectors. Called every ``sample_every`` steps, first and
-            last, and where the minutes end.
+        trainer: a new one, or the one that :func:`resume` returns. Its ``seconds`` continue, and
+            include the time for samples and checkpoints.
+        folder: the folder of the run.
+        minutes: stop and save after this many minutes of this call, even if steps are left.
+        on_log: called with each line of the log.
+        on_sample: called with a step and images, float32, [64, C, size, size], in (-1, 1), always
+            drawn from the same latent vectors: every ``sample_every`` steps, at the first and the
+            last step, and when the minutes end.
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; the update was finished and a checkpoint
-            saved. A second one does not wait: the last checkpoint is where to resume.
-        SystemExit: so did SIGTERM or SIGHUP, as of a cluster's scheduler or a closed terminal, for
-            which Python has no exception; the status is the signal's, 128 and its number. Where
-            either is ignored or handled already, it stays so.
-        OSError: ``on_log`` could not write what it was told; the same was done before.
-        NonFiniteError: training has diverged: a weight, gradient or loss is not finite. The step
-            is named, what it was, and the layer with the largest weight. NumPy does not warn of it
-            too. The last checkpoint, from before, is kept.
+        KeyboardInterrupt: Ctrl-C was pressed. The update was finished and a checkpoint saved.
+            A second Ctrl-C does not wait; :func:`resume` then goes back to the last checkpoint.
+        SystemExit: SIGTERM or SIGHUP arrived, for example from a cluster's scheduler or a closed
+            terminal. The update was finished and a checkpoint saved. The status is 128 plus the
+            number of the signal. If the process ignored or handled the signal before, it still
+            does.
+        OSError: ``on_log`` could not write. The update was finished and a checkpoint saved.
+        NonFiniteError: training has diverged: a weight, gradient or loss is not finite. The
+            message names the step, the quantity, and the layer with the largest weight. NumPy
+            does not warn as well. The last checkpoint, from before, is kept.
         CheckpointError, DataError: a checkpoint or the log cannot be written. The older ones
             are untouched.
         ConfigError: another process is training this run, or minutes is not a number from 0.
     """
     folder = Path(folder)
     if minutes is not None and not minutes >= 0:
-        raise ConfigError(f"minutes: expected a number from 0, or None for no end, got {minutes}")
+        raise ConfigError(f"minutes: expected at least 0, or None for no limit, got {minutes}")
     config = trainer.config
     start = time.perf_counter() - trainer.seconds
     until = trainer.seconds + 60 * minutes if minutes is not None else math.inf
@@ -303,23 +304,23 @@ def resume(
     config: Config | None = None,
     labels: np.ndarray | None = None,
 ) -> Trainer:
-    """Set up a trainer where the last checkpoint of a run was written, or at the start if none.
+    """Set up a trainer at the last checkpoint of a run, or at its start if there is none.
 
     Log lines of later steps are removed: they will be written again.
 
     Args:
-        folder: of the run.
-        images: its data, uint8, [N, C, H, W].
+        folder: the folder of the run.
+        images: the training images, uint8, [N, C, H, W].
         device: ``"cpu"`` or ``"cuda"``.
-        config: settings to go on with, kept in the folder; None for those already there.
-        labels: of the images, for a conditional model.
+        config: new settings, which the folder then keeps; None for the settings in the folder.
+        labels: the labels of the images, for a conditional model.
     Returns:
         The trainer, for :func:`train`.
     Raises:
         ConfigError: there is no run in the folder, another process is training it, or it has made
-            more steps than it is to make.
+            more steps than the settings ask for.
         CheckpointError: the checkpoint is damaged, or does not fit the data or the settings.
-        DataError: the log is damaged, or cannot be written. Nothing is changed then.
+        DataError: the log is damaged, or cannot be written. Nothing changes then.
     """
     folder = Path(folder)
     before = read_config(folder)
@@ -336,14 +337,14 @@ def resume(
             )
         kept = b"".join(line for entry, line in lines if entry["step"] <= step)
         if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
-            write_file(folder / LOG, kept, "see to the folder")
+            write_file(folder / LOG, kept, "check the folder")
         if config and config != before:
             _write_config(folder, config)
     return trainer
 
 
 def sample_vectors(config: Config) -> np.ndarray:
-    """Draw the latent vectors of a run's sample sheets: always the same.
+    """Draw the latent vectors of a run's sample sheets, always the same for one seed.
 
     Returns:
         float32, [64, latent], from a generator that nothing else draws from.
@@ -354,7 +355,7 @@ def sample_vectors(config: Config) -> np.ndarray:
 
 @contextmanager
 def _told(trainer: Trainer, step: int) -> Iterator[None]:
-    """Say at which step something was not finite, and which layer has grown most."""
+    """Add the step and the layer with the largest weight to an error about non-finite numbers."""
     try:
         yield
     except NonFiniteError as error:
@@ -372,7 +373,7 @@ def _told(trainer: Trainer, step: int) -> Iterator[None]:
 
 
 class _Recorder:
-    """Writes the log and draws samples, at the steps where they are due."""
+    """The writer of log lines and samples, at the steps where they are due."""
 
     def __init__(
         self, trainer: Trainer, log: Path, on_log: OnLog | None, on_sample: OnSample | None
@@ -381,7 +382,7 @@ class _Recorder:
         self.log = _Log(log)
         self.health = Health(trainer.config)
         for entry, _ in read_lines(log):
-            self.health.see(entry)  # what was found before is not told again
+            self.health.see(entry)  # earlier findings are not reported again
         self._sampled: int | None = None
         self.unheard: OSError | None = None
 
@@ -398,13 +399,13 @@ class _Recorder:
         if self.on_log:
             try:
                 self.on_log(entry)
-            except OSError as error:  # nobody reads on: not worth the updates made so far
+            except OSError as error:  # train saves the updates before it raises this
                 self.unheard = error
         if images is not None:
             self._show(images)
 
     def sample(self) -> None:
-        """Draw a sheet where the run ends, unless that has been done."""
+        """Draw a sheet at the step where the run ends, unless there is one."""
         if self._sampled != self.trainer.step:
             self._show(self._draw())
 
@@ -419,7 +420,7 @@ class _Recorder:
 
 
 def _entry(trainer: Trainer, losses: Losses | None, images: np.ndarray | None) -> Entry:
-    """Collect a line of the log, with norms and spread where images are drawn.
+    """Collect a line of the log, with norms and spread if images are drawn.
 
     Source: [M18 App. C.2, Figure 9]
     """
@@ -437,7 +438,7 @@ def _entry(trainer: Trainer, losses: Losses | None, images: np.ndarray | None) -
         entry["gradient"] = {who: adam.gradient_norm() for who, adam in optimizers.items()}
     if images is not None and len(trainer.images) > 1:
         rows = np.linspace(0, len(trainer.images) - 1, min(SAMPLES, len(trainer.images)), dtype=int)
-        data = scale_images(trainer.images[rows])  # of every part, should they lie in an order
+        data = scale_images(trainer.images[rows])  # from all parts: data may be sorted
         entry["spread"] = {"samples": spread(images[: len(rows)]), "data": spread(data)}
     with no_grad():
         estimates = {
@@ -463,7 +464,7 @@ def _check_finite(entry: Entry) -> None:
 
 
 class _Patience:
-    """Notes the first signal to end, as what to raise for it; a second one is raised at once."""
+    """A handler that keeps the exception for the first signal to end, and raises a second one."""
 
     def __init__(self) -> None:
         self.end: BaseException | None = None

@@ -36,16 +36,16 @@ Loss = Array
 """A loss: an array without axes, on the device of the networks."""
 
 PIECE = 250
-"""Images that are drawn at once."""
+"""How many images a generator draws at once."""
 
 CLASS_LOSS_OF_G = 0.1
-"""Weight of the auxiliary classifier's loss for G; it is 1 for D. Both are those of Gulrajani et
-al.'s public CIFAR-10 code, on which the networks of [M18 Table 8] build; M18 does not tell them."""
+"""Weight of the auxiliary classifier's loss for G; it is 1 for D. Both come from Gulrajani et al.'s
+public CIFAR-10 code, on which the networks of [M18 Table 8] build; M18 does not state them."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of one step: of D's last update and of G's."""
+    """The losses of one step: of D's last update and of G's update."""
 
     d: Loss
     g: Loss
@@ -58,20 +58,20 @@ def networks(
 
     Args:
         config: all settings.
-        channels: of the images.
-        classes: how many labels there are; 0 for none.
+        channels: the number of channels of the images.
+        classes: the number of classes; 0 for no labels.
         rng: draws the weights.
     Returns:
         (G, D).
     Raises:
-        ConfigError: a size that the model has no table for, labels that it lacks, or features
-            for another model than the CNN.
+        ConfigError: the model has no table for the size, does not take labels this way, or is
+            not the CNN but has a setting of the CNN.
     """
     of_cnn = {"features": 0, "features_in": 0, "unit_norm": False}
     for name, value in of_cnn.items():
         if config.model != "cnn" and getattr(config, name) != value:
             raise ConfigError(
-                f'{name} = {getattr(config, name)}: only model = "cnn" has it to choose, not '
+                f'{name} = {getattr(config, name)}: only model = "cnn" has this setting, not '
                 f"{config.model!r}; set {name} = {str(value).lower()}"
             )
     scheme = method(config.regularizer, config.scale, config.gain, config.init)
@@ -98,7 +98,7 @@ def networks(
 
 
 class Trainer:
-    """The networks, their optimizers, the stream of data, and where they stand.
+    """The networks, their optimizers, the stream of data, and the counters of training.
 
     Equal configurations and data give equal numbers, bit for bit, on one machine with
     one number of threads.
@@ -111,7 +111,7 @@ class Trainer:
     Raises:
         ConfigError: a conditional model without labels, images of another size or fewer than a
             batch, or settings that do not go together.
-        DTypeError, ShapeError: images in another form; how to bring them into this one is said.
+        DTypeError, ShapeError: images in another form; the message says how to convert them.
     """
 
     def __init__(
@@ -144,12 +144,12 @@ class Trainer:
         self.data = BatchStream(images, config.batch_size, seed=config.seed)
         self.rng = rng
         self.step = 0
-        self.seconds = 0.0  # that training has taken, as its loop tells
+        self.seconds = 0.0  # of training so far; the loop sets it
         self.scores: tuple[Array, Array] | None = None  # see loss_d
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What tells these training images, and the labels in use, from others."""
+        """The fingerprint of the training images and of the labels in use."""
         return fingerprint(self.images, self.labels)
 
     def update(self) -> Losses:
@@ -159,10 +159,10 @@ class Trainer:
         Deviation: the authors' code updates G first (``first = "G"``), with 128 samples for D's 64
         (``batch_size_g``), and makes a power step at every pass of D, 2 n_dis + 1 of them
         (``power_steps = "pass"``), as the preset ``cifar10-authors`` does.
-        Deviation: L21's code gives G's update the z of D's last one (its ResNet's draws anew), and
-        in it divides by the norm of the new weight after a power step that is not kept. Its
-        ResNet's batch normalization moves the running moments in G's updates alone, not, as here,
-        whenever G makes samples to train with.
+        Deviation: L21's code reuses the z of D's last update for G's update (its ResNet draws
+        anew). In G's update it divides by the norm of the new weight after a power step that it
+        does not keep. Its ResNet's batch normalization moves the running moments in G's updates
+        only; here they move whenever G makes samples for training.
         """
         self._set_rates()
         with kernels.one_pool():
@@ -176,7 +176,7 @@ class Trainer:
         return Losses(loss_d.array, loss_g.array)
 
     def _update_d(self) -> Tensor:
-        """Descend once with D, in the weights under the normalized ones.
+        """Make one gradient step of D, in the weights before normalization.
 
         Source: [M18 Alg. 1], [M18 Eq. (23)]
         """
@@ -199,9 +199,9 @@ class Trainer:
     def loss_d(
         self, real: Tensor, y_real: list[Labels], fake: Tensor, y_fake: list[Labels]
     ) -> Tensor:
-        """Compute the loss of D on real images and samples: the objective, and any penalty.
+        """Compute the loss of D on real images and samples: the objective and any penalty.
 
-        The scores of both are kept in ``scores`` until the next time, on the device, for the log.
+        ``scores`` keeps both scores for the log, on the device, until the next call.
         """
         n, objective = len(real), OBJECTIVES[self.config.objective]
         if self._apart:
@@ -225,7 +225,7 @@ class Trainer:
         return loss if guess is None else loss + CLASS_LOSS_OF_G * cross_entropy(guess, labels[0])
 
     def _judge(self, images: Tensor, labels: list[Labels]) -> tuple[Tensor, Tensor | None]:
-        """Return D's scores of augmented images, and what an auxiliary classifier makes of them."""
+        """Return D's scores of augmented images, and the logits of any auxiliary classifier."""
         images = augment(images, self.config.augment, self.rng)
         if self.config.power_steps == "pass":
             power_step(self.D)
@@ -253,7 +253,7 @@ class Trainer:
         return x, [] if self.labels is None else [labels_of("labels", self.labels[rows], x.array)]
 
     def latent(self, n: int = 0) -> tuple[Tensor, list[Labels]]:
-        """Draw n latent vectors, or a batch's, standard normal, and labels, all as likely."""
+        """Draw n standard normal latent vectors, by default a batch, and uniform labels."""
         n = n or self.config.batch_size
         z = self._on_device(self.rng.standard_normal((n, self.config.latent), np.float32))
         if not self.classes:
@@ -264,7 +264,7 @@ class Trainer:
         return Tensor.wrap(to_device(array, self.device))
 
     def _set_rates(self) -> None:
-        """Let the step sizes fall to 0 in a straight line, from the step where decay begins."""
+        """Lower the step sizes linearly to 0, from the step where decay begins."""
         config, share = self.config, 1.0
         begins = bool(config.decay_after) and self.step > config.decay_after
         if config.decay_at_once or begins:
@@ -272,7 +272,7 @@ class Trainer:
         self.adam_d.rate, self.adam_g.rate = share * config.rate_d, share * config.rate_g
 
     def _update_average(self) -> None:
-        """Move the averaged generator a little towards G: parameters and running moments.
+        """Move the averaged generator a little toward G: parameters and running moments.
 
         The decay grows with the steps, so that the random weights of the start are forgotten.
         """
@@ -287,7 +287,7 @@ class Trainer:
             z: latent vectors, float32, [N, latent].
             labels: integers, [N], for a conditional model; None takes each class in turn.
         Returns:
-            Images in (-1, 1), float32, [N, C, size, size]; nothing is changed by this.
+            Images in (-1, 1), float32, [N, C, size, size]. The trainer does not change.
         """
         G = copy.deepcopy(self.G)
         if self.config.average:
@@ -301,9 +301,9 @@ def draw(G: Module, z: Array, *labels: np.ndarray) -> np.ndarray:
     """Draw images with a generator, :data:`PIECE` at a time.
 
     Args:
-        G: is left in evaluation.
-        z: latent vectors, [N, latent], where G is.
-        labels: integers, [N], if it knows of them.
+        G: the generator; it stays in evaluation mode.
+        z: latent vectors, [N, latent], on the device of G.
+        labels: integers, [N], for a conditional generator.
     Returns:
         Images in (-1, 1), float32, [N, C, size, size].
     """
@@ -324,14 +324,14 @@ def _named(who: str, network: Module) -> dict[str, Tensor]:
 
 
 def _labels(config: Config, labels: np.ndarray | None, count: int) -> np.ndarray | None:
-    """Return the labels where the model uses them, after a look at them."""
+    """Check the labels and return them; None if the model uses no labels."""
     if config.conditional == "none":
         return None
     if labels is not None and getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
         raise DTypeError("labels: expected a NumPy array of integers, [N]; pass np.array(labels)")
     if labels is None or labels.min() < 0:
         raise ConfigError(
-            f"conditional = {config.conditional!r} needs labelled images, but those of "
+            f"conditional = {config.conditional!r} needs labeled images, but those of "
             f"{config.data} have {'no labels' if labels is None else 'negative labels'}; set "
             'conditional = "none" or choose other data'
         )

@@ -1,7 +1,7 @@
-"""What a run is trained on: a data set by its name, or images of one's own.
+"""The training images of a run: a data set by its name, or a folder of images.
 
-Images of one's own are kept in the folder of the run, as ``images.npz``, once they are decoded: the
-run then needs the place they came from no more.
+Decoded images of a folder are kept in the folder of the run, as ``images.npz``. The run then no
+longer needs the folder that they came from.
 """
 
 import os
@@ -27,11 +27,11 @@ def training_set(
 
     Args:
         config: its ``data`` is the name of a data set, or else the path of a folder of images.
-        data_dir: where the files of complete data sets lie.
-        run: its folder, of a run that has begun.
+        data_dir: the folder with the files of complete data sets.
+        run: the folder of a run that has begun.
         watch: as for :func:`minisn.data.read_folder`.
     Returns:
-        The images, and what was found where a folder of images was read now.
+        The images, and a report if the function read a folder of images.
     Raises:
         ConfigError: no data set or folder has the name.
         DataError: the images cannot be read.
@@ -46,35 +46,35 @@ def training_set(
         return load(config.data, data_dir), None
     except ConfigError as error:
         kept = f", and {run} keeps no {IMAGES}" if run else ""
-        raise ConfigError(f"{error}; nor is there a folder of that name{kept}") from None
+        raise ConfigError(f"{error}; there is no folder of that name either{kept}") from None
 
 
 def is_folder(config: Config) -> bool:
-    """Whether a configuration names a folder of images, and no data set."""
+    """Return whether a configuration names a folder of images, not a data set."""
     return config.data not in CATALOG and os.path.isdir(config.data)
 
 
 def keep_images(
     run: StrPath, images: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = ()
 ) -> None:
-    """Keep the training images of a run in its folder, for who goes on with it or evaluates it.
+    """Keep the training images of a run in its folder, for later training and evaluation.
 
     Args:
-        run: its folder.
+        run: the folder of the run.
         images: uint8, [N, C, size, size].
-        labels: integers, [N]; -1 for an image without one.
-        classes: name of each label.
+        labels: integers, [N]; -1 for an image without a label.
+        classes: the name of each label.
     Raises:
-        DataError: they cannot be written; nothing else has changed.
+        DataError: the file cannot be written; nothing else has changed.
     """
     run = Path(run)
     labels = np.full(len(images), -1) if labels is None else labels
-    with replacing(run / IMAGES, f"see to the folder, then go on with --resume {run}") as file:
+    with replacing(run / IMAGES, f"check the folder, then go on with --resume {run}") as file:
         np.savez(file, images=images, labels=labels, classes=np.array(classes, np.str_))
 
 
 def _read(path: Path, name: str) -> Dataset:
-    """Read what :func:`keep_images` has written."""
+    """Read the file that :func:`keep_images` wrote."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             images, labels, classes = (arrays[key] for key in ("images", "labels", "classes"))
@@ -82,7 +82,7 @@ def _read(path: Path, name: str) -> Dataset:
             raise ValueError(f"images {images.dtype} {list(images.shape)}, labels {labels.shape}")
         if labels.dtype.kind not in "iu" or classes.dtype.kind != "U" or classes.ndim != 1:
             raise ValueError(f"labels {labels.dtype}, classes {classes.dtype}")
-    except Exception as error:  # of a damaged file NumPy says whatever Python's parsers do
+    except Exception as error:  # NumPy passes on any error of Python's parsers
         why = getattr(error, "strerror", None) or error
         raise DataError(
             f"{path}: the images of the run cannot be read ({why}); put a copy back, "

@@ -416,10 +416,10 @@ IMAGES = {"count": 20, "channels": 1, "classes": 0, "sha256": "ab"}
         (None, "images: expected dict"),
         ({}, "count: expected int, found nothing"),
         ({**IMAGES, "sha256": 1}, "sha256: expected str, found 1"),
-        ({**IMAGES, "channels": 2}, "images: its numbers are out of range"),
+        ({**IMAGES, "channels": 2}, "images: the numbers are out of range"),
         ({**IMAGES, "channels": True}, "channels: expected int, found True"),
-        ({**IMAGES, "classes": -1}, "images: its numbers are out of range"),
-        ({**IMAGES, "count": -1}, "images: its numbers are out of range"),
+        ({**IMAGES, "classes": -1}, "images: the numbers are out of range"),
+        ({**IMAGES, "count": -1}, "images: the numbers are out of range"),
     ],
 )
 def test_what_is_said_of_images_must_be_of_its_kind(saved, tmp_path, images, words):

@@ -236,7 +236,7 @@ def test_own_images_under_a_name_of_their_own_are_sampled_and_measured(here):
         assert minisn(command, "run").exit_code == 0
     error = error_of(minisn("train", "--resume", "run", "--steps", 2, code=1))
     assert "no data set is called 'squares'" in error
-    assert error.endswith("nor is there a folder of that name, and run keeps no images.npz")
+    assert error.endswith("there is no folder of that name either, and run keeps no images.npz")
 
 
 def test_a_folder_that_changed_is_refused_where_the_run_keeps_nothing(run, here):

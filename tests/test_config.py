@@ -102,7 +102,7 @@ def test_a_negative_seed_is_refused():
 
 
 def test_texts_are_checked():
-    with pytest.raises(ConfigError, match="data = 3: expected a text in quotes, got int"):
+    with pytest.raises(ConfigError, match="data = 3: expected text in quotes, got int"):
         GOOD.replace(data=3)
     with pytest.raises(ConfigError, match=r"'hing': expected one of .*; did you mean 'hinge'\?"):
         GOOD.replace(objective="hing")
@@ -327,7 +327,7 @@ def test_a_pair_of_several_lines_is_refused(pair):
         ("width=", "width = '': expected a whole number, got str"),
         ("width=1.5", "width = 1.5: expected a whole number, got float"),
         ("width=true", "width = True: expected a whole number, got bool"),
-        ("data=2024-01-01", "expected a text in quotes, got date"),
+        ("data=2024-01-01", "expected text in quotes, got date"),
     ],
 )
 def test_a_pair_with_a_bad_value_is_refused(pair, message):

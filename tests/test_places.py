@@ -135,7 +135,7 @@ def test_a_link_out_of_a_run_is_refused_and_not_written_through(run, tmp_path, n
     done = minisn_(*command, run)
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
-    assert f"{path} leads to {target}, outside of the run's folder" in line
+    assert f"{path} leads to {target}, outside the run's folder" in line
     assert files_of(tmp_path) == before
 
 
@@ -153,7 +153,7 @@ def test_a_link_to_another_drive_leads_outside(run, monkeypatch):
         return "relative/of/another" if str(path).endswith(runs.LOG) else real(path, **more)
 
     monkeypatch.setattr(os.path, "realpath", realpath)
-    with pytest.raises(DataError, match="outside of the run's folder"):
+    with pytest.raises(DataError, match="outside the run's folder"):
         runs.read_config(run)
 
 

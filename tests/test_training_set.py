@@ -70,7 +70,9 @@ def test_labels_must_be_whole_only_where_they_are_used(photos, here):
 def test_what_is_neither_is_told(here, name):
     (here / "file").touch()
     config = MNIST.replace(data=name)
-    with pytest.raises(ConfigError, match=r"no data set is called.*; nor is there a fol") as caught:
+    with pytest.raises(
+        ConfigError, match=r"no data set is called.*; there is no folder of that name either"
+    ) as caught:
         training_set(config)
     assert ("did you mean 'mnist-10k'" in str(caught.value)) == (name == "mnist-10")
     with pytest.raises(ConfigError, match=r"of that name, and run keeps no images\.npz$"):
