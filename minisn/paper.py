@@ -1,8 +1,8 @@
-"""The index of the papers: what each part states, who computes it, who tests it, who explains it.
+"""The index of the papers: what each part states, and where it is computed, tested and explained.
 
-What the papers state is in ``papers/*.toml``. The rest is read from the sources, never kept by
-hand: from tags such as ``[M18 Eq. (8)]`` in docstrings, from what each test names, and from the
-headings and tags of the notebooks. Nothing is imported.
+The statements of the papers are in ``papers/*.toml``. The rest is read from the sources, never kept
+by hand: from tags such as ``[M18 Eq. (8)]`` in docstrings, from the names that tests use, and from
+the headings and tags of the notebooks. The index imports none of these files.
 """
 
 import ast
@@ -21,7 +21,7 @@ M18 = [
     *(f"Eq. ({n})" for n in range(1, 39)), "Alg. 1", *(f"Table {n}" for n in range(1, 9)),
     *(f"Fig. {n}" for n in (1, 2, 3, 4, 9, 10, 11, 14, 15)),
 ]  # fmt: skip
-"""What of M18 must be found: equations, algorithm, tables, and the figures to regenerate."""
+"""The parts of M18 that must be found: equations, algorithm, tables, figures to regenerate."""
 
 _TAG = re.compile(r"\[(M18|L21) ([^\]]+)\]")
 
@@ -31,9 +31,9 @@ class Place:
     """A function, class, table or study whose docstring names a part of a paper.
 
     Args:
-        name: dotted within its file, or a study as it is typed.
-        path: of the file, from the folder that holds the package.
-        lines: first and last.
+        name: its dotted name in the file, or the command of a study.
+        path: the path of the file, from the folder that holds the package.
+        lines: its first and last line.
         doc: its docstring.
     """
 
@@ -55,17 +55,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a paper has at one of its parts.
+    """The content of one part of a paper.
 
     Args:
-        states: what it says, in a sentence of ours.
-        tex: its formula, in the paper's letters; empty where it has none.
-        rows: of a table, the first with the names of the columns.
+        states: what the part says, in a sentence of ours.
+        tex: its formula, in the paper's letters; empty if it has none.
+        rows: the rows of a table, the first with the names of the columns.
         ours: the place whose formula stands beside it.
-        differs: what is other in that formula; empty if nothing is.
-        letters: from a letter of either formula to its name in the code, or in parentheses why
-            it has none.
-        known: where we have it from, if not from the paper's text.
+        differs: how our formula differs; empty if it does not.
+        letters: for each letter of either formula its name in the code, or in parentheses why it
+            has none.
+        known: our source, if it is not the paper's text.
     """
 
     states: str = ""
@@ -84,10 +84,10 @@ class Entry:
     Args:
         paper: M18 or L21.
         part: ``Eq. (8)``, ``Table 3``, ``SN_Conv`` and the like.
-        statement: what the paper has there.
-        places: where it is computed.
-        tests: those that name one of the places: (name, path, line).
-        sections: of notebooks that name it: (path, heading).
+        statement: the content of the part.
+        places: where the code computes it.
+        tests: the tests that name one of the places: (name, path, line).
+        sections: the sections of notebooks that name the part: (path, heading).
     """
 
     paper: str
@@ -99,7 +99,7 @@ class Entry:
 
     @property
     def formula(self) -> str:
-        """Our formula, to stand beside the paper's; empty where the paper has none."""
+        """Our formula, to stand beside the paper's; empty if the paper has none."""
         formulas = self.places[0].formulas if self.places else []
         return formulas[0] if formulas and (self.statement.tex or not self.statement.states) else ""
 
@@ -123,10 +123,10 @@ class Index:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """Every part of the papers that is named anywhere, M18's in the paper's order.
+        """Every part of the papers that is named anywhere, those of M18 in the paper's order.
 
-        Of several places the one that the statement names comes first, then those with a formula,
-        and of these the most specific.
+        Among several places, the one that the statement names comes first, then those with a
+        formula, and among these the most specific.
         """
         stated = self.statements
         found = {("M18", part): Entry("M18", part) for part in M18}
@@ -161,7 +161,7 @@ class Index:
 
     def _places(self) -> Iterator[Place]:
         for path in sorted(self.root.rglob("*.py")):
-            if path.stem == "paper":  # it shows what tags look like
+            if path.stem == "paper":  # this file, with its example of a tag
                 continue
             tree = ast.parse(path.read_text("utf-8"))
             where = path.relative_to(self.home).as_posix()
@@ -218,7 +218,7 @@ def _inside(tree: ast.AST, where: str, prefix: str) -> Iterator[Place]:
 
 
 def _rank(ours: str) -> Callable[[Place], tuple[bool, bool, int]]:
-    """Return the order of places, of which one is called by its name or by its file's too."""
+    """Return a sort key for places; ``ours`` is the name of the first, or ``file.name``."""
 
     def rank(place: Place) -> tuple[bool, bool, int]:
         chosen = ours in (place.name, f"{Path(place.path).stem}.{place.name}")
@@ -228,14 +228,14 @@ def _rank(ours: str) -> Callable[[Place], tuple[bool, bool, int]]:
 
 
 def _text(node: ast.AST | None) -> str:
-    """Return the text of a string that stands alone, as what follows a documented name does."""
+    """Return the text of a string that stands alone, such as the one after a documented name."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return str(node.value.value)
     return ""
 
 
 def _words(place: Place) -> set[str]:
-    """Return the names by which a test would call a place."""
+    """Return the names that a test of a place would use."""
     if place.name.startswith("minisn study "):
         return {place.name.removeprefix("minisn study "), "STUDIES"}
     return {place.name.split(".")[0]} if place.lines[0] > 1 else {f"file {place.name}"}

@@ -1,7 +1,7 @@
-"""Pictures of a run: sheets of samples, losses, and what becomes of each layer's norm.
+"""Pictures of a run: sheets of samples, losses, and the norm of each layer.
 
-Every plot is a Matplotlib Figure of its own, never pyplot's; Matplotlib is imported when
-the first is drawn. Layers are numbered from 1 in the order of the network, as in the paper.
+Every plot is a separate Matplotlib Figure, made without pyplot. Matplotlib is imported for the
+first plot. Layers are numbered from 1 in the order of the network, as in the paper.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 8
-"""Images side by side on a sheet, about: a column of a conditional model's holds one class."""
+"""Usual number of columns of a sheet; with a conditional model, each column holds one class."""
 
 STEPS = "step (updates of G)"
 
-_WIDTH = 5.4  # inches: letters of 11 points stay legible where a telephone shows it small
+_WIDTH = 5.4  # inches: 11-point letters stay legible on a phone
 _DOTS = 200  # per inch
 _GAP = 255  # white between the images of a sheet
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8000", "#000000")
@@ -37,13 +37,13 @@ _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8
 
 
 def columns_for(classes: int) -> int:
-    """Choose the columns of a sheet on which each column holds images of one class.
+    """Choose the number of columns of a sheet, so that each column holds images of one class.
 
     Args:
-        classes: of a conditional model, which draws each in turn; 0 for another model.
+        classes: the classes of a conditional model, which draws each in turn; 0 for other models.
     Returns:
-        The largest multiple of ``classes`` up to 8; ``classes`` itself from 9 to 16. Models with
-        more have 8 columns, as those without any.
+        The largest multiple of ``classes`` up to 8; ``classes`` itself from 9 to 16; 8 for more
+        classes, or for none.
     """
     if not 0 < classes <= 2 * COLUMNS:
         return COLUMNS
@@ -51,11 +51,11 @@ def columns_for(classes: int) -> int:
 
 
 def sheet(images: np.ndarray, zoom: int = 3, columns: int = COLUMNS) -> np.ndarray:
-    """Lay images out in rows, eight in each unless told otherwise.
+    """Lay images out in rows, by default of eight.
 
     Args:
-        images: in [-1, 1], float, [N, C, H, W]; C is 1 (grey) or 3 (red, green, blue).
-        zoom: pixels of the sheet along each side of an image's pixel.
+        images: in [-1, 1], float, [N, C, H, W]; C is 1 (gray) or 3 (red, green, blue).
+        zoom: side of an image's pixel on the sheet, in pixels.
         columns: images in a row.
     Returns:
         uint8, [height, width, 3]: the images in order, row by row, a white line of ``zoom``
@@ -79,7 +79,7 @@ def sheet(images: np.ndarray, zoom: int = 3, columns: int = COLUMNS) -> np.ndarr
 
 
 def save_sheet(path: StrPath, images: np.ndarray, columns: int = COLUMNS) -> None:
-    """Write a sheet of images as a PNG file, whole; see :func:`sheet`."""
+    """Write a sheet of images as a PNG file in one step; see :func:`sheet`."""
     path = Path(path)
     from matplotlib.image import imsave
 
@@ -92,11 +92,11 @@ def save_sheet(path: StrPath, images: np.ndarray, columns: int = COLUMNS) -> Non
 
 
 def loss_figure(log: Sequence[Mapping[str, Any]], objective: str) -> Figure:
-    """Plot both losses over the steps, and their running means where there are enough points.
+    """Plot both losses over the steps, and their running means if there are enough points.
 
     Args:
         log: lines with ``step``, ``loss_d`` and ``loss_g`` (None at step 0).
-        objective: its name, for the axis.
+        objective: the name of the objective, for the axis.
     """
     figure, axes = figure_with_axes(
         "Losses of discriminator and generator", STEPS, f"loss ({objective})"
@@ -137,14 +137,14 @@ def norm_figure(log: Sequence[Mapping[str, Any]], target: float = 1.0) -> Figure
     .. math:: \sigma_1(\bar W^l) \quad\text{with}\quad \bar W^l = cW^l / \tilde u^TW^l\tilde v
 
     Args:
-        log: lines, of which those with ``norm`` (layer to largest singular value) are shown.
+        log: lines; those with ``norm`` (layer to largest singular value) are shown.
         target: c, drawn as a line.
 
     Source: [M18 Fig. 9]
     """
     title = "Spectral norm of each normalized weight of D"
     figure, axes = figure_with_axes(title, STEPS, r"$\sigma_1(\bar W)$")
-    axes.axhline(target, color="0.4", linestyle=(0, (4, 3)), label=f"aim: {target:g}")
+    axes.axhline(target, color="0.4", linestyle=(0, (4, 3)), label=f"target: {target:g}")
     low, high = _plot_layers(axes, log, "norm")
     axes.set_ylim(min(low, target) - 0.01 * target, max(high + 0.01 * target, 1.05 * target))
     axes.ticklabel_format(axis="y", useOffset=False)
@@ -153,7 +153,7 @@ def norm_figure(log: Sequence[Mapping[str, Any]], target: float = 1.0) -> Figure
 
 
 def sigma_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
-    r"""Plot the estimated spectral norm of each layer's own weight over the steps.
+    r"""Plot the estimated spectral norm of each layer's weight before normalization.
 
     .. math:: \sigma(W^l) \approx \tilde u^TW^l\tilde v
 
@@ -171,7 +171,7 @@ def sigma_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _plot_layers(axes: Axes, log: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float]:
-    """Draw a curve for each layer and return the least and greatest value."""
+    """Draw a curve for each layer; return the smallest and the largest value."""
     lines = [line for line in log if key in line]
     steps = [line["step"] for line in lines]
     layers = list(lines[0][key])
@@ -241,7 +241,7 @@ def _figure(height: float) -> Figure:
 
 
 def figure_with_axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """Make a figure with one pair of labelled axes, of the size that all plots have."""
+    """Make a figure of the usual size with one pair of labeled axes."""
     figure = _figure(4.0)
     axes = figure.add_subplot()
     axes.set_title(textwrap.fill(title, 54, break_on_hyphens=False), fontsize=12)
@@ -259,7 +259,7 @@ def _dress(axes: Axes) -> None:
 
 
 def _finish(figure: Figure, axes: Axes, columns: int) -> None:
-    """Begin at step 0, and put the legend below, where it hides nothing."""
+    """Start the axis at step 0, and put the legend below the plot."""
     axes.set_xlim(left=0, right=1.02 * max(axes.dataLim.x1, 1))
     figure.legend(
         loc="outside lower center",
@@ -272,10 +272,10 @@ def _finish(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 def _marks(points: Sequence[Any] | np.ndarray) -> dict[str, Any]:
-    """Show few points as points: one alone would leave no line."""
+    """Mark the points if there are few, because a single point makes no line."""
     return {"marker": "o", "markersize": 4} if len(points) <= 20 else {}
 
 
 def series_color(k: int) -> str:
-    """Return one of eight colours that people with any colour vision tell apart."""
+    """Return one of eight colors that people with any color vision tell apart."""
     return _COLORS[k % len(_COLORS)]

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that holds its pictures, and asks nothing of a network."""
+"""The report of a run: one HTML file that holds its pictures and loads nothing from a network."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ from .spectral import singular_values
 from .tensor import Tensor, no_grad
 
 MOST_SHEETS = 6
-"""Sheets shown of a run that has more: the first, the last, and some evenly between."""
+"""How many sheets a report shows at most: the first, the last, and some evenly between."""
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -52,11 +52,11 @@ def write_report(
     """Draw the plots of a run and write its report.
 
     Args:
-        folder: of the run; ``plots/*.png`` and ``report.html`` are written there, over older ones.
-        discriminator: as the run left it.
-        step: where that is.
-        seconds: of training until then.
-        images: fingerprint of what it was trained on, where it is known.
+        folder: the folder of the run; ``plots/*.png`` and ``report.html`` there are replaced.
+        discriminator: D as the run left it.
+        step: the step of that D.
+        seconds: the seconds of training until then.
+        images: the fingerprint of the training images, if known.
     Returns:
         The report's path.
     Raises:
@@ -115,7 +115,7 @@ def _summary(
     seconds: float,
     images: Fingerprint | None,
 ) -> str:
-    """What was trained, and how it went, in a few large numbers."""
+    """Describe the training and its outcome in a few large numbers."""
     norms = [layer.norm for layer in layers]
     facts = {"steps": f"{step:,} of {config.steps:,}", "time": duration(seconds)}
     if log and log[-1]["loss_d"] is not None:
@@ -136,7 +136,7 @@ def _summary(
 
 
 def _health(config: Config, log: Log) -> str:
-    """What the log shows of the ways to fail, and what to try."""
+    """List the failures that the log shows, and what to try."""
     health = Health(config)
     for line in log:
         health.see(line)
@@ -155,7 +155,7 @@ def _health(config: Config, log: Log) -> str:
 
 
 def _samples(found: list[tuple[int, Path]], config: Config) -> str:
-    """The last samples beside the settings, then how they came about."""
+    """Show the last samples beside the settings, then samples over time."""
 
     def shown(index: int) -> str:
         step, path = found[index]
@@ -170,13 +170,13 @@ def _samples(found: list[tuple[int, Path]], config: Config) -> str:
     chosen = np.unique(np.linspace(0, len(found) - 1, MOST_SHEETS).round().astype(int))
     return _side_by_side(newest, settings) + _section(
         "Samples over time",
-        "<p>Always the same latent vectors z: each place shows what becomes of one of them.</p>\n"
+        "<p>Each place shows the sample of one latent vector z, the same at every step.</p>\n"
         f'<div class="sheets">{"".join(map(shown, chosen))}</div>',
     )
 
 
 def _plots(folder: Path, config: Config, log: Log, layers: list[_Layer]) -> str:
-    """Draw each plot that there are numbers for, keep it as a file, and explain it."""
+    """Draw each plot that the log has numbers for, save it as a file, and explain it."""
     folder.mkdir(exist_ok=True)
     drawn = []
     if any(line["loss_d"] is not None for line in log):
@@ -220,7 +220,7 @@ def _commands(folder: Path) -> str:
 
 
 def _shown(path: str | Path) -> str:
-    """Return the name of a file as UTF-8 can write it, whatever the file system has."""
+    """Return the name of a file as valid UTF-8, whatever bytes the file system has."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
@@ -255,7 +255,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in the two largest units that it fills: ``1 h 02 min``, ``4 min 05 s``."""
+    """Format a time in its two largest units: ``1 h 02 min``, ``4 min 05 s``."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     hours, minutes_left = divmod(minutes, 60)
@@ -266,15 +266,15 @@ def duration(seconds: float) -> str:
 
 _LOSSES = (
     "Losses",
-    "What D and G minimise, each at its last update. Neither is a measure of how good the samples "
-    "are: each is taken against an opponent that improves as well.",
+    "What D and G minimize, each at its last update. Neither loss measures how good the samples "
+    "are: each depends on an opponent that improves as well.",
 )
 _NORMS = (
     "Norm of each normalized weight",
     "The largest singular value of the weights that D computes with, by decomposition. Power "
-    "iteration, one round per update, never overestimates a norm, so these lie at the aim or a "
-    "little above it, more so while weights change fast. The form of Figure 9 of Miyato et al. "
-    "(2018).",
+    "iteration, one round per update, never overestimates a norm, so these norms lie at the target "
+    "or a little above it, higher while weights change fast. The plot has the form of Figure 9 of "
+    "Miyato et al. (2018).",
 )
 _SIGMA = (
     "Norm of each weight",
@@ -283,8 +283,9 @@ _SIGMA = (
 )
 _SPECTRA = (
     "Singular values",
-    "Squared singular values of each weight, the largest scaled to 1. A broad spectrum uses many "
-    "features of its input, a steep one few. The form of Figure 3 of Miyato et al. (2018).",
+    "Squared singular values of each weight, the largest scaled to 1. A weight with a broad "
+    "spectrum uses many features of its input, one with a steep spectrum uses few. The plot has "
+    "the form of Figure 3 of Miyato et al. (2018).",
 )
 
 _STYLE = """
@@ -334,7 +335,7 @@ _PAGE = Template("""<!doctype html>
 <body>
 <h1>$title</h1>
 $body
-<footer>Written by minisn $version. This file is complete in itself.</footer>
+<footer>Written by minisn $version. This file needs no other file.</footer>
 </body>
 </html>
 """)

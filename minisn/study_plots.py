@@ -1,4 +1,4 @@
-"""Plots of studies, each in the form that the paper's figure has."""
+"""Plots of studies, in the form of the paper's figures."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def draw(study: Study, rows: Sequence[Row]) -> Figure:
     """Plot a study's table.
 
     Args:
-        study: which figure it is.
-        rows: of its table, at least one.
+        study: the study.
+        rows: the rows of its table, at least one.
     """
     label, form = FORMS[study.name]
     figure, axes = figure_with_axes(study.title, *label)
@@ -39,7 +39,7 @@ def _values(rows: Sequence[Row], column: str) -> list[str]:
 
 
 def _by_setting(column: str) -> Draw:
-    """Points for each method, grouped by the letter of the setting."""
+    """Draw points for each method, grouped by the letter of the setting."""
 
     def form(axes: Axes, rows: Sequence[Row]) -> None:
         settings, methods = _values(rows, "setting"), _values(rows, "method")
@@ -62,7 +62,7 @@ def _by_setting(column: str) -> Draw:
 
 
 def _label_a_few(axes: Axes) -> None:
-    """Write 1, 2 and 5 of each power of ten below the axis: more would overlap."""
+    """Label 1, 2 and 5 of each power of ten below the axis; more labels would overlap."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -71,7 +71,7 @@ def _label_a_few(axes: Axes) -> None:
 
 
 def _lines(group: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw:
-    """A curve for each value of a column."""
+    """Draw a curve for each value of a column."""
 
     def form(axes: Axes, rows: Sequence[Row]) -> None:
         for k, value in enumerate(_values(rows, group)):
@@ -94,7 +94,7 @@ def _lines(group: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw
 
 
 def _spectra(axes: Axes, rows: Sequence[Row]) -> None:
-    """The squared singular values of the middle convolutions, a curve for each method."""
+    """Draw the squared singular values of the middle convolutions, a color for each method."""
     for k, method in enumerate(_values(rows, "method")):
         for row in (r for r in rows if r["method"] == method and r["values"] > 1):
             squares = [float(s) ** 2 for s in row["spectrum"].split()]
@@ -163,7 +163,7 @@ def _distance_bars(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _seeds(x: str, y: str, log: bool = False) -> Draw:
-    """A curve for each seed, in the color of what was changed."""
+    """Draw a curve for each seed, in the color of its method."""
 
     def form(axes: Axes, rows: Sequence[Row]) -> None:
         for k, name in enumerate(_values(rows, "method")):
@@ -209,4 +209,4 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
                  _seeds("step", "spread")),
     "hour": (("minutes on two quiet cores", _DISTANCE), _seeds("minutes", "frechet", log=True)),
 }  # fmt: skip
-"""For each study the labels of its axes, and what draws it."""
+"""The labels of the axes and the drawing function of each study."""

@@ -171,7 +171,7 @@ def test_norms_are_plotted_per_layer_with_the_aim_drawn():
     assert list(curves[2].get_ydata()) == [x["norm"]["layers.4"] for x in log if "norm" in x]
     low, high = figure.axes[0].get_ylim()
     assert low < 1 < 1.04 < high
-    assert {"aim: 1", "layer 8", "step (updates of G)"} <= set(texts(figure))
+    assert {"target: 1", "layer 8", "step (updates of G)"} <= set(texts(figure))
 
 
 def test_norms_of_another_scale_and_far_off_stay_in_view():
@@ -182,7 +182,7 @@ def test_norms_of_another_scale_and_far_off_stay_in_view():
     assert list(axes.lines[0].get_ydata()) == [1.5, 1.5]
     low, high = axes.get_ylim()
     assert low < 0.8 < 1.7 < high
-    assert "aim: 1.5" in texts(plots.norm_figure(log, target=1.5))
+    assert "target: 1.5" in texts(plots.norm_figure(log, target=1.5))
 
 
 def test_sigmas_are_plotted_from_zero():
