@@ -1,12 +1,12 @@
-"""Timing of training steps and their parts, alone or against others, to be trusted.
+"""Reliable timing of training steps and their parts, alone or against other libraries.
 
-Each contestant runs in a process of its own, and waits without spinning while the other
-is timed; they take turns, and the ratio is taken turn by turn. Compile time and first
-runs are not counted.
+Each contestant runs in its own process and waits without spinning while another is timed.
+They take turns, and the ratio is computed turn by turn. Compile time and first runs do not
+count.
 
-As a program, ``python -m minisn.bench`` is one contestant: it reads what it is as one line
-of JSON, then what to run how often, and answers with seconds. Another program can be one too, if
-it calls :func:`main` with what it runs.
+The program ``python -m minisn.bench`` is one contestant: it reads its description as one line
+of JSON, then what to run and how often, and answers with seconds. Another program can be a
+contestant too, if it calls :func:`main` with its jobs.
 """
 
 import dataclasses
@@ -30,11 +30,11 @@ from .config import Config
 from .errors import ConfigError, MinisnError
 
 LEAST = 0.1
-"""Seconds that a turn lasts at least: what is shorter is run again."""
+"""Least seconds of a turn; a shorter job runs again."""
 
 REST = 0.1
-"""Seconds between two turns: threads that have nothing to do spin before they go to sleep, and
-would take a core from whoever is next."""
+"""Seconds between two turns: idle threads spin before they go to sleep, and would take a core from
+the next contestant."""
 
 PATIENCE = 5.0
 """Seconds that a process may take to end."""
@@ -44,15 +44,15 @@ POOLS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NU
 
 @dataclass(frozen=True)
 class Contestant:
-    """What is timed.
+    """A program that is timed.
 
     Args:
-        name: to tell it from the others.
+        name: its name, different from the others'.
         library: ``"minisn"`` or ``"torch"``.
-        config: what is trained, or the networks whose parts are timed.
-        work: ``"step"``, of training, or ``"conv"``, each convolution by itself.
-        threads: of every pool; 0 for as many as minisn takes by itself.
-        program: what Python is told to run.
+        config: the settings of training, or of the networks whose parts are timed.
+        work: ``"step"`` for training steps, ``"conv"`` for each convolution by itself.
+        threads: the threads of every pool; 0 for minisn's default.
+        program: the arguments of the Python interpreter.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one contestant.
+    """The measurements of one contestant.
 
     Args:
-        name: of the contestant.
-        seconds: per run, for example per training step, one for each turn.
-        peak_mb: peak resident memory of its process, MB; NaN where the system does not tell.
+        name: the name of the contestant.
+        seconds: seconds per run, for example per training step, one number for each turn.
+        peak_mb: peak resident memory of its process, MB; NaN if the system does not report it.
     """
 
     name: str
@@ -88,12 +88,12 @@ class Timing:
 
 
 def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[Timing]:
-    """Time several contestants in turn, each of which has one thing to run.
+    """Time several contestants in turn, each with one job.
 
     Args:
-        contestants: what is timed.
+        contestants: the programs to time.
         turns: how often each is timed.
-        steps: training steps, or other runs, in a turn; more where they are short.
+        steps: training steps, or other runs, in a turn; more if they are short.
     Raises:
         ConfigError: a contestant's library is not installed, or cannot do it.
     """
@@ -102,9 +102,9 @@ def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[T
 
 
 def race(contestants: Sequence[Contestant], turns: int, steps: int) -> dict[str, list[Timing]]:
-    """Time several contestants in turn at all that they run, under its name.
+    """Time several contestants in turn at every job; return the timings by the job's name.
 
-    Args, raises: as :func:`compare`.
+    Arguments and errors are those of :func:`compare`.
     """
     with _processes(contestants) as (processes, jobs):
         seconds: dict[str, list[list[float]]] = {job: [[] for _ in contestants] for job in jobs}
@@ -149,7 +149,7 @@ def _processes(
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Let a process end by itself, so that it can end its own; kill it if it does not."""
+    """Let a process end by itself, so that it can end its children; kill it if it does not."""
     try:
         process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -168,7 +168,7 @@ def _ask(process: subprocess.Popen, question: Mapping[str, Any]) -> dict[str, An
 
 
 def missing(library: str) -> str:
-    """Say what to do if a library is not installed; nothing if it is."""
+    """Return how to install a missing library; an empty string if it is installed."""
     return "" if find_spec(library) else f"{library} is not installed; run: pip install {library}"
 
 
@@ -176,10 +176,10 @@ def missing(library: str) -> str:
 
 
 def main(make: Callable[[Contestant], dict[str, Any]] | None = None) -> None:
-    """Be one contestant: answer on standard output what is asked on standard input.
+    """Run as one contestant: answer questions from standard input on standard output.
 
     Args:
-        make: what it runs, by name; by default training steps and convolutions.
+        make: returns the jobs by name; by default training steps and convolutions.
     """
     asked = json.loads(sys.stdin.readline())
     try:
@@ -191,7 +191,7 @@ def main(make: Callable[[Contestant], dict[str, Any]] | None = None) -> None:
             job()
     except MinisnError as error:
         return _answer(error=str(error))
-    except Exception as error:  # whatever a rival cannot do, in one line
+    except Exception as error:  # any failure of a rival, in one line
         reason = str(error).strip().splitlines() or [""]
         return _answer(error=f"{asked['library']}: {type(error).__name__}: {reason[0]}")
     _answer(jobs=list(jobs))
@@ -219,9 +219,9 @@ def _jobs(contestant: Contestant) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """Return the peak of this program's memory; what ran it before it began does not count.
+    """Return the peak memory of this program in MB, without what its process held before it.
 
-    NaN where the system does not tell: Windows has neither of the two.
+    It is NaN if the system does not report it: Windows has neither source.
     """
     status = Path("/proc/self/status")
     if status.exists():

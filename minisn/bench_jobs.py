@@ -1,6 +1,6 @@
-"""What a contestant of ``minisn bench`` runs in minisn.
+"""The jobs that a contestant of ``minisn bench`` runs in minisn.
 
-A job returns what it computed, so that a test can tell whether all compute the same.
+A job returns its result, so that a test can check that all contestants compute the same.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from .training import Trainer, networks
 Job = Callable[[], Any]
 
 IMAGES = 1000
-"""Images that are trained on: noise, of the size that the data would have."""
+"""How many images to train on: noise, of the size of the data."""
 
 
 class Layer(NamedTuple):
-    """A convolution of a network, or its adjoint, and the sizes of what it takes and gives."""
+    """A convolution of a network, or a transposed one, with its input and output shapes."""
 
     name: str
     module: Conv2d | ConvTranspose2d
@@ -59,7 +59,7 @@ def convolutions(config: Config) -> list[Layer]:
 
 
 def noise(config: Config) -> Array:
-    """Draw images, uint8, [N, C, size, size], of the size that the data have."""
+    """Draw images, uint8, [N, C, size, size], of the size of the data."""
     shape = (IMAGES, find_entry(config.data).shape[0], config.size, config.size)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -67,11 +67,11 @@ def noise(config: Config) -> Array:
 def convolution_jobs(
     config: Config, make: Callable[[Layer, Array, Array, Array], tuple[Job, Job]]
 ) -> dict[str, Job]:
-    """Name the jobs of every convolution: forward, and both gradients.
+    """Make the jobs of every convolution by name: forward, and both gradients.
 
     Args:
-        config: names the sizes.
-        make: from a layer, its input, weight and the gradient of its result to both jobs.
+        config: sets the sizes.
+        make: makes both jobs from a layer, its input, weight and the gradient of its result.
     """
     rng, jobs = np.random.default_rng(0), {}
     for layer in convolutions(config):
@@ -82,18 +82,18 @@ def convolution_jobs(
 
 
 def jobs(work: str, config: Config) -> dict[str, Job]:
-    """Make what minisn runs, by name.
+    """Make the jobs of minisn by name.
 
     Args:
-        work: of a contestant.
-        config: what is trained, or the networks whose parts are timed.
+        work: the work of the contestant.
+        config: the settings of training, or of the networks whose parts are timed.
     """
     found = convolution_jobs(config, _convolution) if work == "conv" else {"": _step(config)}
     return {name: _in_one_pool(job) for name, job in found.items()}
 
 
 def _in_one_pool(job: Job) -> Job:
-    """Run as a training step does."""
+    """Make a job use one thread pool, as a training step does."""
 
     def run() -> Any:
         with kernels.one_pool():
@@ -108,7 +108,7 @@ def _step(config: Config) -> Job:
 
 
 def _convolution(layer: Layer, x: Array, w: Array, g: Array) -> tuple[Job, Job]:
-    def channels_last(images: Array) -> Tensor:  # as one layer hands them to the next
+    def channels_last(images: Array) -> Tensor:  # the layout between two layers
         turned = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
         return Tensor.wrap(turned, requires_grad=True)
 

@@ -1,6 +1,6 @@
 """The same SNGANs in PyTorch: the yardstick of ``minisn bench`` and an oracle for tests.
 
-Not used by the library; PyTorch is imported when this is.
+The library does not use this module, which imports PyTorch.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def discriminator(size: int, channels: int, width: int, normalize: Normalize) ->
 
 
 class UpBlock(nn.Module):
-    """Residual block of G: twice the size.
+    """A residual block of G, which doubles the image size.
 
     Source: [M18 Figure 8]
     """
@@ -82,7 +82,7 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Residual block of D: half the size, or the same.
+    """A residual block of D, which halves the image size or keeps it.
 
     Source: [M18 Figure 8]
     """
@@ -110,7 +110,7 @@ class DownBlock(nn.Module):
 
 
 class SumPool(nn.Module):
-    """Sum of every channel over the image."""
+    """The sum of every channel over the image."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to images."""
@@ -158,15 +158,15 @@ LOSSES_OF_D = {"hinge": _hinge, "wasserstein": lambda real, fake: fake.mean() - 
 
 
 class TorchTrainer:
-    """Training in eager mode, step for step what :class:`minisn.training.Trainer` does.
+    """Training in eager mode, with the same steps as :class:`minisn.training.Trainer`.
 
-    As there, D sees data and samples in one batch and moves its u and v once for each of its
-    updates; G's step computes no gradient of D's weights.
+    D sees data and samples in one batch, and moves u and v once for each of its updates. G's step
+    computes no gradient of D's weights.
 
     Args:
         config: the sizes and step sizes.
         images: float32 in [-1, 1], [N, C, size, size].
-        threads: of PyTorch.
+        threads: the number of PyTorch's threads.
     """
 
     def __init__(self, config: Config, images: np.ndarray, threads: int):
@@ -225,12 +225,12 @@ class TorchTrainer:
         return loss + self.config.gradient_penalty * penalty
 
     def epsilon(self) -> torch.Tensor:
-        """Draw where between data and samples the penalty looks."""
+        """Draw the places between data and samples where the penalty applies."""
         return torch.rand(self.config.batch_size, 1, 1, 1)
 
 
 def jobs(work: str, config: Config) -> dict[str, Job]:
-    """Make what PyTorch runs, by name; see :func:`minisn.bench_jobs.jobs`."""
+    """Make the jobs of PyTorch by name; see :func:`minisn.bench_jobs.jobs`."""
     torch.manual_seed(config.seed)
     if work == "conv":
         return convolution_jobs(config, _convolution)
