@@ -64,8 +64,8 @@ def networks(
     Returns:
         (G, D).
     Raises:
-        ConfigError: the model has no table for the size, does not take labels this way, or is
-            not the CNN but has a setting of the CNN.
+        ConfigError: the model has no table for the size, a conditional model has no classes, or
+            a model other than the CNN has a setting of the CNN.
     """
     of_cnn = {"features": 0, "features_in": 0, "unit_norm": False}
     for name, value in of_cnn.items():

@@ -205,5 +205,5 @@ def test_without_them_no_number_is_drawn_for_them(photographs):
 
 @pytest.mark.parametrize("text", ["colour", "color,", "", "none,color", "color;cutout"])
 def test_an_unknown_kind_is_refused_and_the_known_ones_are_named(text):
-    with pytest.raises(ConfigError, match="expected none, or of color, translation, cutout some"):
+    with pytest.raises(ConfigError, match="expected none, or some of color, translation, cutout,"):
         SMALL.replace(augment=text)

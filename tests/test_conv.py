@@ -357,7 +357,7 @@ X, W, Y = zeros(2, 3, 8, 8), zeros(5, 3, 3, 3), zeros(2, 5, 6, 6)
         (
             lambda: fused.conv2d_with_bias(X, zeros(5, 3, 2, 1), zeros(3)),
             ShapeError,
-            r"bias \[3\] must have 5 entries, as weight \[5, 3, 2, 1\] makes so many channels",
+            r"expected a bias of 5 entries, .* channel of weight \[5, 3, 2, 1\], got shape \[3\]",
         ),
         (
             lambda: conv.conv2d_weight(X, Y, kernel=9),

@@ -89,7 +89,7 @@ def test_matrix_of_a_leading_output_axis_is_a_view():
 @pytest.mark.parametrize(
     ("weight", "axis", "error", "words"),
     [
-        (np.ones(3), 0, ShapeError, r"2 axes or more, got shape \[3\]"),
+        (np.ones(3), 0, ShapeError, r"at least 2 axes, got shape \[3\]"),
         (np.ones(()), 0, ShapeError, r"got shape \[\]"),
         (np.ones((2, 3)), 2, ShapeError, "axis 2"),
         (np.ones((2, 3), int), 0, DTypeError, "floating-point numbers, got dtype int64"),

@@ -492,7 +492,7 @@ def test_assign_after_recording_is_noticed():
     x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
     y = (x * w).sum()
     w.assign(np.array([5.0, 6.0]))
-    with pytest.raises(GraphError, match=r"multiply: its input 1 of shape \(2,\) was given new"):
+    with pytest.raises(GraphError, match=r"multiply: its input 1 of shape \(2,\) received new"):
         grad(y, x)
     y = (x * w).sum()
     np.testing.assert_array_equal(grad(y, x).array, [5, 6])

@@ -75,7 +75,7 @@ def test_what_is_neither_is_told(here, name):
     ) as caught:
         training_set(config)
     assert ("did you mean 'mnist-10k'" in str(caught.value)) == (name == "mnist-10")
-    with pytest.raises(ConfigError, match=r"of that name, and run keeps no images\.npz$"):
+    with pytest.raises(ConfigError, match=r"of that name either, and run keeps no images\.npz$"):
         training_set(config, run=Path("run"))
 
 
