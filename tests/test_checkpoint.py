@@ -370,8 +370,8 @@ def test_other_data_are_refused(saved):
     not_restored(
         Trainer(TINY, images(count=30)),
         saved,
-        "was trained on 20 grey images (SHA-256 ",
-        "but here mnist-10k has 30 grey images",
+        "was trained on 20 gray images (SHA-256 ",
+        "but here mnist-10k has 30 gray images",
         "same data",
     )
     other = images()
@@ -379,7 +379,7 @@ def test_other_data_are_refused(saved):
     not_restored(
         Trainer(TINY, other),
         saved,
-        f"was trained on 20 grey images (SHA-256 {fingerprint(images()).sha256[:12]}), but here",
+        f"was trained on 20 gray images (SHA-256 {fingerprint(images()).sha256[:12]}), but here",
         "same data",
     )
     not_restored(Trainer(TINY.replace(batch_size=5), images()), saved, "batch_size 6", "5")
@@ -392,7 +392,7 @@ def test_other_labels_are_refused_where_they_are_used(tmp_path):
     not_restored(
         Trainer(config, images(), labels=labels[::-1].copy()),
         tmp_path / "c",
-        "20 grey images (4 classes, SHA-256 ",
+        "20 gray images (4 classes, SHA-256 ",
     )
 
 

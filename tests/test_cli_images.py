@@ -77,7 +77,7 @@ def run(here, trained):
 def test_train_takes_a_folder_and_keeps_its_images(trained):
     (folder, result), run = trained, trained[0] / "run"
     lines = spoken(result)
-    assert lines[0] == "./photos: took 12 of 12 files, colour"
+    assert lines[0] == "./photos: read 12 of 12 files, color"
     assert lines[1].startswith("run: ./photos, 32 x 32, width 4, hinge loss, steps 0 to 2")
     assert result.stderr == ""
     saved = checkpoint.load(run / runs.CHECKPOINT)
@@ -99,7 +99,7 @@ def test_files_left_out_are_named_and_the_rest_is_trained_on_at_the_size_asked_f
         "train", *CIFAR, "--data", "photos", "--set", "size=16", "--steps", 1, "--out", "run"
     )
     assert spoken(result)[0] == (
-        "photos: took 11 of 13 files, colour; left out: cat/0.png (not a PNG, JPEG or WebP image), "
+        "photos: read 11 of 13 files, color; skipped: cat/0.png (not a PNG, JPEG or WebP image), "
         "cat/notes.txt (not a PNG, JPEG or WebP image)"
     )
     assert checkpoint.load(here / "run" / runs.CHECKPOINT).images.count == 11
@@ -119,7 +119,7 @@ def test_a_run_is_sampled_measured_and_reported_without_the_images(run):
     assert first[:9] == ["1", "Conv2d", "4", "x", "3", "x", "3", "x", "3"]
     (run / "report.html").unlink()
     assert minisn("report", run).stdout == f"{run / 'report.html'}\n"
-    assert "12 colour images (SHA-256 " in (run / "report.html").read_text("utf-8")
+    assert "12 color images (SHA-256 " in (run / "report.html").read_text("utf-8")
 
 
 def test_a_run_goes_on_without_the_folder_to_the_same_bits(run, here):
@@ -184,7 +184,7 @@ def test_evaluate_says_where_a_run_was_trained_on_others(here):
     result = minisn("evaluate", "run", "--samples", 50, "--repeats", 1)
     assert (
         f"Note: run was trained on {fingerprint(images)}; its samples are compared with the "
-        "10,000 grey images (SHA-256 "
+        "10,000 gray images (SHA-256 "
     ) in result.stderr
     keep_images(here / "run", images)
     assert "trained on" not in minisn("evaluate", "run", "--samples", 50, "--repeats", 1).stderr
@@ -207,7 +207,7 @@ def test_a_run_of_before_images_were_known_is_read_by_the_name_of_its_data(here,
 
 
 def from_python(folder, data="cifar10-2k"):
-    """Train a step on colour images of one's own, under a name."""
+    """Train a step on color images of one's own, under a name."""
     config = load_preset("cifar10-small").replace(
         **parse_settings(list(CIFAR[2::2])), steps=1, data=data
     )
@@ -223,7 +223,7 @@ def test_a_run_on_own_images_does_not_go_on_with_the_data_set_of_that_name(here)
     error = error_of(minisn("train", "--resume", "run", "--steps", 2, code=1))
     assert (
         f"run/checkpoint.safetensors was trained on {fingerprint(images)}, but here cifar10-2k "
-        "has 2,000 colour images (SHA-256 "
+        "has 2,000 color images (SHA-256 "
     ) in error
     assert content(here / "run") == before
     keep_images(here / "run", images)
@@ -248,7 +248,7 @@ def test_a_folder_that_changed_is_refused_where_the_run_keeps_nothing(run, here)
     (here / "photos" / "cat" / "0.png").unlink()
     before = content(run)
     error = error_of(minisn("train", "--resume", run, "--steps", 4, code=1))
-    assert "was trained on 12 colour images" in error and "./photos has 11 colour images" in error
+    assert "was trained on 12 color images" in error and "./photos has 11 color images" in error
     assert content(run) == before
 
 
@@ -280,28 +280,27 @@ def test_a_resumed_run_takes_no_other_data(run):
 @pytest.mark.parametrize(
     ("spoil", "arguments", "words"),
     [
-        ("empty", "--data empty", "empty: no image to take; expected PNG, JPEG or WebP files in"),
+        ("empty", "--data empty", "empty: no readable image; expected PNG, JPEG or WebP files in"),
         ("one", "--data one", "batch_size is 4; expected at most 1, the number of images"),
         ("few", "--data few", "batch_size is 4; expected at most 3, the number of images"),
         (
             "junk",
             "--data junk",
-            "junk: no image to take; expected PNG, JPEG or WebP files in it, "
-            "or in subfolders named by their labels; left out: a.png (not a PNG",
+            "junk: no readable image; expected PNG, JPEG or WebP files in it, "
+            "or in subfolders named by their labels; skipped: a.png (not a PNG",
         ),
         (
             "ambiguous",
             "--data cifar10",
-            "cifar10 is a data set, and here a folder of images too: "
-            "write ./cifar10 for the folder",
+            "cifar10 names both a data set and a folder of images; write ./cifar10 for the folder",
         ),
         (
             "label",
             "--data photos --set conditional=concat",
-            "photos: the label folder fish has no images that can be taken; "
+            "photos: the label folder fish has no readable images; "
             "remove it, or put images into it; or set conditional to none",
         ),
-        ("loose", "--data photos --set conditional=concat", "images outside of the label folders"),
+        ("loose", "--data photos --set conditional=concat", "images outside the label folders"),
         ("none", "--data nowhere", "no data set is called 'nowhere'; known are mnist-10k"),
         ("file", "--data file", "no data set is called 'file'; known are mnist-10k"),
         ("size", "--data photos --set size=4", "images of 4 pixels are too small for Table 3"),
@@ -350,7 +349,7 @@ def test_verify_tells_what_a_folder_holds(here):
         "images    12",
         "width     64 to 67 pixels",
         "height    64 pixels",
-        "channels  3 (colour)",
+        "channels  3 (color)",
         "labels    airplane 4, cat 4, ship 4",
     ]
     write_digits(here / "digits", 3)
@@ -358,12 +357,12 @@ def test_verify_tells_what_a_folder_holds(here):
     assert lines[1:] == [
         "width     28 pixels",
         "height    28 pixels",
-        "channels  1 (grey)",
+        "channels  1 (gray)",
         "labels    none: there are no subfolders",
     ]
     shutil.move(here / "digits" / "0000.png", here / "photos" / "cat")
     lines = minisn("data", "verify", "photos").stdout.splitlines()
-    assert lines[3] == "channels  3 (colour, 1 of the images are grey)"
+    assert lines[3] == "channels  3 (color, 1 of the images are gray)"
 
 
 def test_verify_names_every_file_that_training_would_leave_out(here):
@@ -380,15 +379,15 @@ def test_verify_names_every_file_that_training_would_leave_out(here):
     )
     names = ["0", "1", "2", "3", "4 "]
     assert lines[5:10] == [f"BAD  cat/{k}.txt: not a PNG, JPEG or WebP image" for k in names]
-    assert re.fullmatch("BAD  the label folder fish has no images.*", lines[10])
-    assert re.fullmatch("BAD  images outside of the label folders: 1; move.*", lines[11])
-    assert error_of(result).startswith("photos: BAD are 7; training leaves such files out")
+    assert re.fullmatch("BAD  the label folder fish has no readable images.*", lines[10])
+    assert re.fullmatch("BAD  images outside the label folders: 1; move.*", lines[11])
+    assert error_of(result).startswith("photos: 7 BAD; training skips such files")
     assert content(here) == before
 
 
 def test_verify_of_an_empty_folder_and_of_two_of_a_name(here):
     (here / "empty").mkdir()
-    assert "empty: no image to take" in error_of(minisn("data", "verify", "empty", code=1))
+    assert "empty: no readable image" in error_of(minisn("data", "verify", "empty", code=1))
     shutil.move(here / "photos", here / "mnist")
     error = error_of(minisn("data", "verify", "mnist", code=1))
     assert "write ./mnist for the folder" in error

@@ -339,7 +339,7 @@ def test_missing_batch_is_named(write):
 )
 def test_member_that_leaves_the_folder_is_refused(tmp_path, name):
     path = write_archive(tmp_path / "c.tar.gz", inside(BATCHES) | {name: BATCHES["b.bin"]})
-    with pytest.raises(DataError, match=rf"member '{re.escape(name)}' would leave"):
+    with pytest.raises(DataError, match=rf"member '{re.escape(name)}' lies outside"):
         read_cifar10(path, CONTENTS)
 
 
@@ -710,7 +710,7 @@ def test_fetch_refuses_a_wrong_file_and_leaves_nothing(server, offer, tmp_path):
 
 def test_fetch_goes_on_where_it_was_cut(server, offer, tmp_path):
     offer(first="cut")
-    with pytest.raises(DataError, match=r"file-1\.gz: no mirror gave it .*bytes missing"):
+    with pytest.raises(DataError, match=r"file-1\.gz: no mirror sent it .*bytes missing"):
         data.fetch("mnist", tmp_path, progress=False)
     whole = server.files["file-1.gz"]
     kept = files_in(tmp_path / "mnist")["file-1.gz.part"]
@@ -913,8 +913,8 @@ def test_state_of_another_stream_is_refused():
     stream = data.BatchStream(ROWS, 3)
     good = stream.state()
     for change, message in (
-        ({"size": 12}, "has size 12, this one 11"),
-        ({"batch_size": 4}, "has batch_size 4, this one 3"),
+        ({"size": 12}, "has size 12; expected 11"),
+        ({"batch_size": 4}, "has batch_size 4; expected 3"),
         ({"position": 4}, "out of range.*position at most 3"),
         ({"epoch": -1}, "out of range"),
         ({"other": 1}, r"has \['batch_size', 'epoch', 'other'"),

@@ -63,8 +63,8 @@ def test_images_of_the_size_are_taken_to_the_bit_and_in_the_order_of_their_names
         )
     data, report = read(tmp_path)
     expected = [originals[k].reshape(16, 16, channels).transpose(2, 0, 1) for k in (2, 1, 0, 3)]
-    if channels == 1:  # WebP knows no grey: its picture counts as colour, and so do all
-        assert (report.channels, report.grey) == (3, 3)
+    if channels == 1:  # WebP knows no gray: its picture counts as color, and so do all
+        assert (report.channels, report.gray) == (3, 3)
         expected = np.repeat(expected, 3, 1)
     assert data.images.dtype == np.uint8
     assert np.array_equal(data.images, expected)
@@ -74,18 +74,18 @@ def test_images_of_the_size_are_taken_to_the_bit_and_in_the_order_of_their_names
         data.images[0] = 0
 
 
-def test_a_folder_of_grey_images_has_one_channel(tmp_path):
+def test_a_folder_of_gray_images_has_one_channel(tmp_path):
     originals = [pixels(k, channels=1) for k in range(3)]
     for k, p in enumerate(originals):
         put(tmp_path / f"{k}.png", p)
     data, report = read(tmp_path)
     assert np.array_equal(data.images, np.array(originals)[:, None])
-    assert (report.channels, report.grey) == (1, 3)
-    assert str(report) == f"{tmp_path}: took 3 of 3 files, grey"
+    assert (report.channels, report.gray) == (1, 3)
+    assert str(report) == f"{tmp_path}: read 3 of 3 files, gray"
 
 
 @pytest.mark.parametrize(("width", "height"), [(48, 16), (16, 48), (95, 31)])
-def test_the_centre_is_cut_out(tmp_path, width, height):
+def test_the_center_is_cut_out(tmp_path, width, height):
     side, p = min(width, height), np.zeros((height, width, 3), np.uint8)
     top, left = (height - side) // 2, (width - side) // 2
     p[top : top + side, left : left + side] = 200
@@ -136,13 +136,13 @@ def test_photographs_are_turned_upright(tmp_path, orientation, form):
     assert np.abs(data.images[0].transpose(1, 2, 0) - upright.astype(float)).mean() < 2
 
 
-# -- grey, colour, transparency ------------------------------------------------------------------
+# -- gray, color, transparency ------------------------------------------------------------------
 
 
-def palette(colours):
+def palette(colors):
     picture = Image.new("P", (16, 16))
-    picture.putpalette([level for colour in colours for level in colour])
-    picture.putdata([k % len(colours) for k in range(256)])
+    picture.putpalette([level for color in colors for level in color])
+    picture.putdata([k % len(colors) for k in range(256)])
     return picture
 
 
@@ -164,12 +164,12 @@ RGBA = np.dstack([pixels(), np.full((16, 16), 255, np.uint8)])
     ],
     ids=["1", "LA", "P", "L"],
 )
-def test_what_has_no_colour_is_grey(tmp_path, picture, form, expected):
+def test_what_has_no_color_is_gray(tmp_path, picture, form, expected):
     put(tmp_path / "a", picture, format=form)
     data, report = read(tmp_path)
     expected = np.asarray(picture.convert("L")) if expected is None else expected
     assert np.array_equal(data.images, np.asarray(expected)[None, None])
-    assert report.grey == 1
+    assert report.gray == 1
 
 
 @pytest.mark.parametrize(
@@ -181,13 +181,13 @@ def test_what_has_no_colour_is_grey(tmp_path, picture, form, expected):
         (Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).convert("CMYK"), "JPEG"),
         (Image.fromarray(np.full((16, 16, 3), 90, np.uint8)), "PNG"),
     ],
-    ids=["P", "RGBA", "RGBA of WebP", "CMYK", "RGB without colour"],
+    ids=["P", "RGBA", "RGBA of WebP", "CMYK", "RGB without color"],
 )
-def test_the_rest_is_colour(tmp_path, picture, form):
+def test_the_rest_is_color(tmp_path, picture, form):
     put(tmp_path / "a", picture, format=form, **({"lossless": True} if form == "WEBP" else {}))
     data, report = read(tmp_path)
     expected = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
-    assert data.images.shape == (1, 3, 16, 16) and report.grey == 0
+    assert data.images.shape == (1, 3, 16, 16) and report.gray == 0
     assert np.abs(data.images[0] - expected.astype(float)).max() <= (form == "JPEG")
 
 
@@ -195,8 +195,8 @@ def test_transparent_parts_are_white(tmp_path):
     half = RGBA.copy()
     half[:8, :, 3], half[8:, :, 3] = 0, 51  # a fifth
     put(tmp_path / "a.png", half)
-    grey = Image.merge("LA", [Image.new("L", (16, 16), 40), Image.new("L", (16, 16), 0)])
-    put(tmp_path / "b.png", grey)
+    gray = Image.merge("LA", [Image.new("L", (16, 16), 40), Image.new("L", (16, 16), 0)])
+    put(tmp_path / "b.png", gray)
     indexed = palette(COLOURS)
     put(tmp_path / "c.png", indexed, transparency=0)
     put(tmp_path / "d.png", Image.new("L", (16, 16), 9), transparency=9)
@@ -211,9 +211,9 @@ def test_transparent_parts_are_white(tmp_path):
         assert np.array_equal(image, np.where(black, 255, [[[250]], [[0]], [[0]]]))
 
 
-@pytest.mark.parametrize("first", ["grey", "colour"])
-def test_grey_images_among_colour_ones_are_taken_as_colour_and_told(tmp_path, first):
-    kinds = {"grey": 1, "colour": 3}
+@pytest.mark.parametrize("first", ["gray", "color"])
+def test_gray_images_among_color_ones_are_taken_as_color_and_told(tmp_path, first):
+    kinds = {"gray": 1, "color": 3}
     names = [first, *(kind for kind in kinds if kind != first)]
     for k, kind in enumerate(names):
         put(tmp_path / f"{k}.png", pixels(k, channels=kinds[kind]))
@@ -223,7 +223,7 @@ def test_grey_images_among_colour_ones_are_taken_as_colour_and_told(tmp_path, fi
     for k, seed in enumerate((0, 7, 1, 8)):
         p = pixels(seed, channels=kinds[names[k // 2]])
         assert np.array_equal(data.images[k], p.transpose(2, 0, 1) if p.ndim == 3 else [p] * 3)
-    assert str(report).endswith("took 4 of 4 files, colour (2 grey ones are taken as colour)")
+    assert str(report).endswith("read 4 of 4 files, color (including 2 gray images)")
 
 
 # -- what is left out ----------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def encoded(p, form, **settings):
 
 
 def png_of_16_bits(kind):
-    """A whole PNG file, which Pillow reads and does not write: kind 0 is grey, 2 colour."""
+    """A whole PNG file, which Pillow reads and does not write: kind 0 is gray, 2 color."""
     row = b"\0" + bytes(2 * (3 if kind else 1) * 16)
 
     def chunk(name, content):
@@ -263,8 +263,8 @@ LEFT_OUT = {
     "cut webp": (encoded(pixels(size=64), "WEBP")[:-900], "cannot be read: "),
     "animated png": (encoded(pixels(), "PNG", **MOVING), "animated; expected a single picture"),
     "animated webp": (encoded(pixels(), "WEBP", **MOVING), "animated; expected a single picture"),
-    "deep grey": (png_of_16_bits(0), "16 bits a channel; convert it to 8"),
-    "deep colour": (png_of_16_bits(2), "16 bits a channel; convert it to 8"),
+    "deep gray": (png_of_16_bits(0), "16 bits per channel; convert it to 8"),
+    "deep color": (png_of_16_bits(2), "16 bits per channel; convert it to 8"),
 }
 
 
@@ -279,7 +279,7 @@ def test_what_cannot_be_taken_is_left_out_and_named(tmp_path, name):
     assert np.array_equal(data.images.transpose(0, 2, 3, 1), [pixels(1), pixels(2)])
     assert list(report.left_out) == [os.path.join("sub", "m.png")]
     assert report.left_out[os.path.join("sub", "m.png")].startswith(why)
-    assert f"took 2 of 3 files, colour; left out: {os.path.join('sub', 'm.png')} ({why}" in str(
+    assert f"read 2 of 3 files, color; skipped: {os.path.join('sub', 'm.png')} ({why}" in str(
         report
     )
 
@@ -299,9 +299,9 @@ def test_one_line_names_three_and_the_command_that_names_all(tmp_path):
     for k in range(1200):
         (folder / f"{k:04}.txt").touch()
     text = str(read(folder)[1])
-    assert text.startswith(f"{folder}: took 1 of 1,201 files, colour; left out: 0000.txt (not a ")
+    assert text.startswith(f"{folder}: read 1 of 1,201 files, color; skipped: 0000.txt (not a ")
     assert "0002.txt" in text and "0003.txt" not in text and len(text.splitlines()) == 1
-    assert text.endswith(f" and 1,197 more; name all with: minisn data verify '{folder}'")
+    assert text.endswith(f" and 1,197 more; list all with: minisn data verify '{folder}'")
 
 
 def test_a_photograph_of_two_pictures_as_cameras_write_it_is_its_first(tmp_path):
@@ -326,7 +326,7 @@ def test_files_of_the_system_are_passed_over(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    data, report = read(tmp_path, labelled=True)
+    data, report = read(tmp_path, labeled=True)
     assert len(data.images) == 1 and data.classes == ("cats",)
     assert report.left_out == {}
 
@@ -376,7 +376,7 @@ def pets(tmp_path):
 
 
 def test_subfolders_are_labels(pets):
-    data, report = read(pets, labelled=True)
+    data, report = read(pets, labeled=True)
     assert data.classes == ("Birds", "cats", "dogs")
     assert data.labels.dtype == np.int64 and data.labels.tolist() == [0, 1, 2, 2]
     found = [
@@ -390,13 +390,13 @@ def test_subfolders_are_labels(pets):
 def spoil(pets, fault):
     if fault == "empty":
         (pets / "fish").mkdir()
-        return "the label folder fish has no images"
+        return "the label folder fish has no readable images"
     if fault == "unreadable":
         (pets / "cats" / "z.png").write_bytes(b"no image")
-        return "the label folder cats has no images"
+        return "the label folder cats has no readable images"
     if fault == "loose":
         put(pets / "x.png", pixels(9))
-        return "images outside of the label folders: 1; move"
+        return "images outside the label folders: 1; move"
     shutil.move(pets, pets.with_name("all"))
     for path in pets.with_name("all").rglob("*.png"):
         put(pets / f"{path.parent.name}-{path.name}", Image.open(path))
@@ -407,7 +407,7 @@ def spoil(pets, fault):
 def test_what_a_conditional_model_lacks_is_told_and_other_models_do_without(pets, fault):
     words = spoil(pets, fault)
     with pytest.raises(DataError, match=words) as caught:
-        read(pets, labelled=True)
+        read(pets, labeled=True)
     assert str(caught.value).startswith(f"{pets}: ")
     data, report = read(pets)
     assert len(data.images) == {"empty": 4, "unreadable": 3, "loose": 5, "flat": 4}[fault]
@@ -427,12 +427,12 @@ def test_what_a_conditional_model_lacks_is_told_and_other_models_do_without(pets
 
 
 def test_a_folder_without_images_is_told(tmp_path):
-    words = "no image to take; expected PNG, JPEG or WebP files"
+    words = "no readable image; expected PNG, JPEG or WebP files"
     with pytest.raises(DataError, match=words) as caught:
         read(tmp_path)
     assert str(caught.value).endswith("named by their labels")
     (tmp_path / "notes.txt").write_text("none here")
-    with pytest.raises(DataError, match=rf"{words}.*left out: notes\.txt \(not a PNG"):
+    with pytest.raises(DataError, match=rf"{words}.*skipped: notes\.txt \(not a PNG"):
         read(tmp_path)
 
 
@@ -470,5 +470,5 @@ def test_reading_takes_the_memory_of_the_result(tmp_path, channels):
     finally:
         tracemalloc.stop()
     assert data.images.nbytes == 300 * channels * 64 * 64
-    # besides: the files' paths, one decoded image, and room for one channel before colour is met
+    # besides: the files' paths, one decoded image, and room for one channel before color is met
     assert peak < data.images.nbytes * (1 if channels == 1 else 4 / 3) + 600_000

@@ -88,14 +88,14 @@ def write(request, tmp_path):
 def tiny_stl(monkeypatch):
     files = {
         "train": (C["unlabeled_X.bin"],),
-        "labelled": (C["train_X.bin"], C["train_y.bin"]),
+        "labeled": (C["train_X.bin"], C["train_y.bin"]),
         "test": TEST,
     }
     inside = tuple(content for split in files.values() for content in split)
     download = Download("stl10_binary.tar.gz", 1, "0" * 64, (), inside)
     entry = dataclasses.replace(
         CATALOG["stl10"],
-        counts={"train": 3, "labelled": 1, "test": 2},
+        counts={"train": 3, "labeled": 1, "test": 2},
         files=files,
         downloads=(download,),
     )
@@ -123,7 +123,7 @@ def test_images_are_read_row_by_row_and_halved_by_the_mean_of_four(write):
     np.testing.assert_array_equal(images, np.floor(means + 0.5))
 
 
-def test_unlabelled_images_have_label_minus_one(write, monkeypatch):
+def test_unlabeled_images_have_label_minus_one(write, monkeypatch):
     monkeypatch.setattr(stl, "_PIECE", 2 * 3 * SIZE * SIZE)  # so that pieces must be put together
     images, labels = read_stl10(write(RAW), (C["unlabeled_X.bin"],))
     assert images.shape == (3, 3, 48, 48)
@@ -171,7 +171,7 @@ def test_a_damaged_or_strange_archive_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"s\.tar\.gz: damaged or cut short"):
         read_stl10(path, TEST)
     write_archive(path, RAW, folder="elsewhere/")
-    with pytest.raises(DataError, match=r"'elsewhere/test_X.bin' would leave stl10_binary/"):
+    with pytest.raises(DataError, match=r"'elsewhere/test_X.bin' lies outside stl10_binary/"):
         read_stl10(path, TEST)
 
 
@@ -202,17 +202,17 @@ def test_reading_holds_a_piece_of_the_file_at_a_time(tmp_path, monkeypatch):
 
 def test_splits_for_gans_and_with_labels(tmp_path, tiny_stl):
     write_archive(tmp_path / "stl10/stl10_binary.tar.gz", RAW)
-    found = {split: data.load("stl10", tmp_path, split) for split in ("train", "labelled", "test")}
+    found = {split: data.load("stl10", tmp_path, split) for split in ("train", "labeled", "test")}
     assert {split: d.labels.tolist() for split, d in found.items()} == {
         "train": [-1, -1, -1],
-        "labelled": [6],
+        "labeled": [6],
         "test": [9, 0],
     }
     assert found["train"].images.shape == (3, 3, 48, 48)
     assert found["train"].labels.dtype == np.int64
-    assert found["labelled"].classes[6] == "horse"
+    assert found["labeled"].classes[6] == "horse"
     assert not found["train"].images.flags.writeable
-    with pytest.raises(ConfigError, match=r"no split 'unlabeled'; it has: train, labelled, test"):
+    with pytest.raises(ConfigError, match=r"no split 'unlabeled'; it has: train, labeled, test"):
         data.load("stl10", tmp_path, "unlabeled")
 
 
@@ -256,7 +256,7 @@ def test_the_archive_is_fetched_and_checked_inside(tmp_path, tiny_stl, monkeypat
     monkeypatch.setitem(catalog.CATALOG, "stl10", dataclasses.replace(entry, downloads=(download,)))
     (report,) = data.fetch("stl10", tmp_path / "new", progress=False)
     assert (report.path, report.ok) == (tmp_path / "new/stl10/stl10_binary.tar.gz", True)
-    assert data.load("stl10", tmp_path / "new", "labelled").labels.tolist() == [6]
+    assert data.load("stl10", tmp_path / "new", "labeled").labels.tolist() == [6]
 
 
 def test_what_is_missing_names_the_command(tmp_path):
@@ -270,9 +270,9 @@ def test_what_is_missing_names_the_command(tmp_path):
 
 def test_the_official_sizes_are_those_of_the_images():
     entry = CATALOG["stl10"]
-    (unlabelled,) = entry.files["train"]
-    assert unlabelled.size == 100_000 * 27_648
-    for split in ("labelled", "test"):
+    (unlabeled,) = entry.files["train"]
+    assert unlabeled.size == 100_000 * 27_648
+    for split in ("labeled", "test"):
         images, labels = entry.files[split]
         assert images.size == labels.size * 27_648 == entry.counts[split] * 27_648
     assert archive.LARGEST[entry.folder] > sum(c.size for c in entry.downloads[0].contents)

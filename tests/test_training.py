@@ -322,7 +322,7 @@ def test_fewer_images_than_a_batch_are_refused(digits):
         (
             lambda x: x[:, 0],
             ShapeError,
-            "[20, 28, 28]; expected [N, C, 28, 28], C = 1 (grey) or 3 "
+            "[20, 28, 28]; expected [N, C, 28, 28], C = 1 (gray) or 3 "
             "(red, green, blue); pass images[:, None]",
         ),
         (lambda x: x.transpose(0, 2, 3, 1), ShapeError, "pass images.transpose(0, 3, 1, 2)"),

@@ -55,7 +55,7 @@ def test_a_folder_is_read_at_the_size_of_the_settings(photos):
     dataset, found = training_set(photos)
     assert np.array_equal(dataset.images, noise())
     assert (dataset.name, dataset.classes) == ("./photos", ("cats", "dogs"))
-    assert str(found) == "./photos: took 5 of 5 files, colour"
+    assert str(found) == "./photos: read 5 of 5 files, color"
     assert training_set(photos.replace(size=4))[0].images.shape == (5, 3, 4, 4)
 
 
@@ -205,6 +205,6 @@ def test_a_fingerprint_is_of_the_labels_in_use():
 
 def test_a_fingerprint_is_told_in_a_few_words():
     short = fingerprint(noise(1, 1)).sha256[:12]
-    assert str(fingerprint(noise(1, 1))) == f"1 grey image (SHA-256 {short})"
+    assert str(fingerprint(noise(1, 1))) == f"1 gray image (SHA-256 {short})"
     found = fingerprint(noise(), np.arange(5))
-    assert str(found) == f"5 colour images (5 classes, SHA-256 {found.sha256[:12]})"
+    assert str(found) == f"5 color images (5 classes, SHA-256 {found.sha256[:12]})"

@@ -1,4 +1,4 @@
-"""``minisn data``: the data sets, and the files of those that do not ship."""
+"""``minisn data``: list, fetch and verify data sets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .options import complete_dataset, data_dir_option, dataset_argument
 if TYPE_CHECKING:
     from ..data.folder import File
 
-_LOOKED_AT = 8  # pixels: every file is decoded, at a size that takes little memory
+_LOOKED_AT = 8  # pixels: a small size, since only the report is used
 
 
 @click.group()
 def data() -> None:
     """List, fetch and verify data sets.
 
-    Samples of MNIST and CIFAR-10 are part of minisn; nothing need be fetched to begin.
+    Samples of MNIST and CIFAR-10 ship with minisn; you need not fetch anything to begin.
 
     \b
     Examples:
@@ -33,7 +33,7 @@ def data() -> None:
 @data.command("list")
 @data_dir_option
 def list_command(data_dir: Path | None) -> None:
-    """List the data sets, and which of them are here.
+    """List the data sets, and show which are on this machine.
 
     \b
     Example:
@@ -60,8 +60,8 @@ def list_command(data_dir: Path | None) -> None:
 def fetch(name: str, data_dir: Path | None) -> None:
     """Download a complete data set.
 
-    NAME is mnist, fashion-mnist, cifar10 or stl10. A transfer that breaks off goes on where it
-    stopped when the command is run again. Only files with the SHA-256 that minisn knows are kept.
+    NAME is mnist, fashion-mnist, cifar10 or stl10. To continue an interrupted transfer, run the
+    command again. minisn keeps only files with the expected SHA-256.
 
     \b
     Examples:
@@ -80,9 +80,9 @@ def fetch(name: str, data_dir: Path | None) -> None:
 def verify(name: str, data_dir: Path | None) -> None:
     """Check each file of a data set, or of a folder of images.
 
-    Exit status 1 if one is missing, or its digest is not that of what its authors published. Of a
-    FOLDER of your own images, sizes, channels and labels are told, and each file that training
-    would leave out is named; exit status 1 if there is one, or labels are lacking.
+    The exit status is 1 if a file is missing or not as published. For a FOLDER of your own images,
+    the command prints sizes, channels and labels, and names each file that training would skip; the
+    exit status is 1 if there is such a file, or if the labels are incomplete.
 
     \b
     Examples:
@@ -110,7 +110,7 @@ def verify(name: str, data_dir: Path | None) -> None:
 
 
 def _verify_folder(name: str) -> None:
-    """Read a folder of images as training would, and tell all that was found."""
+    """Read a folder of images as training would, and print its content."""
     from ..data import read_folder
     from ..errors import DataError
     from .progress import steady_bar
@@ -120,12 +120,12 @@ def _verify_folder(name: str) -> None:
 
     _, found = read_folder(name, _LOOKED_AT, watch=watch)
     widths, heights = zip(*found.sizes, strict=True)
-    grey = f", {found.grey:,} of the images are grey" if found.channels == 3 and found.grey else ""
+    gray = f", {found.gray:,} of the images are gray" if found.channels == 3 and found.gray else ""
     labels = ", ".join(f"{label} {count:,}" for label, count in found.labels.items())
     click.echo(
         f"images    {len(found.sizes):,}\n"
         f"width     {_span(widths)} pixels\nheight    {_span(heights)} pixels\n"
-        f"channels  {found.channels} ({'grey' if found.channels == 1 else 'colour'}{grey})\n"
+        f"channels  {found.channels} ({'gray' if found.channels == 1 else 'color'}{gray})\n"
         f"labels    {labels or 'none: there are no subfolders'}"
     )
     wrong = [f"{path}: {why}" for path, why in found.left_out.items()]
@@ -134,8 +134,8 @@ def _verify_folder(name: str) -> None:
         click.echo(f"BAD  {' '.join(line.split())}")
     if wrong:
         raise DataError(
-            f"{name}: BAD are {len(wrong):,}; training leaves such files out, and a "
-            "conditional model needs whole labels"
+            f"{name}: {len(wrong):,} BAD; training skips such files, and a conditional model needs "
+            "a label for each image"
         )
 
 

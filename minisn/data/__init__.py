@@ -1,8 +1,9 @@
-"""Images to train on: two samples inside the package, and the complete sets they come from.
+"""Images to train on: two samples that ship with minisn, and the complete data sets.
 
-`load` reads them, `scale_images` turns their pixels into what a network sees, `BatchStream` hands
-them out; `list_datasets`, `fetch` and `verify` look after the files of the complete ones.
-`read_folder` makes a data set of a folder of images, `fingerprint` tells one from another.
+:func:`load` reads a data set, :func:`scale_images` maps its pixels to the range of a network, and
+:class:`BatchStream` yields batches. :func:`list_datasets`, :func:`fetch` and :func:`verify` manage
+the files of the complete data sets. :func:`read_folder` makes a data set from a folder of images,
+and :func:`fingerprint` identifies the images of a run.
 """
 
 from minisn.data.datasets import Dataset, Listing, list_datasets, load

@@ -1,4 +1,4 @@
-"""Files that their authors serve in one archive: read from it, or from the folder it holds."""
+"""Reading the files of a data set from one archive, or from the folder that it unpacks to."""
 
 import gzip
 import tarfile
@@ -12,24 +12,24 @@ from minisn.data.storage import unpacked
 from minisn.errors import DataError
 
 LARGEST = {CIFAR_FOLDER: 200_000_000, STL_FOLDER: 3_200_000_000}
-"""Bytes that an archive may unpack to, by its folder; the files of the official ones have
-184,380,000 and 3,124,237,000."""
+"""Most bytes that an archive may unpack to, by its folder; the files of the official archives have
+184,380,000 and 3,124,237,000 bytes."""
 
 Take = Callable[[Content, IO[bytes], str], None]
-"""What is done with each file: its content, its stream, and its name in errors."""
+"""A function that reads one file, given its content, its stream and its name in errors."""
 
 
 def read_members(path: Path, contents: tuple[Content, ...], folder: str, take: Take) -> None:
-    """Hand over some files of an archive, or of the folder that it holds, one after another.
+    """Pass files of an archive, or of its unpacked folder, to a function one by one.
 
     Args:
-        path: the folder, or an archive of it, which is read without unpacking anything to disk.
-        contents: the files that are wanted; an archive gives them in its own order.
-        folder: the only one that members of the archive may lie in, one of :data:`LARGEST`.
-        take: is given each file, and reads what it needs of it.
+        path: the folder, or an archive of it; nothing is unpacked to disk.
+        contents: the files to read; an archive yields them in its own order.
+        folder: the only folder that the archive may hold, one of :data:`LARGEST`.
+        take: the function that reads each file.
     Raises:
-        DataError: a file is missing or cannot be read, the archive is damaged or unpacks to too
-            much, a member would leave the folder, or what `take` raises.
+        DataError: a file is missing or unreadable, the archive is damaged or unpacks to too much,
+            a member lies outside the folder, or ``take`` raises the error.
     """
     wanted = {content.name: content for content in contents}
     try:
@@ -61,13 +61,13 @@ def _refuse_outside(member: tarfile.TarInfo, folder: str, path: Path) -> None:
     parts = PurePosixPath(member.name).parts
     if parts[:1] != (folder,) or ".." in parts or not (member.isfile() or member.isdir()):
         raise DataError(
-            f"{path}: member {member.name!r} would leave {folder}/ or is no "
-            "plain file; refused, only the archive of its authors is read"
+            f"{path}: member {member.name!r} lies outside {folder}/ or is no plain file; expected "
+            "the official archive"
         )
 
 
 class _Bounded:
-    """A stream that ends in an error where an honest archive has long ended."""
+    """A stream that raises an error once it has yielded more than an official archive holds."""
 
     def __init__(self, stream: IO[bytes], path: Path, largest: int):
         self._stream, self._path, self._largest, self._taken = stream, path, largest, 0
@@ -77,7 +77,7 @@ class _Bounded:
         self._taken += len(chunk)
         if self._taken > self._largest:
             raise DataError(
-                f"{self._path}: unpacks to more than {self._largest:,} bytes; expected less of "
-                "what its authors published"
+                f"{self._path}: unpacks to more than {self._largest:,} bytes; expected the "
+                "official archive"
             )
         return chunk

@@ -1,12 +1,12 @@
-"""Which data sets there are, and what each of their files must be, byte for byte.
+"""The catalog of data sets, with the size and the digest of each file.
 
-A digest is pinned twice for files that travel compressed: `Download.sha256` is that of the
-archive as its authors serve it, `Content.digest` that of what is inside. Reading checks the
-contents, so a plain, a repacked and an official copy are all accepted when they hold the same.
+A compressed file has two pinned digests: ``Download.sha256`` of the archive as its authors serve
+it, and ``Content.digest`` of the file inside. Reading checks the contents, so it accepts a plain, a
+repacked and an official copy alike, if the contents are the same.
 
-Digests are SHA-256, with one exception: of what is inside STL-10's archive only the MD5 is
-published. It tells damage as surely, but not a forgery; `fetch` compares the whole archive's
-SHA-256 and so tells that too.
+Digests are SHA-256, with one exception: for the files inside STL-10's archive only MD5 digests are
+published. An MD5 digest reveals damage, but not a forgery. :func:`minisn.data.fetch` compares the
+SHA-256 of the whole archive, and so reveals a forgery too.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from minisn.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class Content:
-    """A file as its authors wrote it, uncompressed.
+    """One uncompressed file of a data set.
 
     Args:
         name: file name, without a folder.
         size: length in bytes.
-        digest: of its bytes, hexadecimal.
-        kind: of the digest, "SHA-256" or "MD5".
+        digest: hexadecimal digest of its bytes.
+        kind: kind of digest, ``"SHA-256"`` or ``"MD5"``.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Content:
 
 @dataclass(frozen=True)
 class Download:
-    """A file as its authors serve it, and what it holds.
+    """One file to download, and the files inside it.
 
     Args:
         name: file name, without a folder.
         size: length in bytes.
         sha256: hexadecimal digest of its bytes.
-        mirrors: addresses that end in a slash; `name` follows. Tried in this order.
-        contents: what is inside.
+        mirrors: addresses to try in this order; each ends in a slash, and ``name`` follows.
+        contents: the files inside.
     """
 
     name: str
@@ -55,15 +55,15 @@ class Entry:
     """One data set.
 
     Args:
-        name: what `load` is given.
-        title: one line for people.
-        format: "sample" (inside the package), "idx", "cifar" or "stl".
+        name: the name that :func:`minisn.data.load` takes.
+        title: a description in one line.
+        format: ``"sample"`` (ships with minisn), ``"idx"``, ``"cifar"`` or ``"stl"``.
         classes: name of each label, in order.
-        shape: of one image as it is read, (channels, height, width).
-        counts: number of images of each split.
-        files: for each split its contents, images first where labels lie apart.
+        shape: shape of one image after reading, (channels, height, width).
+        counts: number of images in each split.
+        files: contents of each split; images come first if labels have a file of their own.
         downloads: the files to fetch; none for a sample.
-        folder: the one inside its archive, where all lies in one.
+        folder: the folder inside the archive, if all files are in one archive.
     """
 
     name: str
@@ -113,7 +113,12 @@ def _idx_entry(
     mirrors: tuple[str, ...],
     pins: tuple[tuple[int, str, str], ...],
 ) -> Entry:
-    """A data set in MNIST's four files; `pins` holds size, digest and inner digest of each."""
+    """Return the entry of a data set in MNIST's four files.
+
+    Args:
+        name, title, classes, mirrors: as in :class:`Entry` and :class:`Download`.
+        pins: size, digest and digest of the content, for each file.
+    """
     downloads = tuple(
         Download(f"{file}.gz", size, sha256, mirrors, (Content(file, inner_size, inner_sha256),))
         for (file, inner_size), (size, sha256, inner_sha256) in zip(_IDX_FILES, pins, strict=True)
@@ -231,10 +236,10 @@ _ENTRIES = (
         CIFAR_FOLDER,
     ),
     Entry(
-        "stl10", "STL-10: 113,000 photographs, 13,000 of them labelled, at half their size", "stl",
+        "stl10", "STL-10: 113,000 photographs, 13,000 of them labeled, at half their size", "stl",
         _CREATURES_AND_VEHICLES, (3, 48, 48),
-        {"train": 100_000, "labelled": 5_000, "test": 8_000},
-        {"train": (_STL_UNLABELED,), "labelled": _STL_LABELED, "test": _STL_TEST},
+        {"train": 100_000, "labeled": 5_000, "test": 8_000},
+        {"train": (_STL_UNLABELED,), "labeled": _STL_LABELED, "test": _STL_TEST},
         (Download(
             "stl10_binary.tar.gz", 2_640_397_119,
             "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
@@ -246,17 +251,18 @@ _ENTRIES = (
 )  # fmt: skip
 
 CATALOG = {entry.name: entry for entry in _ENTRIES}
+"""The data sets by name."""
 
 
 def find_entry(name: str) -> Entry:
-    """Look a data set up by name.
+    """Look up a data set by name.
 
     Args:
-        name: a key of `CATALOG`.
+        name: a key of :data:`CATALOG`.
     Returns:
-        its entry.
+        The entry of the data set.
     Raises:
-        ConfigError: there is none of that name; the nearest is given.
+        ConfigError: no data set has that name; the error suggests the nearest name.
     """
     if name in CATALOG:
         return CATALOG[name]

@@ -1,4 +1,4 @@
-"""CIFAR-10's binary version: records of one label and 3 x 32 x 32 pixels, as folder or archive."""
+"""Reading the binary version of CIFAR-10: records of one label and 3 x 32 x 32 pixels."""
 
 from pathlib import Path
 from typing import IO
@@ -16,17 +16,17 @@ _RECORD = 1 + 3 * 32 * 32
 
 
 def read_cifar10(path: StrPath, batches: tuple[Content, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Read batches of CIFAR-10's binary version.
+    """Read batches of the binary version of CIFAR-10.
 
     Args:
-        path: the folder `cifar-10-batches-bin`, or an archive (.tar.gz) of it, which is read
-            without unpacking anything to disk.
-        batches: the files to read, in this order; each a whole number of records.
+        path: the folder ``cifar-10-batches-bin``, or an archive (.tar.gz) of it; nothing is
+            unpacked to disk.
+        batches: the files to read, in this order; each is a whole number of records.
     Returns:
-        images, uint8, [N, 3, 32, 32], and labels, uint8, [N].
+        Images, uint8, [N, 3, 32, 32], and labels, uint8, [N].
     Raises:
-        DataError: a file is missing, cannot be read, is cut short, too long or altered, has a
-            label above 9, or a member of the archive would leave its folder.
+        DataError: a file is missing, unreadable, cut short, too long or altered, has a label above
+            9, or a member of the archive lies outside its folder.
     """
     first, total = {}, 0
     for batch in batches:

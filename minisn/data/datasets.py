@@ -1,4 +1,4 @@
-"""Loading and listing data sets by name."""
+"""Loading a data set by name, and listing all data sets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,12 @@ class Dataset:
     """Images and their labels.
 
     Args:
-        name: the data set's name.
+        name: name of the data set.
         images: uint8, [N, C, H, W], read-only.
-        labels: int64, [N], read-only, indices into `classes`; -1 for an image without one.
+        labels: int64, [N], read-only, indices into ``classes``; -1 for an image without a label.
         classes: name of each label.
-        split: "train" or another.
-        source: what was read, for people: a path, or that it ships with minisn.
+        split: ``"train"`` or another split.
+        source: the origin in words: a path, or a note that the data ship with minisn.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Listing:
     """One line of the list of data sets.
 
     Args:
-        name: what `load` is given.
-        title: one line for people.
-        shape: of one image, (C, H, W).
-        counts: number of images of each split.
-        shipped: whether it is part of the package.
-        present: whether its files are there; whether they are sound, `verify` tells.
-        download_bytes: size of what `fetch` would get; 0 if shipped.
+        name: the name that :func:`load` takes.
+        title: a description in one line.
+        shape: shape of one image, (C, H, W).
+        counts: number of images in each split.
+        shipped: whether the data set ships with minisn.
+        present: whether all files exist; :func:`minisn.data.verify` checks their contents.
+        download_bytes: bytes that :func:`minisn.data.fetch` would download; 0 if shipped.
     """
 
     name: str
@@ -60,20 +60,21 @@ class Listing:
 
 
 def load(name: str, data_dir: StrPath | None = None, split: str = "train") -> Dataset:
-    """Read a data set, checked against the digests of what its authors published.
+    """Read a data set, and check it against the published digests.
 
     Args:
-        name: "mnist-10k" or "cifar10-2k" (samples inside the package), or "mnist",
-            "fashion-mnist", "cifar10" or "stl10" (complete; their files must be there already).
-        data_dir: folder of the complete ones' files, which lie right in it or in a folder of the
-            data set's name inside it; None as in `resolve_data_dir`.
-        split: "train" or "test"; samples have "train" only. The "train" of STL-10, on which the
-            paper trains, is its 100,000 images without labels; its 5,000 for training with
-            labels are "labelled".
+        name: ``"mnist-10k"`` or ``"cifar10-2k"`` (samples that ship with minisn), or ``"mnist"``,
+            ``"fashion-mnist"``, ``"cifar10"`` or ``"stl10"`` (complete data sets, whose files must
+            exist already).
+        data_dir: folder of the complete data sets; the files lie directly in it, or in a subfolder
+            with the name of the data set; None as in :func:`minisn.data.resolve_data_dir`.
+        split: ``"train"`` or ``"test"``; samples have ``"train"`` only. For STL-10, ``"train"``
+            holds the 100,000 images without labels, on which the paper trains, and ``"labeled"``
+            holds the 5,000 training images with labels.
     Returns:
-        the data set.
+        The data set.
     Raises:
-        ConfigError: an unknown name or split.
+        ConfigError: unknown name or split.
         DataError: a file is missing, damaged or altered.
     """
     entry = find_entry(name)
@@ -95,12 +96,12 @@ def load(name: str, data_dir: StrPath | None = None, split: str = "train") -> Da
 
 
 def list_datasets(data_dir: StrPath | None = None) -> list[Listing]:
-    """Tell which data sets there are, and which of them are here.
+    """List all data sets, and whether their files exist.
 
     Args:
-        data_dir: as for `load`.
+        data_dir: as for :func:`load`.
     Returns:
-        one entry each, shipped ones first.
+        One entry for each data set; those that ship come first.
     """
     folder = resolve_data_dir(data_dir)
     return [
@@ -128,8 +129,8 @@ def _find_files(entry: Entry, split: str, data_dir: StrPath | None) -> list[Path
         if path is None:
             raise DataError(
                 f"{entry.name}: no {' or '.join(names_of(entry, content))} in "
-                f"{folder / entry.name} or {folder}; {_remedy(entry, data_dir)}, or name a "
-                "folder that holds it with --data-dir or MINISN_DATA"
+                f"{folder / entry.name} or {folder}; {_remedy(entry, data_dir)}, or set "
+                "--data-dir or MINISN_DATA to the folder that holds the file"
             )
         paths.append(path)
     return paths

@@ -1,4 +1,4 @@
-"""The samples that ship inside the package."""
+"""Reading the samples that ship with minisn."""
 
 import io
 
@@ -10,14 +10,14 @@ from minisn.data.storage import check_content, read_at_most
 
 
 def read_sample(content: Content) -> tuple[np.ndarray, np.ndarray]:
-    """Read a shipped sample.
+    """Read a sample that ships with minisn.
 
     Args:
-        content: its file in the package.
+        content: the file of the sample in the package.
     Returns:
-        images, uint8, [N, C, H, W], and labels, uint8, [N].
+        Images, uint8, [N, C, H, W], and labels, uint8, [N].
     Raises:
-        DataError: the file is missing or not the one that was shipped.
+        DataError: the file is missing, or is not the file that ships.
     """
     path = PACKAGE_FOLDER / content.name
     raw = read_at_most(path, content.size)
@@ -29,10 +29,10 @@ def read_sample(content: Content) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _from_residual(residual: np.ndarray) -> np.ndarray:
-    """Undo the differences, modulo 256, that make colour images a third smaller when deflated.
+    """Recover color images from differences modulo 256, which deflate a third smaller.
 
-    Stored are the planes G, R - G and B - G, [3, N, H, W], each pixel as its difference from
-    the one above, and that from the one to its left.
+    The file holds the planes G, R - G and B - G, [3, N, H, W]. Each plane holds differences from
+    the pixel above, and then differences of these from the entry to the left.
     """
     green, red, blue = residual.cumsum(3, dtype=np.uint8).cumsum(2, dtype=np.uint8)
     return np.stack([red + green, green, blue + green], axis=1)

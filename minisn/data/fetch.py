@@ -1,4 +1,4 @@
-"""Downloading complete data sets; libcurl does the work, through pycurl."""
+"""Downloading complete data sets with libcurl, through pycurl."""
 
 import hashlib
 import warnings
@@ -13,35 +13,36 @@ from minisn.data.verify import FileReport, check_files
 from minisn.errors import ConfigError, DataError
 from minisn.files import StrPath
 
-_ATTEMPTS = 4  # per mirror, as long as each brings some bytes
+_ATTEMPTS = 4  # per mirror, while each attempt receives some bytes
 _CONNECT_SECONDS = 20
 _STALL_SECONDS = 60
 
 
 class _BrokenOffError(Exception):
-    """A transfer ended before its file did; the message says why."""
+    """A transfer ended before the file was complete; the message gives the reason."""
 
 
 class _NoResumeError(_BrokenOffError):
-    """The server can only send the file from its start."""
+    """The server can send the file only from the start."""
 
 
 def fetch(name: str, data_dir: StrPath | None = None, progress: bool = True) -> list[FileReport]:
-    """Download what is missing or damaged of a complete data set.
+    """Download the missing and damaged files of a complete data set.
 
-    Each mirror is tried in turn. What has arrived is kept beside the target as `….part`, and
-    the next attempt, or the next call, goes on from there. Only a file of the right SHA-256
-    gets its name; a damaged one that had it is kept as `….bad`.
+    The function tries the mirrors in turn. An incomplete file stays beside the target as
+    ``….part``, and the next attempt, or the next call, continues it. A file gets its final name
+    only if its SHA-256 is right; a damaged file with that name is renamed to ``….bad``.
 
     Args:
-        name: "mnist", "fashion-mnist", "cifar10" or "stl10".
-        data_dir: as for `load`; the files go to a folder of the data set's name inside it.
-        progress: whether to draw a progress bar per file, on standard error.
+        name: ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` or ``"stl10"``.
+        data_dir: as for :func:`minisn.data.load`; the files go to a subfolder with the name of the
+            data set.
+        progress: whether to show a progress bar for each file on standard error.
     Returns:
-        a report for each file, all of them ok.
+        A report for each file; all are ok.
     Raises:
-        ConfigError: an unknown name, a data set that ships with minisn, or pycurl is missing.
-        DataError: no mirror gave the right file, or the folder cannot be written.
+        ConfigError: unknown name, a data set that ships with minisn, or pycurl is missing.
+        DataError: no mirror sent the right file, or the folder cannot be written.
     """
     entry = find_entry(name)
     if not entry.downloads:
@@ -82,8 +83,8 @@ def _fetch_file(download: Download, folder: Path, progress: bool) -> None:
     if part.exists() and part.stat().st_size == 0:
         part.unlink()
     raise DataError(
-        f"{download.name}: no mirror gave it ({'; '.join(reasons)}); try again later (a part "
-        f"that has arrived is kept), or put the file into {folder} yourself"
+        f"{download.name}: no mirror sent it ({'; '.join(reasons)}); try again later (what has "
+        f"arrived is kept), or put the file into {folder} yourself"
     )
 
 
@@ -98,7 +99,7 @@ def _import_pycurl() -> ModuleType:
 
 
 def _fill(pycurl: ModuleType, url: str, part: Path, download: Download, progress: bool) -> None:
-    """Complete a part file from one mirror, so that it holds the right bytes."""
+    """Complete a part file from one mirror, and check its SHA-256."""
     reason = ""
     for _ in range(_ATTEMPTS):
         had = part.stat().st_size if part.exists() else 0
@@ -125,8 +126,8 @@ def _fill(pycurl: ModuleType, url: str, part: Path, download: Download, progress
 
 
 def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, progress: bool) -> None:
-    """Append to a part file what it still lacks."""
-    with warnings.catch_warnings():  # where a notebook has no ipywidgets the bar is of text
+    """Append the missing bytes to a part file."""
+    with warnings.catch_warnings():  # tqdm warns in a notebook without ipywidgets
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
 
@@ -144,7 +145,7 @@ def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, prog
     ):
 
         def write(data: bytes) -> int:
-            # An exception must not cross libcurl: it is kept, and a short count ends the transfer.
+            # An exception must not cross libcurl: keep it, and end the transfer by a short count.
             if file.tell() + len(data) > download.size:
                 failures.append(_BrokenOffError(f"sends more than {download.size:,} bytes"))
                 return 0
@@ -170,7 +171,7 @@ def _transfer(pycurl: ModuleType, url: str, part: Path, download: Download, prog
 
 
 def _new_handle(pycurl: ModuleType, url: str, start: int, write: Callable[[bytes], int]) -> Any:
-    """Set libcurl up to get a file from byte `start` on."""
+    """Return a libcurl handle that gets a file from byte ``start`` on."""
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, url)
     curl.setopt(pycurl.RESUME_FROM_LARGE, start)
@@ -182,7 +183,7 @@ def _new_handle(pycurl: ModuleType, url: str, start: int, write: Callable[[bytes
     curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
     curl.setopt(pycurl.LOW_SPEED_TIME, _STALL_SECONDS)
     curl.setopt(pycurl.NOPROGRESS, False)
-    curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_: None)  # lets Ctrl-C in while it waits
+    curl.setopt(pycurl.XFERINFOFUNCTION, lambda *_: None)  # lets Ctrl-C interrupt the transfer
     return curl
 
 

@@ -1,9 +1,9 @@
-"""Images of one's own: a folder of PNG, JPEG and WebP files, whose subfolders are labels.
+"""Reading a folder of PNG, JPEG and WebP images, whose subfolders are labels.
 
-What a file is, its content says, not its name. An image without colour is grey; one with a palette
-of greys too. Where some images have colour, the grey ones are taken as colour. Transparent parts
-are laid over white, and a photograph is turned as its EXIF orientation says. Hidden files, and
-those that file managers leave, are passed over.
+The format of a file is read from its content, not from its name. An image without color is gray,
+and so is an image with a palette of grays. If some images have color, the gray images get three
+equal channels. Transparent parts become white, and the EXIF orientation of a photograph is applied.
+Hidden files and the files of file managers are skipped.
 """
 
 from __future__ import annotations
@@ -33,43 +33,42 @@ File = tuple[Path, int]
 """A file, and the index of its label; -1 if it has none."""
 
 Watch = Callable[[list[File]], Iterable[File]]
-"""Hands on the files one by one, and may show how far it is."""
+"""A function that yields the files one by one, and may show progress."""
 
 _OF_THE_SYSTEM = ("thumbs.db", "desktop.ini", "__macosx")
-_NAMED = 3  # files left out that one line names
+_NAMED = 3  # names of skipped files in one line
 
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What a folder of images holds.
+    """The content of a folder of images.
 
     Args:
-        folder: as it was given.
-        sizes: width and height of each image that was taken, pixels.
-        grey: how many of them have no colour.
-        labels: how many images each label has, by the names of the subfolders, sorted.
-        unlabelled: how many lie in no subfolder.
-        left_out: why a file was not taken, by its path in the folder.
+        folder: path of the folder, as the caller gave it.
+        sizes: width and height of each image that was read, pixels.
+        gray: number of these images without color.
+        labels: number of images of each label, by the names of the subfolders, sorted.
+        unlabeled: number of images outside the subfolders.
+        left_out: the reason why a file was skipped, by its path in the folder.
     """
 
     folder: str
     sizes: tuple[tuple[int, int], ...]
-    grey: int
+    gray: int
     labels: dict[str, int]
-    unlabelled: int
+    unlabeled: int
     left_out: dict[str, str]
 
     @property
     def channels(self) -> int:
-        """1 where all images are grey, else 3."""
-        return 1 if self.grey == len(self.sizes) else 3
+        """1 if all images are gray, else 3."""
+        return 1 if self.gray == len(self.sizes) else 3
 
     @property
     def label_faults(self) -> list[str]:
-        """Say what a conditional model lacks, a line each; none where each image has a label."""
+        """What a conditional model lacks, a line each; empty if each image has a label."""
         faults = [
-            f"the label folder {name} has no images that can be taken; remove it, or put "
-            "images into it"
+            f"the label folder {name} has no readable images; remove it, or put images into it"
             for name, count in self.labels.items()
             if not count
         ]
@@ -77,105 +76,105 @@ class FolderReport:
             faults += [
                 "there are no label folders; put the images into subfolders, one for each label"
             ]
-        elif self.unlabelled:
+        elif self.unlabeled:
             faults += [
-                f"images outside of the label folders: {self.unlabelled:,}; move them into "
-                "one, or away"
+                f"images outside the label folders: {self.unlabeled:,}; move them into a label "
+                "folder, or remove them"
             ]
         return faults
 
     def __str__(self) -> str:
         taken = len(self.sizes)
-        kind = "grey" if self.channels == 1 else "colour"
-        text = f"{self.folder}: took {taken:,} of {taken + len(self.left_out):,} files, {kind}"
-        if self.channels == 3 and self.grey:
-            text += f" ({self.grey:,} grey ones are taken as colour)"
+        kind = "gray" if self.channels == 1 else "color"
+        text = f"{self.folder}: read {taken:,} of {taken + len(self.left_out):,} files, {kind}"
+        if self.channels == 3 and self.gray:
+            text += f" (including {self.gray:,} gray images)"
         return text + _name_some(self)
 
 
 def read_folder(
-    folder: StrPath, size: int, labelled: bool = False, watch: Watch = iter
+    folder: StrPath, size: int, labeled: bool = False, watch: Watch = iter
 ) -> tuple[Dataset, FolderReport]:
-    """Read a folder of images: the centre of each, square, at one size.
+    """Read a folder of images, cropped to their centers and resampled to one size.
 
-    Files are taken in the order of their names. A file that is no PNG, JPEG or WebP image, that
-    is damaged, animated or has 16 bits a channel is left out and named. Beside the result this
-    takes the memory of the largest image.
+    Files are read in the order of their names. A file that is no PNG, JPEG or WebP image, is
+    damaged or animated, or has 16 bits per channel is skipped, and the report names it. Beside the
+    result, reading takes the memory of the largest image.
 
     Args:
-        folder: images may lie right in it, or at any depth in its subfolders; each of these is a
-            label.
-        size: of the result, pixels.
-        labelled: refuse images without a label, and labels without images.
-        watch: is given all files and hands on one after another.
+        folder: the folder; images lie directly in it, or at any depth in its subfolders, each of
+            which is a label.
+        size: height and width of the result, pixels.
+        labeled: refuse images without a label, and labels without images.
+        watch: wraps the list of files, for example in a progress bar.
     Returns:
-        The images, of 1 channel if all are grey, else of 3; and what was found.
+        The images, with 1 channel if all are gray, else with 3; and a report.
     Raises:
-        DataError: the folder cannot be read or has no images, or lacks labels that are needed.
+        DataError: the folder cannot be read, has no images, or lacks the required labels.
     """
     name = os.fspath(folder)
     files, classes = _list_files(Path(folder))
     images, labels = np.empty((len(files), 1, size, size), np.uint8), np.empty(len(files), np.int64)
     sizes: list[tuple[int, int]] = []
     left_out: dict[str, str] = {}
-    grey = 0
+    gray = 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of metadata that nothing here asks for
+        warnings.simplefilter("ignore")  # Pillow warns of metadata that nothing here uses
         for path, label in watch(files):
             try:
-                pixels, extent, is_grey = _decode(path, size)
+                pixels, extent, is_gray = _decode(path, size)
             except DataError as error:
                 left_out[str(path.relative_to(folder))] = str(error)
                 continue
-            if images.shape[1] == 1 and not is_grey:
-                images = _in_colour(images, len(sizes))
+            if images.shape[1] == 1 and not is_gray:
+                images = _in_color(images, len(sizes))
             k = len(sizes)
             images[k], labels[k] = pixels.transpose(2, 0, 1)[: images.shape[1]], label
             sizes.append(extent)
-            grey += is_grey
+            gray += is_gray
     images, labels = images[: len(sizes)], labels[: len(sizes)]
     counts = {label: int((labels == k).sum()) for k, label in enumerate(classes)}
-    report = FolderReport(name, tuple(sizes), grey, counts, int((labels < 0).sum()), left_out)
+    report = FolderReport(name, tuple(sizes), gray, counts, int((labels < 0).sum()), left_out)
     if not sizes:
         raise DataError(
-            f"{name}: no image to take; expected PNG, JPEG or WebP files in it, or in "
+            f"{name}: no readable image; expected PNG, JPEG or WebP files in it, or in "
             f"subfolders named by their labels{_name_some(report)}"
         )
-    if labelled and report.label_faults:
+    if labeled and report.label_faults:
         raise DataError(f"{name}: {'; '.join(report.label_faults)}; or set conditional to none")
     images.flags.writeable = labels.flags.writeable = False
     return Dataset(name, images, labels, classes, "train", name), report
 
 
 def refuse_ambiguous(name: str) -> None:
-    """Refuse a name that may mean a data set, or as well the folder of images of that name.
+    """Refuse a name of both a data set and a folder of images.
 
     Raises:
-        ConfigError: it may; how to name each is said.
+        ConfigError: the name is ambiguous; the error says how to name each.
     """
     if name in CATALOG and Path(name).is_dir() and any(map(_is_image, _list_files(Path(name))[0])):
         raise ConfigError(
-            f"{name} is a data set, and here a folder of images too: write ./{name} for the "
-            "folder; for the data set, call from another working directory"
+            f"{name} names both a data set and a folder of images; write ./{name} for the "
+            "folder, or run from another working directory for the data set"
         )
 
 
-def _in_colour(images: np.ndarray, count: int) -> np.ndarray:
-    """Give the first of the images three equal channels, and the rest room for three."""
+def _in_color(images: np.ndarray, count: int) -> np.ndarray:
+    """Copy the first ``count`` gray images to three equal channels, with room for the rest."""
     wider = np.empty((len(images), 3, *images.shape[2:]), np.uint8)
     wider[:count] = images[:count]
     return wider
 
 
 def _name_some(report: FolderReport) -> str:
-    """Name the first of the files that were left out, in a clause; nothing if there are none."""
+    """Write a clause with the first skipped files; empty if there are none."""
     named = [f"{path} ({why})" for path, why in list(report.left_out.items())[:_NAMED]]
     if not named:
         return ""
-    text = f"; left out: {', '.join(named)}"
+    text = f"; skipped: {', '.join(named)}"
     if (more := len(report.left_out) - len(named)) > 0:
         text += (
-            f" and {more:,} more; name all with: minisn data verify {shlex.quote(report.folder)}"
+            f" and {more:,} more; list all with: minisn data verify {shlex.quote(report.folder)}"
         )
     return text
 
@@ -205,7 +204,7 @@ def _is_image(file: File) -> bool:
 
     try:
         Image.open(file[0], formats=FORMATS).close()
-    except Exception:  # of damaged files Pillow says whatever its parsers do
+    except Exception:  # Pillow raises any error of its parsers on a damaged file
         return False
     return True
 
@@ -217,23 +216,23 @@ def _decode(path: Path, size: int) -> tuple[np.ndarray, tuple[int, int], bool]:
     """Decode an image.
 
     Returns:
-        uint8, [size, size, 3]; its width and height before, pixels; whether it is grey.
+        The pixels, uint8, [size, size, 3]; the original width and height; whether it is gray.
     Raises:
-        DataError: it cannot be taken; why is said, without its name.
+        DataError: the image cannot be used; the error gives the reason, without the path.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path, formats=FORMATS) as picture:
             _refuse_unlike(picture)
-            extent, grey = picture.size, _is_grey(picture)
-            picture.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a part of it
-            return np.asarray(_to_square(_flat(picture), size)), extent, grey
+            extent, gray = picture.size, _is_gray(picture)
+            picture.draft(None, (2 * size, 2 * size))  # decodes a large JPEG at a smaller size
+            return np.asarray(_to_square(_flat(picture), size)), extent, gray
     except DataError:
         raise
     except UnidentifiedImageError:
         raise DataError("not a PNG, JPEG or WebP image") from None
-    except Exception as error:  # of damaged files Pillow says whatever its parsers do
+    except Exception as error:  # Pillow raises any error of its parsers on a damaged file
         why = getattr(error, "strerror", None) or error
         raise DataError(f"cannot be read: {why}") from error
 
@@ -242,10 +241,10 @@ def _refuse_unlike(picture: ImageFile) -> None:
     if picture.format != "MPO" and getattr(picture, "is_animated", False):  # MPO: a camera's JPEG
         raise DataError("animated; expected a single picture")
     if picture.format == "PNG" and "16" in str(picture.tile[0][3]):
-        raise DataError("16 bits a channel; convert it to 8")
+        raise DataError("16 bits per channel; convert it to 8")
 
 
-def _is_grey(picture: Picture) -> bool:
+def _is_gray(picture: Picture) -> bool:
     if picture.mode == "P":
         palette = picture.getpalette() or []
         return palette[0::3] == palette[1::3] == palette[2::3]
@@ -253,7 +252,7 @@ def _is_grey(picture: Picture) -> bool:
 
 
 def _flat(picture: Picture) -> Picture:
-    """Turn an image upright, lay it over white and give it red, green and blue."""
+    """Apply the EXIF orientation, lay the image over white, and convert it to RGB."""
     from PIL import Image, ImageOps
 
     picture = ImageOps.exif_transpose(picture)
@@ -265,11 +264,11 @@ def _flat(picture: Picture) -> Picture:
 
 
 def _to_square(picture: Picture, size: int) -> Picture:
-    """Cut out the centre and resample it; an image of the size as it is stays so, to the bit."""
+    """Crop the center and resample it; an image of the right size stays the same, to the bit."""
     from PIL import Image
 
     width, height = picture.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    centre = picture.crop((left, top, left + side, top + side))  # a filter would look beyond a box
-    return centre.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    center = picture.crop((left, top, left + side, top + side))  # resize(box=) reads beyond the box
+    return center.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -1,4 +1,4 @@
-"""MNIST's file format, IDX."""
+"""Reading IDX, the file format of MNIST."""
 
 import math
 from pathlib import Path
@@ -14,21 +14,21 @@ _UBYTE = 0x08
 
 
 def read_idx(path: StrPath, shape: tuple[int, ...], content: Content | None = None) -> np.ndarray:
-    """Read an IDX file of unsigned bytes whose shape is known.
+    """Read an IDX file of unsigned bytes with a known shape.
 
-    The layout: two zero bytes, the type (8: unsigned byte), the number of axes, each axis's length
-    as a big-endian 32-bit number, then the elements, last axis fastest. The lengths in the
-    file are compared with `shape` and never used to reserve memory.
+    An IDX file consists of two zero bytes, the type (8: unsigned byte), the number of axes, the
+    length of each axis as a big-endian 32-bit number, and the elements, last axis fastest. The
+    function compares the lengths in the file with ``shape``, and reserves no memory by them.
 
     Args:
         path: the file, plain or .gz.
         shape: the expected shape.
-        content: what the file's bytes must be; None to accept any elements.
+        content: the expected size and digest; None to accept any elements.
     Returns:
-        array, uint8, of that shape, read-only.
+        The array, uint8, of that shape, read-only.
     Raises:
-        DataError: the file cannot be read, is no IDX file of unsigned bytes, has another shape,
-            is cut short or too long, or is not `content`.
+        DataError: the file is unreadable, is no IDX file of unsigned bytes, has another shape, is
+            cut short or too long, or does not match ``content``.
     """
     path = Path(path)
     header_size = 4 + 4 * len(shape)

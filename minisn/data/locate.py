@@ -1,4 +1,4 @@
-"""Where the files of a data set lie."""
+"""Finding the files of a data set on disk."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,13 @@ PACKAGE_FOLDER = Path(__file__).parent / "files"
 
 
 def resolve_data_dir(data_dir: StrPath | None = None) -> Path:
-    """Choose the folder of complete data sets.
+    """Return the folder of the complete data sets.
 
     Args:
-        data_dir: a folder; None for the environment variable MINISN_DATA or, where that is
-            unset or empty, `minisn/data` in the user's cache (XDG_CACHE_HOME, else ~/.cache).
+        data_dir: a folder; None for the environment variable MINISN_DATA or, if that is unset or
+            empty, for ``minisn/data`` in the user's cache (XDG_CACHE_HOME, else ~/.cache).
     Returns:
-        its path, which need not exist.
+        The path of the folder, which need not exist.
     """
     chosen = data_dir or os.environ.get("MINISN_DATA")
     if chosen:
@@ -26,13 +26,13 @@ def resolve_data_dir(data_dir: StrPath | None = None) -> Path:
 
 
 def names_of(entry: Entry, content: Content) -> tuple[str, ...]:
-    """Tell under which names a content is looked for.
+    """Return the names that the file of a content may have.
 
     Args:
         entry: the data set.
         content: one of its files.
     Returns:
-        paths relative to a folder, in order; first what `fetch` writes.
+        Relative paths, in the order of the search; :func:`minisn.data.fetch` writes the first.
     """
     if entry.folder:
         return entry.downloads[0].name, f"{entry.folder}/{content.name}"
@@ -40,19 +40,19 @@ def names_of(entry: Entry, content: Content) -> tuple[str, ...]:
 
 
 def locate(entry: Entry, content: Content, folder: Path) -> Path | None:
-    """Find the file that holds a content: in a folder of the data set's name, or right here.
+    """Find the file that holds a content, in a folder or its subfolder named after the data set.
 
     Args:
         entry: the data set.
         content: one of its files.
-        folder: where to look, unless the content ships with the package.
+        folder: the folder to search, unless the content ships with minisn.
     Returns:
-        the first file found, or None.
+        The path of the first file found, or None.
     """
     if entry.format == "sample":
         return PACKAGE_FOLDER / content.name
     for place in (folder / entry.name, folder):
         for name in names_of(entry, content):
-            if os.path.isfile(place / name):  # False, too, where looking is forbidden
+            if os.path.isfile(place / name):  # also False without permission to look
                 return place / name
     return None

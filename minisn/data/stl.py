@@ -1,4 +1,4 @@
-"""STL-10's binary version: images of 3 x 96 x 96 pixels in one file, labels in another."""
+"""Reading the binary version of STL-10: images of 3 x 96 x 96 pixels, labels in another file."""
 
 from pathlib import Path
 from typing import IO
@@ -13,28 +13,28 @@ from minisn.files import StrPath
 
 _SIZE = 96
 _IMAGE = 3 * _SIZE * _SIZE
-_PIECE = 500 * _IMAGE  # 14 MB: the unlabelled images are 2.8 GB, and are never held at once
+_PIECE = 500 * _IMAGE  # 14 MB: the unlabeled images have 2.8 GB, and are read piece by piece
 
 
 def read_stl10(path: StrPath, contents: tuple[Content, ...]) -> tuple[np.ndarray, np.ndarray]:
-    r"""Read one part of STL-10's binary version, at half its size.
+    r"""Read one part of the binary version of STL-10, at half its size.
 
-    An image is its red plane, then green, then blue, each column by column. The paper trains on
-    48 x 48 pixels; here, by our choice of a filter, each is the mean of a square of four,
-    rounded, halves up.
+    The file stores each image as a red, a green and a blue plane, column by column. The paper
+    trains on 48 x 48 pixels. Here each pixel is the mean of a square of four pixels, rounded,
+    halves up; this filter is our choice.
 
     .. math:: y_{ij} = \left\lfloor \tfrac14 \big(x_{2i,2j} + x_{2i+1,2j} + x_{2i,2j+1} +
               x_{2i+1,2j+1} + 2\big) \right\rfloor
 
     Args:
-        path: the folder `stl10_binary`, or an archive (.tar.gz) of it, which is read without
-            unpacking anything to disk.
-        contents: the file of images and, if they are labelled, that of their labels 1 to 10.
+        path: the folder ``stl10_binary``, or an archive (.tar.gz) of it; nothing is unpacked to
+            disk.
+        contents: the file of images and, for labeled images, the file of labels 1 to 10.
     Returns:
-        images, uint8, [N, 3, 48, 48], and labels from 0, int8, [N], -1 where there are none.
+        Images, uint8, [N, 3, 48, 48], and labels from 0, int8, [N]; -1 without a label.
     Raises:
-        DataError: a file is missing, cannot be read, is cut short, too long or altered, has a
-            label out of range, or a member of the archive would leave its folder.
+        DataError: a file is missing, unreadable, cut short, too long or altered, has a label out
+            of range, or a member of the archive lies outside its folder.
 
     Source: [M18 Table 5]; Coates, Ng and Lee (2011)
     """
@@ -62,7 +62,7 @@ def read_stl10(path: StrPath, contents: tuple[Content, ...]) -> tuple[np.ndarray
 
 
 def _halve(columns: np.ndarray) -> np.ndarray:
-    """Take [N, 3, column, row] to rows of columns, and the mean of every square of four."""
+    """Average squares of four pixels, and turn [N, 3, column, row] into [N, 3, row, column]."""
     pairs = columns[:, :, :, 0::2].astype(np.uint16) + columns[:, :, :, 1::2]
     sums = pairs[:, :, 0::2] + pairs[:, :, 1::2]
     return ((sums + 2) // 4).astype(np.uint8).transpose(0, 1, 3, 2)

@@ -1,4 +1,4 @@
-"""Reading a file, never more bytes than it should have, and proving it is the right one."""
+"""Reading no more bytes of a file than it should have, and checking its digest."""
 
 import gzip
 import hashlib
@@ -18,15 +18,15 @@ _WEB_PAGE = re.compile(rb"\s*<(!doctype|!--|html|head|body|\?xml)", re.IGNORECAS
 
 
 def read_at_most(path: Path, size: int) -> bytes:
-    """Read a plain or gzipped file whole, but stop one byte past what it should hold.
+    """Read a plain or gzipped file, but at most one byte more than it should hold.
 
     Args:
-        path: the file; its first bytes, not its name, tell whether it is gzipped.
-        size: expected number of (decompressed) bytes, the only bound on memory.
+        path: the file; it counts as gzipped by its first bytes, not by its name.
+        size: expected number of (decompressed) bytes, which bounds the memory.
     Returns:
-        at most size + 1 bytes.
+        At most size + 1 bytes.
     Raises:
-        DataError: the file cannot be read, is a web page, or its compressed stream is damaged.
+        DataError: the file is unreadable or a web page, or its compressed stream is damaged.
     """
     with open_file(path, size) as stream:
         return stream.read(size + 1)
@@ -34,13 +34,13 @@ def read_at_most(path: Path, size: int) -> bytes:
 
 @contextmanager
 def open_file(path: Path, size: int) -> Iterator[Any]:
-    """Open a plain or gzipped file; what goes wrong while it is read is told as of the file.
+    """Open a plain or gzipped file; errors inside the context name the file.
 
     Args:
         path: the file, as for :func:`read_at_most`.
         size: expected number of (decompressed) bytes, for the error.
     Raises:
-        DataError: the file cannot be read, is a web page, or its compressed stream is damaged.
+        DataError: the file is unreadable or a web page, or its compressed stream is damaged.
     """
     try:
         with unpacked(path) as stream:
@@ -55,33 +55,33 @@ def open_file(path: Path, size: int) -> Iterator[Any]:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Any]:
-    """Open a plain or gzipped file as it would be unpacked.
+    """Open a plain or gzipped file and decompress it.
 
-    A browser may unpack what it saves and keep the name that ends in .gz, so the name says nothing.
+    A browser may unpack a file but keep a name that ends in .gz, so the name decides nothing.
 
     Args:
         path: the file.
     Raises:
-        DataError: the file is a web page, as a server sends in place of what it does not give.
+        DataError: the file is a web page, which a server may send in place of a file.
     """
     with path.open("rb") as file:
         zipped = file.peek(len(_GZIP)).startswith(_GZIP)
         with gzip.GzipFile(fileobj=file) if zipped else nullcontext(file) as stream:
             if _WEB_PAGE.match(stream.peek(1)):
                 raise DataError(
-                    f"{path}: is a web page, not the data; a server sends one in place of a file "
-                    "that it does not give"
+                    f"{path}: is a web page, not the data; a server may send a page in place of a "
+                    "file"
                 )
             yield stream
 
 
 def check_size(raw: bytes, size: int, where: StrPath) -> None:
-    """Refuse bytes that are too few or too many.
+    """Check the number of bytes of a file.
 
     Args:
-        raw: what was read, at most one byte past `size`.
+        raw: the bytes of the file, at most ``size`` + 1.
         size: expected number of bytes.
-        where: names the file in the error.
+        where: name of the file in the error.
     Raises:
         DataError: the lengths differ.
     """
@@ -92,14 +92,14 @@ def check_size(raw: bytes, size: int, where: StrPath) -> None:
 
 
 def check_content(raw: bytes, content: Content, where: StrPath) -> None:
-    """Refuse bytes that are not those of the published file.
+    """Check that the bytes of a file are as published.
 
     Args:
-        raw: what was read.
-        content: what it must be.
-        where: names the file in the error.
+        raw: the bytes of the file.
+        content: expected size and digest.
+        where: name of the file in the error.
     Raises:
-        DataError: length or digest differ.
+        DataError: size or digest differ.
     """
     check_size(raw, content.size, where)
     _check_digest(_hash(content, raw), content, where)
@@ -108,17 +108,17 @@ def check_content(raw: bytes, content: Content, where: StrPath) -> None:
 def read_pieces(
     stream: IO[bytes], content: Content, where: StrPath, size: int = 1 << 24
 ) -> Iterator[bytes]:
-    """Read a published file piece by piece; what is wrong with it is told at the latest at its end.
+    """Read a published file piece by piece, and check its size and digest at the end.
 
     Args:
-        stream: what to read.
-        content: what it must be.
-        where: names the file in the error.
-        size: of a piece, bytes; the last one may be smaller.
+        stream: the stream to read.
+        content: expected size and digest.
+        where: name of the file in the error.
+        size: bytes of a piece; the last piece may be smaller.
     Yields:
-        the pieces, in order.
+        The pieces, in order.
     Raises:
-        DataError: length or digest differ.
+        DataError: size or digest differ.
     """
     digest, read = _hash(content), 0
     while read < content.size:

@@ -1,4 +1,4 @@
-"""Batches without end, from a state small enough to write into a checkpoint."""
+"""An endless stream of batches, with a state small enough for a checkpoint."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,13 +8,11 @@ from minisn.errors import CheckpointError, ConfigError
 
 
 class BatchStream(Iterator[np.ndarray]):
-    """Shuffled epochs, one after the other, cut into batches.
+    """An endless iterator over batches from shuffled epochs.
 
-    Each epoch's order is drawn anew from the pair (seed, epoch), so the whole state is five
-    integers: a stream that takes over another's state goes on with the very same batches. Images
-    left over at an epoch's end, too few for a batch, are left out of that epoch.
-
-    Deviation: L21's code draws each batch of its CNN's images with replacement.
+    The order of each epoch is drawn from the pair (seed, epoch), so the whole state is five
+    integers: a stream that loads the state of another continues with the same batches. An epoch
+    leaves out the images at its end that are too few for a batch.
 
     Args:
         images: array of any dtype, first axis over the images; batches are copies of its rows.
@@ -22,6 +20,8 @@ class BatchStream(Iterator[np.ndarray]):
         seed: 0 or greater; equal seeds give equal batches.
     Raises:
         ConfigError: the batch size or the seed is out of range.
+
+    Deviation: L21's code draws each batch of its CNN's images with replacement.
     """
 
     def __init__(self, images: np.ndarray, batch_size: int, seed: int = 0) -> None:
@@ -30,7 +30,7 @@ class BatchStream(Iterator[np.ndarray]):
         if len(images) < batch_size:
             raise ConfigError(
                 f"batch_size is {batch_size}; expected at most {len(images)}, the number of "
-                "images; take a smaller batch, with --set batch_size=N, or more data"
+                "images; use a smaller batch, with --set batch_size=N, or more data"
             )
         if seed < 0:
             raise ConfigError(f"seed is {seed}; expected 0 or greater")
@@ -39,14 +39,14 @@ class BatchStream(Iterator[np.ndarray]):
         self._start_epoch(seed, 0)
 
     def __next__(self) -> np.ndarray:
-        """Take the next batch: rows of the images, [batch_size, ...]."""
+        """Return the next batch, [batch_size, ...]."""
         return self._images[self.next_indices()]
 
     def next_indices(self) -> np.ndarray:
-        """Take the next batch as row numbers, to pick images and labels alike.
+        """Return the row numbers of the next batch, which select images and labels alike.
 
         Returns:
-            int64, [batch_size].
+            Row numbers, int64, [batch_size].
         """
         if self._position == self._batches_per_epoch:
             self._start_epoch(self._seed, self._epoch + 1)
@@ -55,10 +55,10 @@ class BatchStream(Iterator[np.ndarray]):
         return self._order[start : start + self._batch_size]
 
     def state(self) -> dict[str, int]:
-        """Tell all that is needed to go on from here.
+        """Return the state, from which another stream can continue.
 
         Returns:
-            seed, epoch, position (batches taken in this epoch), batch_size and size (images).
+            Seed, epoch, position (batches taken in this epoch), batch_size and size (images).
         """
         return {
             "seed": self._seed,
@@ -69,13 +69,13 @@ class BatchStream(Iterator[np.ndarray]):
         }
 
     def load_state(self, state: Mapping[str, int]) -> None:
-        """Go on where another stream over the same images was.
+        """Continue from the state of another stream over the same images.
 
         Args:
-            state: what its `state` returned.
+            state: the result of :meth:`state` of the other stream.
         Raises:
-            CheckpointError: a number is missing or out of range, or the other stream had
-                another batch size or number of images.
+            CheckpointError: a number is missing or out of range, or the other stream has another
+                batch size or number of images.
         """
         mine = self.state()
         if state.keys() != mine.keys():
@@ -85,8 +85,8 @@ class BatchStream(Iterator[np.ndarray]):
         for key in ("size", "batch_size"):
             if state[key] != mine[key]:
                 raise CheckpointError(
-                    f"state of a batch stream has {key} {state[key]}, this one {mine[key]}; "
-                    "go on with the same data and batch size"
+                    f"state of a batch stream has {key} {state[key]}; expected {mine[key]}; "
+                    "continue with the same data and batch size"
                 )
         if min(state.values()) < 0 or state["position"] > self._batches_per_epoch:
             raise CheckpointError(

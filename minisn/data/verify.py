@@ -1,4 +1,4 @@
-"""Comparing the files on disk with what their authors published."""
+"""Comparing the files on disk with the published files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from minisn.files import StrPath
 
 @dataclass(frozen=True)
 class FileReport:
-    """What `verify` found about one file.
+    """The result of :func:`verify` for one file.
 
     Args:
-        path: the file; where it was expected, if missing.
-        ok: whether it is there and is what its authors published.
+        path: path of the file, or the expected path of a missing file.
+        ok: whether the file exists and is as published.
         detail: what was checked, or what is wrong and what was expected.
     """
 
@@ -29,15 +29,14 @@ class FileReport:
 
 
 def verify(name: str, data_dir: StrPath | None = None) -> list[FileReport]:
-    """Check every file of a data set: is it there, whole, and as published?
+    """Check that every file of a data set exists and is as published.
 
     Args:
-        name: as for `load`.
-        data_dir: as for `load`.
+        name, data_dir: as for :func:`minisn.data.load`.
     Returns:
-        one report for each file; where a data set is one archive, one for the archive.
+        One report for each file; one report in all if the files are in one archive.
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: unknown name.
     """
     entry = find_entry(name)
     contents = (content for split in entry.files.values() for content in split)
@@ -45,14 +44,14 @@ def verify(name: str, data_dir: StrPath | None = None) -> list[FileReport]:
 
 
 def check_files(entry: Entry, contents: Iterable[Content], folder: Path) -> list[FileReport]:
-    """Check the files that hold some contents of a data set.
+    """Check the files that hold given contents of a data set.
 
     Args:
         entry: the data set.
-        contents: which of its contents.
-        folder: where to look.
+        contents: the contents to check.
+        folder: the folder to search.
     Returns:
-        one report for each file.
+        One report for each file.
     """
     reports: dict[Path, FileReport] = {}
     for content in contents:
