@@ -150,7 +150,7 @@ def test_few_samples_are_noted_in_one_line(run):
     result = minisn("evaluate", run, "--samples", 30, "--repeats", 2)
     notes = result.stderr.splitlines()
     assert len(notes) == 2  # one for samples, one for real data; not again in each repeat
-    assert notes[0].startswith(f"Note: {run}: 30 images leave the covariance of 64 features")
+    assert notes[0].startswith(f"Note: {run}: with 30 images the covariance of 64 features is")
 
 
 @pytest.fixture(scope="module")

@@ -853,7 +853,7 @@ def test_unscaling_rounds_and_clips():
 
 
 def test_wrong_pixels_are_refused():
-    with pytest.raises(DTypeError, match="images are float32, expected uint8"):
+    with pytest.raises(DTypeError, match="images are float32; expected uint8"):
         data.scale_images(np.zeros(3, np.float32))
     for bad in (np.nan, np.inf):
         with pytest.raises(NonFiniteError, match="x holds a NaN or an infinity"):

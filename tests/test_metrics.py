@@ -43,7 +43,7 @@ from minisn.metrics import (
     measure_images,
     mmd2,
     ms_ssim,
-    neighbours,
+    neighbors,
     networks,
     precision_recall,
     repeated,
@@ -124,10 +124,10 @@ def test_covariances_are_unbiased():
 @pytest.mark.filterwarnings("default")
 def test_few_images_warn_and_one_is_refused():
     many = features(50, 8)
-    with pytest.warns(UserWarning, match=r"few: 8 images leave the covariance of 8") as warned:
+    with pytest.warns(UserWarning, match=r"few: with 8 images the covariance of 8 ") as warned:
         frechet_distance(features(8, 8, source="few"), many)
     assert warned[0].filename == __file__  # the caller's line, who can take more
-    with pytest.raises(ShapeError, match="one is 1 image, a covariance takes at least 2"):
+    with pytest.raises(ShapeError, match="one has 1 image; expected at least 2 for a covariance"):
         frechet_distance(many, features(1, 8, source="one"))
 
 
@@ -194,13 +194,13 @@ def test_the_least_that_can_be_measured():
     assert kernel_distance(a, b, rng_of(), subsets=1, size=2).value == mmd2(
         *(s.values[rng.choice(2, 2, replace=False)] for rng in [rng_of()] for s in (a, b))
     )
-    with pytest.raises(ShapeError, match="mmd2: 2 and 1 rows; expected two or more"):
+    with pytest.raises(ShapeError, match="mmd2: got 2 and 1 rows; expected at least two"):
         mmd2(a.values, b.values[:1])
 
 
 @pytest.mark.parametrize(("subsets", "size"), [(0, 10), (5, 1), (5, 21)])
 def test_impossible_subsets_are_refused(subsets, size):
-    with pytest.raises(ConfigError, match="each of 2 to 20 images, for there are 20 and 30"):
+    with pytest.raises(ConfigError, match="of 2 to 20 images, from 20 and 30 images"):
         kernel_distance(features(20, 2), features(30, 2), rng_of(), subsets, size)
 
 
@@ -221,13 +221,13 @@ def test_precision_and_recall_by_hand():
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_precision_and_recall_with_scikit_learns_neighbours(k, monkeypatch):
-    neighbors = pytest.importorskip("sklearn.neighbors", reason="needs scikit-learn")
-    monkeypatch.setattr(neighbours, "_ROWS", 7)  # several blocks of rows
+def test_precision_and_recall_with_scikit_learns_neighbors(k, monkeypatch):
+    theirs = pytest.importorskip("sklearn.neighbors", reason="needs scikit-learn")
+    monkeypatch.setattr(neighbors, "_ROWS", 7)  # several blocks of rows
     fake, real = features(60, 3, shift=3.0), features(40, 3, 1)
 
     def share(x, y):
-        found = neighbors.NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(y)
+        found = theirs.NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(y)
         radius = found.kneighbors()[0][:, -1]  # of the rows themselves, each left out
         return (cdist(x, y) <= radius).any(1).mean()
 
@@ -247,7 +247,7 @@ def test_precision_and_recall_of_equal_and_of_distant_sets():
 
 
 @pytest.mark.parametrize("k", [0, 5])
-def test_impossible_neighbours_are_refused(k):
+def test_impossible_neighbors_are_refused(k):
     with pytest.raises(ConfigError, match=f"k = {k}; expected from 1 to 4"):
         precision_recall(features(5, 2), features(9, 2), k)
 
@@ -507,7 +507,7 @@ def test_scores_of_unlike_provenance_do_not_compare(change, words):
 
 def test_features_of_unlike_networks_or_dimensions_are_not_measured():
     a = features(10, 3)
-    with pytest.raises(ComparisonError, match="take one extractor for both"):
+    with pytest.raises(ComparisonError, match="use one extractor for both"):
         frechet_distance(a, dataclasses.replace(a, extractor="inception"))
     with pytest.raises(ComparisonError, match=r"\(unknown\), those of some from unknown \(0123"):
         precision_recall(a, dataclasses.replace(a, digest="0123"))
@@ -694,7 +694,7 @@ def test_levelling_scales_the_features_and_leaves_the_logits(recipe):
 
 
 def test_folding_leaves_what_the_network_computes():
-    network, rng = networks.colour_network(rng_of(), normalized=True), rng_of(1)
+    network, rng = networks.color_network(rng_of(), normalized=True), rng_of(1)
     for layer in network.layers:
         if isinstance(layer, nn.BatchNorm):
             shape = layer.beta.shape
@@ -780,7 +780,7 @@ def test_the_command_writes_a_file_that_loads(name, tmp_path, monkeypatch, capsy
     _, p = extractor.read_extractor(dataclasses.replace(kind, digest=digest))(
         data.images[:300], "x"
     )
-    assert f"300 images held out: {accuracy(p.values, data.labels[:300]):.2%}" in said
+    assert f"300 held-out images: {accuracy(p.values, data.labels[:300]):.2%}" in said
     train_features.write(name, path, epochs=1)  # into a folder that exists
     assert digest in capsys.readouterr().out
 

@@ -1,11 +1,11 @@
-"""Measures of generators, each a number that knows where it comes from.
+"""Measures of generators; every score records its provenance.
 
-``inception`` the score of M18's tables · ``frechet`` its distance (24) · ``kernel``,
-``neighbours`` and ``similarity`` what was proposed since · ``networks`` the feature networks that
-ship, ``extractor`` what they compute, ``train_features`` the command that made them · ``measure``
-all at once · ``results`` what all take and give.
+``inception`` the score of M18's tables · ``frechet`` the Fréchet distance (24) · ``kernel``,
+``neighbors`` and ``similarity`` later measures · ``networks`` the feature networks that ship,
+``extractor`` their features, ``train_features`` the command that trained them · ``measure`` all
+measures at once · ``results`` samples and scores.
 
-All compute on the host with NumPy and SciPy, in double precision.
+All measures compute on the host with NumPy and SciPy, in double precision.
 """
 
 from .extractor import Extractor, accuracy, extractor_for
@@ -13,7 +13,7 @@ from .frechet import frechet_distance, gaussian_frechet
 from .inception import inception_score
 from .kernel import cubic_kernel, kernel_distance, mmd2
 from .measure import measure_features, measure_images
-from .neighbours import precision_recall
+from .neighbors import precision_recall
 from .networks import NETWORKS
 from .results import Provenance, Sample, Score, check_alike, repeated
 from .similarity import intra_class_similarity, ms_ssim, scales_for

@@ -1,4 +1,4 @@
-"""Features and class probabilities of images, by a network that ships."""
+"""Features and class probabilities of images, from a feature network that ships."""
 
 import functools
 import hashlib
@@ -19,12 +19,12 @@ from .results import Sample
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """A network that measures images.
+    """A feature network with its weights.
 
     Args:
-        kind: what it is called and which images it takes.
-        network: images to logits; its last layer turns features into logits.
-        digest: SHA-256 of the file its weights come from.
+        kind: the description of the network.
+        network: the network from images to logits; the last layer maps features to logits.
+        digest: SHA-256 of the file of its weights.
     """
 
     kind: FeatureNetwork
@@ -33,7 +33,7 @@ class Extractor:
 
     @property
     def name(self) -> str:
-        """What its results are labelled with."""
+        """Name of the network, which its results carry."""
         return self.kind.name
 
     def __call__(self, images: np.ndarray, source: str) -> tuple[Sample, Sample]:
@@ -42,10 +42,10 @@ class Extractor:
         .. math:: p(c\,|\,x) = e^{l_c} / \textstyle\sum_j e^{l_j}
 
         Args:
-            images: pixels 0 to 255, uint8, [N, C, H, W]: samples as they would be saved.
-            source: what the images are, for people.
+            images: pixels 0 to 255, uint8, [N, C, H, W], as in a saved file.
+            source: a description of the images.
         Returns:
-            Features [N, d] before the softmax's layer, and probabilities [N, classes], float64.
+            Features [N, d] before the last layer, and probabilities [N, classes], float64.
         Raises:
             ShapeError: images of another shape.
             DTypeError: images that are not uint8.
@@ -76,15 +76,15 @@ def _apply(body: Module, head: Module, images: np.ndarray) -> tuple[np.ndarray, 
 
 @functools.cache
 def extractor_for(shape: Shape) -> Extractor:
-    """Read the network that ships for images of a shape.
+    """Read the feature network for images of one shape.
 
     Args:
-        shape: of one image, (C, H, W).
+        shape: shape of one image, (C, H, W).
     Returns:
-        The network, ready to measure.
+        The network with its weights.
     Raises:
-        ShapeError: none is for such images.
-        DataError: the file is missing, or not the one that was shipped.
+        ShapeError: no network ships for images of that shape.
+        DataError: the file is missing, or is not the file that ships.
     """
     if shape not in NETWORKS:
         known = " and ".join(" x ".join(map(str, known)) for known in NETWORKS)
@@ -96,22 +96,22 @@ def extractor_for(shape: Shape) -> Extractor:
 
 
 def read_extractor(kind: FeatureNetwork) -> Extractor:
-    """Read a network's file, if it is the one that was shipped.
+    """Read a feature network and check the digest of its file.
 
     Args:
-        kind: which.
+        kind: the network to read.
     Raises:
-        DataError: it is missing or altered.
+        DataError: the file is missing or altered.
     """
     path = kind.path
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; install minisn anew") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror}; reinstall minisn") from error
     found = hashlib.sha256(raw).hexdigest()
     if found != kind.digest:
         raise DataError(
-            f"{path}: altered, its SHA-256 is {found}; expected {kind.digest}; install minisn anew"
+            f"{path}: altered, its SHA-256 is {found}; expected {kind.digest}; reinstall minisn"
         )
     network = kind.build(np.random.default_rng(0))
     network.load_state_dict(from_bytes(raw))
@@ -119,7 +119,7 @@ def read_extractor(kind: FeatureNetwork) -> Extractor:
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of images whose likeliest class is the right one.
+    """Return the share of images whose likeliest class is right.
 
     Args:
         probabilities: [N, classes].

@@ -1,4 +1,4 @@
-"""The Fréchet distance between Gaussians that are fitted to features."""
+"""The Fréchet distance between Gaussians fitted to features."""
 
 import warnings
 
@@ -9,17 +9,13 @@ from .results import LARGEST, Sample, Score, check_numbers, check_pair, score
 
 
 def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: np.ndarray) -> float:
-    r"""Compute the squared Fréchet distance of two Gaussians.
+    r"""Compute the squared Fréchet distance between two Gaussians.
 
     .. math:: \|\mu_1 - \mu_2\|^2 + \mathrm{tr}\big(C_1 + C_2 - 2(C_1C_2)^{1/2}\big), \qquad
               \mathrm{tr}\,(C_1C_2)^{1/2} = \sum_t \sigma_t\big(C_1^{1/2}C_2^{1/2}\big)
 
     The eigenvalues of :math:`C_1C_2` are the squares of those singular values, so the sum needs
-    only roots of symmetric matrices: it stays real and keeps its digits where a covariance is
-    singular.
-
-    Deviation: the usual code takes the root of the product, drops its imaginary part, and adds
-    a small multiple of I to singular covariances.
+    only roots of symmetric matrices: it stays real and accurate even if a covariance is singular.
 
     Args:
         mu_1, mu_2: means, [d].
@@ -27,11 +23,13 @@ def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: n
     Returns:
         The squared distance, at least 0.
     Raises:
-        NonFiniteError: a number is a NaN, an infinity or above
-            :data:`~minisn.metrics.results.LARGEST` (of a covariance: four
-            times its square).
+        NonFiniteError: an entry is a NaN, an infinity or above
+            :data:`~minisn.metrics.results.LARGEST` (in a covariance: above four times the square of
+            that number).
 
     Source: [M18 Eq. (24)]
+    Deviation: the usual code takes the root of the product, drops its imaginary part, and adds
+    a small multiple of I to singular covariances.
     """
     check_numbers("gaussian_frechet", mu_1, mu_2, *(C / (4 * LARGEST) for C in (C_1, C_2)))
     product = _root(C_1) @ _root(C_2)
@@ -41,27 +39,27 @@ def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: n
 
 
 def _root(C: np.ndarray) -> np.ndarray:
-    """Return the symmetric square root; eigenvalues below 0 are rounding."""
+    """Return the symmetric square root; eigenvalues below 0 are rounding errors and count as 0."""
     values, vectors = np.linalg.eigh(C)
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
 def frechet_distance(images: Sample, reference: Sample) -> Score:
-    """Compute the Fréchet distance of generated images from real ones, in features.
+    """Compute the Fréchet distance between the features of generated and of real images.
 
-    Means and unbiased covariances of both go into :func:`gaussian_frechet`. The result depends
-    on how many images there are: fewer give more.
+    The distance is :func:`gaussian_frechet` of the means and unbiased covariances of both. It
+    depends on the number of images: with fewer images it is larger.
 
     Args:
         images, reference: features, [N, d] and [M, d], of one extractor.
     Returns:
-        The distance, 0 for equal moments; less is better.
+        The squared distance, 0 for equal moments; smaller is better.
     Raises:
         ShapeError: fewer than two images, which have no covariance.
-        ComparisonError: features of unlike extractors.
+        ComparisonError: features of different extractors.
     Warns:
         UserWarning: d images or fewer: their covariance is singular, and most of the distance
-            would go away with more of them.
+            would vanish with more images.
 
     Source: [M18 Eq. (24)], [M18 App. B.1]
     """
@@ -74,13 +72,13 @@ def frechet_distance(images: Sample, reference: Sample) -> Score:
         n, d = values.shape
         if n < 2:
             raise ShapeError(
-                f"frechet_distance: {source} is {n} image, a covariance takes at "
-                f"least 2, and more than {d} to be of use"
+                f"frechet_distance: {source} has {n} image; expected at least 2 for a "
+                f"covariance, and more than {d} for a useful one"
             )
         if n <= d:
             warnings.warn(
-                f"{source}: {n} images leave the covariance of {d} features singular, so the "
-                f"Fréchet distance is mostly bias; take more than {d}, better thousands",
+                f"{source}: with {n} images the covariance of {d} features is singular, and the "
+                f"Fréchet distance is mostly bias; use more than {d} images, if possible thousands",
                 stacklevel=2,
             )
         moments += [values.mean(0), np.atleast_2d(np.cov(values, rowvar=False))]

@@ -1,4 +1,4 @@
-"""The inception score's formula, for class probabilities of any network."""
+"""The formula of the inception score, for the class probabilities of any network."""
 
 import numpy as np
 from scipy.special import rel_entr
@@ -8,19 +8,19 @@ from .results import Sample, Score, score
 
 
 def inception_score(probabilities: Sample, splits: int = 10) -> Score:
-    r"""Score images by how sure a classifier is of each, and how unlike they are together.
+    r"""Score images by the certainty of a classifier and by the variety of its classes.
 
     .. math:: \exp\Big(E_x\big[KL\big(p(y|x)\,\|\,p(y)\big)\big]\Big), \qquad p(y) = E_x[p(y|x)]
 
-    It is 1 if the classifier says the same of every image, and the number of classes if it is
-    sure of each and finds all classes equally often. An *Inception* score it is only with
-    Inception's probabilities.
+    The score is 1 if the classifier gives every image the same probabilities. It equals the number
+    of classes if the classifier is certain of each image and finds all classes equally often. It is
+    the *Inception* score only with the probabilities of the Inception network.
 
     Args:
         probabilities: p(y|x), [N, classes], each row summing to 1.
-        splits: parts, in order and of nearly equal size, that are scored on their own.
+        splits: number of parts, in order and of nearly equal size, with a score each.
     Returns:
-        Mean and standard deviation over the splits; more is better.
+        Mean and standard deviation over the splits; larger is better.
     Raises:
         ShapeError: the rows are not probabilities.
         ConfigError: fewer images than splits.
@@ -31,7 +31,7 @@ def inception_score(probabilities: Sample, splits: int = 10) -> Score:
     if p.ndim != 2 or p.min() < 0 or not np.allclose(p.sum(1), 1, atol=1e-5):
         raise ShapeError(
             f"inception_score: values of {probabilities.source}, shape {list(p.shape)}, are not "
-            "probabilities [N, classes]: expected each at least 0 and each row to sum to 1; "
+            "probabilities [N, classes]; expected values of at least 0 and rows that sum to 1; "
             "apply a softmax to logits"
         )
     if not 1 <= splits <= len(p):

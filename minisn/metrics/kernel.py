@@ -1,4 +1,4 @@
-"""The kernel distance: how far two sets of features are apart, without a Gaussian."""
+"""The kernel distance between two sets of features, which assumes no Gaussian."""
 
 import numpy as np
 
@@ -30,12 +30,12 @@ def mmd2(x: np.ndarray, y: np.ndarray) -> float:
     .. math:: \frac1{n(n-1)} \sum_{i \ne j} k(x_i, x_j) + \frac1{m(m-1)} \sum_{i \ne j}
               k(y_i, y_j) - \frac2{nm} \sum_{ij} k(x_i, y_j)
 
-    Without bias it may be less than 0.
+    An unbiased estimate may be less than 0.
 
     Args:
-        x, y: features, [n, d] and [m, d], two rows or more.
+        x, y: features, [n, d] and [m, d], at least two rows each.
     Raises:
-        ShapeError: fewer rows.
+        ShapeError: fewer than two rows.
         NonFiniteError: a feature is a NaN, an infinity or above
             :data:`~minisn.metrics.results.LARGEST`.
 
@@ -44,7 +44,7 @@ def mmd2(x: np.ndarray, y: np.ndarray) -> float:
     check_numbers("mmd2", x, y)
     x, y = x.astype(np.float64), y.astype(np.float64)
     if min(len(x), len(y)) < 2:
-        raise ShapeError(f"mmd2: {len(x)} and {len(y)} rows; expected two or more of each")
+        raise ShapeError(f"mmd2: got {len(x)} and {len(y)} rows; expected at least two of each")
     within = 0.0
     for rows in (x, y):
         k, n = cubic_kernel(rows, rows), len(rows)
@@ -63,23 +63,23 @@ def kernel_distance(
 
     Args:
         images, reference: features, [N, d] and [M, d], of one extractor.
-        rng: draws the subsets, without replacement in each.
-        subsets: how many.
-        size: of each.
+        rng: generator of the subsets, without replacement in each.
+        subsets: number of subsets.
+        size: images in each subset.
     Returns:
-        Mean and standard deviation over the subsets; less is better, 0 is expected of equal
-        distributions. No deviation where every subset is all there is.
+        Mean and standard deviation over the subsets; smaller is better, and equal distributions
+        have mean 0. There is no deviation if every subset holds all images.
     Raises:
-        ConfigError: a subset of fewer than 2 or of more images than there are.
-        ComparisonError: features of unlike extractors.
+        ConfigError: a subset of fewer than 2 images, or of more images than exist.
+        ComparisonError: features of different extractors.
 
     Source: Bińkowski et al. (2018)
     """
     x, y = check_pair("kernel_distance", images, reference)
     if subsets < 1 or not 2 <= size <= min(len(x), len(y)):
         raise ConfigError(
-            f"kernel_distance: {subsets} subsets of {size}; expected at least one, each of 2 to "
-            f"{min(len(x), len(y))} images, for there are {len(x)} and {len(y)}"
+            f"kernel_distance: {subsets} subsets of {size}; expected at least one subset, of 2 to "
+            f"{min(len(x), len(y))} images, from {len(x)} and {len(y)} images"
         )
     alike = size == len(x) == len(y)
     values = [

@@ -6,7 +6,7 @@ from .extractor import Extractor
 from .frechet import frechet_distance
 from .inception import inception_score
 from .kernel import kernel_distance
-from .neighbours import precision_recall
+from .neighbors import precision_recall
 from .results import Sample, Score
 from .similarity import intra_class_similarity
 
@@ -14,11 +14,11 @@ _SUBSETS, _SIZE = 50, 1000
 
 
 def measure_features(images: Sample, reference: Sample, rng: np.random.Generator) -> list[Score]:
-    """Compute what needs only features: both distances, precision and recall.
+    """Compute the measures of features alone: both distances, precision and recall.
 
     Args:
         images, reference: features, [N, d] and [M, d], of one extractor.
-        rng: draws the kernel distance's 50 subsets, of 1,000 images or all there are.
+        rng: generator of the kernel distance's 50 subsets, of at most 1,000 images.
     Returns:
         Fréchet distance, kernel distance, precision, recall.
 
@@ -39,16 +39,16 @@ def measure_images(
     reference: Sample,
     rng: np.random.Generator,
 ) -> list[Score]:
-    """Compute every measure of images; the extractor also tells their classes.
+    """Compute every measure of images, with classes from the extractor.
 
     Args:
-        extractor: the network that ships.
+        extractor: the feature network.
         images: pixels 0 to 255, uint8, [N, C, H, W].
-        source: what they are, for people.
-        reference: features of real images, of the same extractor.
-        rng: draws subsets and pairs.
+        source: a description of the images.
+        reference: features of real images, from the same extractor.
+        rng: generator of subsets and pairs.
     Returns:
-        Inception-style score, what :func:`measure_features` gives, MS-SSIM within a class.
+        Inception-style score, the scores of :func:`measure_features`, MS-SSIM within a class.
 
     Source: [M18 App. B.1], [M18 §4.2]
     """

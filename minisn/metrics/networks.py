@@ -1,8 +1,7 @@
 """The feature networks that ship, each for images of one shape.
 
-They take the place of Inception where images are small. Numbers that come of one say nothing
-beside numbers that come of Inception or of another: its name and its digest travel with every
-result.
+They replace the Inception network for small images. Scores of different feature networks cannot be
+compared, so every score carries the name and the digest of its network.
 """
 
 from collections.abc import Callable
@@ -17,21 +16,21 @@ from ..models.resnet import SumPool
 from ..nn import BatchNorm, Conv2d, LeakyReLU, Linear, Module, Reshape, Sequential
 
 Shape = tuple[int, ...]
-"""Of one image, (C, H, W)."""
+"""Shape of one image, (C, H, W)."""
 
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network whose weights are part of the package.
+    """A feature network whose weights ship with minisn.
 
     Args:
-        name: of the network and its file.
-        digest: SHA-256 of that file, which :mod:`minisn.metrics.train_features` wrote.
-        shape: of an image, (C, H, W).
-        data: first letters of the data sets whose images it knows.
-        subject: these images, for people.
-        features: how many numbers it makes of an image.
-        build: from a random generator to the network, images to logits.
+        name: name of the network and of its file.
+        digest: SHA-256 of the file, which :mod:`minisn.metrics.train_features` wrote.
+        shape: shape of one image, (C, H, W).
+        data: common prefix of the data sets that the network is trained for.
+        subject: a description of these images.
+        features: number of features of an image.
+        build: function from a random generator to the network, from images to logits.
     """
 
     name: str
@@ -44,18 +43,18 @@ class FeatureNetwork:
 
     @property
     def path(self) -> Path:
-        """Of the file that ships."""
+        """Path of the file of weights."""
         return Path(__file__).parent / "files" / f"{self.name}.safetensors"
 
 
 def digits_network(rng: np.random.Generator) -> Sequential:
-    """Build the digits' network: images [N, 1, 28, 28] to the logits of ten digits.
+    """Build the network for digits: images [N, 1, 28, 28] to the logits of ten digits.
 
-    Three convolutions to 16, 32 and 64 channels, two dense layers to 64 and 10 numbers, leaky
-    ReLU between. The features are the 64 numbers before the last layer, after their leaky ReLU.
+    The network has three convolutions to 16, 32 and 64 channels and two dense layers to 64 and 10
+    numbers, with leaky ReLU between them. The features are the 64 inputs of the last layer.
 
     Args:
-        rng: draws the weights.
+        rng: generator of the weights.
     """
     init = kaiming(0.1)
     return Sequential(
@@ -72,16 +71,16 @@ def digits_network(rng: np.random.Generator) -> Sequential:
     )
 
 
-def colour_network(rng: np.random.Generator, normalized: bool = False) -> Sequential:
-    """Build the network for colour: images [N, 3, 32, 32] to the logits of CIFAR-10's classes.
+def color_network(rng: np.random.Generator, normalized: bool = False) -> Sequential:
+    """Build the network for color: images [N, 3, 32, 32] to the logits of CIFAR-10's classes.
 
-    Seven convolutions to 24, 48, 48, 96, 96, 128 and 128 channels, each followed by leaky ReLU;
-    the second, fourth and sixth are 4x4 of stride 2, the others 3x3. Then a sum over the image
-    and a dense layer. The features are the 128 sums.
+    The network has seven convolutions to 24, 48, 48, 96, 96, 128 and 128 channels, each followed
+    by leaky ReLU, a sum over the image and a dense layer. The second, fourth and sixth convolution
+    are 4x4 with stride 2, the others 3x3. The features are the 128 sums.
 
     Args:
-        rng: draws the weights.
-        normalized: with batch normalization in place of biases, as the network is trained.
+        rng: generator of the weights.
+        normalized: use batch normalization in place of biases, as in training.
     """
     layers: list[Module] = []
     widths = (3, 24, 48, 48, 96, 96, 128, 128)
@@ -122,8 +121,8 @@ NETWORKS = {
             "cifar10",
             "CIFAR-10's photographs",
             128,
-            colour_network,
+            color_network,
         ),
     )
 }
-"""The networks by the shape of their images."""
+"""The feature networks, by the shape of an image."""

@@ -1,4 +1,4 @@
-"""What measures take and what they give: numbers that know where they come from."""
+"""Inputs and results of measures: samples, and scores with their provenance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,36 +9,37 @@ from ..display import table
 from ..errors import ComparisonError, DTypeError, NonFiniteError, ShapeError
 
 LARGEST = 1e50
-"""Of the size of a number that is measured: the kernel distance takes cubes of products."""
+"""Largest absolute value of an input: the kernel distance computes cubes of products."""
 
 
 def check_numbers(source: str, *arrays: np.ndarray) -> None:
     """Refuse arrays with a NaN, an infinity or a number above :data:`LARGEST`.
 
     Args:
-        source: what they are, for people.
-        arrays: real numbers, none of them empty.
+        source: a description of the arrays.
+        arrays: real numbers; no array is empty.
     Raises:
-        NonFiniteError: one holds such a number.
+        NonFiniteError: an array holds such a number.
     """
     if not all(float(np.max(np.abs(array))) <= LARGEST for array in arrays):
         raise NonFiniteError(
             f"{source}: a value is a NaN or an infinity, or above {LARGEST:g}, where cubes of "
-            "products overflow; look whether the images or the network that measured them are sound"
+            "products overflow; check the images and the feature network"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Numbers that were measured on images: features, class probabilities, or the pixels.
+    """Features, class probabilities or pixels of images.
 
     Args:
-        values: a row for each image, [N, ...], read on the host.
-        source: what the images are, for people.
-        extractor: name of what made features or probabilities (or the labels of pixels).
-        digest: SHA-256 of its weights.
+        values: a row for each image, [N, ...], on the host.
+        source: a description of the images.
+        extractor: name of the network that computed the features or probabilities (or, for pixels,
+            the labels).
+        digest: SHA-256 of the weights of the extractor.
     Raises:
-        DTypeError: they are no real numbers.
+        DTypeError: the values are not real numbers.
         ShapeError: no rows, or only one axis.
         NonFiniteError: a value is a NaN, an infinity or above :data:`LARGEST`.
     """
@@ -57,8 +58,8 @@ class Sample:
             )
         if values.ndim < 2 or not values.size:
             raise ShapeError(
-                f"{self.source}: expected one row for each of at least one image, [N, ...], got "
-                f"shape {list(values.shape)}"
+                f"{self.source}: expected a row for each image, [N, ...], and at least one row; "
+                f"got shape {list(values.shape)}"
             )
         check_numbers(self.source, values)
 
@@ -68,15 +69,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Provenance:
-    """All that two numbers must have in common to be compared.
+    """The facts that two scores must share to be comparable.
 
     Args:
-        measure: what was computed, with its settings.
-        samples: how many images were judged.
+        measure: name of the measure, with its settings.
+        samples: number of measured images.
         extractor: name of the feature extractor.
-        digest: SHA-256 of its weights.
-        reference: what the images were compared with; "none" if with nothing.
-        references: how many images that are.
+        digest: SHA-256 of the weights of the extractor.
+        reference: description of the reference images; ``"none"`` without a reference.
+        references: number of reference images.
     """
 
     measure: str
@@ -89,13 +90,13 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Score:
-    """A result: ``a < b`` and ``a <= b`` compare values, of like provenance only.
+    """The result of a measure; ``a < b`` and ``a <= b`` require equal provenance.
 
     Args:
         value: the number.
-        spread: standard deviation over splits, subsets or repeats; None of one.
-        of: source of the images that were judged.
-        provenance: where the number comes from.
+        spread: standard deviation over splits, subsets or repeats; None for a single value.
+        of: description of the measured images.
+        provenance: origin of the number.
     """
 
     value: float
@@ -108,7 +109,7 @@ class Score:
         return self.value < other.value
 
     def _repr_html_(self) -> str:
-        """Show the value with where it comes from as a table, in a notebook."""
+        """Return a table of the value and its provenance, for notebooks."""
         p = self.provenance
         spread = "" if self.spread is None else f" \u00b1 {self.spread:.2g}"
         rows = [("value", f"{self.value:.6g}{spread}"), ("of", f"{p.samples:,} of {self.of}")]
@@ -122,10 +123,10 @@ class Score:
 
 
 def check_alike(a: Score, b: Score) -> None:
-    """Refuse to compare what was not measured alike.
+    """Check that two scores have equal provenance.
 
     Raises:
-        ComparisonError: the provenances differ; the message says in what.
+        ComparisonError: the provenances differ; the error names the differences.
     """
     ours, theirs = a.provenance, b.provenance
     unlike = [
@@ -140,17 +141,17 @@ def check_alike(a: Score, b: Score) -> None:
 
 
 def repeated(scores: Sequence[Score]) -> Score:
-    r"""Join repeats of one measurement into their mean and standard deviation.
+    r"""Combine repeats of one measurement into their mean and standard deviation.
 
     .. math:: \bar s = \frac1K \sum_k s_k, \qquad
               \mathrm{sd}^2 = \frac1{K-1} \sum_k (s_k - \bar s)^2
 
     Args:
-        scores: of like provenance, at least one.
+        scores: at least one score, all of equal provenance.
     Returns:
-        A score with the first one's source; one alone is returned as it is.
+        A score with the source of the first; a single score is returned unchanged.
     Raises:
-        ComparisonError: they were not measured alike.
+        ComparisonError: the provenances differ.
     """
     first = scores[0]
     if len(scores) == 1:
@@ -168,7 +169,7 @@ def repeated(scores: Sequence[Score]) -> Score:
 
 
 def _deviation(values: Sequence[float] | np.ndarray, ddof: int) -> float:
-    """Return the standard deviation; measures may be so large that squares of them overflow."""
+    """Return the standard deviation, even of values whose squares overflow."""
     _, power = np.frexp(np.max(np.abs(values)))
     return float(np.ldexp(np.std(np.ldexp(values, -power), ddof=ddof), power))
 
@@ -179,14 +180,14 @@ def score(
     images: Sample,
     reference: Sample | None = None,
 ) -> Score:
-    """Make a score of one or more values, with the provenance of what they came from.
+    """Make a score from one or more values, with its provenance.
 
     Args:
-        measure: what was computed, with its settings.
-        values: one, or those of splits or subsets, of which mean and (population) standard
-            deviation are taken.
-        images: what was judged.
-        reference: what it was compared with.
+        measure: name of the measure, with its settings.
+        values: a single value, or the values of splits or subsets; the score has their mean and
+            (population) standard deviation.
+        images: the measured images.
+        reference: the reference images, if any.
     """
     spread = _deviation(values, 0) if len(values) > 1 else None
     provenance = Provenance(measure, len(images), images.extractor, images.digest)
@@ -196,14 +197,14 @@ def score(
 
 
 def check_pair(name: str, images: Sample, reference: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Return the features of both in double precision, if they belong together.
+    """Return the features of images and reference in double precision, and check both.
 
     Args:
-        name: of the measure, for the error.
-        images, reference: features [N, d] and [M, d].
+        name: name of the measure, for the error.
+        images, reference: features, [N, d] and [M, d].
     Raises:
-        ShapeError: no features, or of unlike dimension.
-        ComparisonError: different extractors made them.
+        ShapeError: not features, or features of different dimension.
+        ComparisonError: features of different extractors.
     """
     x, y = images.values, reference.values
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
@@ -215,6 +216,6 @@ def check_pair(name: str, images: Sample, reference: Sample) -> tuple[np.ndarray
         raise ComparisonError(
             f"{name}: features of {images.source} come from {images.extractor} "
             f"({images.digest[:12]}), those of {reference.source} from {reference.extractor} "
-            f"({reference.digest[:12]}); take one extractor for both"
+            f"({reference.digest[:12]}); use one extractor for both"
         )
     return x.astype(np.float64), y.astype(np.float64)

@@ -1,8 +1,8 @@
 """Train a feature network: ``python -m minisn.metrics.train_features DATA FILE``.
 
-DATA is ``mnist-10k`` or ``cifar10``: two minutes of one core, or twenty. Equal seeds give
-equal bits on one machine with one number of threads. The networks that ship were made by it, with
-seed 0; images that are held out tell how good one is.
+DATA is ``mnist-10k`` (two minutes on one core) or ``cifar10`` (twenty minutes). On one machine with
+a fixed number of threads, equal seeds give equal bits. This command trained the networks that ship,
+with seed 0, and printed their accuracy on held-out images.
 """
 
 import argparse
@@ -24,29 +24,29 @@ from ..nn import BatchNorm, Conv2d, Module, Sequential
 from ..optim import Adam
 from ..tensor import Tensor, grad, no_grad
 from .extractor import Extractor, accuracy
-from .networks import NETWORKS, FeatureNetwork, colour_network, digits_network
+from .networks import NETWORKS, FeatureNetwork, color_network, digits_network
 
 TURN, SHIFT = 12.0, 2.0
-"""The most that a digit is turned, degrees, and moved, pixels."""
+"""Largest rotation of a digit, degrees, and largest shift, pixels."""
 
 MARGIN = 4
-"""The most that a photograph is moved, pixels."""
+"""Largest shift of a photograph, pixels."""
 
 HELD_OUT = 1000
-"""Digits to test with."""
+"""Number of digits in the test set."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """The settings for training a feature network.
 
     Args:
-        network: what is trained.
-        build: the form in which it is: batch normalization is folded away afterwards.
-        move: changes a batch a little, uint8 [N, C, H, W], anew at every sight.
-        epochs: how often each image is seen.
-        batch: images.
-        rate: Adam's step size at first; it falls to 0 in a straight line.
+        network: the network to train.
+        build: builds the network in its training form; batch normalization is folded afterwards.
+        move: random augmentation of a batch, uint8 [N, C, H, W].
+        epochs: number of passes over the images.
+        batch: images per batch.
+        rate: initial step size of Adam, which decays linearly to 0.
     """
 
     network: FeatureNetwork
@@ -58,7 +58,7 @@ class Recipe:
 
 
 def turn_and_shift(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn and move each image about its middle, uint8, [N, 1, H, W]."""
+    """Rotate each image about its center, and shift it, uint8, [N, 1, H, W]."""
     return np.stack([_moved(image, rng) for image in images[:, 0]])[:, None]
 
 
@@ -71,9 +71,9 @@ def _moved(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def flip_and_shift(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirror every other image, left to right, and move each, uint8, [N, C, H, W].
+    """Flip each image left to right with probability 1/2, and shift it, uint8, [N, C, H, W].
 
-    What a shift leaves bare, the image mirrored at its edge fills.
+    Pixels that enter at an edge are a reflection of the image.
     """
     margins = ((0, 0), (0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
     padded = np.pad(images, margins, mode="reflect")
@@ -87,25 +87,25 @@ def flip_and_shift(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 RECIPES = {
     "mnist-10k": Recipe(NETWORKS[1, 28, 28], digits_network, turn_and_shift, 30, 50, 1e-3),
-    "cifar10": Recipe(NETWORKS[3, 32, 32], lambda rng: colour_network(rng, normalized=True),
+    "cifar10": Recipe(NETWORKS[3, 32, 32], lambda rng: color_network(rng, normalized=True),
                       flip_and_shift, 12, 100, 2e-3),
 }  # fmt: skip
-"""How the networks that ship were trained, by the name of the data."""
+"""The settings for training the networks that ship, by the name of the data set."""
 
 
 def train(
     recipe: Recipe, images: np.ndarray, labels: np.ndarray, epochs: int | None = None, seed: int = 0
 ) -> Sequential:
-    """Train a network on images that are changed a little, anew at every sight.
+    """Train a feature network on randomly augmented images.
 
     Args:
-        recipe: how.
+        recipe: the settings.
         images: uint8, [N, C, H, W].
         labels: integers, [N].
-        epochs: how often each image is seen; None for the recipe's number.
-        seed: of weights, order and changes.
+        epochs: number of passes over the images; None for the recipe's number.
+        seed: seed of weights, order and augmentation.
     Returns:
-        The network, its numbers rounded to half precision, in which they are kept.
+        The network, with weights rounded to half precision, as in its file.
     """
     rng = np.random.default_rng(seed)
     network = recipe.build(rng)
@@ -132,16 +132,16 @@ def _tell(epoch: int, loss: float) -> None:
 
 
 def fold(network: Sequential) -> Sequential:
-    r"""Take batch normalization, as it evaluates, into the convolution before it.
+    r"""Fold batch normalization, in evaluation mode, into the convolution before it.
 
     .. math:: \gamma\,\frac{Wx - \mu}{\sqrt{v + \epsilon}} + \beta = W'x + b', \qquad
               W' = \frac{\gamma}{\sqrt{v + \epsilon}}\,W, \quad
               b' = \beta - \frac{\gamma\,\mu}{\sqrt{v + \epsilon}}
 
     Args:
-        network: each of its batch normalizations follows a convolution without bias.
+        network: a network in which every batch normalization follows a convolution without bias.
     Returns:
-        A network of the same layers but those normalizations; the convolutions are changed.
+        The network without batch normalization; the convolutions are changed in place.
     """
     layers: list[Module] = []
     for layer in network.layers:
@@ -161,9 +161,9 @@ def _absorb(convolution: Module, norm: BatchNorm) -> None:
 
 
 def _level(network: Sequential, x: np.ndarray) -> None:
-    """Scale features to mean square 1, which changes no logit: leaky ReLU lets factors through.
+    """Scale features to mean square 1; the logits stay the same, as leaky ReLU is homogeneous.
 
-    A kernel that is cubic would otherwise weigh what an arbitrary scale makes of it.
+    The cubic kernel of the kernel distance depends on the scale of features.
     """
     *_, weight, bias, head, _ = network.parameters()
     with no_grad():
@@ -178,19 +178,19 @@ def _half(network: Sequential) -> dict[str, np.ndarray]:
 
 
 def held_out(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Split the shipped digits into those to train on and those to test with.
+    """Split the shipped digits into a training set and a test set.
 
     Args:
         data: ``load("mnist-10k")``.
     Returns:
-        Row numbers, [N - 1000] and [1000]; always the same.
+        Row numbers, [N - 1000] and [1000], the same at every call.
     """
     order = np.random.default_rng(0).permutation(len(data.images))
     return order[:-HELD_OUT], order[-HELD_OUT:]
 
 
 def _read(name: str, data_dir: Path | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return images and labels to train on, and those to test with."""
+    """Return images and labels of the training set and of the test set."""
     data = load(name, data_dir)
     if name == "mnist-10k":
         return [(data.images[rows], data.labels[rows]) for rows in held_out(data)]
@@ -199,15 +199,15 @@ def _read(name: str, data_dir: Path | None) -> list[tuple[np.ndarray, np.ndarray
 
 
 def write(name: str, path: Path, data_dir: Path | None = None, epochs: int | None = None) -> None:
-    """Train a network, tell how many of the images held out it gets right, and write its file.
+    """Train a feature network, write its file, and print its accuracy on held-out images.
 
     Args:
-        name: of the data, a key of :data:`RECIPES`.
-        path: of the file; its folder is made if need be.
-        data_dir: where the files of complete data sets lie.
-        epochs: how often each image is seen; None for the recipe's number.
+        name: name of the data set, a key of :data:`RECIPES`.
+        path: path of the file; its folder is created if necessary.
+        data_dir: folder of the complete data sets.
+        epochs: number of passes over the images; None for the recipe's number.
     Raises:
-        DataError: the data are not there.
+        DataError: the data are missing.
     """
     recipe, (seen, unseen) = RECIPES[name], _read(name, data_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,25 +218,25 @@ def write(name: str, path: Path, data_dir: Path | None = None, epochs: int | Non
     _, p = Extractor(recipe.network, network, digest)(unseen[0], "held out")
     print(
         f"{path}: {len(raw):,} bytes, SHA-256 {digest}\n"
-        f"accuracy on {len(unseen[0]):,} images held out: "
+        f"accuracy on {len(unseen[0]):,} held-out images: "
         f"{accuracy(p.values, unseen[1]):.2%}"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status.
+    """Run the command and return the exit status.
 
     Args:
-        argv: the command's arguments; None for those of this process.
+        argv: the arguments of the command; None for the arguments of this process.
     """
     parser = argparse.ArgumentParser(
         prog="python -m minisn.metrics.train_features",
         description="Train one of the feature networks that ship with minisn.",
     )
-    parser.add_argument("data", choices=RECIPES, help="what the network is to know")
-    parser.add_argument("file", type=Path, metavar="FILE.safetensors", help="what is written")
+    parser.add_argument("data", choices=RECIPES, help="data set to train on")
+    parser.add_argument("file", type=Path, metavar="FILE.safetensors", help="file to write")
     parser.add_argument(
-        "--data-dir", type=Path, metavar="FOLDER", help="where the files of complete data sets lie"
+        "--data-dir", type=Path, metavar="FOLDER", help="folder of the complete data sets"
     )
     args = parser.parse_args(argv)
     try:
