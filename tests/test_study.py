@@ -205,7 +205,7 @@ def test_a_damaged_result_is_named(tmp_path):
 
 
 def test_data_of_another_size_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="size = 32 is not that of mnist-10k"):
+    with pytest.raises(ConfigError, match="size = 32 does not fit mnist-10k"):
         run_cell(tmp_path, cell(size=32))
 
 

@@ -1,7 +1,8 @@
-"""The papers' figures, each as one command: cells to run, a table, and what it says.
+"""The figures of the papers as studies: training runs, a table and a verdict.
 
-``cells`` one training run each · ``schedule`` many at once, on Dask · ``design`` what a study is ·
-``comparisons``, ``untrained``, ``l21`` the studies of the papers · ``photographs`` one of ours.
+``cells`` one training run each · ``schedule`` many runs at once, on Dask · ``design`` the parts of
+a study · ``comparisons``, ``untrained``, ``l21`` the studies of the papers · ``photographs`` our
+own studies.
 """
 
 from .cells import Cell, run_cell
@@ -16,6 +17,6 @@ STUDIES = {
     study.name: study
     for study in [*METHOD_STUDIES, *SHAPE_STUDIES, *LIN_STUDIES, *PHOTOGRAPH_STUDIES]
 }
-"""Every study by name."""
+"""All studies, by name."""
 
 __all__ = ["STUDIES", "Cell", "Standing", "Study", "read_table", "run_cell", "run_cells"]

@@ -1,8 +1,8 @@
-"""Cells: single training runs of a study, each in a folder of its own, each run once.
+"""Cells: the single training runs of a study, each in its own folder.
 
-A cell's folder is that of a run, with two files more: ``measures.jsonl``, a line for each time
-something was measured, and ``result.json``, which says that the cell is finished. A cell that
-was cut short goes on from its last checkpoint.
+The folder of a cell is the folder of a run with two more files: ``measures.jsonl`` has a line for
+each measurement, and ``result.json`` marks a finished cell. An interrupted cell continues from its
+last checkpoint.
 """
 
 import hashlib
@@ -23,22 +23,22 @@ from ..training import Trainer
 from .probes import PROBES, Split
 
 RESULT, MEASURES = "result.json", "measures.jsonl"
-GO_ON = "see to the folder, then go on from the last checkpoint"
+GO_ON = "free some space or make the folder writable, then run the command again to continue"
 HELD_OUT = 10
-"""One in so many images is kept from training, to measure on."""
+"""One in this many images is held out of training, for measurements."""
 
 Result = dict[str, Any]
-"""label, steps made, seconds, step at which it diverged or None, and measures by step."""
+"""Label, configuration, steps made, seconds, step of divergence or None, and measures by step."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A training run and what is measured during it.
+    """A training run with its measurements.
 
     Args:
-        label: what tells it from the others, such as method and setting: printable values.
-        config: all settings; measured every ``sample_every`` steps.
-        probes: what is measured, of :data:`minisn.study.probes.PROBES`.
+        label: printable values that identify the cell in its study, such as method and setting.
+        config: all settings; measurements are made every ``sample_every`` steps.
+        probes: names of the measurements, from :data:`minisn.study.probes.PROBES`.
     """
 
     label: dict[str, Any]
@@ -47,10 +47,10 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A folder's name: the label, and a digest of all that decides the result.
+        """Name of the cell's folder: the label, and a digest of everything that decides the result.
 
-        Settings that came later change it only where they change the run, so that finished cells
-        are still found.
+        A setting that minisn gained later changes the name only if it changes the run, so older
+        finished cells keep their names.
         """
         settings = {
             name: value
@@ -62,20 +62,22 @@ class Cell:
         return "-".join([*map(str, self.label.values()), digest])
 
     def on(self, data: str) -> "Cell":
-        """Return the same run on other data, at the size of their images.
+        """Return the same run on another data set, at the size of its images.
 
         Args:
-            data: a data set's name.
+            data: name of a data set.
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: no data set has that name.
         """
         size = find_entry(data).shape[1]
         return replace(self, config=self.config.replace(data=data, size=size))
 
 
 def read_result(folder: StrPath) -> Result | None:
-    """Return the result of a finished cell, or None.
+    """Read the result of a cell; None if the cell is not finished.
 
+    Args:
+        folder: folder of the cell.
     Raises:
         DataError: the file is damaged.
     """
@@ -97,18 +99,18 @@ def _damaged(path: Path, reason: object) -> DataError:
 
 
 def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Result:
-    """Train a cell from where it stands to its end, and return what was measured.
+    """Start or continue the training of a cell, and return its result.
 
-    A run that diverges is a result too: ``diverged`` tells the step.
+    Divergence is a result too: ``diverged`` is the step at which it happened.
 
     Args:
-        root: folder of all cells; this one's is in it.
-        cell: what to train.
-        data_dir: where the files of complete data sets lie.
+        root: folder of all cells, which holds the folder of this cell.
+        cell: the cell to train.
+        data_dir: folder of the complete data sets.
     Returns:
-        The result, which is also in the cell's folder; at once if it was there already.
+        The result, which the cell's folder also holds; a finished cell is not trained again.
     Raises:
-        DataError: the cell's folder cannot be written; what is in it stays.
+        DataError: the cell's folder cannot be written; its files stay unchanged.
     """
     root = Path(root)
     data_dir = Path(data_dir) if data_dir else None
@@ -145,10 +147,12 @@ def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Resu
 
 
 def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:
-    """Load a cell's data, and keep every tenth image from training."""
+    """Load the data of a cell, and hold every tenth image out of training."""
     dataset = load(config.data, data_dir)
     if dataset.images.shape[2:] != (config.size, config.size):
-        raise ConfigError(f"a cell's size = {config.size} is not that of {config.data}")
+        raise ConfigError(
+            f"size = {config.size} does not fit {config.data}; use Cell.on({config.data!r})"
+        )
     kept = np.arange(len(dataset.images)) % HELD_OUT == 0
     images, labels = dataset.images, dataset.labels
     return Split(images[~kept], labels[~kept], images[kept], folder)

@@ -19,37 +19,38 @@ COMPARED: dict[str, dict[str, Any]] = {
     "orthonormal": {"regularizer": "orthonormal"},
     "SN": {"regularizer": "sn"},
 }
-"""The methods of Figure 1 as changes of a configuration; the loss is (15) but for WGAN-GP."""
+"""The methods of Figure 1 as changes of a configuration; the loss is (15), except for WGAN-GP."""
 
 TRAINED = 0.5
-"""A run has trained if its Fréchet distance is at most this part of the untrained generator's."""
+"""A run counts as trained if its Fréchet distance is at most this share of the untrained G's."""
 
 OVERFIT = 0.1
-"""A critic overfits if its loss on held-out images is above that on training ones by this part."""
+"""A critic overfits if its loss on held-out images exceeds its training loss by this share."""
 
 FACTORS = (0.5, 1, 2, 4, 8)
-"""What Figure 4 multiplies the channels of D's seventh convolution by, in and out [M18 Fig. 4]."""
+"""Factors of the input and output channels of D's seventh convolution [M18 Fig. 4]."""
 
 LAPTOP = {
     5: {"width": 8, "steps": 1_000, "rates": 4},
     1: {"width": 16, "steps": 2_500, "rates": 8},
 }
-"""Laptop size, by the setting's updates of D for each of G: runs of three to four minutes. They
-have a hundredth of the paper's updates, so Table 1's step sizes are multiplied: with its own, 1,000
-updates in settings A to C leave G as it was (measured: the distance falls from 63 to 57, 57 and
-50). With one update of D, width 8 and four times the rates, G and SN's D chase each other: in B
-its distance after 1,000 updates was 25, 35 and 57 over three seeds, after 3,000 61, 42 and 37. At
-this width and rate it falls for good, but for one seed in C only after 1,500 updates (to 39)."""
+"""Settings of laptop size, by n_dis: runs of three to four minutes. These runs make a hundredth of
+the paper's updates, so the step sizes are multiples of Table 1's. With the step sizes of Table 1,
+1,000 updates in settings A to C hardly change G (measured: the distance falls from 63 to 57, 57 and
+50). With n_dis = 1, width 8 and four times the step sizes, training under SN does not settle: in B
+the distance after 1,000 updates was 25, 35 and 57 over three seeds, and after 3,000 updates 61, 42
+and 37. With the width and step sizes here the distance keeps falling, but for one seed in C only
+after 1,500 updates (to 39)."""
 
 
 def base(full: bool, setting: str = "C", **changes: Any) -> Config:
     """Return the configuration that a study starts from.
 
     Args:
-        full: the paper's size: CIFAR-10, width 64, 100,000 updates of G; else shipped digits and
-            :data:`LAPTOP`.
+        full: use the paper's size: CIFAR-10, width 64, 100,000 updates of G; else the shipped
+            digits and :data:`LAPTOP`.
         setting: letter of Table 1.
-        changes: of single settings.
+        changes: values of single settings.
     """
     adam = TABLE_1[setting]
     laptop = LAPTOP[adam.n_dis]
@@ -83,7 +84,7 @@ def base(full: bool, setting: str = "C", **changes: Any) -> Config:
 
 
 def _settings_cells(full: bool) -> list[Cell]:
-    """Every method in every setting; SN with three seeds."""
+    """Return every method in every setting; SN has three seeds."""
     return [
         Cell(
             {"method": method, "setting": setting, "seed": seed},
@@ -96,7 +97,7 @@ def _settings_cells(full: bool) -> list[Cell]:
 
 
 def scores_table(results: Sequence[Result]) -> list[Row]:
-    """Return how each run ended, what its last samples scored, and how far off it began."""
+    """Return the outcome of each run, its last scores, and its first Fréchet distance."""
     keys = ("inception", "inception_real", "frechet")
     return [
         {
@@ -109,14 +110,14 @@ def scores_table(results: Sequence[Result]) -> list[Row]:
 
 
 def trained(row: Row) -> bool:
-    """Whether a run did not diverge and came at least half of the way to the real images."""
+    """Return whether a run did not diverge and at least halved its Fréchet distance."""
     if row["diverged"] != "" or row["frechet"] == "":
         return False
     return row["frechet"] <= TRAINED * row["frechet_at_start"]
 
 
 def _settings_verdict(rows: Sequence[Row]) -> str:
-    """Tell in how many settings each method trained, and whether SN did in all."""
+    """Say in how many settings each method trained, and whether SN trained in all."""
     counts = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == method]
@@ -143,7 +144,7 @@ def _spectra_cells(full: bool) -> list[Cell]:
 
 
 def _spectra_table(results: Sequence[Result]) -> list[Row]:
-    """Return the effective rank of every layer: the sum of s_t^2 / s_1^2."""
+    """Return the stable rank of every layer: the sum of s_t^2 / s_1^2."""
     return [
         {
             **outcome(r),
@@ -174,7 +175,7 @@ def _spectra_verdict(rows: Sequence[Row]) -> str:
 
 
 def _width_cells(full: bool) -> list[Cell]:
-    """Multiply what the seventh convolution takes in and what it gives by one factor."""
+    """Multiply the input and output channels of the seventh convolution by one factor."""
     width = base(full).width
     return [
         Cell(

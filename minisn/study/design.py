@@ -1,4 +1,4 @@
-"""What a study is: cells, a table made of their results, and a paragraph made of the table."""
+"""The parts of a study: cells, a table of their results, and a paragraph about the table."""
 
 import csv
 import io
@@ -10,23 +10,23 @@ from typing import Any
 from .cells import Cell, Result
 
 Row = dict[str, Any]
-"""A line of a study's table, by column."""
+"""A row of a study's table: values by column."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A figure of a paper, to be regenerated.
+    """The settings and results of one figure of a paper.
 
     Args:
-        name: what the command line calls it.
-        title: one line.
+        name: name on the command line.
+        title: a description in one line.
         claim: what the paper's figure shows.
-        source: of the figure.
-        minutes: of the laptop size on two cores, measured, or from the cells' number and the
-            time of such cells, some three minutes, two at a time.
-        cells: from whether the paper's full size is meant to the runs it needs.
-        table: from their results to the rows of the table.
-        verdict: from the rows to a paragraph: whether the claim is borne out here, by how much.
+        source: tag of the figure.
+        minutes: minutes of the laptop size on two cores; measured, or estimated from the number of
+            cells at some three minutes each, two at a time.
+        cells: function that returns the cells; its argument selects the paper's full size.
+        table: function from the results to the rows of the table.
+        verdict: function from the rows to a paragraph: whether the claim holds, and by how much.
     """
 
     name: str
@@ -40,16 +40,16 @@ class Study:
 
 
 def paragraph(study: Study, rows: Sequence[Row]) -> str:
-    """Say what a study shows in the paper, and whether it does here.
+    """Write the paper's claim, and whether it holds in the table.
 
     Args:
-        study: what was run.
-        rows: its table.
+        study: the study.
+        rows: the table of the study.
     """
     if rows and all(row.get("inception") == "" for row in rows):
         said = (
-            "These images have no feature network in minisn, so there are no scores: each run's "
-            "folder has samples.npy, to be scored by the official tools."
+            "minisn has no feature network for these images, so there are no scores; score "
+            "samples.npy in the folder of each run with the official tools."
         )
     else:
         said = study.verdict(rows)
@@ -57,7 +57,7 @@ def paragraph(study: Study, rows: Sequence[Row]) -> str:
 
 
 def table_csv(rows: Sequence[Row]) -> str:
-    """Write a table as text: a line of column names, then one for each row."""
+    """Write a table as CSV: a line of column names, then a line for each row."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]) if rows else [])
     table.writeheader()
@@ -66,12 +66,12 @@ def table_csv(rows: Sequence[Row]) -> str:
 
 
 def read_table(path: str | Path) -> list[Row]:
-    """Read the table that a study wrote, to be drawn or judged again.
+    """Read the table of a study from its file.
 
     Args:
-        path: of its ``table.csv``.
+        path: path of ``table.csv``.
     Returns:
-        Its rows, with numbers as numbers.
+        The rows; numeric text becomes int or float.
     """
     with open(path, newline="", encoding="utf-8") as file:
         return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
@@ -87,17 +87,17 @@ def _value(text: str) -> int | float | str:
 
 
 def borne_out(holds: bool) -> str:
-    """Say whether a claim holds here."""
+    """Return the words for a claim that holds, or does not hold."""
     return "is borne out" if holds else "is not borne out"
 
 
 def last(result: Result) -> Row:
-    """Return what was measured last in a cell; empty if nothing was."""
+    """Return the last measures of a cell; empty if there are none."""
     return result["measures"][-1] if result["measures"] else {}
 
 
 def outcome(result: Result) -> Row:
-    """Return the columns that every table begins with: the label and how the run ended."""
+    """Return the first columns of every table: the label, the steps made, and the divergence."""
     return {
         **result["label"],
         "steps": result["step"],

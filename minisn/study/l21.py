@@ -1,4 +1,4 @@
-"""Studies of L21: gradients, variances and scores under SN, its scaled and bidirectional forms."""
+"""The studies of L21: gradients, variances and scores under SN and its variants."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -10,32 +10,33 @@ from .comparisons import base, scores_table
 from .design import Row, Study, borne_out, last, outcome
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6)
-"""The constants that the authors' sweeps share; on CIFAR-10 theirs goes on, by 0.2, to 4."""
+"""The constants that the authors' sweeps share; on CIFAR-10 they continue to 4 in steps of 0.2."""
 
 FULL_STEPS = 400_000
-"""Updates of G in the authors' code, on CIFAR-10 and CelebA; on STL-10 it has twice as many
+"""Updates of G in the authors' code on CIFAR-10 and CelebA; on STL-10 there are twice as many
 [L21 experiments]."""
 
 
 def lin_base(full: bool, **changes: Any) -> Config:
-    """Return the configuration of L21's experiments: hinge loss, the Adam of setting B.
+    """Return the configuration of L21's experiments: hinge loss, and Adam as in setting B.
 
     Args:
-        full: the authors' size, else that of a laptop, as in :func:`minisn.study.comparisons.base`.
-        changes: of single settings.
+        full: use the authors' size, else laptop size, as in :func:`minisn.study.comparisons.base`.
+        changes: values of single settings.
 
     Source: [L21 experiments]
-    Deviation: their first weights of D's convolutions are truncated normal, and G's update reuses
-    the z of D's last one.
-    Deviation: a cell is run once, with the CNN; theirs are means of five runs, on STL-10 and CelebA
-    too, and of three of a ResNet on ImageNet (500,000 updates, batches of 16 for D and 32 for G).
+    Deviation: the authors draw the first weights of D's convolutions from a truncated normal
+    distribution, and G's update reuses the z of D's last update.
+    Deviation: here each cell is one run of the CNN. The authors report means of five runs, on
+    STL-10 and CelebA too, and means of three runs of a ResNet on ImageNet (500,000 updates, batches
+    of 16 for D and 32 for G).
     """
     steps = {"steps": FULL_STEPS} if full else {}
     return base(full, "B", **{"objective": "hinge"} | steps | changes)
 
 
 def _gradient_cells(full: bool) -> list[Cell]:
-    """SN, its strict form, and nothing, from LeCun's and from the authors' weights."""
+    """Return SN, SN_Conv and no normalization, from LeCun's and from the authors' weights."""
     cells = []
     for method in ("none", "sn", "sn-conv"):
         for init in ("normal", "lecun"):
@@ -46,7 +47,7 @@ def _gradient_cells(full: bool) -> list[Cell]:
 
 
 def _gradient_table(results: Sequence[Result]) -> list[Row]:
-    """Return the norm of D's gradient over all layers, at every step measured."""
+    """Return the norm of D's gradient over all layers, at every measured step."""
     return [
         {
             **r["label"],
@@ -62,9 +63,9 @@ def _gradient_table(results: Sequence[Result]) -> list[Row]:
 
 
 def _range(rows: Sequence[Row], method: str, column: str) -> float:
-    """Return the largest value over the smallest after the start, from LeCun's weights."""
+    """Return the ratio of the largest to the smallest value after step 0, from LeCun's weights."""
     runs = [r for r in rows if r["method"] == method and r["init"] == "lecun"]
-    values = [r[column] for r in runs if r["step"] > 0]  # at 0 nothing has been trained
+    values = [r[column] for r in runs if r["step"] > 0]  # step 0 is before training
     return max(values) / max(min(values), 1e-30)
 
 
@@ -95,7 +96,7 @@ def _layer_cells(full: bool) -> list[Cell]:
 
 
 def _layer_table(results: Sequence[Result]) -> list[Row]:
-    """Return each layer's gradient beside the inverse of its norm."""
+    """Return the gradient of each layer and the inverse of its norm."""
     return [
         {**outcome(r), "layer": k, "gradient": g, "inverse_norm": 1 / norm}
         for r in results

@@ -1,7 +1,7 @@
-"""Studies of photographs: what lets D win in a narrow network, and what keeps it from winning.
+"""Our studies of photographs: collapse in a narrow network, and recipes for an hour.
 
-They are no figures of a paper: "collapse" is how the settings of the preset ``cifar10-small`` came
-about, "hour" compares recipes for an hour on the complete CIFAR-10.
+No paper has these figures. The study ``collapse`` explains the settings of the preset
+``cifar10-small``; the study ``hour`` compares recipes for an hour on the complete CIFAR-10.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from .design import Row, Study, outcome
 STEPS, SEEDS = 300, 3
 
 ALIKE = 0.2
-"""Samples that lie at most this part as far from each other as images do are called alike."""
+"""Samples count as alike if their spread is at most this share of the spread of as many images."""
 
 FIRST: dict[str, Any] = {
     "rate_d": 4e-4, "rate_g": 2e-4, "scale": 1.0, "augment": "none", "flip": False, "width": 16,
 }  # fmt: skip
-"""What the study begins with: the paper's networks at a quarter of their width, and for D twice the
-step size of G."""
+"""The settings at which the study begins: the paper's networks at a quarter of their width, and
+twice G's step size for D."""
 
 CHANGES: dict[str, dict[str, Any]] = {
     "nothing": {},
@@ -33,11 +33,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "scale 2 alone": {"scale": 2.0},
 }  # fmt: skip
-"""Changes of :data:`FIRST`, by what the table calls them."""
+"""Changes of :data:`FIRST`, by their name in the table."""
 
 
 def _cells(full: bool) -> list[Cell]:
-    """Every change with three seeds; of full size there is none."""
+    """Return every change with three seeds; the study has no full size."""
     config = load_preset("cifar10-small").replace(
         **FIRST, steps=STEPS, sample_every=STEPS // 10, checkpoint_every=STEPS, decay_after=0
     )
@@ -49,7 +49,7 @@ def _cells(full: bool) -> list[Cell]:
 
 
 def _table(results: Sequence[Result]) -> list[Row]:
-    """Return how far samples lie apart and what is left of D's loss, at every step measured."""
+    """Return the spread of samples and the slopes of D's loss, at every measured step."""
     return [
         {
             **outcome(r),
@@ -62,7 +62,7 @@ def _table(results: Sequence[Result]) -> list[Row]:
 
 
 def _verdict(rows: Sequence[Row]) -> str:
-    """Tell how many seeds ended alike, and what was left of D's loss in the last third."""
+    """Say how many seeds ended in alike samples, and the share inside D's margin at the end."""
     end = max(row["step"] for row in rows)
     said = []
     for name in dict.fromkeys(row["method"] for row in rows):
@@ -89,12 +89,12 @@ HOUR: dict[str, dict[str, Any]] = {
         "scale": 1.0, "augment": "none", "flip": False, "average": 0.0, "decay_after": 0,
     },
 }  # fmt: skip
-"""Recipes, by what the table calls them, as changes of the preset; each has the steps that an hour
-on two quiet cores holds."""
+"""Recipes as changes of the preset, by their name in the table; each makes as many steps as fit
+into an hour on two quiet cores."""
 
 
 def _hours(full: bool) -> list[Cell]:
-    """Every recipe with three seeds; of full size there is none."""
+    """Return every recipe with three seeds; the study has no full size."""
     config = load_preset("cifar10-hour")
     return [
         Cell(
@@ -108,7 +108,7 @@ def _hours(full: bool) -> list[Cell]:
 
 
 def _curves(results: Sequence[Result]) -> list[Row]:
-    """Return the scores at every step measured, and what part of the hour had passed."""
+    """Return the scores at every measured step, and the minutes of the hour by then."""
     return [
         {
             **outcome(r),
@@ -122,7 +122,7 @@ def _curves(results: Sequence[Result]) -> list[Row]:
 
 
 def _end_of_hour(rows: Sequence[Row]) -> str:
-    """Tell the distance of each recipe at the end, its mean over the seeds."""
+    """Say the mean distance of each recipe over the seeds, at the end of the hour."""
     ends: dict[str, list[float]] = {}
     for row in rows:
         if row["minutes"] == 60:

@@ -1,4 +1,4 @@
-"""What a study measures of a training run, each probe as a function of the trainer."""
+"""Probes: the measurements of a study during training, as functions of the trainer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ..training import Trainer
 from .scores import scores
 
 BATCH = 256
-"""Images that gradients and losses are measured on."""
+"""Number of images in the measurement of gradients and losses."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Split:
     """The images of a cell.
 
     Args:
-        images, labels: trained on, uint8 [N, C, H, W] and integers [N].
-        held_out: not trained on, likewise.
-        folder: of the cell.
+        images, labels: training images, uint8, [N, C, H, W], and their labels, integers, [N].
+        held_out: held-out images, uint8, [M, C, H, W].
+        folder: folder of the cell.
     """
 
     images: np.ndarray
@@ -99,10 +99,10 @@ def _critic(trainer: Trainer, split: Split) -> dict[str, Any]:
 
 
 def _balance(trainer: Trainer, split: Split) -> dict[str, Any]:
-    """Measure whether samples are alike, and what is left of D's loss.
+    """Measure the spread of samples and the slopes of D's loss.
 
-    ``spread`` is that of a sample sheet over that of as many images, ``slope_real`` and
-    ``slope_fake`` are :func:`minisn.losses.slopes`; none before the first update.
+    ``spread`` is the spread of a sample sheet, divided by that of as many images. ``slope_real``
+    and ``slope_fake`` are :func:`minisn.losses.slopes`, which exist after the first update.
     """
     samples = trainer.sample(runs.sample_vectors(trainer.config))
     found = {"spread": spread(samples) / spread(scale_images(split.images[: len(samples)]))}

@@ -1,8 +1,8 @@
-"""Running cells on Dask: a cluster of processes on this machine, or one that exists already.
+"""Running cells on Dask: on a cluster of processes on this machine, or on an existing cluster.
 
-Each process keeps its threads to itself: BLAS, OpenMP and Numba get as many as Dask gives the
-process, so that they do not fight. A process that dies costs its cell what it did since its last
-checkpoint: Dask gives the cell to another, which goes on from there.
+The processes share the cores of this machine: BLAS, OpenMP and Numba get an equal number of threads
+in each. If a process dies, Dask gives its cell to another process, which continues from the last
+checkpoint.
 """
 
 import importlib
@@ -21,18 +21,18 @@ THREAD_SETTINGS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
 PATIENCE = 15.0
-"""Seconds that a scheduler may take to answer."""
+"""Seconds to wait for the answer of a scheduler."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a study stands.
+    """The progress of a study.
 
     Args:
-        done: cells finished, those of earlier times included.
-        running: cells being trained.
-        left: cells that nobody works on yet.
-        latest: name of the last one that was finished, or None.
+        done: number of finished cells, including those of earlier calls.
+        running: number of cells in training.
+        left: number of cells that have not started.
+        latest: name of the last finished cell, or None.
     """
 
     done: int
@@ -49,21 +49,21 @@ def run_cells(
     data_dir: Path | None = None,
     on_change: Callable[[Standing], None] | None = None,
 ) -> list[Result]:
-    """Run cells that are not finished yet, several at a time.
+    """Run the unfinished cells, several at a time.
 
     Args:
-        cells: what to run.
+        cells: the cells of the study.
         root: folder of all cells; a cluster elsewhere must see it under the same path.
-        scheduler: address of a Dask cluster, ``tcp://...``; None starts one here.
-        workers: processes to start here; None for one per core. Each gets one thread per
-            core that is left for it.
-        data_dir: where the files of complete data sets lie.
-        on_change: is told where the study stands when a cell ends.
+        scheduler: address of a Dask cluster, ``tcp://...``; None starts a cluster on this machine.
+        workers: number of processes to start on this machine; None for one per core. The cores are
+            divided among the processes.
+        data_dir: folder of the complete data sets.
+        on_change: called with the progress at the start and when a cell ends.
     Returns:
         The results in the order of the cells.
     Raises:
         ConfigError: the cluster does not answer, or its workers lack minisn.
-        MinisnError: a cell failed; the finished ones stay.
+        MinisnError: a cell failed; finished cells keep their results.
     """
     root.mkdir(parents=True, exist_ok=True)
     waiting = [cell for cell in cells if read_result(root / cell.name) is None]
@@ -84,7 +84,7 @@ def run_cells(
 def _finished(
     client: Any, cells: Sequence[Cell], root: Path, data_dir: Path | None
 ) -> Iterator[str]:
-    """Yield the names of cells as they end; raise what one of them raised when all have ended."""
+    """Yield the names of cells as they finish; raise the first failure after all have ended."""
     from distributed import as_completed
 
     futures = {
@@ -101,13 +101,13 @@ def _finished(
     if failures:
         name, error = failures[0]
         raise MinisnError(
-            f"{len(failures)} of {len(cells)} cells failed, the first {name}: {error}; those that "
-            "finished stay, and the command goes on with the rest when given again"
+            f"{len(failures)} of {len(cells)} cells failed, the first {name}: {error}; finished "
+            "cells keep their results; run the command again to continue with the others"
         ) from error
 
 
 def _check_workers(client: Any, scheduler: str) -> None:
-    """Refuse a cluster that could not run a cell; without a look it would try for ever."""
+    """Refuse a cluster that cannot run a cell, as Dask would wait for workers forever."""
     found = client.run(importlib.import_module, __package__.partition(".")[0], on_error="return")
     if not found:
         raise ConfigError(
@@ -117,14 +117,14 @@ def _check_workers(client: Any, scheduler: str) -> None:
     for address, answer in found.items():
         if isinstance(answer, Exception):
             raise ConfigError(
-                f"the worker {address} cannot import minisn ({answer}): install it there, in the "
-                "version used here"
+                f"the worker {address} cannot import minisn ({answer}); install the version of "
+                "this machine there"
             )
 
 
 @contextmanager
 def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[Any]:
-    """Connect to a cluster, or start one and end it afterwards."""
+    """Connect to a cluster, or start one and stop it afterwards."""
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -138,7 +138,7 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"no Dask scheduler answers at {scheduler} ({error}); start one with "
-                "`dask scheduler`, or leave --scheduler out to use this machine"
+                "`dask scheduler`, or omit --scheduler to use this machine"
             ) from None
         with client:
             _check_workers(client, scheduler)
@@ -155,8 +155,8 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
                 "distributed.worker.memory.terminate": False,
             }
         ),
-        # what goes wrong in a cell is told once, as its error, not by every process
-        # its doors are on this machine alone, and the one for browsers is shut
+        # listen on this machine only, and open no dashboard;
+        # silence the logs, as the error of a cell is reported once, at the end
         LocalCluster(
             n_workers=count,
             threads_per_worker=1,

@@ -1,4 +1,4 @@
-"""Scores of a generator by the features that ship; other images are kept to be scored elsewhere."""
+"""Scores of a generator by the feature networks that ship; other samples are saved to a file."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ..metrics import NETWORKS, extractor_for, frechet_distance, inception_score
 from ..training import Trainer
 
 SAMPLES, REFERENCE = 2000, 5000
-"""Samples that are judged, and real images that they are compared with."""
+"""Numbers of samples and of real reference images."""
 
 SAMPLES_FILE = "samples.npy"
 
@@ -19,21 +19,22 @@ SAMPLES_FILE = "samples.npy"
 def scores(
     trainer: Trainer, images: np.ndarray, folder: StrPath, samples: int = SAMPLES
 ) -> dict[str, Any]:
-    """Score samples by the feature network for their shape, or keep them where none ships.
+    """Score samples by the feature network for their shape; save them if none ships.
 
     Args:
-        trainer: as it stands; samples are drawn as always, from latent vectors of their own.
-        images: that it is trained on, uint8 [N, C, H, W].
-        folder: where ``samples.npy`` goes, uint8 [samples, C, H, W], if there are no features.
-        samples: how many are drawn.
+        trainer: the trainer; its generator draws samples from a fixed set of latent vectors.
+        images: training images, uint8, [N, C, H, W].
+        folder: folder for ``samples.npy``, uint8, [samples, C, H, W], if no feature network ships.
+        samples: number of samples.
     Returns:
-        ``inception`` and ``inception_real``, the score of samples and of as many real images;
-        ``frechet``, the distance of the samples to 5,000 real ones. Empty without features.
+        ``inception`` and ``inception_real``, the scores of the samples and of the first 5,000
+        training images; ``frechet``, the distance between the two. Empty without a network.
 
     Source: [M18 App. B.1], [M18 Eq. (24)]
-    Deviation: 2,000 samples, at once, against the first 5,000 training images. M18 scores 5,000
-    samples ten times, and takes the distance of 5,000 to 10,000 images; L21's code scores 50,000
-    in ten parts, and takes the distance of 10,000 to 5,000 training images at random.
+    Deviation: here 2,000 samples are scored once, against the first 5,000 training images. M18
+    scores 5,000 samples ten times, and computes the distance between 5,000 samples and 10,000
+    images. L21's code scores 50,000 samples in ten parts, and computes the distance between 10,000
+    samples and 5,000 random training images.
     """
     folder = Path(folder)
     z = np.random.default_rng(1).standard_normal((samples, trainer.config.latent), np.float32)

@@ -17,8 +17,9 @@ TIMED = {"none": {"regularizer": "none"}, **{
 """The methods of Figure 10."""
 
 SETS, TURNS, STEPS = 9, 5, 1
-"""A process is some percent faster or slower than another for as long as it lives, by where its
-memory happens to lie: each method is timed in several, for a few turns each."""
+"""Sets of processes, turns in each, and steps in each turn. A process may be a few percent faster
+or slower than another for its whole life, as its memory lies elsewhere. So each method is timed in
+several processes, for a few turns each."""
 
 
 def _no_cells(full: bool) -> list[Cell]:
@@ -29,7 +30,7 @@ def _no_cells(full: bool) -> list[Cell]:
 
 
 def _admissible_table(results: Sequence[Result]) -> list[Row]:
-    """Return the pairs of singular values that each normalization lets a 2 by 2 weight have."""
+    """Return the pairs of singular values that each normalization admits for a 2 by 2 weight."""
     angle = np.linspace(0, np.pi / 2, 91)
     wn = [(2**0.5 * np.cos(a), 2**0.5 * np.sin(a)) for a in angle]
     sn = [(1.0, t) for t in np.linspace(0, 1, 46)] + [(t, 1.0) for t in np.linspace(1, 0, 46)]
@@ -66,7 +67,7 @@ def _timed_config(name: str) -> Config:
 
 
 def _seconds_table(results: Sequence[Result]) -> list[Row]:
-    """Time the methods in turn, at the paper's width on images of CIFAR-10's size, n_dis 5."""
+    """Time the methods in turn, at the paper's width, on images of CIFAR-10's size, n_dis = 5."""
     seconds: dict[str, list[float]] = {name: [] for name in TIMED}
     contestants = [Contestant(name, "minisn", _timed_config(name)) for name in TIMED]
     for _ in range(SETS):
