@@ -220,7 +220,7 @@ def test_minutes_stop_and_say_how_to_go_on(run):
     result = minisn("train", "--resume", run, "--steps", 30, "--minutes", 1e-6)
     lines = spoken(result)
     assert lines[-3].startswith("5 steps in ")
-    assert lines[-2] == f"Go on with: minisn train --resume {run}"
+    assert lines[-2] == f"Continue with: minisn train --resume {run}"
     assert checkpoint.load(run / runs.CHECKPOINT).step == 5
     assert (run / "samples" / "000005.png").exists()
 
@@ -253,7 +253,7 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
     assert stopped == f"Stopped; saved at step {saved}."
     assert report == "my run/report.html"
     assert f"{saved} of 1,000" in (tmp_path / report).read_text("utf-8")
-    command = shlex.split(how.removeprefix("Go on with: "))
+    command = shlex.split(how.removeprefix("Continue with: "))
     assert command == ["minisn", "train", "--resume", "my run"]
     process = start(*command[1:], "--steps", saved + 2, cwd=tmp_path)
     out, err = process.communicate(timeout=600)
@@ -272,7 +272,7 @@ def test_second_interrupt_reports_nothing_half_done(run, monkeypatch):
     result = minisn("train", "--resume", run, "--steps", 20, code=130)
     assert spoken(result)[1:] == [
         "Stopped; saved at step 4.",
-        f"Go on with: minisn train --resume {run}",
+        f"Continue with: minisn train --resume {run}",
     ]
     after = content(run)
     changed = {str(name) for name in before if after[name] != before[name]}
@@ -347,11 +347,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(line, words, tmp_path, monkeyp
         ("train --device tpu", "'cpu', 'cuda'"),
         ("train mine.toml", "--config FILE"),
         ("train mnist --config mine.toml", "--config FILE"),
-        ("train mnist --resume r", "leave out mnist"),
-        ("train --resume r --seed 1", "leave out --seed"),
-        ("train --resume r --out o", "leave out --out"),
-        ("train --resume r --data d", "leave out --data"),
-        ("train --resume r --config c", "leave out --config"),
+        ("train mnist --resume r", "omit mnist"),
+        ("train --resume r --seed 1", "omit --seed"),
+        ("train --resume r --out o", "omit --out"),
+        ("train --resume r --data d", "omit --data"),
+        ("train --resume r --config c", "omit --config"),
         ("sample", "Missing argument 'RUN'"),
         ("sample r --n 0", "'--n'"),
         ("data fetch", "Missing argument 'NAME'"),
@@ -369,7 +369,7 @@ def test_a_resumed_run_keeps_its_seed(run):
     before = content(run)
     for name in ("seed=7", "data=cifar10"):
         result = minisn("train", "--resume", run, "--steps", 8, "--set", name, code=1)
-        assert f"leave out --set {name.split('=')[0]}" in error_of(result)
+        assert f"omit --set {name.split('=')[0]}" in error_of(result)
     assert content(run) == before
 
 
@@ -905,7 +905,7 @@ def test_compiling_is_announced_once(monkeypatch, capsys):
     with progress.compile_notice():
         assert asked.wait(10)
     out = capsys.readouterr().out
-    assert out == "Compiling the kernels for this machine: once, about half a minute.\n"
+    assert out == "Compiling the kernels for this machine, once: about half a minute.\n"
 
 
 def test_nothing_is_announced_where_kernels_are_cached(monkeypatch, capsys):

@@ -80,7 +80,7 @@ def test_a_signal_to_end_saves_and_is_the_status(tmp_path, name):
     process.send_signal(number)
     out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (128 + number, b"")
-    assert f"Go on with: minisn train --resume {folder}\n" in out.decode()
+    assert f"Continue with: minisn train --resume {folder}\n" in out.decode()
     assert_whole(folder)
 
 

@@ -203,16 +203,16 @@ def test_other_images_are_refused_and_told_how_to_be_scored(colour_run):
     with pytest.raises(ConfigError, match="draws images of 3 x 48 x 48, but the feature") as error:
         evaluate._extractor(colour_run, altered(colour_run, data="stl10", size=48))
     said = str(error.value)
-    assert "know digits of 1 x 28 x 28 and CIFAR-10's photographs of 3 x 32 x 32 only" in said
+    assert "support only digits of 1 x 28 x 28 and CIFAR-10's photographs of 3 x 32 x 32" in said
     assert f"`minisn sample {colour_run} --n 50000 --format png-folder`" in said
     assert "--features and --reference" in said
 
 
 def test_images_that_the_network_does_not_know_are_measured_with_a_note(run, colour_run):
-    with pytest.warns(UserWarning, match="knows digits, not the images of fashion-mnist"):
+    with pytest.warns(UserWarning, match="made for digits, not for fashion-mnist"):
         found = evaluate._extractor(run, altered(run, data="fashion-mnist"))
     assert found.kind.shape == (1, 28, 28)
-    with pytest.warns(UserWarning, match="knows CIFAR-10's photographs, not the images of stl10"):
+    with pytest.warns(UserWarning, match="made for CIFAR-10's photographs, not for stl10"):
         found = evaluate._extractor(colour_run, altered(colour_run, data="stl10", size=32))
     assert found.kind.shape == (3, 32, 32)
     with warnings.catch_warnings():
@@ -295,8 +295,8 @@ def test_damaged_features_are_one_line(files, damage, words):
         ("evaluate", "Name a RUN"),
         ("evaluate --features f.npy", "go together"),
         ("evaluate r --reference f.npy", "go together"),
-        ("evaluate --features f --reference g --samples 9", "leave out --samples"),
-        ("evaluate --features f --reference g --repeats 2", "leave out --samples"),
+        ("evaluate --features f --reference g --samples 9", "omit --samples"),
+        ("evaluate --features f --reference g --repeats 2", "omit --samples"),
         ("evaluate r --samples 3", "'--samples'"),
         ("evaluate r --repeats 0", "'--repeats'"),
         ("sample r --format jpeg", "'sheet', 'png-folder', 'npz'"),
@@ -354,7 +354,7 @@ def test_a_folder_with_anything_in_it_is_left_alone(run, tmp_path):
     result = minisn(
         "sample", run, "--n", 1, "--seed", 1, "--format", "png-folder", "--out", folder, code=1
     )
-    assert f"{folder} is there already" in error_of(result)
+    assert f"{folder} exists already" in error_of(result)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     (tmp_path / "file").touch()
     minisn("sample", run, "--format", "png-folder", "--out", tmp_path / "file", code=1)

@@ -173,7 +173,7 @@ def test_evaluate_compares_with_the_images_that_the_run_keeps(here, monkeypatch)
     assert "Reference: digits train, drawn anew in each repeat with seed 0, 200 images" in text
     assert "trained on" not in result.stderr
     result = minisn("evaluate", "run", "--samples", 201, "--repeats", 1, code=1)
-    assert "expected at most 200, so that as many real images are left" in error_of(result)
+    assert "expected at most 200, the number of real images beside" in error_of(result)
 
 
 def test_evaluate_says_where_a_run_was_trained_on_others(here):
@@ -270,7 +270,7 @@ def test_damaged_images_are_named_and_nothing_is_lost(run):
 def test_a_resumed_run_takes_no_other_data(run):
     before = content(run)
     error = error_of(minisn("train", "--resume", run, "--set", "data=mnist-10k", code=1))
-    assert f"{run} was started on ./photos, not on mnist-10k; leave out --set data" in error
+    assert f"{run} was started on ./photos, not on mnist-10k; omit --set data" in error
     assert content(run) == before
 
 

@@ -75,7 +75,7 @@ def test_a_study_takes_other_data_and_scores_them_by_their_own_features(tmp_path
 def test_a_study_without_training_takes_no_data(tmp_path, name):
     result = minisn("study", name, "--data", "cifar10", "--out", tmp_path, code=1)
     assert result.stderr == (
-        f"minisn: error: {name} has no training runs to choose data for; leave out --data\n"
+        f"minisn: error: {name} has no training runs to choose data for; omit --data\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,7 @@
-"""The command line: what ``minisn`` does when it is typed.
+"""The command line, ``minisn``.
 
-A command imports what it needs when it runs, so that help is quick. A mistake of the
-user's ends with one line on standard error, ``minisn: error: ...``, and exit status 1.
+Each command imports its modules when it runs, so that help is fast. A user's mistake ends with one
+line on standard error, ``minisn: error: ...``, and exit status 1.
 """
 
 import codecs
@@ -21,38 +21,38 @@ from ..errors import MinisnError, nearest
 
 
 class Failure(click.ClickException):
-    """A mistake to be told in one line, without a traceback."""
+    """An error that is printed in one line, without a traceback."""
 
     def show(self, file: object = None) -> None:
-        """Print the line on standard error."""
+        """Print the error on standard error."""
         click.echo(f"minisn: error: {' '.join(self.message.split())}", err=True)
 
 
 def _prepare() -> None:
-    """Let Ctrl-C be an exception from here on, and let all that is said be printed."""
+    """Make Ctrl-C raise an exception, and make every string printable."""
     if threading.current_thread() is threading.main_thread() and (
         signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     ):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     codecs.register_error("minisn", _write_anyway)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed before we began
+        if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="minisn")
 
 
 def _write_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Write a byte of a file's name as it is, a letter that the terminal lacks by its number."""
+    """Write an undecodable byte unchanged, and an unprintable character as its escape sequence."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     code = ord(error.object[error.start])
-    byte = 0xDC80 <= code <= 0xDCFF  # how Python stands for what is no text
+    byte = 0xDC80 <= code <= 0xDCFF  # a surrogate, which stands for an undecodable byte
     return bytes([code - 0xDC00]) if byte else f"\\u{code:04x}", error.start + 1
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when named, and whose errors are one line each."""
+    """A group that imports a command when it is called, and prints each error in one line."""
 
     places: ClassVar = {
         "train": "train",
@@ -70,11 +70,11 @@ class Commands(click.Group):
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands, in the order in which they are met."""
+        """Return the names of the commands, in the order of the help."""
         return list(self.places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import and return a command."""
         if cmd_name not in self.places:
             return None
         return getattr(importlib.import_module(f".{self.places[cmd_name]}", __name__), cmd_name)
@@ -82,13 +82,13 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant, or suggest the nearest."""
+        """Find a command, or suggest the nearest name."""
         if args[0] not in self.places and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}{nearest(args[0], self.places)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; turn what a user can cause into a line and an exit status."""
+        """Run a command, and turn errors that a user can cause into one line and an exit status."""
         _prepare()
         try:
             return super().invoke(ctx)
@@ -101,7 +101,7 @@ class Commands(click.Group):
             raise Failure(f"{where}{error.strerror or error}") from None
         except MemoryError as error:
             raise Failure(
-                f"out of memory ({error or 'no more was to be had'}); take a smaller "
+                f"out of memory ({error or 'an allocation failed'}); use a smaller "
                 "width, batch_size or number of samples"
             ) from None
         except KeyboardInterrupt:
@@ -115,15 +115,15 @@ def main() -> None:
     """Spectral normalization for GANs, from the equations to pictures.
 
     \b
-    Draw digits, in about five minutes on two cores:
+    Train on digits, in about five minutes on two cores:
         minisn train
-    Have a first look, in about a minute:
+    Try it, in about a minute:
         minisn train mnist-tiny
-    See what spectral normalization did to a network:
+    Show the spectral norms of a trained network:
         minisn spectrum runs/mnist-1
 
     \b
-    Complete commands with the Tab key: put one line into your shell's startup file,
+    To complete commands with the Tab key, add one line to your shell's startup file:
         bash:  eval "$(_MINISN_COMPLETE=bash_source minisn)"
         zsh:   eval "$(_MINISN_COMPLETE=zsh_source minisn)"
         fish:  _MINISN_COMPLETE=fish_source minisn | source

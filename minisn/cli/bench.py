@@ -1,4 +1,4 @@
-"""``minisn bench``: seconds of training steps and their parts, beside PyTorch's."""
+"""``minisn bench``: time training steps and their parts, also in PyTorch."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ RACES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "wgan-gp": ("step", "cifar10", WGAN_GP),
     "conv": ("conv", "cifar10", {}),
 }
-"""What is timed under a name: a work of some preset, with changes."""
+"""Benchmarks by name: what to time, on which preset, with which changes."""
 
 TABLE = ("mnist", "cifar10", "resnet", "wgan-gp", "conv")
 DEFAULT = ("cifar10", "cifar10-small", "mnist", "mnist-tiny", "mnist-32")
 
 
 def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Name what can be timed and begins so."""
+    """Return the benchmarks that begin with the given letters."""
     from ..config import presets
 
     return [name for name in (*presets(), *RACES, "table") if name.startswith(incomplete)]
@@ -40,10 +40,10 @@ def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -
 @click.option(
     "--against",
     type=click.Choice(["torch", "none"]),
-    help="Time the same there, too, in turn [default: torch].",
+    help="Library to compare with, in turn [default: torch].",
 )
 @click.option(
-    "--turns", type=click.IntRange(1), default=7, show_default=True, help="How often each is timed."
+    "--turns", type=click.IntRange(1), default=7, show_default=True, help="Number of timings."
 )
 @click.option(
     "--steps",
@@ -52,13 +52,13 @@ def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -
     show_default=True,
     help="Training steps in each turn.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Of either library [default: all cores].")
+@click.option("--threads", type=click.IntRange(1), help="Threads per library [default: all cores].")
 @click.option(
     "--set",
     "settings",
     metavar="NAME=VALUE",
     multiple=True,
-    help="Change a setting of what is timed.",
+    help="Change a setting of the preset.",
 )
 def bench(
     works: tuple[str, ...],
@@ -68,15 +68,16 @@ def bench(
     threads: int | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Time training steps and their parts, beside PyTorch's.
+    """Time training steps and their parts, also in PyTorch.
 
-    A WORK is a preset, whose training step is timed, or one of: mnist-32, resnet (Table 4 with
-    one update of D), wgan-gp, or conv (each convolution of Table 3). By default the presets of
-    Table 3 up to 32 pixels and mnist-32; `table` is all that are compared.
+    A WORK is a preset, to time its training step, or one of: mnist-32, resnet (Table 4 with
+    one update of D), wgan-gp, or conv (each convolution of Table 3). The default is the presets
+    cifar10, cifar10-small, mnist and mnist-tiny, and mnist-32; `table` stands for mnist, cifar10,
+    resnet, wgan-gp and conv.
 
-    Each contestant has a process of its own; they take turns, so that a busy machine slows both,
-    and the ratio is taken turn by turn. Compiling and the first runs are not counted. Images are
-    noise of the size that a preset names.
+    Each library runs in its own process. The processes take turns, so that a busy machine slows
+    both, and the ratio is computed turn by turn. Compilation and the first runs do not count. The
+    images are noise of the preset's size.
 
     \b
     Examples:
@@ -120,7 +121,7 @@ def bench(
 
 
 def _in_torch(config: Config) -> bool:
-    """Whether PyTorch's side has this model."""
+    """Return whether the PyTorch benchmark supports this configuration."""
     return (
         config.conditional == "none"
         and config.regularizer in ("none", "sn")
@@ -142,7 +143,7 @@ def _row(what: str, timings: Sequence[Timing]) -> None:
 
 def _memory(timings: Sequence[Timing]) -> None:
     peaks = [timing.peak_mb for timing in timings]
-    if any(map(math.isnan, peaks)):  # this system does not tell
+    if any(map(math.isnan, peaks)):  # unknown on this system
         return
     told = f"{peaks[0] / peaks[1]:.2f}" if len(peaks) == 2 else ""
     _line("  peak memory", told, [(each.name, f"{each.peak_mb:.0f} MB") for each in timings])

@@ -1,4 +1,4 @@
-"""``minisn conformance``: is a library's layer spectral normalization?"""
+"""``minisn conformance``: check whether a library's layer is spectral normalization."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Name the adapters that begin so."""
+    """Return the adapters that begin with the given letters."""
     from ..conformance import NAMES
 
     return [name for name in (*NAMES, "all") if name.startswith(incomplete)]
@@ -27,29 +27,29 @@ def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str
     "data",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write what was found there, with versions and date.",
+    help="File for the results, with versions and date.",
 )
 @click.option(
     "--vectors",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write inputs and expected outputs there, for any language.",
+    help="Folder for inputs and expected outputs, for any language.",
 )
 @click.option(
     "--list",
     "listed",
     is_flag=True,
-    help="List libraries, clauses, and what an adapter of your own has.",
+    help="List the libraries, the clauses, and the methods of an adapter.",
 )
 def conformance(
     names: tuple[str, ...], data: Path | None, vectors: Path | None, listed: bool
 ) -> None:
-    """Ask which clauses of spectral normalization layers keep.
+    """Check which clauses of spectral normalization a layer keeps.
 
-    A NAME is a library that ships an adapter, or `all` for those installed here. For your own
-    layer give MODULE:FACTORY: FACTORY() returns an object with a few methods, of which only make
-    and forward must be there (`--list` shows them). What it cannot be asked is "not asked". Exit
-    status 1 where a clause is broken.
+    A NAME is a library with a shipped adapter, or `all` for all installed libraries. For your own
+    layer, give MODULE:FACTORY, where FACTORY() returns an adapter. An adapter must have the methods
+    make and forward; `--list` shows the optional methods. Clauses that need a missing method are
+    "not asked". The exit status is 1 if a clause is broken.
 
     \b
     Examples:
@@ -94,7 +94,7 @@ def _chosen(names: tuple[str, ...]) -> list[str]:
 
 
 def _ask(name: str) -> Row:
-    """Ask one library; print every clause as it is judged."""
+    """Check one library, and print every clause as it is checked."""
     from ..conformance import load, row, run
     from ..conformance.report import line, summary
 
@@ -118,6 +118,6 @@ def _list() -> None:
     click.echo("\nClauses:")
     for each in all_clauses():
         click.echo(f"{each.number:>3}  {each.title:45} {each.equation}".rstrip())
-    click.echo("\nAn adapter of your own has make and forward, and what else it can of:")
+    click.echo("\nAn adapter has make and forward, and any of these methods:")
     for text in ASKED.values():
         click.echo(f"  {text}")

@@ -1,4 +1,4 @@
-"""``minisn coursework``: the tutorials' exercises, to hand out."""
+"""``minisn coursework``: list the exercises, and build notebooks to hand out."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def coursework() -> None:
-    """List the judged exercises, or make notebooks of them.
+    """List the exercises, or build notebooks of them.
 
     \b
     Examples:
@@ -18,7 +18,7 @@ def coursework() -> None:
 
 @coursework.command("list")
 def list_() -> None:
-    """List the exercises, each with tutorial and equation.
+    """List the exercises with their tutorials and equations.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def list_() -> None:
     metavar="FOLDER",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where to write.",
+    help="Folder for the notebooks.",
 )
 @click.option(
     "--format",
@@ -46,16 +46,16 @@ def list_() -> None:
     type=click.Choice(["nbgrader", "otter"]),
     default="nbgrader",
     show_default=True,
-    help="Whose marks the notebooks carry.",
+    help="Grader to build for.",
 )
 @click.option(
     "--tutorials",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The tutorials of a checkout, if not of the one that runs.",
+    help="Tutorials of another checkout [default: of the running one].",
 )
 def build(out: Path, form: str, tutorials: Path | None) -> None:
-    """Write a student's and a solved version of the tutorials.
+    """Write a student version and a solved version of the tutorials.
 
     \b
     Examples:

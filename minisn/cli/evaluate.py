@@ -1,4 +1,4 @@
-"""``minisn evaluate``: the measures of a run's samples, beside those of real data."""
+"""``minisn evaluate``: measure the samples of a run, and real data in the same way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..metrics import Extractor, Sample, Score
 
 _SAMPLES, _REPEATS = 5000, 5
-_REFERENCES = 10_000  # real images compared with, if there are so many [M18 App. B.1]
+_REFERENCES = 10_000  # real reference images, at most half of the data [M18 App. B.1]
 
 
 @click.command()
@@ -31,38 +31,38 @@ _REFERENCES = 10_000  # real images compared with, if there are so many [M18 App
 @click.option(
     "--samples",
     type=click.IntRange(4),
-    help=f"Images of each repeat [default: {_SAMPLES:,} or half the data].",
+    help=f"Images in each repeat [default: {_SAMPLES:,}, at most half the data].",
 )
 @click.option(
     "--repeats",
     type=click.IntRange(1),
-    help=f"How often all is measured, on new images [default: {_REPEATS}].",
+    help=f"Number of measurements, each on new images [default: {_REPEATS}].",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Of latent vectors, halves of the data, subsets and pairs.",
+    help="Seed of latent vectors, halves of the data, subsets and pairs.",
 )
 @click.option(
     "--features",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="NumPy file, [N, d]: features of samples, computed elsewhere.",
+    help="NumPy file, [N, d], with features of samples.",
 )
 @click.option(
     "--reference",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="NumPy file, [M, d]: features of real images, goes with it.",
+    help="NumPy file, [M, d], with features of real images.",
 )
 @click.option(
     "--json",
     "out",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write the numbers to, with all their provenance.",
+    help="File for the scores, with their provenance.",
 )
 @data_dir_option
 def evaluate(
@@ -75,25 +75,25 @@ def evaluate(
     out: Path | None,
     data_dir: Path | None,
 ) -> None:
-    """Measure how good and how varied the samples of RUN are.
+    """Measure the quality and the variety of the samples of RUN.
 
-    A small network that ships with minisn computes features and classes of the images: one for
-    digits of 28 x 28 pixels, one for colour images of 32 x 32. In each repeat the real data are
-    cut into two random halves. Samples are compared with one; the other, compared in the same
-    way, tells what perfect samples would get. Numbers after ± are standard deviations over the
-    repeats.
+    A small network that ships with minisn computes features and classes of the images: one network
+    for digits of 28 x 28 pixels, one for color images of 32 x 32. In each repeat the real data are
+    split into two random halves. The first half is the reference for the samples. The second half
+    is compared with the first in the same way: its scores are those of perfect samples. Numbers
+    after ± are standard deviations over the repeats.
 
     \b
     Measures:
-        inception-style score  1 to 10: sure of each, all classes equally often
-        Fréchet distance       of Gaussians fitted to the features, Eq. (24)
-        kernel distance        of the features' distributions, 0 on average for real data
+        inception-style score  1 to 10: certain of each image, all classes equally often
+        Fréchet distance       between Gaussians fitted to the features, Eq. (24)
+        kernel distance        between the features, 0 on average for real data
         precision              share of samples that lie among real images
         recall                 share of real images that lie among samples
-        MS-SSIM in a class     similarity of two images; above real data's: modes collapse
+        MS-SSIM in a class     similarity of two images; above real data: mode collapse
 
-    They cannot be set beside numbers of another feature network, such as Inception. With
-    --features and --reference, FILES of any network's features are measured instead.
+    Do not compare these scores with scores of another feature network, such as Inception. With
+    --features and --reference, the command measures files with the features of any network.
 
     \b
     Examples:
@@ -106,7 +106,7 @@ def evaluate(
     if features and reference:
         if samples or repeats:
             raise click.UsageError(
-                "--features are measured as they are; leave out --samples and --repeats."
+                "--features are measured as they are; omit --samples and --repeats."
             )
         with _notes():
             columns = {"samples": _measure_files(features, reference, seed)}
@@ -125,7 +125,7 @@ def evaluate(
 
 @contextmanager
 def _notes() -> Iterator[None]:
-    """Print each warning as one line, once, after the work."""
+    """Print each different warning as one line, after the work."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -136,7 +136,7 @@ def _notes() -> Iterator[None]:
 def _measure_run(
     run: Path, samples: int | None, repeats: int, seed: int, data_dir: Path | None
 ) -> dict[str, list[Score]]:
-    """Measure a run's samples and real data in the same way, as often as asked."""
+    """Measure the samples of a run and real data in the same way, several times."""
     import numpy as np
 
     from ..data import unscale_images
@@ -153,8 +153,8 @@ def _measure_run(
     samples = samples or min(_SAMPLES, total - count)
     if samples > total - count:
         raise ConfigError(
-            f"--samples {samples}: expected at most {total - count}, so that as many real images "
-            f"are left beside the {count} of the reference"
+            f"--samples {samples}: expected at most {total - count}, the number of real images "
+            f"beside the {count} of the reference"
         )
     source = f"{data.name} {data.split}, drawn anew in each repeat with seed {seed}"
     click.echo(f"{run}: step {checkpoint.step:,}; {repeats} x {samples:,} samples, averaged G")
@@ -179,7 +179,7 @@ def _measure_run(
 
 
 def _real_images(run: Path, checkpoint: Checkpoint, data_dir: Path | None) -> Dataset:
-    """Return what the run was trained on, or of the same data set; say so if they are others."""
+    """Read the images of the run's data set, and warn if they are not its training images."""
     from ..data import check_images, fingerprint
     from ..training_set import training_set
 
@@ -197,7 +197,7 @@ def _real_images(run: Path, checkpoint: Checkpoint, data_dir: Path | None) -> Da
 
 
 def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
-    """Return the network for a run's images, and note it if it knows others of their shape."""
+    """Return the feature network for a run's images, and warn if it is made for other images."""
     from ..errors import ConfigError
     from ..metrics import NETWORKS, extractor_for
     from .networks import channels_and_classes
@@ -208,14 +208,14 @@ def _extractor(run: Path, checkpoint: Checkpoint) -> Extractor:
         known = " and ".join(f"{n.subject} of {_times(n.shape)}" for n in NETWORKS.values())
         raise ConfigError(
             f"{run} draws images of {_times(shape)}, but the feature networks that ship with "
-            f"minisn know {known} only. Export samples with `minisn sample {run} --n 50000 "
+            f"minisn support only {known}. Export samples with `minisn sample {run} --n 50000 "
             "--format png-folder` and score them with the official tools (Official scores in "
             "tutorials/MEASURED.md), or give --features and --reference"
         )
     if not config.data.startswith(NETWORKS[shape].data):
         warnings.warn(
-            f"the feature network knows {NETWORKS[shape].subject}, not the images of "
-            f"{config.data}; compare with the real data beside, and trust little",
+            f"the feature network is made for {NETWORKS[shape].subject}, not for {config.data}; "
+            "compare the scores only with those of real data, and with caution",
             stacklevel=2,
         )
     return extractor_for(shape)
@@ -244,15 +244,15 @@ def _read_features(path: Path) -> Sample:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         values = np.lib.format.open_memmap(path, mode="r")  # no larger than the file, and no pickle
-    except Exception as error:  # of a damaged header NumPy says whatever Python's parser does
+    except Exception as error:  # NumPy raises any error of its parser on a damaged header
         raise DataError(
-            f"{path}: expected a NumPy file of one array of numbers, as numpy.save "
-            f"writes it: {error}"
+            f"{path}: expected a NumPy file of one array of numbers, as written by numpy.save, "
+            f"got: {error}"
         ) from error
     return Sample(values, f"{path.name} (SHA-256 {digest[:16]})")
 
 
-_TITLES = {  # how a measure is called and printed, and which way is better
+_TITLES = {  # printed name and format of a measure, and which values are better
     "inception-style score": ("inception-style score", ".3f", "more"),
     "Fréchet distance": ("Fréchet distance", ".3f", "less"),
     "kernel distance": ("kernel distance", ".5f", "less"),
@@ -263,7 +263,7 @@ _TITLES = {  # how a measure is called and printed, and which way is better
 
 
 def _show(columns: dict[str, list[Score]]) -> None:
-    """Print a row for each measure, a column for each set of images, then where it all is from."""
+    """Print a row for each measure, a column for each set of images, and the provenance."""
     click.echo(f"\n{'measure':24}{''.join(f'{name:20}' for name in columns)}better")
     for row in zip(*columns.values(), strict=True):
         title, form, better = _TITLES[row[0].provenance.measure.split(",")[0]]

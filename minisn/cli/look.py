@@ -1,4 +1,4 @@
-"""``minisn sample``, ``spectrum`` and ``report``: what a run has come to."""
+"""``minisn sample``, ``spectrum`` and ``report``: samples, norms and the report of a run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 100_000),
     default=64,
     show_default=True,
-    help="How many images.",
+    help="Number of images.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the latent vectors."
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of latent vectors."
 )
 @click.option(
     "--format",
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     type=click.Choice(["sheet", "png-folder", "npz"]),
     default="sheet",
     show_default=True,
-    help="One picture of all; a PNG file each, as torch-fidelity and clean-fid read "
-    "them; or a NumPy file of `images`, uint8, [N, H, W, C].",
+    help="One picture of all images; a folder of PNG files, as torch-fidelity and clean-fid read; "
+    "or a NumPy file with `images`, uint8, [N, H, W, C].",
 )
 @click.option(
     "--out",
@@ -68,13 +68,13 @@ def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> Non
 
 
 def _make_empty(folder: Path) -> None:
-    """Make a folder; refuse one that holds anything, which would be scored with the samples."""
+    """Create a folder; refuse a folder with files, which would be scored with the samples."""
     from ..errors import DataError
 
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(
-            f"{folder} is there already; an older image in it would be scored with "
-            "the new ones: remove it, or choose another with --out"
+            f"{folder} exists already, and its images would be scored with the new ones; "
+            "remove it, or choose another folder with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -99,7 +99,7 @@ def _save_npz(path: Path, images: np.ndarray) -> None:
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
-    """Turn images, [N, C, H, W] in (-1, 1), into uint8, [N, H, W, C]."""
+    """Convert images, [N, C, H, W] in (-1, 1), to uint8, [N, H, W, C]."""
     from ..data import unscale_images
 
     return unscale_images(images).transpose(0, 2, 3, 1)
@@ -108,7 +108,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 @click.command()
 @run_argument
 def report(run: Path) -> None:
-    """Write the report of RUN anew.
+    """Write the report of RUN again.
 
     \b
     Example:
@@ -125,16 +125,16 @@ def report(run: Path) -> None:
 @click.command()
 @run_argument
 def spectrum(run: Path) -> None:
-    """Show the norm of every layer of RUN's discriminator.
+    """Show the spectral norms of every layer of RUN's discriminator.
 
     \b
     For each weight W and its normalized form W_bar:
-        sigma(W)     what W was divided by: the estimate of power iteration
+        sigma(W)     the divisor of W: the estimate of power iteration
         norm(W_bar)  the largest singular value of W_bar, as a matrix
-        proved       a number that this norm is proved not to exceed
-        stable rank  sum of the squared singular values over the largest one
+        proved       a proved upper bound of norm(W_bar)
+        stable rank  sum of the squared singular values over the largest square
         as conv      the norm of the convolution with W_bar, as a map between images
-        ratio        of the last to norm(W_bar): what the reshaped kernel does not see
+        ratio        as conv / norm(W_bar)
 
     \b
     Example:
@@ -166,6 +166,6 @@ def spectrum(run: Path) -> None:
         + (
             "Only the second bounds the Lipschitz constant of D."
             if chain
-            else "Neither bounds the Lipschitz constant of D, which is no chain of these layers."
+            else "Neither bounds the Lipschitz constant of D: D is not a chain of these layers."
         )
     )

@@ -1,4 +1,4 @@
-"""The networks of a run, as its last checkpoint holds them, and what is measured of D."""
+"""The networks of a run, from its last checkpoint, and the norms of its D."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,24 +20,24 @@ def read_checkpoint(run: Path) -> Checkpoint:
     """Read the last checkpoint of a run.
 
     Raises:
-        ConfigError: there is no run in the folder.
-        CheckpointError: it has no checkpoint, or a damaged one.
+        ConfigError: the folder holds no run.
+        CheckpointError: the run has no checkpoint, or a damaged one.
     """
-    runs.read_config(run)  # says it where the folder is no run
+    runs.read_config(run)  # raises ConfigError if the folder holds no run
     return load(run / runs.CHECKPOINT)
 
 
 def channels_and_classes(checkpoint: Checkpoint) -> tuple[int, int]:
-    """Tell the channels of a run's images, and how many labels its networks know."""
+    """Return the number of channels of a run's images, and of labels that its networks know."""
     config, images = checkpoint.config, checkpoint.images
     if images:
         return images.channels, images.classes
-    entry = find_entry(config.data)  # of an older minisn, which trained on these alone
+    entry = find_entry(config.data)  # an older minisn trained on data sets of the catalog only
     return entry.shape[0], len(entry.classes) if config.conditional != "none" else 0
 
 
 def _build(checkpoint: Checkpoint) -> tuple[Module, Module, int]:
-    """Build G and D of a run; also tell how many classes they know."""
+    """Build G and D of a run; also return their number of classes."""
     channels, classes = channels_and_classes(checkpoint)
     return *networks(checkpoint.config, channels, classes, np.random.default_rng(0)), classes
 
@@ -46,11 +46,11 @@ def draw(checkpoint: Checkpoint, count: int, seed: int) -> np.ndarray:
     """Draw images with the averaged generator, or G itself if there is no average.
 
     Args:
-        checkpoint: of a run.
-        count: how many images.
-        seed: of the latent vectors; a conditional model draws each class in turn.
+        checkpoint: checkpoint of a run.
+        count: number of images.
+        seed: seed of the latent vectors; a conditional model draws each class in turn.
     Returns:
-        float32 in (-1, 1), [count, C, size, size].
+        Images, float32, in (-1, 1), [count, C, size, size].
     """
     G, _, classes = _build(checkpoint)
     G.load_state_dict(checkpoint.part("average") or checkpoint.part("G"))
@@ -69,15 +69,15 @@ def discriminator(checkpoint: Checkpoint) -> Module:
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one layer; norms are those of the normalized weight, but for sigma.
+    """The norms of one layer, of the normalized weight except for ``sigma``.
 
     Args:
         kind: class of the layer.
-        shape: of its weight.
-        sigma: the estimate of the weight's norm; None where the scheme keeps none.
+        shape: shape of its weight.
+        sigma: estimate of the norm of the weight W; None if the scheme keeps no estimate.
         norm: largest singular value, as a matrix.
-        proved: what that does not exceed.
-        stable_rank: sum of the squared singular values over the largest.
+        proved: proved upper bound of ``norm``.
+        stable_rank: sum of the squared singular values over the largest square.
         operator: norm as a map between images; ``proved`` for a dense layer.
     """
 
@@ -101,7 +101,7 @@ class Row:
 
 
 def measure(checkpoint: Checkpoint) -> list[Row]:
-    """Measure every layer of D; a run over one image tells the size that each convolution sees."""
+    """Measure every layer of D; one image shows the input size of each convolution."""
     D, config = discriminator(checkpoint).eval(), checkpoint.config
     channels, _ = channels_and_classes(checkpoint)
     image = np.zeros((1, channels, config.size, config.size), np.float32)

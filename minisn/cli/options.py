@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take, and what the Tab key completes them to."""
+"""Arguments and options of several commands, with their completions."""
 
 import math
 from pathlib import Path
@@ -8,14 +8,14 @@ import click
 
 
 def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Name the presets that begin so."""
+    """Return the presets that begin with the given letters."""
     from ..config import presets
 
     return [name for name in presets() if name.startswith(incomplete)]
 
 
 def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Name the data sets that begin so."""
+    """Return the data sets that begin with the given letters."""
     from ..data import list_datasets
 
     return [entry.name for entry in list_datasets() if entry.name.startswith(incomplete)]
@@ -32,7 +32,7 @@ data_dir_option = click.option(
     "--data-dir",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the files of complete data sets lie [default: $MINISN_DATA, "
+    help="Folder of the complete data sets [default: $MINISN_DATA, "
     "else minisn/data in the user's cache].",
 )
 device_option = click.option(
@@ -40,12 +40,12 @@ device_option = click.option(
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="Where to compute; cuda needs CuPy.",
+    help="Device to compute on; cuda needs CuPy.",
 )
 
 
 class Minutes(click.FloatRange):
-    """A time above 0; Python's "nan" is a number that is never reached, and is refused."""
+    """A number of minutes above 0; "nan" is refused."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -1,4 +1,4 @@
-"""``minisn paper``: what the papers state, and where it is computed, tested and explained."""
+"""``minisn paper``: the statements of the papers, with their code, tests and explanations."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ INDENT = 20
     "data",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the index as data.",
+    help="File for the index, as JSON.",
 )
 def paper(part: tuple[str, ...], data: Path | None) -> None:
-    """Show what the papers state, and where it is in the code.
+    """Show the statements of the papers, and their place in the code.
 
-    Without PART, a table of all. With one, such as 12, "Table 3", "Fig. 9" or BSN: what the paper
-    states there, our formula and what differs, the source of what computes it, the tests that name
-    that, and where it is explained.
+    Without PART, print a table of all statements. With a PART, such as 12, "Table 3", "Fig. 9" or
+    BSN, print the paper's statement, our formula and the differences, the source that computes it,
+    the tests that name the source, and the notebooks that explain it.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def paper(part: tuple[str, ...], data: Path | None) -> None:
 
 
 def _find(index: Index, asked: str) -> list[Entry]:
-    """Find the parts that are meant: by number, by name, or by the beginning of a name."""
+    """Find parts of the papers by number, by name, or by the beginning of a name."""
     from ..errors import ConfigError
 
     number = asked.strip("()")
@@ -65,14 +65,14 @@ def _find(index: Index, asked: str) -> list[Entry]:
     found = exact or [e for e in index.entries if e.part.lower().startswith(wanted.lower())]
     if not found:
         raise ConfigError(
-            f"{asked!r} is no part of the papers; expected an equation 1 to 38, "
-            "or a name from the table that `minisn paper` prints"
+            f"{asked!r} is not a part of the papers; expected an equation 1 to 38, "
+            "or a name from the table of `minisn paper`"
         )
     return found
 
 
 def _row(entry: Entry) -> list[str]:
-    """Return a part's lines of the table: what it states, then where it is."""
+    """Return the lines of a part in the table: its statement, then its place."""
     place = entry.places[0] if entry.places else None
     where = f"{place.path}:{place.lines[0]} {place.name}" if place else "-"
     more = f" +{len(entry.places) - 1}" if len(entry.places) > 1 else ""
@@ -91,7 +91,7 @@ def _wrapped(first: str, text: str) -> list[str]:
 
 
 def _stated(entry: Entry) -> Iterator[str]:
-    """Yield what the paper has, then ours beside it."""
+    """Yield the statement of the paper, then ours."""
     said = entry.statement
     yield from _wrapped(f"{f'{entry.paper} {entry.part}':{INDENT}}", said.states)
     formulas = {"The paper": said.tex, "Ours": entry.formula}
@@ -109,7 +109,7 @@ def _stated(entry: Entry) -> Iterator[str]:
 
 
 def _detail(index: Index, entry: Entry) -> Iterator[str]:
-    """Yield who computes it, the source of the first of them, the tests, and the notebooks."""
+    """Yield the places that compute a part, the source of the first, the tests, the notebooks."""
     for place in entry.places:
         yield from ("", f"{place.path}:{place.lines[0]}  {place.name}", f"  {place.sentence}")
         yield from (f"  {line}" for formula in place.formulas for line in formula.splitlines())

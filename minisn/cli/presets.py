@@ -1,4 +1,4 @@
-"""``minisn presets``: the settings that ship with the package."""
+"""``minisn presets``: list and print the presets."""
 
 import click
 
@@ -8,12 +8,12 @@ from .options import preset_argument
 @click.command()
 @preset_argument
 def presets(preset: str | None) -> None:
-    """List the presets, or print one, whole.
+    """List the presets, or print all settings of PRESET.
 
     \b
     Examples:
         minisn presets
-        minisn presets mnist > mine.toml    # edit it, then: minisn train --config mine.toml
+        minisn presets mnist > mine.toml    # edit the file, then: minisn train --config mine.toml
     """
     from ..config import preset_text
     from ..config import presets as names

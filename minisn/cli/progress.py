@@ -1,4 +1,4 @@
-"""What is seen while a network trains."""
+"""Progress bars and lines while a network trains."""
 
 import errno
 import os
@@ -16,20 +16,20 @@ _FORMAT = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
 def steady_bar(**settings: Any) -> tqdm:
-    """Make a progress bar whose clock does not go back, as that of tqdm may: it is the system's."""
+    """Make a progress bar with a monotonic clock; the clock of tqdm may go back."""
     bar = tqdm(dynamic_ncols=True, disable=None, **settings)
     bar._time = time.monotonic
-    bar.reset()  # begins anew, at a time of that clock
+    bar.reset()  # restarts the bar by the new clock
     return bar
 
 
 def is_closed(error: OSError) -> bool:
-    """Whether what was written to is closed: a pipe by its reader, or a terminal."""
+    """Return whether a write failed because the reader closed the pipe or the terminal."""
     return error.errno in (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
 
 
 def last_words(words: object) -> None:
-    """Print a line; where nobody reads any more, be silent from then on."""
+    """Print a line; if the output is closed, print nothing from then on."""
     try:
         click.echo(words)
     except OSError as error:
@@ -39,13 +39,13 @@ def last_words(words: object) -> None:
 
 
 class Progress:
-    """A bar with the time left, the losses and the largest norm; plain lines where no one looks.
+    """A bar with the time left, the losses and the largest norm; plain lines without a terminal.
 
     Args:
-        step: where training begins.
-        steps: where it ends.
-        seconds: that training took before.
-        minutes: when it ends, if that is sooner.
+        step: first step of this call.
+        steps: last step.
+        seconds: seconds of training before this call.
+        minutes: time limit of this call, if any.
     """
 
     def __init__(self, step: int, steps: int, seconds: float, minutes: float | None):
@@ -55,7 +55,7 @@ class Progress:
         self._bar = steady_bar(total=1.0, bar_format=_FORMAT)
 
     def __call__(self, entry: dict[str, Any]) -> None:
-        """Show a line of the log, and above it what was found with it."""
+        """Show an entry of the log, and print its health notes above the bar."""
         for words in entry.get("health", {}).values():
             tqdm.write(words)
         if entry.get("norm"):
@@ -74,7 +74,7 @@ class Progress:
         self._bar.update(self._done(entry) - self._bar.n)
 
     def _done(self, entry: dict[str, Any]) -> float:
-        """Tell which part of this call is behind us, 0 to 1."""
+        """Return the finished share of this call, 0 to 1."""
         done = (entry["step"] - self._first) / max(self._steps - self._first, 1)
         if self._minutes:
             done = max(done, (entry["seconds"] - self._start) / (60 * self._minutes))
@@ -89,14 +89,14 @@ class Progress:
 
 @contextmanager
 def compile_notice() -> Iterator[None]:
-    """Say so, once, when kernels turn out not to be compiled on this machine yet."""
+    """Print a notice, once, when the kernels must be compiled on this machine."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.2):
             if _compiling():
                 with suppress(OSError):
-                    tqdm.write("Compiling the kernels for this machine: once, about half a minute.")
+                    tqdm.write("Compiling the kernels for this machine, once: about half a minute.")
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -109,7 +109,7 @@ def compile_notice() -> Iterator[None]:
 
 
 def _compiling() -> bool:
-    """Whether a kernel was not found in Numba's cache on the disk, and so is being compiled."""
+    """Return whether a kernel is being compiled because Numba's disk cache lacks it."""
     modules = [m for name, m in sys.modules.copy().items() if name.startswith("minisn.kernels")]
     counts = [getattr(v, "stats", None) for m in modules for v in vars(m).copy().values()]
     return any(getattr(count, "cache_misses", None) for count in counts)

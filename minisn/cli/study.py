@@ -1,4 +1,4 @@
-"""``minisn study``: the papers' figures, one command each."""
+"""``minisn study``: regenerate figures of the papers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CELLS = "cells"
 
 
 def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Name the studies that begin so."""
+    """Return the studies that begin with the given letters."""
     from ..study import STUDIES
 
     return [name for name in STUDIES if name.startswith(incomplete)]
@@ -27,7 +27,7 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_study)
-@click.option("--full", is_flag=True, help="The paper's size, in place of a laptop's: days.")
+@click.option("--full", is_flag=True, help="Use the paper's size, not laptop size: days.")
 @click.option(
     "--data",
     metavar="NAME",
@@ -40,12 +40,12 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
     type=click.Path(path_type=Path),
     default=Path("studies"),
     show_default=True,
-    help="Where tables, plots and runs go.",
+    help="Folder for tables, plots and runs.",
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="A Dask cluster, tcp://HOST:PORT [default: one on this machine].",
+    help="Address of a Dask cluster, tcp://HOST:PORT [default: a cluster on this machine].",
 )
 @click.option(
     "--workers", type=click.IntRange(1), help="Processes on this machine [default: one per core]."
@@ -60,11 +60,11 @@ def study(
     workers: int | None,
     data_dir: Path | None,
 ) -> None:
-    """Regenerate a figure of the papers, or list them all.
+    """Regenerate a figure of the papers, or list all figures.
 
-    Runs what the figure needs, several runs at a time, and writes a table, a plot in the
-    paper's form, and a paragraph that says whether the paper's claim holds here. A run that is
-    finished is never made again, and one that was cut short goes on: give the command again.
+    The command trains the runs of the figure, several at a time. It writes a table, a plot in the
+    paper's form, and a paragraph that says whether the paper's claim holds here. Run the command
+    again after an interruption: it skips finished runs and continues the others.
 
     \b
     Examples:
@@ -97,14 +97,14 @@ def study(
 
 
 def _cells(study: Study, full: bool, data: str | None) -> list[Cell]:
-    """Return the runs that a study needs, on the data that are asked for."""
+    """Return the runs of a study on the chosen data."""
     from ..errors import ConfigError
 
     cells = study.cells(full)
     if data is None:
         return cells
     if not cells:
-        raise ConfigError(f"{study.name} has no training runs to choose data for; leave out --data")
+        raise ConfigError(f"{study.name} has no training runs to choose data for; omit --data")
     return [cell.on(data) for cell in cells]
 
 
@@ -122,7 +122,7 @@ def _find(name: str) -> Study:
 
 
 def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
-    """Write table, plot and paragraph, and say where they are."""
+    """Write table, plot and paragraph, and print their paths."""
     from ..files import write_file
     from ..plots import png
     from ..study.design import paragraph, table_csv
@@ -148,7 +148,7 @@ class _View:
         self._bar = steady_bar(total=cells, bar_format=form)
 
     def __call__(self, standing: Standing) -> None:
-        """Show where the study stands."""
+        """Show the progress of the study."""
         words = f"{standing.done} done, {standing.running} running, {standing.left} left"
         if self._bar.disable:
             latest = f", finished {standing.latest}" if standing.latest else ""

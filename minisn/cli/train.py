@@ -1,4 +1,4 @@
-"""``minisn train``: from settings to digits, and a report of how it went."""
+"""``minisn train``: train a GAN and write a report."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
     "settings",
     metavar="NAME=VALUE",
     multiple=True,
-    help="Change a setting; may be given several times.",
+    help="Change a setting; may be repeated.",
 )
 @click.option(
     "--config",
     "config_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Take the settings from a TOML file in place of a preset.",
+    help="TOML file with settings, in place of a preset.",
 )
-@click.option("--steps", type=int, help="Updates of G: the setting steps.")
+@click.option("--steps", type=int, help="Updates of G; the setting steps.")
 @click.option(
     "--minutes",
     type=Minutes(0, min_open=True),
-    help="Stop after so many minutes, even if steps are left.",
+    help="Stop after this time, even if steps are left.",
 )
 @click.option("--seed", type=int, help="The setting seed.")
 @click.option(
@@ -55,14 +55,14 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
     "--resume",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="Go on with the run in this folder.",
+    help="Continue the run in this folder.",
 )
 @click.option(
     "--data",
     metavar="NAME|FOLDER",
     shell_complete=complete_dataset,
-    help="The setting data: a data set of `minisn data list`, or a folder of your own "
-    "images, whose subfolders are labels.",
+    help="The setting data: a data set of `minisn data list`, or a folder of your own images; "
+    "its subfolders are labels.",
 )
 @data_dir_option
 @device_option
@@ -81,12 +81,12 @@ def train(
     data_dir: Path | None,
     device: str,
 ) -> None:
-    """Train a GAN, and report how it went.
+    """Train a GAN and write a report.
 
-    The settings are those of PRESET: mnist, if none is named. The folder of the run gets the
-    settings, a log, a sheet of samples now and then, always of the same latent vectors,
-    checkpoints, plots, and report.html, whose path is the last line printed. Ctrl-C stops,
-    saves, and says how to go on; so does --minutes.
+    The settings are those of PRESET [default: mnist]. The command writes the settings, a log,
+    sheets of samples from fixed latent vectors, checkpoints, plots and report.html to the folder of
+    the run, and prints the path of the report as its last line. Ctrl-C or --minutes stops training:
+    the command saves a checkpoint, and prints how to continue.
 
     \b
     Examples:
@@ -128,28 +128,28 @@ def train(
 
 
 def _refuse_with_resume(ctx: click.Context) -> None:
-    """A resumed run keeps what it was started with."""
+    """Refuse options that a resumed run cannot change."""
     for parameter in ctx.command.params:
         if parameter.name in _FIXED and ctx.params[parameter.name] is not None:
             raise click.UsageError(
-                f"--resume goes on with the settings of the run; leave out "
+                f"--resume continues with the settings of the run; omit "
                 f"{parameter.opts[-1] if parameter.name != 'preset' else ctx.params['preset']}"
             )
 
 
 def _check_resumed(folder: Path, before: Config, config: Config) -> None:
-    """Refuse another seed, and other data, than those of the start."""
+    """Refuse a seed or data that differ from those of the start."""
     from ..errors import ConfigError
 
     if config.seed != before.seed:
         raise ConfigError(
             f"{folder} was started with seed {before.seed}, not {config.seed}, and "
-            "its sheets and data go on with it; leave out --set seed, or start "
-            "another run"
+            "continues with the same samples and data order; omit --set seed, or "
+            "start another run"
         )
     if config.data != before.data:
         raise ConfigError(
-            f"{folder} was started on {before.data}, not on {config.data}; leave out "
+            f"{folder} was started on {before.data}, not on {config.data}; omit "
             "--set data, or start another run"
         )
 
@@ -159,14 +159,14 @@ def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
     from ..config import load_config, load_preset
 
     if preset and (file or preset.endswith(".toml")):
-        raise click.UsageError("name a preset, or a file with --config FILE: one of them")
+        raise click.UsageError("give either a preset or --config FILE, not both")
     if file:
         return load_config(file), file.stem
     return load_preset(preset or "mnist"), preset or "mnist"
 
 
 def _training_set(config: Config, data_dir: Path | None, run: Path | None = None) -> Dataset:
-    """Return the images and their labels; of a folder of images, say what was found in it."""
+    """Return the training images with labels; print a report on a folder of images."""
     from ..training_set import training_set
     from .progress import steady_bar
 
@@ -182,7 +182,7 @@ def _training_set(config: Config, data_dir: Path | None, run: Path | None = None
 
 
 def _keep_own_images(folder: Path, config: Config, dataset: Dataset) -> None:
-    """Keep images that came from a folder of the user's: the run needs it no more then."""
+    """Save images from a user's folder with the run, which then does not need the folder."""
     from ..training_set import IMAGES, is_folder, keep_images
 
     if is_folder(config) and not (folder / IMAGES).exists():
@@ -195,7 +195,7 @@ def _fresh_folder(name: str) -> Path:
 
 
 def _train(ctx: click.Context, trainer: Trainer, folder: Path, minutes: float | None) -> None:
-    """Train, say how it went and how to go on, and write the report."""
+    """Train, print the outcome and how to continue, and write the report."""
     from .. import runs
     from ..report import duration, write_report
     from .progress import Progress, last_words
@@ -212,10 +212,10 @@ def _train(ctx: click.Context, trainer: Trainer, folder: Path, minutes: float | 
     except (KeyboardInterrupt, SystemExit, OSError) as end:
         status = _status(end)
         step = _saved(folder)
-        whole = step == trainer.step  # a second Ctrl-C breaks into an update
+        whole = step == trainer.step  # a second Ctrl-C interrupts an update
         last_words(f"Stopped; saved at step {step:,}.")
     if trainer.step < config.steps:
-        last_words(f"Go on with: minisn train --resume {shlex.quote(str(folder))}")
+        last_words(f"Continue with: minisn train --resume {shlex.quote(str(folder))}")
     else:
         last_words(
             f"Train longer with: minisn train --resume {shlex.quote(str(folder))} "
@@ -229,7 +229,7 @@ def _train(ctx: click.Context, trainer: Trainer, folder: Path, minutes: float | 
 
 
 def _status(end: BaseException) -> int:
-    """Return the exit status for what ended a training early: the number of a signal, and 128."""
+    """Return the exit status for an early end of training: 128 plus the number of the signal."""
     from .progress import is_closed
 
     if isinstance(end, OSError) and not is_closed(end):
@@ -240,7 +240,7 @@ def _status(end: BaseException) -> int:
 
 
 def _sheets(folder: Path, classes: int) -> Callable[[int, np.ndarray], None]:
-    """Return what writes a sheet of samples into a run, whole rows of it."""
+    """Return a function that writes a sheet of samples, in whole rows."""
     from ..plots import columns_for, save_sheet
 
     (folder / "samples").mkdir(exist_ok=True)
@@ -254,7 +254,7 @@ def _sheets(folder: Path, classes: int) -> Callable[[int, np.ndarray], None]:
 
 
 def _saved(folder: Path) -> int:
-    """Tell the step of the last checkpoint; 0 if there is none."""
+    """Return the step of the last checkpoint; 0 if there is none."""
     from ..checkpoint import load
     from ..runs import CHECKPOINT
 

@@ -150,9 +150,7 @@ def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:
     """Load the data of a cell, and hold every tenth image out of training."""
     dataset = load(config.data, data_dir)
     if dataset.images.shape[2:] != (config.size, config.size):
-        raise ConfigError(
-            f"size = {config.size} does not fit {config.data}; use Cell.on({config.data!r})"
-        )
+        raise ConfigError(f"size = {config.size} does not fit {config.data}; call Cell.on")
     kept = np.arange(len(dataset.images)) % HELD_OUT == 0
     images, labels = dataset.images, dataset.labels
     return Split(images[~kept], labels[~kept], images[kept], folder)
