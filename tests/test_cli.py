@@ -954,8 +954,8 @@ def test_a_network_that_this_machine_cannot_hold_is_refused_before_it_is_drawn(
     monkeypatch.setattr("minisn.nn.layers._physical_memory", lambda: 8e9)
     done = minisn("train", "mnist", "--set", "width=200000", "--out", tmp_path / "wide", code=1)
     assert error_of(done) == (
-        "Linear: to train a weight of shape [14400000, 128] takes 52 GB, and this "
-        "machine has 8; lower the width, the features or the latent length"
+        "Linear: training a weight of shape [14400000, 128] takes 52 GB, and this "
+        "machine has 8 GB; lower the width, the features or the latent length"
     )
     assert not (tmp_path / "wide").exists()
 

@@ -247,7 +247,7 @@ def test_a_conditional_model_on_images_without_labels_is_refused(labels):
         ([0.0, 1.0, 1.0, 1.0], DTypeError, "labels must be integers, got dtype float64"),
         ([0, 1, 2], ShapeError, r"expected 4 labels.*got shape \(3,\)"),
         ([[0], [1], [2], [0]], ShapeError, r"expected 4 labels.*got shape \(4, 1\)"),
-        (None, ShapeError, "this network is conditional, so it needs labels"),
+        (None, ShapeError, "this network is conditional; expected labels"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels, error, message):

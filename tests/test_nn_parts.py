@@ -178,7 +178,7 @@ def test_seeds_names_classes_and_pairs_are_taken():
         (lambda: nn.BatchNorm(3).eval()(np.ones((2, 4))), ShapeError, "BatchNorm: expected"),
         (lambda: nn.LayerNorm(3)(np.ones((2, 4))), ShapeError, r"LayerNorm: expected \[N, 3"),
         (lambda: nn.ConditionalBatchNorm(3, 2)(np.ones((2, 4)), [0, 1]), ShapeError, "expected"),
-        (lambda: nn.GRU(3, 4, 0)(np.zeros((0, 2, 3))), ShapeError, "of no step at all"),
+        (lambda: nn.GRU(3, 4, 0)(np.zeros((0, 2, 3))), ShapeError, "which has no steps"),
         (lambda: linear().to(dtype="flot32"), DTypeError, "floating-point dtype such as 'float32'"),
         (lambda: linear().to(dtype=np.int32), DTypeError, "to: expected a floating-point dtype"),
         (lambda: setattr(linear(), "reparametrize", SpectralNorm()), GraphError, "cannot be set"),
@@ -338,7 +338,7 @@ def test_parts_are_found_in_every_kind_of_container(hold):
 def test_an_iterator_of_parts_is_refused(hold):
     network = nn.Module()
     network.held = hold(None, [linear()])
-    with pytest.raises(DTypeError, match=f"held is a {hold.__name__}, .* make it a list"):
+    with pytest.raises(DTypeError, match=f"held is a {hold.__name__}, .* use a list"):
         network.parameters()
 
 
@@ -364,7 +364,7 @@ def test_what_is_learned_is_replaced_by_parameters_of_its_shape_alone():
             layer.weight = value
     with pytest.raises(ShapeError, match=r"Linear.weight: expected shape \(2, 2\), got \(3, 2\)"):
         layer.weight = Tensor(np.ones((3, 2)), requires_grad=True)
-    with pytest.raises(GraphError, match=r"Linear.u is state: give .state\['u'\]"):
+    with pytest.raises(GraphError, match=r"Linear.u is state; assign .*\.state\['u'\]"):
         layer.u = np.ones(2)
     shared = Tensor(np.eye(2, dtype=np.float32), requires_grad=True)
     layer.weight = shared

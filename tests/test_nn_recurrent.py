@@ -166,7 +166,7 @@ def test_gates_that_open_in_turn_explode_a_gru_whose_weights_are_normalized():
     [
         ((T, N), None, "expected sequences"),
         ((T, N, 3), None, r"\[T, N, 2\], time first, got shape \[5, 3, 3\]"),
-        ((T, N, D_IN), (N + 1, D), r"first state must be \[3, 4\], got shape \[4, 4\]"),
+        ((T, N, D_IN), (N + 1, D), r"a first state \[3, 4\] for this batch, got shape \[4, 4\]"),
     ],
 )
 def test_wrong_shapes_are_refused(x, h, message):

@@ -310,7 +310,7 @@ def test_a_network_with_a_bad_weight_is_stopped_by_its_power_step(kernel_name, b
         )
         weight = network.layers[1].weight
         weight.assign(np.where(np.eye(3) > 0, np.float32(bad), weight.array))
-        with pytest.raises(NonFiniteError, match=r"layer layers\.1: its weight holds a NaN or"):
+        with pytest.raises(NonFiniteError, match=r"layer layers\.1: the weight holds a NaN or"):
             power_step(network)
 
 

@@ -1,7 +1,8 @@
-"""Layers, and modules made of them.
+"""Modules and layers.
 
-``module`` names, saving, moving · ``reparametrization`` what a scheme is · ``layers`` those with a
-weight · ``recurrent`` for sequences · ``normalization`` and ``activations`` those without.
+``module`` names, saving, moving · ``reparametrization`` the interface of a scheme · ``layers``
+layers with a weight · ``recurrent`` layers for sequences · ``normalization`` and ``activations``
+layers without a weight.
 """
 
 from .activations import Dropout, LeakyReLU, ReLU, Reshape, Scale, Tanh

@@ -1,4 +1,4 @@
-"""Layers without numbers of their own: activations and changes of shape."""
+"""Activations, dropout, and changes of shape and scale."""
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from .module import Module
 
 
 class LeakyReLU(Module):
-    """Leaky ReLU with the paper's slope, 0.1.
+    """Leaky ReLU, with the paper's slope as default.
+
+    Args:
+        slope: slope below 0; 0.1 in the paper.
 
     Source: [M18 Table 3]
     """
@@ -22,7 +25,7 @@ class LeakyReLU(Module):
         self.lipschitz = max(1.0, abs(slope))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply entry by entry."""
+        """Apply leaky ReLU to every entry."""
         return ops.leaky_relu(x, slope=self.slope)
 
 
@@ -32,7 +35,7 @@ class ReLU(Module):
     lipschitz = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply entry by entry."""
+        """Apply ReLU to every entry."""
         return ops.relu(x)
 
 
@@ -42,16 +45,16 @@ class Tanh(Module):
     lipschitz = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply entry by entry."""
+        """Apply tanh to every entry."""
         return ops.tanh(x)
 
 
 class Dropout(Module):
-    """While training, set entries to 0 at random: see :func:`minisn.elementwise.dropout`.
+    """Dropout: random zeros during training; see :func:`minisn.elementwise.dropout`.
 
     Args:
-        rate: of the entries that are set to 0, below 1.
-        rng: draws them, or a seed.
+        rate: probability that an entry is set to 0, below 1.
+        rng: random generator, or a seed.
     """
 
     def __init__(self, rate: float, rng: np.random.Generator | int):
@@ -59,12 +62,16 @@ class Dropout(Module):
         self.rate, self._rng = real_number("Dropout: rate", rate, 0, 1), generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply entry by entry; in evaluation nothing is changed."""
+        """Apply dropout in training; return x unchanged in evaluation."""
         return dropout(x, self.rate, self._rng) if self.training else x
 
 
 class Reshape(Module):
-    """Give every item of a batch another shape (-1 once: what remains)."""
+    """A change of the shape of every item of a batch.
+
+    Args:
+        shape: new shape of an item; one entry may be -1, for the rest.
+    """
 
     lipschitz = 1.0
 
@@ -73,17 +80,17 @@ class Reshape(Module):
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to [N, ...]."""
+        """Reshape a batch [N, ...] to [N, *shape]."""
         return x.reshape(x.shape[0], *self.shape)
 
 
 class Scale(Module):
-    r"""Multiply by a learned number: with it a layer's weight and bias grow alike.
+    r"""Multiplication by a learned number, which scales weight and bias of the layer before alike.
 
     .. math:: y = \gamma\,x = (\gamma W)h + \gamma b
 
     Args:
-        gamma: the number, to share it among layers; None for one of its own, 1 at first.
+        gamma: a number to share among layers; None for a new one, which starts at 1.
 
     Source: [L21 experiments]
     """
@@ -94,5 +101,5 @@ class Scale(Module):
         self.gamma = Tensor(one, requires_grad=True) if gamma is None else gamma
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to any shape."""
+        """Multiply x, of any shape, by gamma."""
         return x * self.gamma

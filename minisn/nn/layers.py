@@ -1,4 +1,4 @@
-"""Layers with a weight, which they may compute with in a reparametrized form."""
+"""Layers with a weight, which may be reparametrized."""
 
 import math
 import os
@@ -21,12 +21,12 @@ from .module import Module
 from .reparametrization import Reparametrization, State, scheme_of
 
 BYTES_PER_WEIGHT = 28
-"""While training: its draw in double precision; itself, its gradient, Adam's two moments and the
-running average in single."""
+"""Bytes in training: the draw in double precision; the weight, its gradient, Adam's two moments and
+the running average in single precision."""
 
 
 def _physical_memory() -> float:
-    """Return the bytes of memory that this machine has, or infinity where it does not tell."""
+    """Return the bytes of memory of this machine, or infinity if unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -34,9 +34,9 @@ def _physical_memory() -> float:
 
 
 class Weighted(Module):
-    """A layer with a weight, which it may compute with in a reparametrized form.
+    """A layer with a weight, which may be reparametrized.
 
-    ``axis`` is the weight's output axis: the rows of the matrix whose norm is meant.
+    ``axis`` is the weight's output axis, which gives the rows of the weight as a matrix.
     """
 
     axis = 0
@@ -57,9 +57,9 @@ class Weighted(Module):
             raise ShapeError(f"{name}: every size must be at least 1, got {shape}")
         if (needed := BYTES_PER_WEIGHT * math.prod(shape)) > (most := _physical_memory()):
             raise ShapeError(
-                f"{type(self).__name__}: to train a weight of shape {list(shape)} takes "
-                f"{needed / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f}; lower the width, "
-                "the features or the latent length"
+                f"{type(self).__name__}: training a weight of shape {list(shape)} takes "
+                f"{needed / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f} GB; lower the "
+                "width, the features or the latent length"
             )
         self.shape, rng = shape, generator(rng)
         self._scheme = scheme_of(reparametrize)
@@ -75,23 +75,23 @@ class Weighted(Module):
 
     @property
     def reparametrize(self) -> Reparametrization:
-        """How the weight is made; a layer is made with its scheme, and keeps it."""
+        """The scheme of the weight, which is fixed when the layer is made."""
         return self._scheme
 
     @reparametrize.setter
     def reparametrize(self, value: Any) -> None:
         raise GraphError(
-            f"{type(self).__name__}.reparametrize cannot be set afterwards, for the scheme has "
-            "numbers of its own to start with: make the layer anew with reparametrize=... (and "
-            "copy its weights with load_state_dict, or .weight.assign)"
+            f"{type(self).__name__}.reparametrize cannot be set afterwards: a scheme starts with "
+            "its own state; make a new layer with reparametrize=... (and copy the weights with "
+            "load_state_dict, or .weight.assign)"
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; what is learned takes the place of a parameter of its shape.
+        """Set an attribute; only a parameter of the same shape may replace a learned tensor.
 
         Raises:
             GraphError: u, v or the like, which belong to ``state``.
-            DTypeError, ShapeError: no parameter, or one of another shape.
+            DTypeError, ShapeError: not a parameter, or another shape.
         """
         before = vars(self).get(name) if name in vars(self).get("_names", ()) else None
         if before is not None:
@@ -107,34 +107,34 @@ class Weighted(Module):
                 )
         elif name in vars(self).get("state", ()):
             raise GraphError(
-                f"{type(self).__name__}.{name} is state: give .state[{name!r}] the new values"
+                f"{type(self).__name__}.{name} is state; assign the new values to .state[{name!r}]"
             )
         super().__setattr__(name, value)
 
     @property
     def learned(self) -> dict[str, Tensor]:
-        """What the weight is made of: usually ``weight`` alone."""
+        """The learned tensors of the weight, by name: usually ``weight`` alone."""
         return {name: getattr(self, name) for name in self._names}
 
     def effective_weight(self) -> Tensor:
-        r"""Return the weight that the layer computes with: :math:`\bar W`, or W itself."""
+        r"""Return the weight in the layer's product: :math:`\bar W`, or W itself."""
         return self.reparametrize.apply(self.learned, self.axis, self.state)
 
     def power_step(self) -> None:
-        """Advance u and v by one round of power iteration; nothing else ever moves them.
+        """Advance u and v by one round of power iteration; nothing else changes them.
 
         Raises:
-            NonFiniteError: the weight holds a NaN or an infinity; u and v are as they were.
+            NonFiniteError: the weight holds a NaN or an infinity; u and v stay unchanged.
         """
         self.state = self.next_state()
 
     def next_state(self, name: str = "") -> State:
-        """Return u and v after one more round, under the layer's name in errors."""
-        with np.errstate(invalid="ignore"):  # what is not finite is refused by name
+        """Return u and v after one more round; errors name the layer."""
+        with np.errstate(invalid="ignore"):  # the error below names the layer
             state = self.reparametrize.step(self.learned, self.axis, self.state)
         if not all(map(finite_or_unseen, state.values())):
             raise NonFiniteError(
-                f"layer {name or type(self).__name__}: its weight holds a NaN or an "
+                f"layer {name or type(self).__name__}: the weight holds a NaN or an "
                 "infinity: training has diverged; lower the step size"
             )
         return state
@@ -147,10 +147,10 @@ class Linear(Weighted):
 
     Args:
         d_in, d_out: sizes; the weight is [d_out, d_in].
-        rng: draws the weight, or a seed.
+        rng: random generator of the weight, or a seed.
         bias: add b.
         reparametrize: a scheme such as ``SpectralNorm()``.
-        init: draws a weight of a shape, or a name of :data:`minisn.init.INITIALIZERS`.
+        init: an initializer, or a name in :data:`minisn.init.INITIALIZERS`.
 
     Source: [M18 Eq. (1)]
     """
@@ -167,7 +167,7 @@ class Linear(Weighted):
         super().__init__((d_out, d_in), d_out if bias else 0, rng, reparametrize, init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to [N, d_in]."""
+        """Apply the layer to [N, d_in]."""
         y = x @ self.effective_weight().T
         return y if self.bias is None else y + self.bias
 
@@ -177,10 +177,8 @@ class Conv2d(Weighted):
 
     Args:
         d_in, d_out: channels; the weight is [d_out, d_in, kernel, kernel].
-        kernel: size, pixels, one number or (rows, columns); so are stride and padding.
-        rng: draws the weight, or a seed.
-        stride, padding: pixels.
-        bias, reparametrize, init: as in :class:`Linear`.
+        kernel, stride, padding: pixels, one number or (rows, columns).
+        rng, bias, reparametrize, init: as in :class:`Linear`.
 
     Source: [M18 §2.1]
     """
@@ -202,7 +200,7 @@ class Conv2d(Weighted):
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to images [N, d_in, H, W]."""
+        """Apply the layer to images [N, d_in, H, W]."""
         W, settings = self.effective_weight(), {"stride": self.stride, "padding": self.padding}
         if self.bias is None:
             return conv.conv2d(x, W, **settings)
@@ -213,11 +211,10 @@ class ConvTranspose2d(Weighted):
     """A transposed convolution; see :func:`minisn.conv.conv2d_transpose`.
 
     Args:
-        d_in, d_out: channels of what comes in and goes out. The weight is that of the
-            convolution it is the adjoint of, [d_in, d_out, kernel, kernel]: its output
-            axis is 1.
+        d_in, d_out: input and output channels; the weight is [d_in, d_out, kernel, kernel], as
+            in the convolution whose adjoint this is, and its output axis is 1.
         kernel, rng, stride, padding, bias, reparametrize, init: as in :class:`Conv2d`.
-        output_padding: rows and columns added at the end, less than the stride.
+        output_padding: rows and columns to add at the end, less than the stride.
 
     Source: [M18 Table 3]
     """
@@ -242,7 +239,7 @@ class ConvTranspose2d(Weighted):
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to images [N, d_in, H, W]."""
+        """Apply the layer to images [N, d_in, H, W]."""
         y = conv.conv2d_transpose(
             x,
             self.effective_weight(),
@@ -254,11 +251,11 @@ class ConvTranspose2d(Weighted):
 
 
 class Embedding(Weighted):
-    """A vector for each of some labels.
+    """A learned vector for each label.
 
     Args:
-        labels: how many.
-        size: of a vector; the weight is [labels, size].
+        labels: number of labels.
+        size: length of a vector; the weight is [labels, size].
         rng, reparametrize, init: as in :class:`Linear`.
     """
 
@@ -273,25 +270,25 @@ class Embedding(Weighted):
         super().__init__((labels, size), 0, rng, reparametrize, init)
 
     def forward(self, x: Tensor | None) -> Tensor:
-        """Look up integer labels [N], giving [N, size]."""
+        """Return the vectors of integer labels [N], [N, size]."""
         return look_up(self.effective_weight(), x, "Embedding")
 
 
 def look_up(rows: Tensor, labels: Any, who: str) -> Tensor:
-    """Take the row of each label.
+    """Return the row of each label.
 
     Args:
         rows: [classes, ...].
         labels: integers from 0, [N].
-        who: names the layer in errors.
+        who: name of the layer in errors.
     Returns:
-        [N, ...].
+        The rows, [N, ...].
     Raises:
         DTypeError: the labels are not integers.
         ShapeError: there are no labels, or one is out of range.
     """
     if labels is None:
-        raise ShapeError(f"{who}: this network is conditional, so it needs labels; pass them, [N]")
+        raise ShapeError(f"{who}: this network is conditional; expected labels, [N]; pass them")
     labels = labels_of(who, labels, rows.array)
     labels.check(who, len(rows))
     return getitem(rows, index=labels.array, checked=True)
@@ -303,11 +300,11 @@ def weighted_layers(network: Module) -> dict[str, Weighted]:
 
 
 def power_step(network: Module) -> None:
-    """Advance u and v of every layer by one round: once for each update of D.
+    """Advance u and v of every layer by one round, once for each update of D.
 
     Raises:
-        NonFiniteError: a weight holds a NaN or an infinity; its layer is named, and no u or v
-            has moved.
+        NonFiniteError: a weight holds a NaN or an infinity; the error names its layer, and every
+            u and v stays unchanged.
 
     Source: [M18 Alg. 1]
     """

@@ -1,8 +1,8 @@
 """Modules: parts of a network, with named parameters and named state.
 
-A parameter is a Tensor that records; state is what changes without a gradient (u and
-v of spectral normalization, running moments of batch normalization). Both are saved;
-only parameters are ever given to an optimizer.
+A parameter is a Tensor with ``requires_grad``. State changes without a gradient: u and v of
+spectral normalization, running moments of batch normalization. Both are saved; only parameters go
+to an optimizer.
 """
 
 import types
@@ -23,28 +23,28 @@ HIDDEN = ("training", "ends", "lipschitz")
 
 
 class Module:
-    """A part of a network: its parameters, its state, and the modules it is made of.
+    """A part of a network, with its parameters, its state and its own parts.
 
-    Attributes that are Tensors with ``requires_grad`` are parameters; attributes that are Modules
-    are parts; both are found in lists, tuples, dicts and their kin, and in dataclasses, however
-    deep. ``state`` holds named arrays. A part that is used twice is one part, under its first name.
+    An attribute is a parameter if it is a Tensor with ``requires_grad``, and a part if it is a
+    Module. Both may lie in nested lists, tuples, dicts, similar containers and dataclasses.
+    ``state`` holds arrays by name. A part that is used twice counts once, under its first name.
     """
 
     training: bool
     state: dict[str, Array]
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Make a module that works even where its class forgot ``super().__init__()``."""
+        """Make a module that works even if its class forgets ``super().__init__()``."""
         self = super().__new__(cls)
         self.training, self.state = True, {}
         return self
 
     def __init__(self) -> None:
-        """Do nothing: there is nothing to set."""
+        """Do nothing: ``__new__`` sets all attributes."""
 
     def forward(self, *inputs: Any) -> Any:
-        """Compute the result; each module says how."""
-        raise TypeError(f"{type(self).__name__} has no forward")
+        """Compute the result; each module defines it."""
+        raise TypeError(f"{type(self).__name__} has no forward; define it")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         return self.forward(*(Tensor(x) if is_array(x) else x for x in inputs), **settings)
@@ -53,7 +53,7 @@ class Module:
         return describe(self)
 
     def _repr_html_(self) -> str:
-        """Show the parts with numbers of their own as a table, in a notebook."""
+        """Return a table of the parts that have parameters, for notebooks."""
         rows, parameters = [], self.parameters()
         for name, module in self.named_modules():
             own = [p for _, p in module.own_parts() if isinstance(p, Tensor)]
@@ -67,20 +67,20 @@ class Module:
     # -- walking ---------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """Yield this module and all its parts, each once, with its dotted name."""
+        """Yield this module and all its parts, each once, with dotted names."""
         return _modules(self, prefix, {})
 
     def own_parts(self, prefix: str = "") -> Iterator[tuple[str, "Module | Tensor"]]:
-        """Yield the modules and the parameters that are this module's own, by dotted name."""
+        """Yield the modules and parameters that this module holds itself, with dotted names."""
         path, seen = f"{prefix}." if prefix else "", set[int]()
         for name, value in vars(self).items():
             if name != "state" and _may_hold(value):
                 yield from _parts(path + name, value, seen)
 
     def named_parameters(self) -> dict[str, Tensor]:
-        """Return every parameter under its dotted name, in a fixed order.
+        """Return every parameter by dotted name, in a fixed order.
 
-        One that several parts share is listed once, under the first name.
+        A parameter that several parts share appears once, under its first name.
         """
         first: dict[int, tuple[str, Tensor]] = {}
         for prefix, module in self.named_modules():
@@ -94,24 +94,24 @@ class Module:
         return list(self.named_parameters().values())
 
     def zero_grad(self) -> None:
-        """Forget the gradients that ``backward()`` has added to the parameters."""
+        """Remove the gradients that ``backward()`` has added to the parameters."""
         for p in self.parameters():
             p.grad = None
 
     def train(self, on: bool = True) -> Self:
-        """Switch to training: batch normalization uses the batch's moments."""
+        """Switch to training, where batch normalization uses the moments of the batch."""
         for _, module in self.named_modules():
             module.training = on
         return self
 
     def eval(self) -> Self:
-        """Switch to evaluation: nothing moves."""
+        """Switch to evaluation, where no state changes."""
         return self.train(False)
 
     # -- saving ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the arrays of all parameters and all state, under their dotted names."""
+        """Return the arrays of all parameters and all state, by dotted name."""
         found = {name: p.array for name, p in self.named_parameters().items()}
         for prefix, module in self.named_modules():
             for name, value in module.state.items():
@@ -119,14 +119,14 @@ class Module:
         return found
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take all parameters and state from arrays named as by :meth:`state_dict`.
+        """Set all parameters and state from the arrays of a :meth:`state_dict`.
 
         Raises:
             CheckpointError: a name is missing or unknown, or a shape differs.
         """
         if not isinstance(arrays, Mapping):
             raise CheckpointError(
-                "expected arrays by name, as state_dict() gives them, got a "
+                "load_state_dict: expected arrays by name, as from state_dict(), got a "
                 f"{type(arrays).__name__}"
             )
         mine = self.state_dict()
@@ -147,7 +147,7 @@ class Module:
             if tuple(array.shape) != tuple(mine[name].shape):
                 raise CheckpointError(
                     f"{name} has shape {tuple(array.shape)}, this network expects "
-                    f"{tuple(mine[name].shape)}: it was saved from another architecture"
+                    f"{tuple(mine[name].shape)}; load arrays of the same architecture"
                 )
         taken = {
             name: near(mine[name]).asarray(to_numpy(array), dtype=mine[name].dtype, copy=True)
@@ -160,13 +160,14 @@ class Module:
                 module.state[name] = taken[f"{prefix}.{name}" if prefix else name]
 
     def to(self, device: str = "cpu", dtype: Any = None) -> Self:
-        """Move all parameters and state to a device, and to another floating-point type.
+        """Move all parameters and state to a device and, optionally, to another dtype.
 
         Args:
             device: a name in :data:`minisn.backend.DEVICES`, ``"cpu"`` or ``"cuda"``.
-            dtype: as NumPy takes it, ``"float64"`` or ``np.float64``; None keeps each type.
+            dtype: a floating-point dtype such as ``"float64"`` or ``np.float64``; None keeps the
+                dtypes.
         Raises:
-            DTypeError: the dtype is none, or not floating point. Nothing is changed.
+            DTypeError: not a floating-point dtype; nothing changes.
         """
         kind = None if dtype is None else _floating(dtype)
 
@@ -191,7 +192,7 @@ class Module:
 
 
 def _array(name: str, value: Any) -> Array:
-    """Return what is to be loaded as an array of real numbers."""
+    """Return a loaded value as an array of real numbers."""
     value = value.detach().array if isinstance(value, Tensor) else value
     array = value if is_array(value) else np.asarray(value, None if value is not None else object)
     if is_numpy(array) and array.dtype.kind not in "biuf":
@@ -200,14 +201,14 @@ def _array(name: str, value: Any) -> Array:
 
 
 _PLAIN = (str, bytes, int, float, type(None), range)
-"""What holds no part, and is not looked into."""
+"""Types that hold no parts."""
 
 _ITERATORS = (types.GeneratorType, map, filter, zip)
-"""What would be used up by a look into it."""
+"""Types that iteration would exhaust."""
 
 
 def _may_hold(value: Any) -> bool:
-    """Whether a value is a part, or may hold some."""
+    """Return whether a value is a part, or may hold parts."""
     if isinstance(value, _PLAIN):
         return False
     if isinstance(value, np.ndarray):
@@ -221,7 +222,7 @@ def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Yield the modules and parameters in nested containers, with dotted names.
 
     Raises:
-        DTypeError: one is in a set, which has no order to name it by, or may be in an iterator.
+        DTypeError: a part is in a set, which has no order, or may be in an iterator.
     """
     if isinstance(value, Tensor):
         if value.requires_grad and value.op is None:
@@ -230,11 +231,10 @@ def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
         yield name, value
     elif isinstance(value, Set):
         if any(isinstance(v, Module | Tensor) for v in value):
-            raise DTypeError(f"{name} is a set, whose parts have no order: make it a list")
+            raise DTypeError(f"{name} is a set, whose parts have no order; use a list")
     elif isinstance(value, _ITERATORS):
         raise DTypeError(
-            f"{name} is a {type(value).__name__}, which can be gone through only once: "
-            "make it a list"
+            f"{name} is a {type(value).__name__}, which can be iterated only once; use a list"
         )
     elif id(value) not in seen:
         seen.add(id(value))  # a list may hold itself
@@ -259,9 +259,9 @@ def _modules(module: Module, prefix: str, seen: dict[int, Module]) -> Iterator[t
 
 
 def describe(module: Module, seen: frozenset[int] = frozenset()) -> str:
-    """Write a module with its settings and the shapes of its parameters, its parts below it."""
+    """Describe a module by its settings, the shapes of its parameters, and its parts."""
     if id(module) in seen:
-        return f"{type(module).__name__}(...)"  # it holds itself
+        return f"{type(module).__name__}(...)"  # a module that holds itself
     shown, lines = [], []
     for path, part in module.own_parts():
         if isinstance(part, Tensor):
@@ -278,7 +278,7 @@ def describe(module: Module, seen: frozenset[int] = frozenset()) -> str:
 
 
 def _floating(dtype: Any) -> str:
-    """Name a floating-point type."""
+    """Return the name of a floating-point dtype."""
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -289,7 +289,11 @@ def _floating(dtype: Any) -> str:
 
 
 class Sequential(Module):
-    """Modules applied one after another."""
+    """A chain of modules, applied one after another.
+
+    Args:
+        layers: the modules, or a single list of them.
+    """
 
     def __init__(self, *layers: Module):
         super().__init__()
@@ -297,7 +301,7 @@ class Sequential(Module):
             (layers,) = layers  # type: ignore[assignment]
         for layer in layers:
             if not callable(layer) or isinstance(layer, type):
-                raise DTypeError(f"Sequential: expected modules, got {layer!r}")
+                raise DTypeError(f"Sequential: expected modules, got {layer!r}; pass instances")
         self.layers = list(layers)
 
     def __len__(self) -> int:
@@ -313,11 +317,11 @@ class Sequential(Module):
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def forward(self, x: Tensor) -> Any:
-        """Apply all."""
+        """Apply all modules in turn."""
         return self.apply(x, lambda layer, x: layer(x))
 
     def apply(self, x: Tensor, call: Callable[[Module, Tensor], Any]) -> Any:
-        """Call all in turn."""
+        """Apply all modules in turn, each by ``call(module, x)``."""
         for layer in self.layers:
             x = call(layer, x)
         return x

@@ -1,4 +1,4 @@
-"""Normalization of what flows through a network, by its own moments."""
+"""Normalization of activations by their own moments."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .module import Module
 
 
 class _Normalization(Module):
-    """Learned shift, and gain unless left out, of every channel after it was standardized."""
+    """A learned shift, and optionally a gain, of every standardized channel."""
 
     def __init__(self, channels: int, gain: bool, eps: float):
         super().__init__()
@@ -43,23 +43,22 @@ def _along_channels(x: Tensor) -> tuple[int, ...]:
 
 
 class BatchNorm(_Normalization):
-    r"""Batch normalization over all axes but the channels'.
+    r"""Batch normalization over all axes except the channels.
 
     .. math:: y = \gamma\,\frac{x - \mu}{\sqrt{v + \epsilon}} + \beta
 
-    In training the moments are the batch's; in evaluation the running means that training
-    left behind.
-
-    Deviation: the running variance is that of the batches, divided by n; PyTorch's is
-    n / (n - 1) times as large, and so is that of Chainer, which M18's authors use.
+    In training the moments are those of the batch; in evaluation they are running means from
+    training.
 
     Args:
         channels: size of axis 1.
-        momentum: how much of the running moments one batch replaces.
+        momentum: share of the running moments that one batch replaces.
         eps: added to the variance.
-        gain: learn :math:`\gamma`; the paper's comparisons leave it out of D.
+        gain: learn :math:`\gamma`; in the paper's comparisons D has no gain.
 
     Source: [M18 Table 3], [M18 Table 2]
+    Deviation: the running variance averages variances of batches that are divided by n. In PyTorch,
+    and in Chainer, which M18's authors use, it is n / (n - 1) times as large.
     """
 
     def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5, gain: bool = True):
@@ -71,11 +70,11 @@ class BatchNorm(_Normalization):
         self.momentum = real_number("BatchNorm: momentum", momentum)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to [N, channels] or [N, channels, H, W]."""
+        """Normalize [N, channels] or [N, channels, H, W]."""
         return self._normalize(x, *self._learned(x))
 
     def _normalize(self, x: Tensor, gain: Tensor | float, shift: Tensor) -> Tensor:
-        """Normalize; a batch without finite moments leaves the running ones as they are."""
+        """Normalize; a batch without finite moments does not change the running moments."""
         if self.training and x.size:
             axes = (0, *range(2, x.ndim))
             moments = kernels.of(x.array).moments(x.array, axes)
@@ -98,13 +97,13 @@ class BatchNorm(_Normalization):
 
 
 class ConditionalBatchNorm(BatchNorm):
-    r"""Batch normalization with a gain and a shift for each class; the moments are common.
+    r"""Batch normalization with a gain and a shift for each class, and common moments.
 
     .. math:: y_n = \gamma_{c_n}\,\frac{x_n - \mu}{\sqrt{v + \epsilon}} + \beta_{c_n}
 
     Args:
         channels: size of axis 1.
-        classes: how many labels there are; gain and shift are [classes, channels].
+        classes: number of classes; gain and shift are [classes, channels].
         momentum, eps: as in :class:`BatchNorm`.
 
     Source: [M18 Table 6]; Dumoulin et al. (2017)
@@ -118,7 +117,7 @@ class ConditionalBatchNorm(BatchNorm):
         self.beta = Tensor(np.zeros((classes, channels), np.float32), requires_grad=True)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Apply to [N, channels] or [N, channels, H, W], with the classes c of the items, [N]."""
+        """Normalize [N, channels] or [N, channels, H, W], given the class of each item, [N]."""
         self._check(x)
         shape = (-1, x.shape[1]) + (1,) * (x.ndim - 2)
         gamma, beta = (
@@ -129,14 +128,14 @@ class ConditionalBatchNorm(BatchNorm):
 
 
 class LayerNorm(_Normalization):
-    r"""Layer normalization: every item of a batch by its own moments, over all its entries.
+    r"""Layer normalization of every item of a batch by its own moments, over all entries.
 
     .. math:: y_n = \gamma\,\frac{x_n - \mu_n}{\sqrt{v_n + \epsilon}} + \beta
 
     Args:
-        channels: size of axis 1; gain and shift are the channels'.
+        channels: size of axis 1; each channel has a gain and a shift.
         eps: added to the variance.
-        gain: learn :math:`\gamma`; the paper's comparisons leave it out of D.
+        gain: learn :math:`\gamma`; in the paper's comparisons D has no gain.
 
     Source: [M18 Table 2]; Ba et al. (2016)
     """
@@ -145,5 +144,5 @@ class LayerNorm(_Normalization):
         super().__init__(channels, gain, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to [N, channels] or [N, channels, H, W]."""
+        """Normalize [N, channels] or [N, channels, H, W]."""
         return normalize(x, *self._learned(x), axis=tuple(range(1, x.ndim)), eps=self.eps)

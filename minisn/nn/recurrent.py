@@ -1,4 +1,4 @@
-"""Recurrent layers: one step of a sequence computed from the last, with the same weights."""
+"""Recurrent layers: each step of a sequence is computed from the last, with the same weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,20 +17,20 @@ from .reparametrization import Reparametrization
 
 
 class Recurrent(Module, ABC):
-    r"""What recurrent layers share: weights for each gate, and the walk along a sequence.
+    r"""The base of recurrent layers: weights for each gate, and the loop over a sequence.
 
     .. math:: h_t = \mathrm{cell}\big(A x_t + a,\; U h_{t-1} + b,\; h_{t-1}\big), \qquad
               \frac{\partial h_T}{\partial h_t} = J_T J_{T-1} \dots J_{t+1}
 
-    A gradient that goes back k steps is multiplied by k Jacobians, and their norms with it:
-    by no more than :math:`c^k`, if no :math:`\|J_t\|_2` exceeds :math:`c`.
+    Backpropagation through k steps multiplies a gradient by k Jacobians: its norm grows at most by
+    :math:`c^k`, if no :math:`\|J_t\|_2` exceeds :math:`c`.
 
     Args:
         d_in, d_hidden: sizes of an input and of a state.
-        rng: draws the weights.
-        reparametrize: a scheme for the weights U that act on states, each gate's apart.
-        reparametrize_input: one for the weights A that act on inputs.
-        init: draws the weights U; those of inputs are drawn by :func:`minisn.init.lecun`.
+        rng: random generator of the weights.
+        reparametrize: a scheme for the weights U on states, one weight per gate.
+        reparametrize_input: a scheme for the weights A on inputs.
+        init: initializer of the weights U; the weights A use :func:`minisn.init.lecun`.
 
     Source: Pascanu et al. (2013)
     """
@@ -47,9 +47,9 @@ class Recurrent(Module, ABC):
         init: Initializer | str = "orthogonal",
     ):
         super().__init__()
-        rng = generator(rng)  # a seed would draw the same weight for each gate
+        rng = generator(rng)  # a seed would give each gate the same weight
         self.d_in, self.d_hidden = d_in, d_hidden
-        # The two biases of a gate would only be added up, but for the last gate of a GRU.
+        # One bias per gate is enough, except in the last gate of a GRU: elsewhere two just add up.
         self.input = [
             Linear(d_in, d_hidden, rng, reparametrize=reparametrize_input, init=lecun)
             for _ in range(self.gates)
@@ -61,11 +61,11 @@ class Recurrent(Module, ABC):
 
     @abstractmethod
     def cell(self, from_x: list[Tensor], from_h: list[Tensor], h: Tensor) -> Tensor:
-        """Return the next state, from what each gate has of the input and of the last state."""
+        """Return the next state, from each gate's products with the input and the last state."""
 
     @abstractmethod
     def step_bound(self) -> float:
-        r"""Return a number that :math:`\|\partial h_t / \partial h_{t-1}\|_2` never exceeds."""
+        r"""Return an upper bound of :math:`\|\partial h_t / \partial h_{t-1}\|_2`."""
 
     def states(self, x: Tensor, h: Tensor | None = None) -> list[Tensor]:
         """Return the state after each step.
@@ -74,7 +74,7 @@ class Recurrent(Module, ABC):
 
         Args:
             x: a sequence of batches, [T, N, d_in].
-            h: the state before the first, [N, d_hidden]; zeros if None.
+            h: the state before the first step, [N, d_hidden]; zeros if None.
         Returns:
             T tensors [N, d_hidden].
         Raises:
@@ -83,15 +83,15 @@ class Recurrent(Module, ABC):
         if x.ndim != 3 or x.shape[2] != self.d_in or not len(x):
             raise ShapeError(
                 f"{type(self).__name__}: expected sequences [T, N, {self.d_in}], time first, got "
-                f"shape {list(x.shape)}" + ("" if len(x) else ", which is of no step at all")
+                f"shape {list(x.shape)}" + ("" if len(x) else ", which has no steps")
             )
         expected = (x.shape[1], self.d_hidden)
         if h is None:
             h = Tensor.wrap(near(x.array).zeros(expected, dtype=x.dtype))
         if h.shape != expected:
             raise ShapeError(
-                f"{type(self).__name__}: for this batch the first state must be "
-                f"{list(expected)}, got shape {list(h.shape)}"
+                f"{type(self).__name__}: expected a first state {list(expected)} for this batch, "
+                f"got shape {list(h.shape)}"
             )
         on_input, on_state = (
             [_affine(part) for part in parts] for parts in (self.input, self.recurrent)
@@ -104,7 +104,7 @@ class Recurrent(Module, ABC):
         return found
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """Apply to [T, N, d_in], giving the states [T, N, d_hidden]."""
+        """Return the states, [T, N, d_hidden], of sequences [T, N, d_in]."""
         return ops.stack(self.states(x, h))
 
 
@@ -115,8 +115,8 @@ class RNN(Recurrent):
               J_t = \mathrm{diag}(\phi')\,U, \qquad \|J_t\|_2 \le \|\phi\|_{Lip}\,\sigma(U)
 
     With a 1-Lipschitz :math:`\phi` and :math:`\sigma(U) \le c`, a gradient grows at most
-    by :math:`c^k` over k steps: with spectral normalization and :math:`c = 1` it cannot
-    explode. Nothing keeps it from vanishing.
+    by :math:`c^k` over k steps. With spectral normalization and :math:`c = 1` it cannot
+    explode, but it may vanish.
 
     Args:
         d_in, d_hidden, rng, reparametrize, reparametrize_input, init: as in
@@ -140,11 +140,11 @@ class RNN(Recurrent):
         self.activation = activation or Tanh()
 
     def cell(self, from_x: list[Tensor], from_h: list[Tensor], h: Tensor) -> Tensor:
-        """Add both and apply the activation."""
+        """Add both products and apply the activation."""
         return self.activation(from_x[0] + from_h[0])
 
     def step_bound(self) -> float:
-        r"""Return :math:`\|\phi\|_{Lip}\,\sigma(U)`, the norm rounded up as it is proved."""
+        r"""Return :math:`\|\phi\|_{Lip}\,\sigma(U)`, with a proved upper bound of the norm."""
         return self.activation.lipschitz * _norm(self.recurrent[0])
 
 
@@ -156,7 +156,7 @@ class GRU(Recurrent):
               n_t &= \tanh\big(A_n x_t + a_n + r_t \odot (U_n h_{t-1} + b)\big) \\
               h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
 
-    **What spectral normalization bounds here.** With r, z and n as they are at a step,
+    **What spectral normalization bounds.** With the values r, z and n of a step,
 
     .. math:: J_t = \mathrm{diag}(z) + \mathrm{diag}\big((1-z)n'r\big)U_n
               + \mathrm{diag}\big((1-z)n'r'(U_nh+b)\big)U_r + \mathrm{diag}\big((h-n)z'\big)U_z
@@ -165,16 +165,16 @@ class GRU(Recurrent):
     that sum to 1, so by convexity their norm is at most :math:`\sqrt{1 + \sigma(U_n)^2}`.
     States that start within [-1, 1] stay there, so :math:`|h - n| \le 2` and
     :math:`\|U_nh\|_2 \le \sigma(U_n)\sqrt{d}` for d entries; :math:`r'` and :math:`z'` are at
-    most 1/4. So
+    most 1/4. Therefore
 
     .. math:: \|J_t\|_2 \le \sqrt{1 + \sigma(U_n)^2} + \tfrac14\big(\sqrt d\,\sigma(U_n)
               + \|b\|_\infty\big)\,\sigma(U_r) + \tfrac12\,\sigma(U_z)
 
-    **What it does not.** This exceeds 1 for every weight, so it grows with the number of steps
-    even at :math:`\sigma = 1`: normalized weights keep one step's Jacobian finite, whatever
-    training does, but do not forbid an explosion, as they do in :class:`RNN`. Two entries whose
-    gates z open in turn, with :math:`U_n` a rotation by 130 degrees, make a gradient
-    grow 1.27 times a step.
+    **What it does not bound.** The bound exceeds 1 for every weight, so over many steps it grows
+    even at :math:`\sigma = 1`. Normalized weights bound the Jacobian of one step at any time of
+    training, but do not prevent an explosion as in :class:`RNN`. For example, two entries whose
+    gates z open in turn, with :math:`U_n` a rotation by 130 degrees, make a gradient grow by a
+    factor of 1.27 per step.
 
     Args:
         d_in, d_hidden, rng, reparametrize, reparametrize_input, init: as in
@@ -186,13 +186,13 @@ class GRU(Recurrent):
     gates = 3
 
     def cell(self, from_x: list[Tensor], from_h: list[Tensor], h: Tensor) -> Tensor:
-        """Keep a share z of the state, and take the rest from the candidate n."""
+        """Mix a share z of the state with a share 1 - z of the candidate n."""
         r, z = (ops.sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2], strict=True))
         n = ops.tanh(from_x[2] + r * from_h[2])
         return n + z * (h - n)
 
     def step_bound(self) -> float:
-        """Return the bound above; it holds for states within [-1, 1]."""
+        """Return the bound above, which holds for states within [-1, 1]."""
         reset, update, candidate = (_norm(part) for part in self.recurrent)
         b = self.recurrent[2].bias
         assert b is not None

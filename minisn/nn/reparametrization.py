@@ -1,4 +1,4 @@
-"""What a layer asks of the scheme that makes its weight."""
+"""The interface of a scheme, which computes the weight of a layer."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -15,29 +15,28 @@ Learned = Mapping[str, Tensor]
 
 
 class Reparametrization:
-    r"""How a layer makes the weight that it computes with; this one takes it as it is.
+    r"""The scheme of a layer's weight; this base class leaves the weight unchanged.
 
     .. math:: \bar W = W
 
-    A scheme holds settings and no numbers of its own, so one serves many layers. What is
-    learned and what changes from step to step belong to the layer, which passes them in:
-    ``learned`` holds tensors by name, ``state`` arrays by name. None of the methods but
-    :meth:`retract` changes anything.
+    A scheme holds only settings, so one scheme serves many layers. Learned tensors and state belong
+    to the layer, which passes them in: ``learned`` holds tensors by name, ``state`` arrays by name.
+    Only :meth:`retract` changes anything in place.
     """
 
     def at(self, size: Pixels, stride: Pixels, padding: Pixels) -> Self:
-        """Return the scheme for a convolution of images of one size; most do not depend on it."""
+        """Return the scheme for a convolution of one image size; most schemes ignore the size."""
         return self
 
     def start(
         self, W: Tensor, axis: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], State]:
-        """Return what is learned and the first state, for a first weight.
+        """Return the learned tensors and the first state, given the first weight.
 
         Args:
-            W: the weight as it was drawn, a leaf that records.
-            axis: its output axis.
-            rng: draws what the state needs.
+            W: first weight, a leaf with ``requires_grad``.
+            axis: output axis of W.
+            rng: random generator of the state.
         """
         return {"weight": W}, {}
 
@@ -46,22 +45,22 @@ class Reparametrization:
         return state
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
-        """Return the weight to compute with, differentiable in all that is learned."""
+        """Return the weight of the layer, differentiable in the learned tensors."""
         return learned["weight"]
 
     def estimate(self, learned: Learned, axis: int, state: State) -> Tensor | None:
-        """Return an estimate of the weight's norm where the scheme keeps one."""
+        """Return the estimate of the weight's norm, or None if the scheme keeps none."""
         return None
 
     def retract(self, learned: Learned, axis: int) -> None:
-        """Bring what is learned back to where it must lie, after an update has moved it."""
+        """Project the learned tensors onto their constraint after an update, in place."""
 
 
 def scheme_of(value: Any) -> Reparametrization:
-    """Return a scheme: the one given, one of a class, or for None the weight as it is.
+    """Return a scheme, given a scheme, its class, or None for an unchanged weight.
 
     Raises:
-        DTypeError: it is none of these.
+        DTypeError: the value is none of these.
     """
     if isinstance(value, type) and issubclass(value, Reparametrization):
         value = value()
