@@ -168,7 +168,9 @@ def test_width_scales_every_layer(size):
 @pytest.mark.parametrize("size", [8, 27, 30, 64, 96, 256])
 def test_a_size_without_a_table_is_refused(size):
     for build in (resnet_generator, resnet_discriminator):
-        with pytest.raises(ConfigError, match=f"images of {size} pixels, only for 28, 32, 48, 128"):
+        with pytest.raises(
+            ConfigError, match=f"images of {size} pixels; expected one of 28, 32, 48, 128"
+        ):
             build(size, 3, rng(), 1)
 
 

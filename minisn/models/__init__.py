@@ -1,6 +1,6 @@
 """The paper's networks, at any width.
 
-``cnn`` Table 3 · ``resnet`` Tables 4 to 6 · ``labels`` how labels enter either.
+``cnn`` Table 3 · ``resnet`` Tables 4 to 6 · ``labels`` conditional networks.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MODELS: dict[str, tuple[Callable[..., Module], Callable[..., Module]]] = {
     "cnn": (cnn_generator, cnn_discriminator),
     "resnet": (resnet_generator, resnet_discriminator),
 }
-"""Generator and discriminator of each kind, by name."""
+"""Generator and discriminator of each model, by name."""
 
 __all__ = [
     "CONDITIONAL",

@@ -39,36 +39,36 @@ def cnn_generator(
     init: Initializer = normal(),
     unit_norm: bool = False,
 ) -> Chain:
-    r"""The standard CNN generator: latent vectors to images in (-1, 1).
+    r"""Build the standard CNN generator, from latent vectors to images in (-1, 1).
 
-    Dense to :math:`M_g \times M_g \times 8w`, three transposed convolutions 4x4 of stride 2
-    to 4w, 2w and w channels, one 3x3 convolution and tanh. :math:`M_g` is the size halved
-    three times, rounding down; where that loses a row, the transposed convolution has an
-    output padding of 1, so that any size of at least 8 is hit. With labels, every
+    The network has a dense layer to :math:`M_g \times M_g \times 8w`, three 4x4 transposed
+    convolutions with stride 2 to 4w, 2w and w channels, a 3x3 convolution and tanh. :math:`M_g` is
+    the size halved three times, rounded down each time; if that loses a row, the transposed
+    convolution has an output padding of 1, so the output has the exact size. With labels, every
     normalization has a gain and a shift for each class.
 
     Args:
-        size: M, pixels: 28, 32 or 48 for the data sets here.
-        channels: of the images.
-        rng: draws the weights.
+        size: M, pixels, at least 8: 28, 32 or 48 for the data sets here.
+        channels: channels of the images.
+        rng: random generator of the weights.
         width: w, 64 in the paper.
         latent: length of a latent vector, 128 in the paper.
-        classes: how many labels there are; 0 for none.
-        init: draws the first weights.
-        unit_norm: normalize each unit of the dense layer by itself.
+        classes: number of classes; 0 without labels.
+        init: initializer of the weights.
+        unit_norm: normalize each unit of the dense layer separately.
     Returns:
-        A module from [N, latent], and labels [N] if there are any, to
+        A module from [N, latent], and labels [N] for a conditional network, to
         [N, channels, size, size].
     Raises:
         ConfigError: a size below 8.
 
     Source: [M18 Table 3]
-    Deviation: batch normalization and ReLU follow the dense layer too; the table names them only
-    after the transposed convolutions. The code of M18's authors and of L21's has them, but
-    normalizes each of the :math:`8w M_g^2` units by itself over the batch (``unit_norm = true``);
-    here 8w channels are normalized over batch and pixels.
-    Deviation: batch normalization has :math:`\epsilon = 10^{-5}`, as L21's code; Chainer's, which
-    M18's uses, is twice that. The authors' chainer-gan-lib also draws z uniformly.
+    Deviation: here batch normalization and ReLU follow the dense layer too; the table has them only
+    after the transposed convolutions. The code of M18's authors and of L21's authors has them too,
+    but normalizes each of the :math:`8w M_g^2` units separately over the batch
+    (``unit_norm = true``); here 8w channels are normalized over batch and pixels.
+    Deviation: batch normalization has :math:`\epsilon = 10^{-5}`, as in L21's code; M18's code uses
+    twice that, the default of Chainer. The authors' chainer-gan-lib also draws z uniformly.
     """
     rng = generator(rng)
     start, *larger = reversed(_halvings(size))
@@ -115,42 +115,42 @@ def cnn_discriminator(
     features_in: int = 0,
     last_bias: bool = True,
 ) -> Chain:
-    r"""The standard CNN discriminator: images to one score each.
+    r"""Build the standard CNN discriminator, from images to one score each.
 
-    3x3 convolutions of stride 1 and 4x4 ones of stride 2 in turn, to w, w, 2w, 2w, 4w, 4w
-    and 8w channels, leaky ReLU of slope 0.1 after each, and a dense layer to one number.
-    Where the method asks for batch or layer normalization, it follows every convolution but
-    the first.
+    3x3 convolutions with stride 1 and 4x4 convolutions with stride 2 alternate, to w, w, 2w, 2w,
+    4w, 4w and 8w channels. A leaky ReLU of slope 0.1 follows each convolution, and a dense layer to
+    one number follows the last. With a method of batch or layer normalization, the normalization
+    follows every convolution except the first.
 
-    The paper's CNNs know no labels. Here they enter as in its ResNets: vectors of length 2w
-    joined after half of the convolutions, rounded up, the fourth; or at the end, where the
-    features are all that the dense layer sees.
+    The paper's CNNs have no labels. Here labels enter as in the paper's ResNets: either vectors of
+    length 2w are joined to the channels after the fourth convolution (half of seven, rounded up),
+    or labels enter at the end, with the input of the dense layer as features.
 
     Args:
         size: M, pixels, at least 8.
-        channels: of the images.
-        rng: draws the weights.
+        channels: channels of the images.
+        rng: random generator of the weights.
         width: w, 64 in the paper.
-        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
-        gamma: ``"layer"`` multiplies what every layer gives, weight and bias alike, by a
-            learned number, ``"shared"`` by the same for all; L21's variants.
+        regularizer: a method of :data:`minisn.regularizers.METHODS`.
+        gamma: L21's variants: ``"layer"`` multiplies the output of every layer, weight and bias
+            alike, by a learned number; ``"shared"`` by the same number for all layers.
         conditional: one of :data:`minisn.models.CONDITIONAL`.
-        classes: how many labels there are.
+        classes: number of classes.
         features: output channels of the last convolution; 0 for the table's 8w.
-        features_in: its input channels, which are the output of the one before; 0 for the
-            table's 4w. Figure 4 multiplies both by one factor.
-        last_bias: the dense layer has a bias.
+        features_in: input channels of the last convolution, which are the output channels of the
+            convolution before; 0 for the table's 4w. Figure 4 multiplies both by one factor.
+        last_bias: whether the dense layer has a bias.
     Returns:
-        A module from images [N, channels, size, size], and labels [N] where they are joined or
-        projected, to [N, 1]; with an auxiliary classifier also to logits, [N, classes].
+        A module from images [N, channels, size, size], and labels [N] with "concat" or
+        "projection", to [N, 1]; with "auxiliary" also to logits, [N, classes].
     Raises:
         ConfigError: a size below 8, an unknown gamma, or a conditional D without classes.
 
     Source: [M18 Table 3], [M18 Figure 4], [L21 experiments]
-    Deviation: the CNN of the authors' chainer-gan-lib widens in its strided convolutions and has
-    slope 0.2; this one is the table's.
-    Deviation: L21's code draws the convolutions' first weights from a normal distribution that is
-    truncated at two deviations of 0.02; here it is not.
+    Deviation: this network is the table's; the CNN of the authors' chainer-gan-lib widens in its
+    strided convolutions and has slope 0.2.
+    Deviation: L21's code draws the first weights of the convolutions from a normal distribution
+    with deviation 0.02, truncated at two deviations; here it is not truncated.
     """
     rng = generator(rng)
     sizes = _halvings(size)
@@ -159,7 +159,7 @@ def cnn_discriminator(
     shared = Tensor(np.ones((), np.float32), requires_grad=True)
     scales = {None: list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}
     if gamma not in scales:
-        raise ConfigError(f"gamma = {gamma!r}: expected None, 'layer' or 'shared'")
+        raise ConfigError(f"gamma = {gamma!r}; expected None, 'layer' or 'shared'")
     layers: list[Module] = []
     d_in = channels
     widths = [width * factor for factor in (1, 1, 2, 2, 4)]
@@ -194,7 +194,7 @@ def cnn_discriminator(
 
 
 def normalization(regularizer: Method, channels: int, first: bool) -> list[Module]:
-    """Return the normalization that a method puts after a convolution, without gain."""
+    """Return a method's normalization after a convolution, without gain; empty if it has none."""
     if first or regularizer.layer is None:
         return []
     kind = {"batch": BatchNorm, "layer": LayerNorm}[regularizer.layer]
@@ -202,7 +202,7 @@ def normalization(regularizer: Method, channels: int, first: bool) -> list[Modul
 
 
 def _halvings(size: int) -> list[int]:
-    """The image sizes from M down to the smallest, each half of the last, rounded down."""
+    """Return the image sizes from M down to the smallest, each half of the last, rounded down."""
     if size < 8:
-        raise ConfigError(f"images of {size} pixels are too small for Table 3: at least 8")
+        raise ConfigError(f"images of {size} pixels are too small for Table 3; expected at least 8")
     return [size >> k for k in range(4)]

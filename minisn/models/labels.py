@@ -1,4 +1,4 @@
-"""How labels enter the networks: G by normalization, D by one of three ways.
+"""Conditional networks: labels enter G by normalization, and D by one of three ways.
 
 Source: [M18 Table 6], [M18 Table 8]; Miyato and Koyama (2018)
 """
@@ -15,43 +15,43 @@ from ..regularizers import Method
 from ..tensor import Tensor, broadcast_to
 
 CONDITIONAL = ("none", "concat", "projection", "auxiliary")
-"""The ways by which D knows of labels, by name."""
+"""The ways in which labels enter D, by name."""
 
 
-class Labelled(Module):
-    """A part of a network that is given the labels of its batch, where there are any."""
+class Labeled(Module):
+    """A part of a network that takes the labels of its batch."""
 
 
-class Chain(Sequential, Labelled):
-    """Modules applied one after another; those that take labels are given them."""
+class Chain(Sequential, Labeled):
+    """A chain of modules, which passes labels to the modules that take them."""
 
     def forward(self, x: Tensor, *labels: Tensor) -> Any:
-        """Apply all to a batch of N, with its labels, integers [N], if the network has them.
+        """Apply all modules to a batch of N items, with labels, integers, [N], if any.
 
         Raises:
-            ShapeError: there is not one label for each item.
+            ShapeError: the number of labels is not N.
         """
         if labels and labels[0].shape != x.shape[:1]:
             raise ShapeError(
-                f"expected {len(x)} labels, one for each item of the batch, got shape "
-                f"{labels[0].shape}"
+                f"got labels of shape {list(labels[0].shape)}; expected {len(x)} labels, one for "
+                "each item of the batch"
             )
         labels = tuple(labels_of("Chain", each, x.array) for each in labels)
 
         def call(layer: Module, x: Tensor) -> Any:
-            takes = isinstance(layer, Labelled | ConditionalBatchNorm)
+            takes = isinstance(layer, Labeled | ConditionalBatchNorm)
             return layer(x, *labels) if takes else layer(x)
 
         return self.apply(x, call)
 
 
-class Join(Labelled):
-    r"""Give every pixel the embedding of its image's label as further channels.
+class Join(Labeled):
+    r"""Concatenation of the embedding of an image's label to the channels of every pixel.
 
     .. math:: y_n = [\,h_n,\; E_{c_n}\,]
 
     Args:
-        embedding: E, of the labels.
+        embedding: E, the embedding of the labels.
 
     Source: [M18 Table 6]
     """
@@ -61,23 +61,23 @@ class Join(Labelled):
         self.embedding = embedding
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Apply to images [N, C, H, W]."""
+        """Join embeddings to images [N, C, H, W]."""
         e = self.embedding(labels)
         n, size = e.shape
         pixels = broadcast_to(e.reshape(n, size, 1, 1), shape=(n, size, *x.shape[2:]))
         return ops.concat([x, pixels], axis=1)
 
 
-class Projection(Labelled):
-    r"""Score features by themselves and by their inner product with the label's vector.
+class Projection(Labeled):
+    r"""A score of features, plus their inner product with the vector of the label.
 
     .. math:: D(x, y) = y^T V \phi(x) + \psi(\phi(x))
 
-    with y as a one-hot vector, so that :math:`y^T V` is a row of V.
+    Here y is a one-hot vector, so :math:`y^T V` is a row of V.
 
     Args:
-        psi: from features [N, d] to [N, 1].
-        V: an embedding of the labels, [classes, d].
+        psi: module from features [N, d] to [N, 1].
+        V: embedding of the labels, [classes, d].
 
     Source: Miyato and Koyama (2018)
     """
@@ -87,19 +87,19 @@ class Projection(Labelled):
         self.psi, self.V = psi, V
 
     def forward(self, phi: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Apply to features [N, d], giving scores [N, 1]."""
+        """Return the scores, [N, 1], of features [N, d]."""
         return ops.sum(self.V(labels) * phi, axis=1, keepdims=True) + self.psi(phi)
 
 
 class Auxiliary(Module):
-    r"""Score features, and guess the label from them: AC-GAN.
+    r"""A score of features, and the logits of an auxiliary classifier: AC-GAN.
 
     .. math:: D(x) = \psi(\phi(x)), \qquad
               \log p(c\,|\,x) = l_c - \log \textstyle\sum_j e^{l_j}, \quad l = C\phi(x) + b
 
     Args:
-        psi: from features [N, d] to [N, 1].
-        classifier: from features to l, [N, classes].
+        psi: module from features [N, d] to [N, 1].
+        classifier: layer from features to l, [N, classes].
 
     Source: [M18 Table 8]; Odena et al. (2017)
     """
@@ -109,29 +109,29 @@ class Auxiliary(Module):
         self.psi, self.classifier = psi, classifier
 
     def forward(self, phi: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply to features [N, d], giving scores [N, 1] and the logits l."""
+        """Return the scores, [N, 1], and the logits l of features [N, d]."""
         return self.psi(phi), self.classifier(phi)
 
 
 def batch_norm(channels: int, classes: int) -> BatchNorm:
-    """Return the batch normalization of G: that of each class where there are any."""
+    """Return the batch normalization of G, conditional if there are classes."""
     return ConditionalBatchNorm(channels, classes) if classes else BatchNorm(channels)
 
 
 def check_labels(conditional: str, classes: int) -> None:
-    """Refuse a way that is not known, or that has no labels to work with.
+    """Check how labels enter D, and that there are classes.
 
     Raises:
-        ConfigError: one or the other.
+        ConfigError: an unknown name, or a conditional D without classes.
     """
     if conditional not in CONDITIONAL:
         raise ConfigError(
-            f"conditional = {conditional!r}: expected one of {', '.join(CONDITIONAL)}"
+            f"conditional = {conditional!r}; expected one of {', '.join(CONDITIONAL)}"
         )
     if conditional != "none" and classes < 1:
         raise ConfigError(
             f"conditional = {conditional!r} needs at least 1 class, got {classes}; choose "
-            'labelled data, or set conditional = "none"'
+            'labeled data, or set conditional = "none"'
         )
 
 
@@ -143,15 +143,15 @@ def head(
     conditional: str,
     classes: int,
 ) -> Module:
-    """Return the end of D: from features to scores, with labels where they enter here.
+    """Build the end of D, from features to scores, with labels if they enter at the end.
 
     Args:
-        psi: from features [N, d] to [N, 1]: all there is without labels.
+        psi: module from features [N, d] to [N, 1], the end of D without labels.
         features: d.
-        regularizer: of D; it makes the weights for the labels too.
-        rng: draws them.
+        regularizer: the method of D, also for the weights of the labels.
+        rng: random generator of these weights.
         conditional: one of :data:`CONDITIONAL`.
-        classes: how many labels there are.
+        classes: number of classes.
     """
     scheme, init = regularizer.reparametrize, regularizer.init
     if conditional == "projection":

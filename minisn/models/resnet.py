@@ -14,7 +14,7 @@ from ..nn import BatchNorm, Conv2d, Embedding, Linear, Module, ReLU, Reshape, Se
 from ..regularizers import Method, method
 from ..tensor import Tensor
 from .cnn import normalization
-from .labels import Chain, Join, Labelled, batch_norm, check_labels, head
+from .labels import Chain, Join, Labeled, batch_norm, check_labels, head
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Table:
     """Channels of the blocks, in multiples of the width w.
 
     Args:
-        width: w in the paper: the channels of D's first block.
-        start: pixels that G starts from.
-        up: of G's dense layer, then of each of its blocks, which double the image.
-        down: of D's blocks that halve the image.
-        flat: of D's blocks after them.
+        width: w in the paper, the channels of D's first block.
+        start: pixels of G's first image, on each side.
+        up: multiples for G's dense layer, then for each block of G, which doubles the image.
+        down: multiples for D's blocks that halve the image.
+        flat: multiples for D's blocks after them.
     """
 
     width: int
@@ -42,31 +42,31 @@ TABLES = {
     48: Table(64, 6, (8, 4, 2, 1), (1, 2, 4, 8), (16,)),
     128: Table(64, 4, (16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16), (16,)),
 }
-"""Tables 4, 5 and 6 by size of the images, pixels.
-
-Deviation: 28 pixels are Table 4, but G starts from 7x7 and has two blocks, not three: the
-paper has no network for them, and 28 cannot be halved three times.
+"""Tables 4, 5 and 6, by the size of the images, pixels.
 
 Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
+Deviation: the network for 28 pixels is that of Table 4, but G starts from 7x7 and has two blocks,
+not three: the paper has no network for 28 pixels, and 28 cannot be halved three times.
 """
 
 EMBEDDED = 128
-"""Length of a label's vector that is joined to the channels, at the paper's width."""
+"""Length of the label vector that is joined to the channels, at the paper's width."""
 
 
-class UpBlock(Labelled):
-    r"""Residual block of G: twice the size.
+class UpBlock(Labeled):
+    r"""A residual block of G, which doubles the image.
 
     .. math:: y = c_2 \circ a \circ n_2 \circ c_1 \circ U \circ a \circ n_1(x) + U \circ c_0(x)
 
-    with 3x3 convolutions c, batch normalizations n, ReLU a, upsampling U and a 1x1 convolution
-    :math:`c_0`, which commutes with U and so works on the smaller image.
+    Here :math:`c_1` and :math:`c_2` are 3x3 convolutions, n batch normalizations, a ReLU, U
+    upsampling, and :math:`c_0` a 1x1 convolution, which commutes with U and so is applied to the
+    smaller image.
 
     Args:
         d_in, d_out: channels.
-        rng: draws the weights.
-        classes: how many labels the normalizations know; 0 for plain ones.
-        init: how, but see :func:`minisn.init.in_residual`.
+        rng: random generator of the weights.
+        classes: number of classes of the normalizations; 0 for plain normalizations.
+        init: initializer; in the residual path changed by :func:`minisn.init.in_residual`.
 
     Source: [M18 Figure 8]
     """
@@ -86,30 +86,30 @@ class UpBlock(Labelled):
         self.c0 = Conv2d(d_in, d_out, 1, rng, init=init)
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """Apply to images [N, d_in, H, W], giving [N, d_out, 2H, 2W]."""
+        """Apply the block to images [N, d_in, H, W]; return [N, d_out, 2H, 2W]."""
         h = ops.upsample_nearest2d(ops.relu(self.n1(x, *labels)))
         h = ops.relu(self.n2(self.c1(h), *labels))
         return self.c2(h) + ops.upsample_nearest2d(self.c0(x))
 
 
 class DownBlock(Module):
-    r"""Residual block of D: half the size, or the same.
+    r"""A residual block of D, which halves the image or keeps its size.
 
     .. math:: y = P \circ c_2 \circ a \circ c_1 \circ a(x) + P \circ c_0(x)
 
-    with 3x3 convolutions c, ReLU a, average pooling P of 2x2 pixels and a 1x1 convolution
-    :math:`c_0`. The hidden channels are those of x. Where the size stays, there is no P, and
-    no :math:`c_0` if the channels stay too. The first block has no a before :math:`c_1`, as
-    many hidden channels as it gives, and the shortcut :math:`c_0 \circ P(x)`. A method's batch
-    or layer normalization stands before every a.
+    Here :math:`c_1` and :math:`c_2` are 3x3 convolutions, a is ReLU, P average pooling of 2x2
+    pixels, and :math:`c_0` a 1x1 convolution. There are d_in hidden channels. A block that keeps
+    the size has no P, and no :math:`c_0` if it also keeps the number of channels. The first block
+    has no a before :math:`c_1`, d_out hidden channels, and the shortcut :math:`c_0 \circ P(x)`. A
+    method's batch or layer normalization comes before every a.
 
     Args:
         d_in, d_out: channels.
-        size: of x, pixels.
-        rng: draws the weights.
-        regularizer: what keeps D smooth.
-        down: halve the size.
-        first: whether x are the images themselves.
+        size: size of x, pixels.
+        rng: random generator of the weights.
+        regularizer: the method of D.
+        down: whether to halve the image.
+        first: whether x is the input of D.
 
     Source: [M18 Figure 8]
     """
@@ -147,7 +147,7 @@ class DownBlock(Module):
             self.shortcut.layers += [conv(d_in, d_out, 1, size // 2 if first else size)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to images [N, d_in, H, W], giving [N, d_out, H, W] or half of that size."""
+        """Apply the block to images [N, d_in, H, W]; return d_out channels, halved if down."""
         if self.first:
             return ops.avg_pool2d(self.residual(x)) + self.shortcut(ops.avg_pool2d(x))
         y = self.residual(x)
@@ -156,13 +156,13 @@ class DownBlock(Module):
 
 
 class SumPool(Module):
-    """Sum of every channel over the image: [N, C, H, W] to [N, C].
+    """The sum of every channel over the image, from [N, C, H, W] to [N, C].
 
     Source: [M18 Table 4]
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to images."""
+        """Sum images [N, C, H, W] over their pixels."""
         return ops.global_sum_pool2d(x)
 
 
@@ -175,31 +175,31 @@ def resnet_generator(
     classes: int = 0,
     init: Initializer = normal(),
 ) -> Chain:
-    r"""The ResNet generator: latent vectors to images in (-1, 1).
+    r"""Build the ResNet generator, from latent vectors to images in (-1, 1).
 
-    A dense layer, blocks that double the image, batch normalization, ReLU, one 3x3
-    convolution and tanh. With labels the normalizations in the blocks are those of the
-    classes; the last is common to all, as in the authors' code.
+    The network has a dense layer, blocks that double the image, batch normalization, ReLU, a 3x3
+    convolution and tanh. With labels, the normalizations in the blocks are conditional; the last
+    normalization is common to all classes, as in the authors' code.
 
     Args:
-        size: of the images, pixels, one of :data:`TABLES`.
-        channels: of the images.
-        rng: draws the weights.
-        width: w, None for the paper's.
+        size: size of the images, pixels, a key of :data:`TABLES`.
+        channels: channels of the images.
+        rng: random generator of the weights.
+        width: w; None for the paper's width.
         latent: length of a latent vector, 128 in the paper.
-        classes: how many labels there are; 0 for none.
-        init: draws the first weights.
+        classes: number of classes; 0 without labels.
+        init: initializer of the weights.
     Returns:
-        A module from [N, latent], and labels [N] if there are any, to
+        A module from [N, latent], and labels [N] for a conditional network, to
         [N, channels, size, size].
     Raises:
         ConfigError: a size without a table.
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
-    Deviation: first weights are normal, 0.02; the authors' code, as L21's, draws them uniformly by
-    Glorot's rule, times :math:`\sqrt2` in the residual path (``init_g = "glorot"``). The paper
-    tells neither.
-    Deviation: batch normalization has :math:`\epsilon = 10^{-5}`; Chainer's is twice that.
+    Deviation: the first weights are normal with deviation 0.02. The code of M18's and L21's authors
+    draws them uniformly by Glorot's rule, times :math:`\sqrt2` in the residual path
+    (``init_g = "glorot"``). The paper names neither.
+    Deviation: batch normalization has :math:`\epsilon = 10^{-5}`; Chainer's default is twice that.
     """
     rng = generator(rng)
     table = _table(size)
@@ -227,32 +227,34 @@ def resnet_discriminator(
     classes: int = 0,
     last_bias: bool = True,
 ) -> Chain:
-    r"""The ResNet discriminator: images to one score each.
+    r"""Build the ResNet discriminator, from images to one score each.
 
-    Blocks that halve the image, blocks that do not, ReLU, the sum over the image and a dense
-    layer to one number. To be joined, the labels' vectors, of length 128 at the paper's width,
-    come in after half of the blocks, rounded up: the third of six in Table 6 (c). The other
-    two ways are at the end, see :mod:`minisn.models.labels`.
+    The network has blocks that halve the image, blocks that keep its size, ReLU, the sum over the
+    image and a dense layer to one number. With "concat", label vectors, of length 128 at the
+    paper's width, are joined after half of the blocks, rounded up: after the third of six in Table
+    6 (c). With "projection" and "auxiliary", labels enter at the end, see
+    :mod:`minisn.models.labels`.
 
     Args:
-        size: of the images, pixels, one of :data:`TABLES`.
-        channels: of the images.
-        rng: draws the weights.
-        width: w, None for the paper's.
-        regularizer: what keeps D smooth, of :data:`minisn.regularizers.METHODS`.
+        size: size of the images, pixels, a key of :data:`TABLES`.
+        channels: channels of the images.
+        rng: random generator of the weights.
+        width: w; None for the paper's width.
+        regularizer: a method of :data:`minisn.regularizers.METHODS`.
         conditional: one of :data:`minisn.models.CONDITIONAL`.
-        classes: how many labels there are.
-        last_bias: the dense layer has a bias.
+        classes: number of classes.
+        last_bias: whether the dense layer has a bias.
     Returns:
-        A module from images [N, channels, size, size], and labels [N] where they are joined or
-        projected, to [N, 1]; with an auxiliary classifier also to logits, [N, classes].
+        A module from images [N, channels, size, size], and labels [N] with "concat" or
+        "projection", to [N, 1]; with "auxiliary" also to logits, [N, classes].
     Raises:
         ConfigError: a size without a table, or a conditional D without classes.
 
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
-    Deviation: first weights are normal, 0.02; the authors' code, as L21's, draws them uniformly by
-    Glorot's rule, times :math:`\sqrt2` in the residual path (``init = "glorot"``). Under SN their
-    scale changes nothing but how large Adam's steps are beside them: 2 to 6 times smaller there.
+    Deviation: the first weights are normal with deviation 0.02. The code of M18's and L21's authors
+    draws them uniformly by Glorot's rule, times :math:`\sqrt2` in the residual path
+    (``init = "glorot"``). Under SN their scale changes only the relative size of Adam's steps,
+    which is 2 to 6 times smaller there.
     Deviation: the dense layer has a bias; in the authors' network for 32 pixels it has none
     (``last_bias = false``).
     Deviation: L21's ResNet has as many hidden channels as output channels, and a 1x1 shortcut in
@@ -281,7 +283,7 @@ def resnet_discriminator(
 def _table(size: int) -> Table:
     if size not in TABLES:
         raise ConfigError(
-            f"there is no ResNet for images of {size} pixels, only for "
+            f"there is no ResNet for images of {size} pixels; expected one of "
             f'{", ".join(map(str, TABLES))}; choose other data, or model = "cnn"'
         )
     return TABLES[size]
