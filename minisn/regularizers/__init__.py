@@ -1,8 +1,9 @@
-"""Ways to keep a discriminator smooth, by what they do to a training step.
+"""Methods that keep a discriminator smooth, of three kinds.
 
-*Reparametrize*: the layer computes with a function of what it learns. *Project*: weights are
-brought back after an update. *Penalize*: a term is added to the loss. ``methods`` names them all;
-``gradients`` writes their gradients out; ``teaching`` shows what others take for them.
+*Reparametrize*: the layer computes with a function of its learned tensors. *Project*: an update is
+followed by a projection of the weights. *Penalize*: the loss has an additional term. ``methods``
+lists all methods by name; ``gradients`` has their gradients as formulas; ``teaching`` shows
+gradients that other implementations use.
 """
 
 from .gradients import (

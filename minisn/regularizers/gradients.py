@@ -1,7 +1,7 @@
-r"""The gradient through any normalization :math:`\bar W = W / N(W)`, written out.
+r"""The gradient through any normalization :math:`\bar W = W / N(W)`, as a formula.
 
-The library never calls these: automatic differentiation gives the same, and the tests say so.
-They are the paper's formulas, to read and to check others by.
+These functions are the paper's formulas, to read and to check gradients with. The library does not
+call them: automatic differentiation gives the same values, as tests check.
 """
 
 from .. import spectral
@@ -16,10 +16,10 @@ def normalization_gradient(G: Array, W: Array, norm: float | Array, norm_gradien
               \lambda = \mathrm{tr}\big((\nabla_{\bar W}V)^T\bar W\big)
 
     Args:
-        G: :math:`\nabla_{\bar W}V`, of the shape of W.
+        G: :math:`\nabla_{\bar W}V`, same shape as W.
         W: weight, any shape.
         norm: :math:`N(W)`.
-        norm_gradient: :math:`\nabla_W N`, of the shape of W.
+        norm_gradient: :math:`\nabla_W N`, same shape as W.
     Returns:
         The gradient with respect to W.
 
@@ -54,8 +54,8 @@ def spectral_gradient(G: Array, W: Array, u: Array, v: Array, axis: int = 0) -> 
 
     Args:
         G, W: as in :func:`normalization_gradient`, W with at least 2 axes.
-        u, v: the leading singular vectors, unit vectors.
-        axis: the output axis of W.
+        u, v: leading singular vectors, of length 1.
+        axis: output axis of W.
 
     Source: [M18 Eq. (37)], [L21 raw parameter]
     """
@@ -65,21 +65,22 @@ def spectral_gradient(G: Array, W: Array, u: Array, v: Array, axis: int = 0) -> 
 
 
 def layer_gradient(delta: Array, h: Array, W: Array, u: Array, v: Array) -> Array:
-    r"""Compute the gradient of a dense layer under spectral normalization from its signals.
+    r"""Compute the gradient of a normalized dense layer from its inputs and output gradients.
 
     .. math:: \frac{\partial V}{\partial W} = \frac1{\sigma(W)}
               \big(\hat E[\delta h^T] - \lambda\,u_1v_1^T\big), \qquad
               \lambda = \hat E[\delta^T\bar W_{SN}h]
 
-    The second term is a regularizer with a coefficient of its own making: it is positive where
-    :math:`\delta` and :math:`\bar Wh` point alike, and then keeps the columns of W from one
-    direction. The gradient vanishes where :math:`\hat E[\delta h^T] = k\,u_1v_1^T`.
+    The second term is a regularizer with an adaptive coefficient :math:`\lambda`. The coefficient
+    is positive if :math:`\delta` and :math:`\bar Wh` point in similar directions; the term then
+    keeps the columns of W from concentrating in one direction. The gradient vanishes if
+    :math:`\hat E[\delta h^T] = k\,u_1v_1^T`.
 
     Args:
         delta: :math:`(\partial V/\partial(\bar W_{SN}h))^T` for each example, [N, d_out].
         h: inputs of the layer, [N, d_in].
         W: weight, [d_out, d_in].
-        u, v: its leading singular vectors.
+        u, v: leading singular vectors of W.
 
     Source: [M18 Eq. (11)], [M18 Eq. (12)]
     """
@@ -98,8 +99,8 @@ def entry_gradient(W: Array, u: Array, v: Array, i: int, j: int) -> Array:
 
     Args:
         W: weight, [d_out, d_in].
-        u, v: its leading singular vectors.
-        i, j: row and column.
+        u, v: leading singular vectors of W.
+        i, j: row and column of the entry.
 
     Source: [M18 Eq. (9)], [M18 Eq. (10)]
     """
@@ -111,7 +112,7 @@ def entry_gradient(W: Array, u: Array, v: Array, i: int, j: int) -> Array:
 
 
 def stationarity(G: Array, norm_gradient: Array) -> tuple[float, float]:
-    r"""Tell how near a gradient is to a multiple of the norm's own: where updates stop.
+    r"""Measure how close a gradient is to a multiple of the norm's gradient, where updates stop.
 
     .. math:: \nabla_{\bar W}V = k\,\nabla_W N
 
@@ -119,7 +120,7 @@ def stationarity(G: Array, norm_gradient: Array) -> tuple[float, float]:
         G: :math:`\nabla_{\bar W}V`.
         norm_gradient: :math:`\nabla_W N`, not zero.
     Returns:
-        (k, gap): the best k, and the length of what it leaves over, relative to that of G.
+        (k, gap): the best k, and the length of the remainder relative to the length of G.
 
     Source: [M18 Eq. (38)]
     """

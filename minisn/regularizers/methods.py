@@ -1,4 +1,4 @@
-"""The ways to keep D smooth that the papers compare, by name."""
+"""The methods that the papers compare, by name."""
 
 from dataclasses import dataclass, field, replace
 
@@ -21,15 +21,15 @@ from .reparametrize import (
 
 @dataclass(frozen=True)
 class Method:
-    """What a way to keep D smooth does, and when.
+    """A method that keeps D smooth.
 
     Args:
-        title: one line for people.
-        reparametrize: what every layer computes with.
-        projection: done to every weight after an update.
-        penalty: added to D's loss.
-        layer: normalization between the layers, ``"batch"``, ``"layer"`` or none.
-        init: draws D's first weights.
+        title: a description in one line.
+        reparametrize: scheme of every weight.
+        projection: projection of the weights after an update.
+        penalty: additional term of D's loss.
+        layer: normalization between the layers, ``"batch"`` or ``"layer"``; None for none.
+        init: initializer of D's weights.
     """
 
     title: str
@@ -62,16 +62,16 @@ METHODS = {
 
 
 def method(name: str, scale: float = 1.0, gain: bool = False, init: str = "default") -> Method:
-    """Return a method with the constant and the learned gain of its reparametrization.
+    """Return a method, with the scale and the gain of its reparametrization.
 
     Args:
         name: one of :data:`METHODS`.
-        scale: the constant that normalized weights are multiplied by.
-        gain: learn a factor too [M18 Eq. (32)].
-        init: what draws the first weights, of :data:`minisn.init.INITIALIZERS`; "default" for
-            what goes with the method.
+        scale: constant factor of normalized weights.
+        gain: also learn a factor [M18 Eq. (32)].
+        init: initializer of the weights, one of :data:`minisn.init.INITIALIZERS`; ``"default"`` for
+            the method's initializer.
     Raises:
-        ConfigError: an unknown name, or a scale or gain for a method that normalizes nothing.
+        ConfigError: an unknown name, or a scale or gain for a method without normalization.
     """
     if name not in METHODS:
         raise ConfigError(f"unknown regularizer {name!r}{nearest(name, METHODS)}")
@@ -84,6 +84,6 @@ def method(name: str, scale: float = 1.0, gain: bool = False, init: str = "defau
     if scale != 1 or gain:
         raise ConfigError(
             f"regularizer {name!r} does not normalize weights, so it has no scale or gain; "
-            "leave scale = 1.0 and gain = false, or take sn, bsn, sn-conv, wn, frobenius or usv"
+            "set scale = 1.0 and gain = false, or use sn, bsn, sn-conv, wn, frobenius or usv"
         )
     return found

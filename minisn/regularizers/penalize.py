@@ -1,4 +1,4 @@
-"""Penalties: terms that are added to the loss of D."""
+"""Penalties: additional terms of the loss of D."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,33 +12,33 @@ from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
 
 Critic = Callable[[Tensor], Tensor]
-"""D as a function of images [N, C, H, W] alone, giving one number for each."""
+"""D as a function from images [N, C, H, W] to one score each."""
 
 Penalty = Callable[[Module, Critic, Tensor, Tensor, np.random.Generator], Tensor]
-"""From D, its critic, real images, samples and a generator to a term of D's loss: a tensor
-without axes."""
+"""A function from D, its critic, real images, samples and a random generator to a term of D's loss,
+a tensor without axes."""
 
 
 def gradient_penalty(
     critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    r"""Penalize a critic whose gradient is not of length 1 between data and samples.
+    r"""Compute the gradient penalty, which draws the length of D's gradient to 1.
 
     .. math:: E_{\hat x}\big[(\|\nabla_{\hat x} D(\hat x)\|_2 - 1)^2\big], \qquad
               \hat x = \epsilon x + (1 - \epsilon)\tilde x, \quad \epsilon \sim U[0, 1]
 
-    The norm is taken over each image, the mean over the batch. Multiply by
+    The norm is taken over each image, the mean over the batch. Multiply the penalty by
     :math:`\lambda = 10` for the paper's setting.
 
     Args:
-        critic: D, from images [N, C, H, W] to one number each.
+        critic: D, a function from images [N, C, H, W] to one score each.
         real, fake: x and x tilde, [N, C, H, W].
-        rng: draws one epsilon for each image.
+        rng: random generator of one epsilon for each image.
     Returns:
         The penalty, a tensor without axes, differentiable in the critic's parameters.
 
     Source: [M18 Eq. (29)], [M18 Eq. (30)], [M18 Eq. (31)]
-    Deviation: L21's code adds 1e-8 to the square of the norm, so that its root has a gradient at 0.
+    Deviation: L21's code adds 1e-8 to the squared norm, so that the root has a gradient at 0.
     """
     rng = generator(rng)
     draws = rng.random((real.shape[0],) + (1,) * (real.ndim - 1))
@@ -52,16 +52,16 @@ def gradient_penalty(
 
 
 def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
-    r"""Penalize a weight whose columns are not orthonormal.
+    r"""Compute the orthonormal penalty, the distance of a weight's columns from orthonormal ones.
 
     .. math:: \|W^TW - I\|_F^2 = \|WW^T - I\|_F^2 + n - m
 
-    for an m by n matrix: the smaller of the two products is computed. Where m < n it cannot
-    be 0; it is least, n - m, where the rows are orthonormal.
+    This holds for an m by n matrix, and the smaller of the two products is computed. If m < n, the
+    penalty cannot be 0: its minimum is n - m, for orthonormal rows.
 
     Args:
         W: weight, at least 2 axes.
-        axis: the output axis of W.
+        axis: output axis of W.
     Returns:
         The penalty, a tensor without axes.
 
@@ -76,7 +76,7 @@ def orthonormal_penalty(W: Tensor, axis: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class GradientPenalty:
-    r"""The gradient penalty with its weight: WGAN-GP, or with the standard loss GAN-GP.
+    r"""The weighted gradient penalty of WGAN-GP and, with the standard loss, of GAN-GP.
 
     .. math:: \lambda\,E_{\hat x}\big[(\|\nabla_{\hat x} D(\hat x)\|_2 - 1)^2\big]
 
@@ -102,7 +102,7 @@ class Orthonormal:
     .. math:: \lambda \sum_l \|W_l^TW_l - I\|_F^2
 
     Args:
-        weight: :math:`\lambda`; the paper does not tell it.
+        weight: :math:`\lambda`; the paper does not name its value.
 
     Source: [M18 Eq. (14)]; Brock et al. (2016)
     """
@@ -120,12 +120,12 @@ class Orthonormal:
 
 @dataclass(frozen=True)
 class SpectralPenalty:
-    r"""Spectral norm *regularization*: a cost for large norms, which normalization does not have.
+    r"""Spectral norm *regularization*, which penalizes large norms; normalization does not.
 
     .. math:: \frac{\lambda}{2} \sum_l \sigma(W_l)^2, \qquad
               \nabla_W = \lambda\,\sigma(W)\,uv^T
 
-    The layers must keep u and v, as :class:`Watched` does.
+    The layers must keep u and v, as with the scheme :class:`Watched`.
 
     Args:
         weight: :math:`\lambda`.

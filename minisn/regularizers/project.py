@@ -1,4 +1,4 @@
-"""Projections: what is done to a weight after an update has moved it."""
+"""Projections of the weights after an update."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from ..errors import ConfigError
 from ..nn import Module, weighted_layers
 
 Projection = Callable[[Array, int], Array]
-"""From a weight and its output axis to the weight that takes its place."""
+"""A function from a weight and its output axis to the projected weight."""
 
 
 @dataclass(frozen=True)
 class WeightClipping:
-    r"""Limit every entry of a weight.
+    r"""Weight clipping: a limit on every entry of a weight.
 
     .. math:: w_{ij} \leftarrow \min(\max(w_{ij}, -c), c)
 
-    In a network :func:`project` clips the convolutions alone, as the paper does.
+    In a network, :func:`project` clips only the convolutions, as in the paper.
 
     Args:
-        c: 0.01 in the paper's experiments.
+        c: largest absolute value, 0.01 in the paper's experiments.
     Raises:
         ConfigError: c is not positive.
 
@@ -34,7 +34,7 @@ class WeightClipping:
 
     def __post_init__(self) -> None:
         if not self.c > 0:
-            raise ConfigError(f"WeightClipping: c must be positive, got {self.c}")
+            raise ConfigError(f"WeightClipping: expected a positive c, got {self.c}")
 
     def __call__(self, W: Array, axis: int) -> Array:
         """Return the clipped weight."""
@@ -43,14 +43,14 @@ class WeightClipping:
 
 @dataclass(frozen=True)
 class SingularValueClipping:
-    r"""Limit every singular value of a weight.
+    r"""Singular value clipping: a limit on every singular value of a weight.
 
     .. math:: W = USV^T \;\leftarrow\; U \min(S, K)\, V^T
 
-    It is the nearest weight, in Frobenius norm, whose spectral norm does not exceed K.
+    The result is the nearest weight, in Frobenius norm, whose spectral norm does not exceed K.
 
     Args:
-        bound: K.
+        bound: K, the largest singular value.
     Raises:
         ConfigError: K is not positive.
 
@@ -61,22 +61,22 @@ class SingularValueClipping:
 
     def __post_init__(self) -> None:
         if not self.bound > 0:
-            raise ConfigError(f"SingularValueClipping: bound must be positive, got {self.bound}")
+            raise ConfigError(f"SingularValueClipping: expected a positive bound, got {self.bound}")
 
     def __call__(self, W: Array, axis: int) -> Array:
-        """Return the weight with its singular values clipped."""
+        """Return the weight with clipped singular values."""
         U, s, Vt = spectral.decompose("SingularValueClipping", spectral.as_matrix(W, axis))
         clipped = (U * namespace(W).clip(s, None, self.bound)) @ Vt
         return spectral.from_matrix(clipped, W.shape, axis)
 
 
 def project(network: Module, projection: Projection | None = None) -> None:
-    """Bring all weights of a network back to where they must lie, after an update.
+    """Project all weights of a network after an update, in place.
 
     Args:
         network: D.
-        projection: what to do to every weight, or to those of ``least_axes`` and more where it
-            has that; None leaves only what the layers' own schemes ask for.
+        projection: projection of every weight, or, if the projection has ``least_axes``, of the
+            weights with at least that many axes; None applies only the layers' own schemes.
     """
     least = getattr(projection, "least_axes", 0)
     for layer in weighted_layers(network).values():

@@ -1,8 +1,8 @@
-r"""Schemes by which a layer computes with a function of its weight.
+r"""Schemes that compute a layer's weight from its learned tensors.
 
-Each but the last divides the weight by a norm, :math:`\bar W = c\,\gamma\,W / N(W)`, with a
-constant :math:`c` and, if asked for, a learned :math:`\gamma` that starts at the norm of the
-first weight, so that the layer starts at the weight that was drawn.
+Most schemes divide the weight by a norm, :math:`\bar W = c\,\gamma\,W / N(W)`, with a constant
+:math:`c` and, optionally, a learned :math:`\gamma`. It starts at the norm of the first weight, so
+that with :math:`c = 1` the layer starts at the weight that the initializer drew.
 """
 
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ def _one_round(W: Tensor, axis: int, state: State) -> State:
 
 @dataclass(frozen=True)
 class Watched(Reparametrization):
-    """Leave the weight as it is, but keep u and v, so that its norm is known at every step.
+    """An unchanged weight with u and v, which estimate its norm at every step.
 
     Source: [M18 Figure 9]
     """
@@ -57,12 +57,12 @@ class Watched(Reparametrization):
 
 @dataclass(frozen=True)
 class Normalization(Reparametrization, ABC):
-    r"""Divide a weight by a norm of it.
+    r"""The base of schemes that divide a weight by a norm.
 
     .. math:: \tilde W = c\,\gamma\,\frac{W}{N(W)}
 
-    With :math:`\gamma` the layer's Lipschitz constant is learned; to bound it is then left to
-    something else, in the paper the gradient penalty.
+    With :math:`\gamma` the layer learns its Lipschitz constant, and something else must bound it,
+    in the paper the gradient penalty.
 
     Args:
         scale: the constant :math:`c`; 1 in M18, tuned in L21's SSN and BSSN.
@@ -76,7 +76,7 @@ class Normalization(Reparametrization, ABC):
 
     @abstractmethod
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
-        """Return the norm, of a shape that broadcasts to W's."""
+        """Return the norm, in a shape that broadcasts to the shape of W."""
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
         """Return the first state."""
@@ -85,7 +85,7 @@ class Normalization(Reparametrization, ABC):
     def start(
         self, W: Tensor, axis: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], State]:
-        """Prepare the state; with ``gain``, take gamma from the first weight's norm."""
+        """Return the first state; with ``gain``, also gamma, the norm of the first weight."""
         state = self.vectors(W, axis, rng)
         if not self.gain:
             return {"weight": W}, state
@@ -94,38 +94,38 @@ class Normalization(Reparametrization, ABC):
         return {"weight": W, "gamma": Tensor(first, requires_grad=True)}, state
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
-        """Return the normalized weight, differentiable in all that is learned."""
+        """Return the normalized weight, differentiable in the learned tensors."""
         W = learned["weight"]
         return spectral.divide(W, self.norm(W, axis, state), self.factor(learned))
 
     def factor(self, learned: Learned) -> float | Tensor:
-        """Return the scale, times gamma where that is learned."""
+        """Return the scale, times gamma if it is learned."""
         return learned["gamma"] * self.scale if self.gain else self.scale
 
     def estimate(self, learned: Learned, axis: int, state: State) -> Tensor | None:
-        """Return the norm, where it is one number and an estimate of a spectral norm."""
+        """Return the estimate of the spectral norm; None for other norms."""
         return self.norm(learned["weight"], axis, state) if state else None
 
 
 @dataclass(frozen=True)
 class SpectralNorm(Normalization):
-    r"""Spectral normalization: divide a weight by its largest singular value.
+    r"""Spectral normalization: a weight divided by its largest singular value.
 
     .. math:: \bar W_{SN}(W) = c\,W / \sigma(W), \qquad \sigma(W) \approx u^T W v
 
-    In the gradient u and v are constants.
+    The gradient treats u and v as constants.
 
     Args:
         scale, gain: as in :class:`Normalization`; a scale other than 1 makes it SSN.
 
     Source: [M18 Eq. (8)], [M18 Eq. (22)], [L21 SSN]
-    Deviation: the authors' code adds 1e-12 to the lengths that it divides by in (18), and its dense
-    layers and embeddings make power steps in evaluation too; here nothing moves u and v but a
-    power step that training asks for. L21's code differentiates through its power step.
+    Deviation: the authors' code adds 1e-12 to the divisors of (18), and its dense layers and
+    embeddings also make power steps in evaluation; here only a power step of training changes u and
+    v. L21's code differentiates through its power step.
     """
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
-        """Draw u at random and warm it up, so that the first normalized weight is at norm 1."""
+        """Draw u at random and warm it up, so that the first normalized weight has norm near 1."""
         return _warmed_up(W, axis, rng)
 
     def step(self, learned: Learned, axis: int, state: State) -> State:
@@ -140,20 +140,20 @@ class SpectralNorm(Normalization):
         return spectral.sigma(W, state["u"], state["v"], axis)
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
-        """Return the normalized weight, differentiable in all that is learned."""
+        """Return the normalized weight, differentiable in the learned tensors."""
         W, u, v = learned["weight"], state["u"], state["v"]
         return spectral.spectral_normalize(W, u, v, axis, self.factor(learned))
 
 
 @dataclass(frozen=True)
 class WeightNorm(Normalization):
-    r"""Weight normalization: scale every row of the weight's matrix to length 1.
+    r"""Weight normalization: every row of the weight's matrix scaled to length 1.
 
     .. math:: \bar w_i = w_i / \|w_i\|_2, \qquad \sum_t \sigma_t(\bar W_{WN})^2 = d_o
 
-    So the squared singular values always sum to the number of rows: a layer is most
-    sensitive, :math:`\|\bar W_{WN}h\| = \sqrt{d_o}\,\|h\|`, at rank one. With ``gain`` every row
-    has a gamma of its own.
+    The squared singular values always sum to the number of rows, so a layer is most sensitive,
+    :math:`\|\bar W_{WN}h\| = \sqrt{d_o}\,\|h\|`, at rank one. With ``gain`` every row has its own
+    gamma.
 
     Args:
         scale, gain: as in :class:`Normalization`.
@@ -169,11 +169,11 @@ class WeightNorm(Normalization):
 
 @dataclass(frozen=True)
 class FrobeniusNorm(Normalization):
-    r"""Scale a weight to unit Frobenius norm.
+    r"""Frobenius normalization: a weight scaled to Frobenius norm 1.
 
     .. math:: \bar W_{FN} = W / \|W\|_F, \qquad \sum_t \sigma_t(\bar W_{FN})^2 = 1
 
-    It reaches spectral norm 1 only at rank one: sensitivity is paid for in features.
+    The spectral norm reaches 1 only at rank one: sensitivity costs features.
 
     Args:
         scale, gain: as in :class:`Normalization`.
@@ -182,29 +182,28 @@ class FrobeniusNorm(Normalization):
     """
 
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
-        """Return the root of the sum of all squares."""
+        """Return the Frobenius norm."""
         return ops.norm(W)
 
 
 @dataclass(frozen=True)
 class BidirectionalSpectralNorm(Normalization):
-    r"""Divide a kernel by the mean of the norms of its two matrices: BSN, and scaled, BSSN.
+    r"""BSN and BSSN: a kernel divided by the mean of the norms of its two matrices.
 
     .. math:: \sigma_{BSN} = \tfrac12\big(\|w_1\|_{sp} + \|w_2\|_{sp}\big), \qquad
               w_1 \in \mathbb R^{d_{out}\times(d_{in}hw)},\;
               w_2 \in \mathbb R^{d_{in}\times(d_{out}hw)}
 
-    Each matrix has its own u and v. A dense layer has one norm, so there it is plain
-    spectral normalization.
-
-    Deviation: u and v are constants in the gradient; the authors' code differentiates
-    through its power step. The two agree where the iteration has converged. Its u starts
-    un-normalized, truncated normal; here it starts warmed up.
+    Each matrix has its own u and v. A dense layer has only one norm, so there BSN is plain spectral
+    normalization.
 
     Args:
         scale, gain: as in :class:`Normalization`; a scale other than 1 makes it BSSN.
 
     Source: [L21 BSN], [L21 BSSN]
+    Deviation: u and v are constants in the gradient. The authors' code differentiates through its
+    power step; the two agree after the iteration has converged. In the authors' code u starts from
+    a truncated normal distribution, not normalized; here u starts warmed up.
     """
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
@@ -237,14 +236,14 @@ class BidirectionalSpectralNorm(Normalization):
 
 @dataclass(frozen=True)
 class ConvSpectralNorm(SpectralNorm):
-    r"""Divide a kernel by the norm of its convolution as a map between images: SN_Conv.
+    r"""SN_Conv: a kernel divided by the norm of its convolution as a map between images.
 
     .. math:: \|A\| = \max_x \frac{\|\mathrm{conv}(x, w)\|_2}{\|x\|_2} \approx
               \langle u, \mathrm{conv}(v, w)\rangle
 
-    u and v are images. The norm depends on the size of the input, the stride and the
-    padding, which :meth:`at` sets; without them, as in a dense layer, it is plain
-    spectral normalization.
+    Here u and v are images. The norm depends on the size of the input, the stride and the padding,
+    which :meth:`at` sets. Without them, as in a dense layer, SN_Conv is plain spectral
+    normalization.
 
     Args:
         scale, gain: as in :class:`Normalization`.
@@ -258,7 +257,7 @@ class ConvSpectralNorm(SpectralNorm):
     padding: Pixels = 0
 
     def at(self, size: Pixels, stride: Pixels, padding: Pixels) -> Self:
-        """Return the scheme for a convolution of images of one size."""
+        """Return the scheme for a convolution of one image size."""
         return replace(self, size=size, stride=stride, padding=padding)
 
     def vectors(self, W: Tensor, axis: int, rng: np.random.Generator) -> State:
@@ -267,8 +266,8 @@ class ConvSpectralNorm(SpectralNorm):
             return super().vectors(W, axis, rng)
         if W.ndim != 4 or axis != 0:
             raise ConfigError(
-                "ConvSpectralNorm at a size belongs to a convolution, with a weight "
-                f"[d_out, d_in, h, w]; got shape {list(W.shape)} with output axis {axis}"
+                "ConvSpectralNorm with a size: expected a convolution with a weight "
+                f"[d_out, d_in, h, w], got shape {list(W.shape)} with output axis {axis}"
             )
         size, by = pair("size", self.size), moves(self.stride, self.padding)
         out = output_size("ConvSpectralNorm", size, W.shape[2:], *by)
@@ -298,7 +297,7 @@ class ConvSpectralNorm(SpectralNorm):
         return ops.sum(u * conv2d(v, W, stride=self.stride, padding=self.padding))
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
-        """Return the normalized weight, differentiable in all that is learned."""
+        """Return the normalized weight, differentiable in the learned tensors."""
         kind = SpectralNorm if self.size is None else Normalization
         return kind.apply(self, learned, axis, state)
 
@@ -319,13 +318,14 @@ class ConvSpectralNorm(SpectralNorm):
 
 @dataclass(frozen=True)
 class SingularValues(Reparametrization):
-    r"""Learn the factors of a singular value decomposition, the largest value held at K.
+    r"""A weight learned as a singular value decomposition, with largest singular value K.
 
     .. math:: W = USV^T, \qquad U^TU = I,\quad V^TV = I,\quad \max_i S_{ii} = K
 
-    The factors start from the decomposition of the first weight. An update moves U and V off
-    the orthonormal matrices; :meth:`retract` takes them back to the nearest ones. K is
-    ``scale``, or with ``gain`` learned, from the norm of the first weight.
+    The factors start from the decomposition of the first weight. An update moves U and V away from
+    orthonormal matrices; :meth:`retract` replaces them by the nearest orthonormal matrices. K is
+    ``scale``; with ``gain`` it is ``scale`` times a learned factor, which starts at the norm of the
+    first weight.
 
     Args:
         scale: K.
@@ -349,7 +349,7 @@ class SingularValues(Reparametrization):
         return {k: Tensor(array, requires_grad=True) for k, array in learned.items()}, {}
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
-        """Multiply the factors, with the largest singular value at K."""
+        """Return the product of the factors, with the largest singular value scaled to K."""
         U, s, V = learned["U"], learned["s"], learned["V"]
         K = learned["gamma"] * self.scale if self.gain else self.scale
         S = spectral.divide(s, ops.max(ops.abs(s)), K)
@@ -359,7 +359,7 @@ class SingularValues(Reparametrization):
         return spectral.from_matrix(matrix, shape, axis)
 
     def retract(self, learned: Learned, axis: int) -> None:
-        """Replace U and V by the nearest matrices with orthonormal columns (rows of V's)."""
+        """Replace U and V^T by the nearest matrices with orthonormal columns and rows."""
         for factor in (learned["U"], learned["V"]):
             xp = namespace(factor.array)
             matrix = xp.reshape(factor.array, (len(factor), -1))

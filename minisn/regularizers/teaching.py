@@ -1,7 +1,8 @@
-r"""FOR TEACHING ONLY: what implementations in the wild take for the gradient of spectral norm.
+r"""For teaching only: gradients of spectral normalization in other implementations.
 
-They differ in what they differentiate: the first four compute :math:`\bar W = W / \sigma` with the
-same :math:`\sigma`. Training uses :class:`SpectralNorm`, which is ``"constant"`` here.
+The implementations differ in the function that they differentiate: the first four compute
+:math:`\bar W = W / \sigma` with the same :math:`\sigma`. Training uses :class:`SpectralNorm`, which
+is ``"constant"`` here.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ SEMANTICS = {
     "detached": "W / sigma with sigma a constant: the second term of (12) is lost",
     "clipped": "W / max(sigma / c, 1): nothing happens below the bound",
 }
-"""The semantics by name, with who has them."""
+"""The semantics by name, with implementations that use them."""
 
 
 @dataclass(frozen=True)
 class TaughtSpectralNorm(Reparametrization):
-    r"""Spectral normalization with a choice of what its gradient is.
+    r"""Spectral normalization with a choice of its gradient.
 
     .. math:: \bar W = W / \sigma(W), \qquad \nabla_W V = \;?
 
@@ -51,12 +52,12 @@ class TaughtSpectralNorm(Reparametrization):
     def start(
         self, W: Tensor, axis: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], State]:
-        """Draw u at random and warm it up, then make a first step."""
+        """Draw u at random, warm it up, and make a first step."""
         u, _ = spectral.initial_vectors(W, rng, axis=axis)
         return {"weight": W}, self.step({"weight": W}, axis, {"u": u})
 
     def step(self, learned: Learned, axis: int, state: State) -> State:
-        """Make one round of power iteration, and keep its first u; "overwritten" divides W."""
+        """Make one round of power iteration, and keep the old u; "overwritten" also divides W."""
         W = learned["weight"]
         u, v, _ = spectral.power_iteration(W, state["u"], axis=axis)
         if self.semantics == "overwritten":
@@ -64,7 +65,7 @@ class TaughtSpectralNorm(Reparametrization):
         return {"u": u, "v": v, "u_before": state["u"]}
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:
-        """Return the weight to compute with, with the gradient that was asked for."""
+        """Return the weight of the layer, with the gradient of the chosen semantics."""
         W, u, v = learned["weight"], state["u"], state["v"]
         if self.semantics == "overwritten":
             return W
@@ -79,7 +80,7 @@ class TaughtSpectralNorm(Reparametrization):
 
 
 def _power_step_sigma(W: Tensor, u, axis: int) -> Tensor:
-    """Make the power step again as part of the graph: the gradient sees how u and v move."""
+    """Repeat the power step in the graph, so that the gradient includes changes of u and v."""
     matrix = spectral.as_matrix(W, axis)
 
     def unit(x: Tensor) -> Tensor:
