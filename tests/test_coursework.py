@@ -77,7 +77,7 @@ def test_an_exception_shows_the_students_own_line_and_nothing_of_ours():
 
     verdict = check("power_iteration", student)
     assert verdict.mistake == "exception"
-    assert "It raised ValueError" in verdict.text
+    assert "The function raised ValueError" in verdict.text
     line = student.__code__.co_firstlineno + 2
     assert f"in line {line}: return W @ v @ v, v / 0" in verdict.text
     assert "judging.py" not in str(verdict) and "Traceback" not in str(verdict)
@@ -94,7 +94,7 @@ def test_an_error_inside_the_library_names_the_students_line():
 @pytest.mark.parametrize(
     ("function", "mistake", "words"),
     [
-        (lambda W: W, "signature", "It must take (W, u); yours takes (W)."),
+        (lambda W: W, "signature", "The function must take (W, u); yours takes (W)."),
         (lambda W, u: None, "nothing-returned", "is there a `return`?"),
         (lambda W, u: solved(W, u)[:2], "wrong-count", "u, v, sigma: 3 values, not 2"),
         (lambda W, u: (u, "v", 1), "not-numbers", "`v` must be an array of real numbers, got str"),
@@ -363,7 +363,7 @@ def test_warnings_of_a_right_function_are_kept_quiet():  # nbgrader gives 0 to w
 def test_unknown_names_and_what_is_no_function_are_refused():
     with pytest.raises(ConfigError, match=r"unknown exercise 'power'; there are divide_rule, "):
         check("power", solved)
-    with pytest.raises(ConfigError, match=r"takes the function itself, got tuple; write check"):
+    with pytest.raises(ConfigError, match=r"expects the function itself, got tuple; write check"):
         check("power_iteration", (1, 2))
 
 

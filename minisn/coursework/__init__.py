@@ -1,8 +1,9 @@
-"""Exercises that are judged: a student's function against oracles, and what went wrong in words.
+"""Exercises with automatic checks, which compare a student's function with oracles.
 
-``check("power_iteration", power_iteration)`` returns a verdict: truthy when the function is right,
-and otherwise a text that names the mistake, where it shows, and the equation. ``build`` makes a
-student's and a solved notebook of each tutorial. Nothing else in the library imports this.
+``check("power_iteration", power_iteration)`` returns a verdict, which is truthy if the function is
+right. Otherwise its text names the mistake, an input that shows it, and the equation. ``build``
+makes a student notebook and a solved notebook of each tutorial. No other package of the library
+imports this one.
 """
 
 from collections.abc import Callable
@@ -19,34 +20,34 @@ EXERCISES = {e.name: e for room in _ROOMS for e in room.EXERCISES}
 
 
 def exercises() -> list[str]:
-    """Name the exercises, in the order of the tutorials."""
+    """Return the names of the exercises, in the order of the tutorials."""
     return sorted(EXERCISES, key=lambda name: EXERCISES[name].tutorial)
 
 
 def check(name: str, function: Callable) -> Verdict:
-    """Judge a student's function.
+    """Check a student's function for an exercise.
 
-    It is called on a handful of fixed inputs, as copies, and what it returns is compared with what
-    an oracle says. The same function gets the same verdict each time. It may compute for 8 seconds
-    in all, what Numba compiles not counted; this limit needs POSIX signals and the main thread,
-    where notebooks run, and elsewhere a function that never returns must be interrupted by hand.
-    It runs with the rights of the caller: a check is no defense against a hostile answer.
+    The check calls the function on copies of a few fixed inputs, and compares its results with
+    those of an oracle. The same function always gets the same verdict. The function may compute for
+    8 seconds in all, without compilation by Numba. This limit needs POSIX signals and the main
+    thread, as in notebooks; elsewhere a function that never returns must be interrupted by hand.
+    The function runs with the rights of the caller: a check is no defense against a hostile answer.
 
     Args:
-        name: of the exercise, one of :func:`exercises`.
-        function: the student's; what it is given and returns is said in the tutorial.
+        name: name of the exercise, one of :func:`exercises`.
+        function: the student's function; the tutorial defines its arguments and results.
     Returns:
-        The verdict; a function that raises NotImplementedError, or that the tutorial defines, is
-        "not done yet".
+        The verdict; it is "not done yet" if the function raises NotImplementedError, or if the
+        tutorial defines the function.
     Raises:
-        ConfigError: an unknown exercise, or something that cannot be called.
+        ConfigError: an unknown exercise, or not a function.
     """
     if name not in EXERCISES:
-        raise ConfigError(f"unknown exercise {name!r}; there are {', '.join(exercises())}")
+        raise ConfigError(f"unknown exercise {name!r}; expected one of {', '.join(exercises())}")
     if not callable(function):
         raise ConfigError(
-            f"check({name!r}, ...) takes the function itself, got {type(function).__name__}; "
-            f"write check({name!r}, {name}), without calling it"
+            f"check({name!r}, ...) expects the function itself, got {type(function).__name__}; "
+            f"write check({name!r}, {name}), without calling the function"
         )
     return judge(EXERCISES[name], function)
 

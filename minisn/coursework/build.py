@@ -1,8 +1,8 @@
-"""A student's and a solved version of each tutorial, from the one notebook that is kept.
+"""Building a student version and a solved version of each tutorial from one notebook.
 
-The exercise cells of a tutorial are marked as nbgrader marks them: cell metadata ``nbgrader``,
+The exercise cells of a tutorial carry nbgrader's marks: cell metadata ``nbgrader``,
 ``### BEGIN SOLUTION`` and ``### BEGIN HIDDEN TESTS``. The solved version keeps the marks, so it can
-be nbgrader's source; the student's version is what nbgrader would release.
+be nbgrader's source. The student version is the version that nbgrader would release.
 """
 
 import re
@@ -40,19 +40,19 @@ def test_{name}({function}):
 
 
 def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader") -> list[Path]:
-    """Write ``student/`` and ``solution/`` notebooks of every tutorial that has exercises.
+    """Write ``student/`` and ``solution/`` notebooks of every tutorial with exercises.
 
     Args:
-        folder: where to write; files of the same names are replaced.
-        tutorials: the notebooks with solutions.
-        form: ``"nbgrader"``, or ``"otter"``: no marks in the notebooks, and a folder
-            ``tests/TUTORIAL`` for each, as Otter-Grader wants it.
+        folder: folder for the notebooks; files of the same names are replaced.
+        tutorials: folder of the notebooks with solutions.
+        form: ``"nbgrader"``, or ``"otter"`` for notebooks without marks, and a folder
+            ``tests/TUTORIAL`` for each, in the form of Otter-Grader.
     Returns:
-        The files.
+        The paths of the files.
     Raises:
         ConfigError: nbformat is not installed.
-        DataError: no such folder, no exercise in it, a damaged notebook, or one that defines the
-            name of an exercise outside it, so that an empty answer would be judged by that.
+        DataError: the folder is missing or has no exercises, a notebook is damaged, or a notebook
+            defines the name of an exercise elsewhere, so that an empty answer might pass.
     """
     folder = Path(folder)
     tutorials = Path(tutorials)
@@ -60,7 +60,7 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
         import nbformat
     except ImportError:
         raise ConfigError(
-            "notebooks are read and written with nbformat, which is not installed; "
+            "building notebooks needs nbformat, which is not installed; "
             "run: pip install 'minisn[coursework]'"
         ) from None
     written = []
@@ -68,7 +68,7 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
         try:
             notebook = nbformat.read(path, 4)
         except ValueError:
-            raise DataError(f"{path}: not a notebook; fetch it anew") from None
+            raise DataError(f"{path}: not a notebook; get it from the repository again") from None
         if not any(_role(cell) for cell in notebook.cells):
             continue
         _refuse_taken_names(path, notebook)
@@ -83,7 +83,7 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
     if not written:
         raise DataError(
             f"{tutorials}: no notebook with exercises; give the tutorials folder of a checkout "
-            "(an installed package has none beside it) with --tutorials"
+            "with --tutorials (an installed package has none)"
         )
     return written
 
@@ -99,18 +99,18 @@ def _refuse_taken_names(path: Path, notebook: Any) -> None:
             continue
         try:
             taken = names_of(cell.source) & exercises
-        except SyntaxError:  # a magic, or a mistake that running the notebook will show
+        except SyntaxError:  # a magic, or an error that running the notebook will show
             continue
         if taken:
             name = taken.pop()
             raise DataError(
-                f"{path}: a cell defines {name!r}, which is the name of an exercise; rename it, "
-                "or an empty answer is judged by what that cell made"
+                f"{path}: a cell defines {name!r}, the name of an exercise, so an empty answer "
+                "might pass; rename it in that cell"
             )
 
 
 def student(notebook: Any) -> Any:
-    """Return a notebook without solutions, hidden tests and outputs."""
+    """Return a copy of a notebook without solutions, hidden tests and outputs."""
     made = type(notebook)(notebook)
     made.cells = [_for_students(cell) for cell in notebook.cells]
     return made
@@ -131,13 +131,13 @@ def _stub(region: re.Match) -> str:
 
 
 def _role(cell: Any) -> str:
-    """Tell what nbgrader takes a cell for: "solution", "grade" or nothing."""
+    """Return the role of a cell in nbgrader: "solution", "grade" or nothing."""
     marks = cell.metadata.get("nbgrader", {})
     return next((role for role in ("solution", "grade") if marks.get(role)), "")
 
 
 def _unmarked(notebook: Any) -> Any:
-    """Return a notebook without nbgrader's marks; what a hidden test says stays, if it is there."""
+    """Return a copy of a notebook without nbgrader's marks, but with the text of hidden tests."""
     made = type(notebook)(notebook)
     made.cells = []
     for cell in notebook.cells:

@@ -1,4 +1,4 @@
-"""Calling a student's function with care: on copies, for a while, whatever it does or returns."""
+"""Calling a student's function safely: on copies, with a time limit, with any result or error."""
 
 import inspect
 import signal
@@ -16,7 +16,7 @@ from ..tensor import Tensor
 from .exercise import Case, Exercise
 
 PATIENCE = 5
-"""How many times the limit may pass on the wall: other programs want the processor too."""
+"""Wall-clock limit, as a multiple of the computing limit: other programs use the processor too."""
 
 _TICK = 0.1  # seconds between two looks at the clock
 
@@ -24,11 +24,11 @@ Problem = tuple[str, str]
 
 
 class TooLong(BaseException):
-    """The time is up; not an Exception, so that a student's ``except`` does not stop it."""
+    """The time is up; not an Exception, so that a student's ``except`` does not catch it."""
 
 
 def misfit(exercise: Exercise, function: Callable) -> str:
-    """Say if the function takes other arguments than the exercise gives."""
+    """Say which arguments the function must take; empty if it takes them."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -36,19 +36,18 @@ def misfit(exercise: Exercise, function: Callable) -> str:
     try:
         signature.bind(*exercise.takes)
     except TypeError:
-        return f"It must take ({', '.join(exercise.takes)}); yours takes {signature}."
+        return f"The function must take ({', '.join(exercise.takes)}); yours takes {signature}."
     return ""
 
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Stop what is inside after some seconds of computing, where the system can.
+    """Stop the code inside the context after some seconds of computing, if the system can.
 
-    What Numba compiles meanwhile does not count, and is never interrupted: an exception would be
-    lost inside LLVM.
+    Compilation by Numba does not count, and is not interrupted: LLVM would lose the exception.
 
     Raises:
-        TooLong: inside, when the time is up.
+        TooLong: the time is up; raised inside the context.
     """
     able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not able:
@@ -67,7 +66,7 @@ def limit(seconds: float) -> Iterator[None]:
                 raise TooLong
 
         before = signal.signal(signal.SIGALRM, look)
-        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)  # again, if a bare except swallowed it
+        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)  # repeats, as a bare except may catch it
         try:
             yield
         finally:
@@ -77,7 +76,7 @@ def limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _heard() -> Iterator[list[int]]:
-    """List the interrupts that come from the keyboard: others are the student's own."""
+    """Record interrupts from the keyboard; any other KeyboardInterrupt is the student's."""
     came: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     if not callable(before) or threading.current_thread() is not threading.main_thread():
@@ -98,14 +97,14 @@ def _heard() -> Iterator[list[int]]:
 def run(
     exercise: Exercise, function: Callable, case: Case
 ) -> tuple[list[np.ndarray], Problem | None]:
-    """Call the function on copies; return its arrays, or none and the problem."""
+    """Call the function on copies; return its arrays and None, or no arrays and the problem."""
     args = [a.copy() if isinstance(a, np.ndarray) else a for a in case.args]
     with _heard() as interrupts:
         try:
             result = exercise.call(function, *args)
         except (NotImplementedError, TooLong):
             raise
-        except BaseException as error:  # SystemExit and its like end no notebook here
+        except BaseException as error:  # SystemExit and the like must not end the notebook
             if interrupts:
                 raise
             return [], ("exception", _raised(error, function))
@@ -113,28 +112,29 @@ def run(
         if isinstance(before, np.ndarray) and not np.array_equal(before, after):
             return [], (
                 "changed-input",
-                f"It changes `{name}` in place. That array belongs to the "
+                f"The function changes `{name}` in place, but that array belongs to the "
                 f"caller: make a copy (`{name}.copy()`), or write "
-                f"`{name} = {name} / ...` in place of `{name} /= ...`.",
+                f"`{name} = {name} / ...`, not `{name} /= ...`.",
             )
     try:
         return unpack(exercise.returns, result)
     except TooLong:
         raise
-    except BaseException as error:  # a list or an array of the student's own making
-        text = f"What it returns cannot be read: {type(error).__name__}."
+    except BaseException as error:  # from a list or an array class of the student
+        text = f"The result of the function cannot be read: {type(error).__name__}."
         return [], ("not-numbers", text)
 
 
 def unpack(wanted: tuple[str, ...], result: Any) -> tuple[list[np.ndarray], Problem | None]:
-    """Make arrays of what was returned, or say why it cannot be."""
+    """Return the arrays of a result and None, or no arrays and the problem."""
     if result is None:
-        return [], ("nothing-returned", "It returns nothing: is there a `return`?")
+        return [], ("nothing-returned", "The function returns nothing: is there a `return`?")
     parts = _parts(result, len(wanted))
     if len(parts) != len(wanted):
         return [], (
             "wrong-count",
-            f"It must return {', '.join(wanted)}: {len(wanted)} values, not {len(parts)}.",
+            f"The function must return {', '.join(wanted)}: {len(wanted)} values, not "
+            f"{len(parts)}.",
         )
     arrays = []
     for name, part in zip(wanted, parts, strict=True):
@@ -145,15 +145,15 @@ def unpack(wanted: tuple[str, ...], result: Any) -> tuple[list[np.ndarray], Prob
         if not np.all(np.isfinite(array)):
             return [], (
                 "not-finite",
-                f"`{name}` holds a NaN or an infinity: look for a division "
-                "by zero or a root of a negative number.",
+                f"`{name}` holds a NaN or an infinity: look for a division by zero or a root of "
+                "a negative number.",
             )
         arrays.append(array)
     return arrays, None
 
 
 def _parts(result: Any, count: int) -> list:
-    """Take apart a tuple, a list, or the stack of as many arrays."""
+    """Split a tuple, a list, or a stack of ``count`` arrays."""
     if count == 1:
         return [result]
     if isinstance(result, tuple | list):
@@ -164,7 +164,7 @@ def _parts(result: Any, count: int) -> list:
 
 
 def _read(part: Any) -> np.ndarray | str:
-    """Return a float64 array, or what it is instead."""
+    """Return a float64 array, or a description of the value."""
     try:
         array = np.asarray(part.array if isinstance(part, Tensor) else part)
         if np.iscomplexobj(array):
@@ -174,7 +174,7 @@ def _read(part: Any) -> np.ndarray | str:
         return array.astype(np.float64, casting="same_kind")
     except TooLong:
         raise
-    except BaseException as error:  # whatever its __array__ or __len__ may raise
+    except BaseException as error:  # __array__ and __len__ may raise anything
         uneven = isinstance(part, list | tuple) and "inhomogeneous" in _words(error)
         return "rows of unequal length" if uneven else type(part).__name__
 
@@ -187,13 +187,13 @@ def _words(error: BaseException) -> str:
 
 
 def _raised(error: BaseException, function: Callable) -> str:
-    """Say what was raised, and on which line of the student's own."""
+    """Say which error was raised, and on which line of the student's file."""
     frames = traceback.extract_tb(error.__traceback__)
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     own = [f for f in frames if f.filename == file]
-    text = f"It raised {type(error).__name__}: {_words(error)}".rstrip(": ")
+    text = f"The function raised {type(error).__name__}: {_words(error)}".rstrip(": ")
     if not isinstance(error, Exception):
-        text += ". An answer is given by `return`."
+        text += ". Return the answer with `return`."
     if own:
         text += f"\nin line {own[-1].lineno}: {own[-1].line}"
     return text

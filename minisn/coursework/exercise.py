@@ -1,4 +1,4 @@
-"""An exercise as data: what is asked, what is right, and what people do instead."""
+"""An exercise as data: its function, its oracle, and its usual mistakes."""
 
 import inspect
 import operator
@@ -13,13 +13,12 @@ from ..formulas import formulas
 
 
 class Mistake:
-    """Something that people do instead.
+    """A usual mistake in an exercise.
 
     Args:
-        name: by which tests and teachers know it.
-        text: what is wrong, and what to do, in the exercise's letters.
-        models: what the exercise's oracle would return if it made this mistake; several where it
-            can be made in several ways.
+        name: name of the mistake.
+        text: what is wrong, and what to do, in the letters of the exercise.
+        models: functions like the oracle that make this mistake, each in another way.
     """
 
     def __init__(self, name: str, text: str, *models: Callable):
@@ -28,12 +27,12 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Case:
-    """One input.
+    """One input of an exercise.
 
     Args:
-        text: what it is, in words.
-        args: arrays and numbers; the student gets copies.
-        alone: the mistake that is made if this case is the only one to fail.
+        text: a description of the input.
+        args: arrays and numbers; the student's function gets copies.
+        alone: the mistake to report if only this case fails.
     """
 
     text: str
@@ -43,20 +42,20 @@ class Case:
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise.
+    """One exercise of a tutorial.
 
     Args:
-        name: also that of the student's function.
+        name: name of the exercise and of the student's function.
         tutorial: number of the notebook, two digits.
-        tag: of the equation; empty if the papers have none.
-        source: what in the library computes it: its docstring holds the formula.
-        takes, returns: names of the arguments and of what comes back.
-        oracle: what it is compared with, in words.
-        cases: makes the inputs.
-        right: the oracle: arrays in, arrays out.
-        mistakes: the likelier first.
-        formula: where no docstring has it.
-        call: how the student's function is called on the arguments of a case, if not directly.
+        tag: tag of the equation; empty if the papers have no such equation.
+        source: functions and classes of the library whose docstrings hold the formula.
+        takes, returns: names of the arguments and of the results.
+        oracle: a description of the oracle.
+        cases: function that makes the inputs.
+        right: the oracle, a function from arrays to arrays.
+        mistakes: the usual mistakes, the likelier first.
+        formula: the formula, if no docstring holds it.
+        call: function that calls the student's function on the arguments of a case.
     """
 
     name: str
@@ -74,7 +73,7 @@ class Exercise:
 
     @property
     def equation(self) -> tuple[str, ...]:
-        """The tag, then the formulas as the library's docstrings have them."""
+        """The tag, then the formulas from the library's docstrings."""
         if self.formula:
             return self.tag, textwrap.dedent(self.formula).strip()
         found = [formulas(inspect.getdoc(source) or "")[:1] for source in self.source]
@@ -82,7 +81,7 @@ class Exercise:
 
 
 def shape_of(array: np.ndarray) -> str:
-    """Write a shape as the tutorials do."""
+    """Write a shape in the style of the tutorials."""
     return str(list(array.shape)) if array.ndim else "a single number"
 
 

@@ -1,4 +1,4 @@
-"""Comparing a student's function with an oracle, and finding out what it does instead."""
+"""Comparing a student's function with an oracle, and finding the mistake."""
 
 import warnings
 from collections.abc import Callable
@@ -13,19 +13,20 @@ from .tutorials import is_of_tutorial
 from .verdict import FAILED, NOT_DONE, PASSED, Verdict
 
 SECONDS = 8.0
-"""How long a student's function may compute, all cases together, once kernels are compiled."""
+"""Seconds that a student's function may compute in all cases together, without compilation."""
 
 TOLERANCE = 1e-4
-"""Of the largest entry: float32 is allowed, and every mistake shows far above it."""
+"""Tolerance relative to the largest entry: it allows float32, and every mistake is far larger."""
 
 _SEVERAL = (
-    "Several things may be wrong, or one that is not foreseen: follow the formula term by term."
+    "The function makes several mistakes, or an unusual one: compare it with the formula term by "
+    "term."
 )
 
 
 @dataclass
 class _Outcome:
-    """What a student's function did on one case: arrays, or a problem by name and in words."""
+    """The result of a student's function on one case: arrays, or a problem (name, text)."""
 
     case: Case
     right: list[np.ndarray]
@@ -38,9 +39,9 @@ class _Outcome:
 
 
 def judge(exercise: Exercise, function: Callable) -> Verdict:
-    """Judge a student's function for an exercise; see :func:`minisn.coursework.check`."""
+    """Check a student's function for an exercise; see :func:`minisn.coursework.check`."""
     if is_of_tutorial(exercise.tutorial, function):
-        text = f"This function is the tutorial's: write one of your own, `{exercise.name}`."
+        text = f"The tutorial defines this function: write your own `{exercise.name}`."
         return Verdict(exercise.name, NOT_DONE, text=text)
     if unfit := misfit(exercise, function):
         return _failed(exercise, "signature", unfit)
@@ -56,8 +57,8 @@ def judge(exercise: Exercise, function: Callable) -> Verdict:
             return Verdict(exercise.name, NOT_DONE, text="Replace `raise NotImplementedError()`.")
         except TooLong:
             text = (
-                f"It was stopped after {SECONDS:g} seconds of computing, or several times as "
-                "long in all: is there a loop that never ends?"
+                f"The check stopped the function after {SECONDS:g} seconds of computing, or "
+                "several times as long with waiting: is there a loop that never ends?"
             )
             where = f"Seen on {cases[len(outcomes)][0].text}."
             return _failed(exercise, "too-long", text, where)
@@ -87,7 +88,7 @@ def _same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 def _near(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays agree, to a share of the largest entry."""
+    """Return whether two arrays agree, relative to the largest entry."""
     if a.shape != b.shape:
         return False
     scale = np.max(np.abs(b), initial=0.0)
@@ -97,10 +98,10 @@ def _near(a: np.ndarray, b: np.ndarray) -> bool:
 def _diagnose(
     exercise: Exercise, outcomes: list[_Outcome], wrong: list[_Outcome]
 ) -> tuple[Mistake, _Outcome]:
-    """Name what was done instead, and the case that shows it.
+    """Return the mistake, and the case that shows it.
 
-    It is the first mistake whose model gives what the student's function gave, in every case that
-    gave anything.
+    This is the first mistake with a model that agrees with the student's function in every case
+    with a result. Otherwise a general description follows.
     """
     seen = [o for o in outcomes if not o.problem]
     shown = [o for o in seen if o.wrong]
@@ -115,15 +116,15 @@ def _diagnose(
 
 
 def _explains(model: Callable, seen: list[_Outcome]) -> bool:
-    """Whether a model of a mistake gives what was given, in every case."""
+    """Return whether a model of a mistake agrees with the student's function in every case."""
     try:
         return all(_same(o.given, _arrays(model(*o.case.args))) for o in seen)
-    except (ValueError, IndexError):  # the mistake cannot be made on such shapes
+    except (ValueError, IndexError):  # the mistake is impossible for these shapes
         return False
 
 
 def _general(exercise: Exercise, seen: list[_Outcome]) -> Mistake | None:
-    """Name what can be wrong with any array: its shape, sign, or size."""
+    """Return a mistake in the shape, the sign or the size of a result."""
     for i, name in enumerate(exercise.returns):
         pairs = [(o.given[i], o.right[i]) for o in seen]
         if all(_near(a, b) for a, b in pairs):
@@ -133,14 +134,14 @@ def _general(exercise: Exercise, seen: list[_Outcome]) -> Mistake | None:
         if all(a.size == b.size and _near(a.reshape(b.shape), b) for a, b in pairs):
             return Mistake("shape", f"`{name}` holds the right numbers in another shape.")
         if any(a.shape != b.shape for a, b in pairs):
-            return Mistake("shape", f"`{name}` has another shape than was asked for.")
+            return Mistake("shape", f"`{name}` has the wrong shape.")
         if found := _size(name, pairs):
             return found
     return None
 
 
 def _size(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Mistake | None:
-    """Name what is wrong with multiples of the right arrays, as numbers always are."""
+    """Return the mistake in results that are multiples of the right arrays."""
     factors = np.array([np.vdot(b, a) / (np.vdot(b, b) or 1.0) for a, b in pairs])
     if not all(_near(a, f * b) for f, (a, b) in zip(factors, pairs, strict=True)):
         return None
@@ -153,14 +154,12 @@ def _size(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Mistake | No
     if all(a.size == 1 for a, _ in pairs):
         return _number(name, factors, np.array([a.item() - b.item() for a, b in pairs]))
     way = "the right way" if min(factors) > 0 else "the opposite way" if max(factors) < 0 else ""
-    text = (
-        f"`{name}` points {way}, but its size is off, by a factor that differs from case to case."
-    )
+    text = f"`{name}` points {way}, but its size is wrong, by a factor that differs between cases."
     return Mistake("scale", text) if way else None
 
 
 def _number(name: str, factors: np.ndarray, gaps: np.ndarray) -> Mistake | None:
-    """Name what can be said of a single number: which way it is off, and how far."""
+    """Return the mistake in a single number: whether it is too large or too small, and how much."""
     span = f"between {min(abs(factors)):.3g} and {max(abs(factors)):.3g} times what it should be"
     if np.ptp(gaps) <= TOLERANCE * np.max(np.abs(gaps)):
         more = "large" if gaps[0] > 0 else "small"
@@ -175,7 +174,7 @@ def _number(name: str, factors: np.ndarray, gaps: np.ndarray) -> Mistake | None:
 
 
 def _where(exercise: Exercise, shown: _Outcome) -> str:
-    """Say on which input it shows, and how."""
+    """Say which input shows the mistake, with the expected and the actual entry."""
     text = f"Seen on {shown.case.text}"
     for name, given, right in zip(exercise.returns, shown.given, shown.right, strict=False):
         if given.shape != right.shape:

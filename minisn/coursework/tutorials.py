@@ -1,4 +1,4 @@
-"""What the tutorials define outside their exercises: names and functions that answer nothing."""
+"""Names and functions that the tutorials define outside the exercises, which are no answers."""
 
 import ast
 import functools
@@ -9,11 +9,11 @@ from pathlib import Path
 from types import CodeType
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
-"""Where a checkout keeps them."""
+"""Folder of the tutorials in a checkout."""
 
 
 def names_of(source: str) -> set[str]:
-    """Name what a cell defines at its top level: variables, functions, classes, imports."""
+    """Return the names of a cell's top level: variables, functions, classes, imports."""
     found = set()
     for node in _top_level(ast.parse(source)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -26,7 +26,7 @@ def names_of(source: str) -> set[str]:
 
 
 def _top_level(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a module, but not into what has names of its own."""
+    """Walk a module, but not into nested scopes."""
     own = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp,
            ast.SetComp, ast.DictComp, ast.GeneratorExp)  # fmt: skip
     for child in ast.iter_child_nodes(node):
@@ -36,7 +36,7 @@ def _top_level(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_of_tutorial(number: str, function: Callable) -> bool:
-    """Tell whether a tutorial of the checkout defines this very function outside its exercises."""
+    """Return whether a tutorial of the checkout defines this function outside its exercises."""
     code = getattr(function, "__code__", None)
     return isinstance(code, CodeType) and _identity(code) in _functions(number)
 
@@ -61,6 +61,6 @@ def _inner(code: CodeType) -> Iterator[CodeType]:
 
 
 def _identity(code: CodeType) -> tuple:
-    """Return what two functions have in common that were written alike, wherever they stand."""
+    """Return a key that equal functions share, wherever they are defined."""
     constants = tuple(_identity(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts)
     return code.co_code, code.co_names, code.co_varnames, constants

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The verdict of a check."""
 
 import html
 import re
@@ -11,15 +11,15 @@ _COLORS = {PASSED: "#2a7d3f", FAILED: "#b3261e", NOT_DONE: "#77716a"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a student's function; truthy only when it passed.
+    """The verdict on a student's function, which is truthy if the function passed.
 
     Args:
-        exercise: its name.
+        exercise: name of the exercise.
         status: ``"passed"``, ``"failed"`` or ``"not done yet"``.
-        mistake: what is wrong, as a name; empty unless failed.
-        text: the same in words.
-        where: the input on which it shows, with what was expected and what came.
-        equation: the tag and the formulas in TeX.
+        mistake: name of the mistake; empty unless the function failed.
+        text: the mistake in words.
+        where: an input that shows the mistake, with the expected and the actual result.
+        equation: the tag and the formulas, in TeX.
     """
 
     exercise: str
@@ -40,7 +40,7 @@ class Verdict:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """Return the verdict as a notebook shows it, formulas set by the notebook."""
+        """Return the verdict as HTML, with formulas in TeX for the notebook."""
         tag, *formulas = self.equation or ("",)
         parts = [html.escape(part).replace("\n", "<br>") for part in (self.text, self.where, tag)]
         parts = [re.sub("`([^`]+)`", r"<code>\1</code>", part) for part in parts]
