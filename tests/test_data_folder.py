@@ -450,7 +450,7 @@ def test_a_name_that_is_a_data_set_and_a_folder_of_images_is_refused(tmp_path, m
     (tmp_path / "cifar10" / "cifar-10-binary.tar.gz").write_bytes(b"the files of the data set")
     refuse_ambiguous("cifar10")
     put(tmp_path / "cifar10" / "cats" / "a.png", pixels())
-    with pytest.raises(ConfigError, match=r"write \./cifar10 for the folder; for the data set, "):
+    with pytest.raises(ConfigError, match=r"write \./cifar10 for the folder, or run from another"):
         refuse_ambiguous("cifar10")
     refuse_ambiguous("./cifar10")
     refuse_ambiguous("photos")

@@ -522,7 +522,7 @@ def test_samples_that_are_no_numbers_are_refused():
             Sample(np.array([[1.0, bad]]), "odd")
     assert Sample(np.array([[1e50, -1e50]]), "at the end").values.max() == 1e50
     for values in (np.zeros(3), np.zeros((0, 3)), np.zeros((3, 0))):
-        with pytest.raises(ShapeError, match="one row for each"):
+        with pytest.raises(ShapeError, match="expected a row for each image"):
             Sample(values, "odd")
     for values in ([["a"]], [[1j]], [[None]]):
         with pytest.raises(DTypeError, match="odd: expected real numbers"):

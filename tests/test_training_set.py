@@ -62,7 +62,7 @@ def test_a_folder_is_read_at_the_size_of_the_settings(photos):
 def test_labels_must_be_whole_only_where_they_are_used(photos, here):
     (here / "photos" / "fish").mkdir()
     assert len(training_set(photos)[0].images) == 5
-    with pytest.raises(DataError, match="fish has no images"):
+    with pytest.raises(DataError, match="fish has no readable images"):
         training_set(photos.replace(conditional="projection"))
 
 
