@@ -260,7 +260,7 @@ def test_a_preset_names_what_differs_from_the_defaults_and_nothing_else():
 def test_a_preset_keeps_its_own_words_and_borrows_the_others():
     lines = preset_text("mnist").splitlines()
     assert lines[0].startswith("# Handwritten digits")
-    assert 'data = "mnist-10k"        # 10,000 digits, in the package' in lines
+    assert 'data = "mnist-10k"        # 10,000 digits that ship with minisn' in lines
     assert "rate_d = 1e-3             # Adam's step size for D" in lines
     assert "batch_size = 64           # images per batch" in lines
     assert not any("the paper's CNN at full width" in line for line in lines)

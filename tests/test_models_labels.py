@@ -245,8 +245,8 @@ def test_a_conditional_model_on_images_without_labels_is_refused(labels):
         ([0, 1, 2, 3], ShapeError, "labels must be 0 to 2, got 0 to 3"),
         ([0, 1, -1, 2], ShapeError, "labels must be 0 to 2, got -1 to 2"),
         ([0.0, 1.0, 1.0, 1.0], DTypeError, "labels must be integers, got dtype float64"),
-        ([0, 1, 2], ShapeError, r"expected 4 labels.*got shape \(3,\)"),
-        ([[0], [1], [2], [0]], ShapeError, r"expected 4 labels.*got shape \(4, 1\)"),
+        ([0, 1, 2], ShapeError, r"expected 4 labels.*got shape \[3\]"),
+        ([[0], [1], [2], [0]], ShapeError, r"expected 4 labels.*got shape \[4, 1\]"),
         (None, ShapeError, "this network is conditional; expected labels"),
     ],
 )

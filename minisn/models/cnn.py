@@ -159,7 +159,7 @@ def cnn_discriminator(
     shared = Tensor(np.ones((), np.float32), requires_grad=True)
     scales = {None: list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}
     if gamma not in scales:
-        raise ConfigError(f"gamma = {gamma!r}; expected None, 'layer' or 'shared'")
+        raise ConfigError(f"gamma = {gamma!r}: expected None, 'layer' or 'shared'")
     layers: list[Module] = []
     d_in = channels
     widths = [width * factor for factor in (1, 1, 2, 2, 4)]

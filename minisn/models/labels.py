@@ -33,8 +33,8 @@ class Chain(Sequential, Labeled):
         """
         if labels and labels[0].shape != x.shape[:1]:
             raise ShapeError(
-                f"got labels of shape {list(labels[0].shape)}; expected {len(x)} labels, one for "
-                "each item of the batch"
+                f"expected {len(x)} labels, one for each item of the batch, got shape "
+                f"{list(labels[0].shape)}"
             )
         labels = tuple(labels_of("Chain", each, x.array) for each in labels)
 
@@ -126,7 +126,7 @@ def check_labels(conditional: str, classes: int) -> None:
     """
     if conditional not in CONDITIONAL:
         raise ConfigError(
-            f"conditional = {conditional!r}; expected one of {', '.join(CONDITIONAL)}"
+            f"conditional = {conditional!r}: expected one of {', '.join(CONDITIONAL)}"
         )
     if conditional != "none" and classes < 1:
         raise ConfigError(
