@@ -798,7 +798,7 @@ def with_where(real, fake):
     return np.array([loss]).sum(), np.mean(-fake)
 
 
-@wrong("hinge", "maximised")
+@wrong("hinge", "maximized")
 def as_printed(real, fake):
     return (
         np.minimum(0, -1 + real).mean() + np.minimum(0, -1 - fake).mean(),
@@ -1176,7 +1176,7 @@ wrong("frechet", "n-instead-of-n-1")(
 )
 wrong("frechet", "mean-not-squared")(lambda x, y: distance(x, y, power=1))
 wrong("frechet", "rooted")(lambda x, y: np.sqrt(with_sqrtm(x, y)))
-wrong("frechet", "not-centred")(lambda x, y: distance(x, y, C=lambda f: f.T @ f / len(f)))
+wrong("frechet", "not-centered")(lambda x, y: distance(x, y, C=lambda f: f.T @ f / len(f)))
 
 
 @wrong("frechet", "diagonal")

@@ -18,7 +18,7 @@ def discriminate(W_bar: Tensor, x: Tensor) -> Tensor:
 
 
 def generate(A: Tensor, z: Tensor) -> Tensor:
-    """Make points of latent vectors [N, d_z]: G of the exercise, [N, d]."""
+    """Map latent vectors [N, d_z] to points [N, d]: G of the exercise."""
     return ops.tanh(z @ A.T)
 
 
@@ -87,7 +87,7 @@ def _step(
     pace_d=_as_it_is,
     pace_g=_as_it_is,
 ):
-    """Make one step with finite differences for every gradient, and with what people do instead."""
+    """Make one step with finite differences for every gradient, with options for usual mistakes."""
 
     def score(W, x, sigma_of=None):
         sigma = u_ @ (W if sigma_of is None else sigma_of) @ v if normalize else 1.0
@@ -161,31 +161,31 @@ ALGORITHM_1 = Exercise(
     (
         Mistake(
             "two-power-steps",
-            "u is turned twice before the update: Algorithm 1 makes one round.",
+            "There are two power steps before the update: Algorithm 1 makes one.",
             _did(rounds=2),
         ),
         Mistake(
             "power-step-for-G",
-            "u is turned once more for G: one round per update of D, and G sees the same u, v.",
+            "There is another power step for G: make one per update of D, and keep its u, v for G.",
             _did(later_rounds=1),
         ),
         Mistake(
             "no-power-step",
-            "No power step is made: u must be turned by one round of (18) first.",
+            "No power step is made: begin with one round of (18).",
             _did(rounds=0),
         ),
         Mistake(
             "u-not-kept",
-            "The new u does not come back: it must be kept for the next update.",
+            "The new u is not returned: the next update needs it.",
             lambda W, u, A, *rest: (_step(W, u, A, *rest)[0], u, _step(W, u, A, *rest)[2]),
         ),
-        Mistake("old-u", "σ belongs to the u from before the power step.", _did(old_u=True)),
+        Mistake("old-u", "σ is computed with the u from before the power step.", _did(old_u=True)),
         Mistake(
-            "not-normalized", "D computes with W: (22) gives it W/σ(W).", _did(normalize=False)
+            "not-normalized", "D computes with W: (22) computes with W/σ(W).", _did(normalize=False)
         ),
         Mistake(
             "sigma-detached",
-            "σ is a constant in your gradient: (23) differentiates W/σ(W), and σ moves with W.",
+            "σ is a constant in your gradient: (23) differentiates W/σ(W), and σ depends on W.",
             _did(detach=True),
         ),
         Mistake(
@@ -208,8 +208,7 @@ ALGORITHM_1 = Exercise(
         ),
         Mistake(
             "rate-forgotten",
-            "The step size is forgotten: a gradient is multiplied by `rate` "
-            "before it is subtracted.",
+            "The step size is missing: multiply a gradient by `rate` before you subtract it.",
             _did(pace_d=_forgotten, pace_g=_forgotten),
             _did(pace_d=_forgotten),
             _did(pace_g=_forgotten),
@@ -231,33 +230,33 @@ ALGORITHM_1 = Exercise(
         ),
         Mistake(
             "normalized-weight-returned",
-            "W/σ(W) comes back or was moved: (23) moves W itself, and W is what is kept.",
+            "W/σ(W) is returned or updated: (23) updates W itself, so return W.",
             _bar_returned,
             _bar_moved,
             _bar_trained,
         ),
         Mistake(
             "old-sigma",
-            "G is judged by the new W over the σ of the old one: compute σ = uᵀWv "
+            "G's loss uses the new W with the σ of the old W: compute σ = uᵀWv "
             "again, with the new W.",
             _did(stale_sigma=True),
         ),
         Mistake(
             "G-reaches-D",
-            "G's loss moves D's weight too: G's step changes A alone.",
+            "G's loss also updates D's weight: G's step changes only A.",
             _did(joint=True),
             _did(joint=True, stale_bar=True),
         ),
         Mistake(
             "D-reaches-G",
-            "D's loss moves G's weight too: the samples are constants in D's "
-            "step (no_grad, or ask for the gradient in W alone).",
+            "D's loss also updates G's weight: the samples are constants in D's "
+            "step (use no_grad, or ask only for the gradient in W).",
             _did(fake_moves_g=True),
         ),
         Mistake(
             "stale-discriminator",
-            "Both losses were computed before either weight moved, so G "
-            "is judged by the old D: compute W/σ(W) again, with the new W.",
+            "Both losses are computed before the updates, so G's loss uses the "
+            "old D: compute W/σ(W) again, with the new W.",
             _did(stale_bar=True),
         ),
         Mistake(
@@ -265,15 +264,14 @@ ALGORITHM_1 = Exercise(
         ),
         Mistake(
             "wrong-z",
-            "The latent vectors are mixed up: z_d makes the samples that D learns "
-            "from, z_g those that G does.",
+            "The latent vectors are exchanged or reused: z_d is for D's step, z_g for G's step.",
             lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_d, z_d, rate),
             lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_g, z_g, rate),
             lambda W, u, A, real, z_d, z_g, rate: _step(W, u, A, real, z_g, z_d, rate),
         ),
         Mistake(
             "no-G",
-            "A does not move: G's step is missing.",
+            "A does not change: G's step is missing.",
             lambda W, u, A, *rest: (*_step(W, u, A, *rest)[:2], A),
         ),
     ),

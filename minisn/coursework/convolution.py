@@ -11,7 +11,7 @@ from .exercise import Case, Exercise, Mistake
 
 _GEOMETRIES = ((1, 0, (5, 6), (3, 2)), (1, 1, (4, 4), (3, 3)), (2, 0, (6, 6), (2, 2)),
                (2, 1, (7, 6), (4, 4)))  # fmt: skip
-"""Stride, padding, image, kernel; the last one leaves a row over."""
+"""Stride, padding, image, kernel; the last geometry leaves a row over."""
 
 
 def _geometries(seed: int, arrange: Callable) -> list[Case]:
@@ -30,7 +30,7 @@ def _convolve(x, w, stride, padding):
 
 
 def _cut(x, w, stride, padding):
-    """Convolve with stride 1 and keep as many pixels as there should be."""
+    """Convolve with stride 1 and keep as many pixels as the right result has."""
     rows, columns = _fast(x, w, stride, padding).shape[2:]
     return _fast(x, w, 1, padding)[:, :, :rows, :columns]
 
@@ -47,10 +47,12 @@ def _pad_start(x, padding):
     return np.pad(x, ((0, 0), (0, 0), (2 * padding, 0), (2 * padding, 0)))
 
 
-_FLIPPED = "The kernel is flipped: the tap w[o, c, p, q] meets the pixel at s·i + p - a, not - p."
+_FLIPPED = (
+    "The kernel is flipped: the tap w[o, c, p, q] meets the pixel s·i + p - a, with + p, not - p."
+)
 _STRIDE = "The stride is ignored: output row i begins at input row s·i."
-_PADDING = "The padding is forgotten: there are `padding` rows and columns of zeros on each side."
-_ONE_SIDE = "All the zeros are on one side: `padding` rows and columns belong on each."
+_PADDING = "The padding is missing: add `padding` rows and columns of zeros on each side."
+_ONE_SIDE = "All zeros are on one side: add `padding` rows and columns on each side."
 _CHANNELS = "The channel axes of w are exchanged: w is [d_out, d_in, h, w]."
 
 CONVOLVE = Exercise(
@@ -78,7 +80,7 @@ CONVOLVE = Exercise(
         ),
         Mistake(
             "channels-not-summed",
-            "The input channels must be summed over: c is an index of the sum.",
+            "Sum over the input channels: c is an index of the sum.",
             lambda x, w, s, a: _fast(x[:, :1], w[:, :1], s, a),
             lambda x, w, s, a: _fast(x[:, -1:], w[:, -1:], s, a),
             lambda x, w, s, a: _fast(x, w, s, a) / x.shape[1],
@@ -100,7 +102,7 @@ def _input_gradient(g, w, size, stride, padding):
 
 
 def _spread(g, w, size, stride, padding, add=True, crop=True, step=None):
-    """Spread g over the image tap by tap, as people do, with what they forget."""
+    """Spread g over the image tap by tap, with options for usual mistakes."""
     step = stride if step is None else step
     rows, columns = g.shape[2:]
     full = np.zeros((len(g), w.shape[1], *(n + 2 * padding for n in size)))
@@ -111,7 +113,7 @@ def _spread(g, w, size, stride, padding, add=True, crop=True, step=None):
 
 
 def _spread_last(g, w, size, stride, padding, order, add_channels):
-    """Spread g entry by entry with = in place of +=: the last loops have the last word."""
+    """Spread g entry by entry with = in place of +=, so that the last entry stays."""
     rows, columns = g.shape[2:]
     full = np.zeros((len(g), w.shape[1], *(n + 2 * padding for n in size)))
     ranges = {"i": rows, "j": columns, "p": w.shape[2], "q": w.shape[3]}
@@ -123,13 +125,13 @@ def _spread_last(g, w, size, stride, padding, order, add_channels):
 
 
 def _spread_aside(g, w, size, stride, padding):
-    """Take all the zeros for zeros at the beginning."""
+    """Crop as if all padding were at the beginning."""
     full = _spread(g, w, size, stride, padding, crop=False)
     return full[:, :, 2 * padding :, 2 * padding :]
 
 
 def _tight(g, w, size, stride, padding):
-    """Leave out the rows and columns that the convolution had left over."""
+    """Omit the rows and columns that the stride leaves over."""
     rows, columns = (
         stride * (n - 1) + k - 2 * padding for n, k in zip(g.shape[2:], w.shape[2:], strict=True)
     )
@@ -149,13 +151,13 @@ INPUT_GRADIENT = Exercise(
     (
         Mistake(
             "kernel-flipped",
-            "The kernel is flipped once too often: output pixel (i, j) gives "
+            "The kernel is flipped once too often: output pixel (i, j) adds "
             "w[o, c, p, q] g[n, o, i, j] to the pixel s·i + p - a.",
             lambda g, w, size, s, a: _spread(g, w[:, :, ::-1, ::-1], size, s, a),
         ),
         Mistake(
             "overwritten",
-            "Patches overlap: add to x_bar where they do, do not overwrite.",
+            "Patches overlap: add to x_bar, do not overwrite it.",
             partial(_spread, add=False),
             *(
                 partial(_spread_last, order=order, add_channels=add)
@@ -166,7 +168,7 @@ INPUT_GRADIENT = Exercise(
         Mistake("stride-ignored", _STRIDE, partial(_spread, step=1)),
         Mistake(
             "padding-kept",
-            "The padding is still there: cut `padding` rows and columns off on each side.",
+            "The padding is still there: remove `padding` rows and columns on each side.",
             partial(_spread, crop=False),
             lambda g, w, size, s, a: _spread(g, w, size, s, a, crop=False)[
                 :, :, : size[0], : size[1]
@@ -196,7 +198,7 @@ def _weight_gradient(g, x, kernel, stride, padding):
 
 
 def _gather(g, x, kernel, step):
-    """Correlate g with an image that is padded already."""
+    """Correlate g with a padded image."""
     rows, columns = g.shape[2:]
     taps = [
         [
@@ -213,7 +215,7 @@ def _gather(g, x, kernel, step):
 
 
 def _gather_last(g, x, kernel, stride, padding, images):
-    """Correlate with = in place of +=: the last position has the last word."""
+    """Correlate with = in place of +=, so that only the last position stays."""
     i, j = (stride * (n - 1) for n in g.shape[2:])
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     patch = x[images, :, i : i + kernel[0], j : j + kernel[1]]
@@ -233,7 +235,7 @@ WEIGHT_GRADIENT = Exercise(
     (
         Mistake(
             "mean-over-the-batch",
-            "It is the sum over the images of the batch, not the mean.",
+            "Take the sum over the images of the batch, not the mean.",
             lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a) / len(x),
         ),
         Mistake(
@@ -260,13 +262,13 @@ WEIGHT_GRADIENT = Exercise(
         ),
         Mistake(
             "overwritten",
-            "Each position adds to w_bar: use +=; with = only the last one counts.",
+            "Each position adds to w_bar: use +=; with = only the last position counts.",
             partial(_gather_last, images=slice(None)),
             partial(_gather_last, images=slice(-1, None)),
         ),
         Mistake(
             "channels-exchanged",
-            "The result is [d_in, d_out, h, w]; w is [d_out, d_in, h, w]",
+            "The channel axes are exchanged: w_bar is [d_out, d_in, h, w], like w.",
             lambda g, x, k, s, a: _weight_gradient(g, x, k, s, a).swapaxes(0, 1),
         ),
         Mistake(

@@ -1,4 +1,4 @@
-"""Exercises of the tutorials 1 and 3: rules, broadcasting, the gradient of a gradient."""
+"""Exercises of tutorials 1 and 3: rules, broadcasting, the gradient of a gradient."""
 
 from collections.abc import Callable
 from functools import partial
@@ -65,7 +65,7 @@ DIVIDE = Exercise(
         ),
         Mistake(
             "order",
-            "The two results are exchanged: first that of a, then that of b.",
+            "The two results are exchanged: the gradient of a comes first, then that of b.",
             lambda g, y, a, b: (-g * a / b**2, g / b),
         ),
         Mistake(
@@ -95,7 +95,7 @@ def _unbroadcast(g, shape):
 
 
 def _ones(g, shape):
-    """Name the axes that broadcasting stretched from length 1, counted in g."""
+    """Return the axes of g that broadcasting stretched from length 1."""
     lead = g.ndim - len(shape)
     return tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] > 1)
 
@@ -109,7 +109,7 @@ def _all_axes(g, shape):
 
 
 def _from_the_start(g, shape):
-    """Line up the axes at the beginning, as NumPy does not."""
+    """Align the axes at the beginning, unlike NumPy."""
     g = np.sum(g, axis=tuple(range(len(shape), g.ndim)))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1)
     return np.sum(g, axis=stretched, keepdims=True)
@@ -128,8 +128,8 @@ UNBROADCAST = Exercise(
     (
         Mistake(
             "not-summed",
-            "The gradient is not summed: an entry that was used several times "
-            "gets the sum of what arrives.",
+            "The gradient is not summed: an entry that is used several times "
+            "gets the sum of its gradients.",
             lambda g, shape: g,
             lambda g, shape: np.resize(g, shape),
         ),
@@ -141,19 +141,19 @@ UNBROADCAST = Exercise(
         ),
         Mistake(
             "mean",
-            "It is the sum over the broadcast axes, not the mean.",
+            "Take the sum over the broadcast axes, not the mean.",
             lambda g, shape: np.mean(g, axis=_all_axes(g, shape)).reshape(shape),
         ),
         Mistake(
             "only-leading-axes",
             "Only the axes that broadcasting put in front are summed; "
-            "those that it stretched from length 1 are not.",
+            "the axes that it stretched from length 1 are not.",
             lambda g, shape: np.sum(g, axis=_lead(g, shape)),
         ),
         Mistake(
             "only-axes-of-length-1",
             "Only the axes that were stretched from length 1 are "
-            "summed; those that broadcasting put in front are left.",
+            "summed; the axes that broadcasting put in front are not.",
             lambda g, shape: np.sum(g, axis=_ones(g, shape), keepdims=True),
         ),
         Mistake(
@@ -165,7 +165,7 @@ UNBROADCAST = Exercise(
         ),
         Mistake(
             "one-copy",
-            "It takes one of the copies: all of them must be summed.",
+            "The function takes one of the copies: sum over all copies.",
             lambda g, shape: np.reshape(
                 g[tuple(0 if i in _all_axes(g, shape) else slice(None) for i in range(g.ndim))],
                 shape,
@@ -246,14 +246,14 @@ PENALTY = Exercise(
     (
         Mistake(
             "no-graph",
-            "Its value is right, but it has no gradient in the critic's weights: "
+            "The value is right, but it has no gradient in the critic's weights: "
             "grad needs create_graph=True, and the result must stay a Tensor.",
             partial(_penalty, graph=False),
         ),
         Mistake(
             "norm-over-the-batch",
-            "The norm is taken over the batch: each image has one of "
-            "its own, over all axes but the first.",
+            "The norm is taken over the batch: each image has its own "
+            "norm, over all axes but the first.",
             partial(_penalty, of=lambda s: np.mean((np.sqrt(np.sum(s**2, axis=0)) - 1) ** 2)),
             partial(_penalty, of=lambda s: (np.sqrt(np.sum(s**2)) - 1) ** 2),
         ),
@@ -265,17 +265,17 @@ PENALTY = Exercise(
         ),
         Mistake(
             "not-rooted",
-            "The norm is not rooted: that is the squared norm, minus 1.",
+            "The root is missing: this is the squared norm, minus 1.",
             partial(_penalty, of=lambda s: np.mean((_per_image(s, 1) - 1) ** 2)),
         ),
         Mistake(
             "sum",
-            "It is the mean over the batch, not the sum.",
+            "Take the mean over the batch, not the sum.",
             partial(_penalty, of=lambda s: np.sum((_per_image(s) - 1) ** 2)),
         ),
         Mistake(
             "no-target",
-            "The norm is drawn to 0: the 1 is missing.",
+            "The penalty draws the norm to 0: the 1 is missing.",
             partial(_penalty, of=lambda s: np.mean(_per_image(s) ** 2)),
         ),
         Mistake(
@@ -291,7 +291,7 @@ PENALTY = Exercise(
         ),
         Mistake(
             "one-sided",
-            "This penalizes slopes above 1 only; (29) has both sides.",
+            "This penalizes only slopes above 1; (29) penalizes both sides.",
             partial(_penalty, of=lambda s: np.mean(np.maximum(_per_image(s) - 1, 0) ** 2)),
         ),
         Mistake(
@@ -309,7 +309,7 @@ PENALTY = Exercise(
         ),
         Mistake(
             "weighted",
-            "λ is not part of this exercise: return the expectation alone.",
+            "λ is not part of this exercise: return only the expectation.",
             lambda *args: tuple(10 * part for part in _penalty(*args)),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Exercises of the tutorials 5, 6, 10 and 12: the spectral norm and what divides by it."""
+"""Exercises of tutorials 5, 6, 10 and 12: the spectral norm, and normalizations by it."""
 
 from functools import partial
 
@@ -12,9 +12,9 @@ from .exercise import Case, Exercise, Mistake, differences
 
 _EPSILON = Mistake(
     "epsilon",
-    "It is wrong only for a weight as small as 1e-7: an ε that should prevent a "
-    "division by zero has become as large as the norm. It must not stand inside the root, where it "
-    "counts as its own root: use max(norm, 1e-30), or none.",
+    "The result is wrong only for a weight as small as 1e-7: an ε against a division by "
+    "zero is as large as the norm. Inside the root it counts as √ε, which is larger still: use "
+    "max(norm, 1e-30), or no ε.",
 )
 
 
@@ -77,7 +77,7 @@ POWER_ITERATION = Exercise(
         ),
         Mistake(
             "not-normalized",
-            "A vector is not brought to length 1: both are, each time.",
+            "A vector is not normalized: bring both v and u to length 1.",
             partial(_round, unit_v=_plain),
             partial(_round, unit_u=_plain),
             partial(_round, unit_u=_plain, unit_v=_plain),
@@ -90,7 +90,7 @@ POWER_ITERATION = Exercise(
         ),
         Mistake(
             "sum-norm",
-            "A vector is divided by another norm than the Euclidean one.",
+            "A vector is divided by another norm than the Euclidean norm.",
             *(
                 partial(_round, unit_u=unit, unit_v=unit)
                 for unit in (
@@ -102,14 +102,14 @@ POWER_ITERATION = Exercise(
         ),
         Mistake(
             "sigma-of-the-old-u",
-            "sigma belongs to the u that you were given: (19) takes the new one.",
+            "sigma is computed with the old u: (19) takes the new u.",
             _instead(lambda W, u0, u, v, s: (u, v, u0 @ W @ v)),
             _instead(lambda W, u0, u, v, s: (u, v, _unit(u0) @ W @ v)),
         ),
         Mistake(
             "u-not-kept",
-            "The u that comes back is the one that went in: it must be the new "
-            "one, or the next round begins at the same place.",
+            "The function returns the old u: return the new u, or the next round "
+            "begins at the same place.",
             _instead(lambda W, u0, u, v, s: (u0, v, s)),
             _instead(lambda W, u0, u, v, s: (u0, v, u0 @ W @ v)),
             _instead(lambda W, u0, u, v, s: (_unit(u0), v, s)),
@@ -127,7 +127,7 @@ POWER_ITERATION = Exercise(
         ),
         Mistake(
             "u-and-v-exchanged",
-            "u and v come back in the wrong order: u, v, sigma.",
+            "u and v are returned in the wrong order: return u, v, sigma.",
             _instead(lambda W, u0, u, v, s: (v, u, s)),
         ),
         Mistake(
@@ -192,7 +192,7 @@ NORMALIZE_KERNEL = Exercise(
     (
         Mistake(
             "axis-ignored",
-            _RESHAPE + "Here the first axis was taken each time.",
+            _RESHAPE + "This function always takes the first axis.",
             lambda W, axis: W / _sigma(W.reshape(len(W), -1)),
         ),
         Mistake(
@@ -207,14 +207,14 @@ NORMALIZE_KERNEL = Exercise(
         ),
         Mistake(
             "last-axis",
-            "The rows of the matrix belong to the output axis, not to the last.",
+            "The rows of the matrix belong to the output axis, not to the last axis.",
             lambda W, axis: W / _sigma(W.reshape(-1, W.shape[-1])),
             lambda W, axis: W / _sigma(W.reshape(W.shape[0] * W.shape[1], -1)),
         ),
         Mistake(
             "per-tap",
-            "Each tap of the kernel was taken for a matrix of its own; there is "
-            "one, d_out x (d_in h w).",
+            "Each tap of the kernel is treated as a separate matrix; there is "
+            "only one matrix, d_out x (d_in h w).",
             lambda W, axis: W / np.linalg.norm(W, 2, axis=(0, 1)),
             lambda W, axis: W / np.linalg.norm(W, 2, axis=(0, 1)).max(),
             lambda W, axis: W / np.linalg.norm(W, 2, axis=(2, 3), keepdims=True),
@@ -236,12 +236,12 @@ NORMALIZE_KERNEL = Exercise(
         ),
         Mistake(
             "matrix-returned",
-            "The matrix was returned: W_bar has the shape of W.",
+            "The function returns the matrix: W_bar has the shape of W.",
             lambda W, axis: as_matrix(_normalize_kernel(W, axis), axis),
         ),
         Mistake(
             "axis-not-moved-back",
-            "The output axis was not moved back to its place.",
+            "The output axis is not moved back to its place.",
             lambda W, axis: np.moveaxis(_normalize_kernel(W, axis), axis, 0),
         ),
         Mistake(
@@ -278,7 +278,7 @@ def _normalized_gradient(delta, h, W):
 
 
 def _two_terms(delta, h, W, mean=None, of=None, factor=1.0, lam=None, outer=True):
-    """Write (12) with what people get wrong: the mean, the coefficient, the vectors."""
+    """Compute (12) with options for usual mistakes: the mean, the coefficient, the vectors."""
     U, s, Vt = np.linalg.svd(W)
     u, v = (of or (lambda U, Vt: (U[:, 0], Vt[0])))(U, Vt)
     plain = delta.T @ h / len(h) if mean is None else mean(delta, h)
@@ -309,12 +309,10 @@ NORMALIZED_GRADIENT = Exercise(
     (
         Mistake(
             "sigma-detached",
-            "The second term is missing: σ was taken for a constant, but it moves with W.",
+            "The second term is missing: σ is treated as a constant, but it depends on W.",
             partial(_two_terms, outer=False),
         ),
-        Mistake(
-            "sign", "The second term is subtracted, not added.", partial(_two_terms, factor=-1)
-        ),
+        Mistake("sign", "Subtract the second term, do not add it.", partial(_two_terms, factor=-1)),
         Mistake(
             "sum",
             "Ê is the mean over the batch, not the sum.",
@@ -344,7 +342,7 @@ NORMALIZED_GRADIENT = Exercise(
         ),
         Mistake(
             "not-divided",
-            "1/σ in front is missing.",
+            "The factor 1/σ in front is missing.",
             lambda delta, h, W: _two_terms(delta, h, W) * _sigma(W),
         ),
         Mistake(
@@ -355,7 +353,7 @@ NORMALIZED_GRADIENT = Exercise(
         Mistake(
             "wrong-vectors",
             "These are not the leading singular vectors: NumPy's svd returns "
-            "Vᵀ, whose first *row* is v₁; of U it is the first column.",
+            "Vᵀ, whose first *row* is v₁; u₁ is the first column of U.",
             partial(_two_terms, of=lambda U, Vt: (U[:, 0], Vt[:, 0])),
             partial(_two_terms, of=lambda U, Vt: (U[0], Vt[0])),
             partial(_two_terms, of=lambda U, Vt: (U[0], Vt[:, 0])),
@@ -430,7 +428,7 @@ BSN = Exercise(
         ),
         Mistake(
             "one-reshape",
-            "Only one of the two matrices counts; BSN takes the mean of both norms.",
+            "Only one of the two matrices is used; BSN takes the mean of both norms.",
             partial(_bsn, mean=lambda a, b: a),
             partial(_bsn, mean=lambda a, b: b),
         ),

@@ -1,4 +1,4 @@
-"""Exercises of the tutorials 7 and 13: objectives, the distance of samples."""
+"""Exercises of tutorials 7 and 13: objectives, and the distance of samples."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ def _hinge_cases() -> list[Case]:
 
 
 def pull(t):
-    """Average what is above 0: one half of the hinge."""
+    """Average the positive parts: one half of the hinge."""
     return np.mean(np.maximum(t, 0))
 
 
@@ -66,7 +66,7 @@ def saturating_g(f):
 
 STANDARD = (
     "This is the standard objective (15), with a logarithm; the hinge (16), (17) has "
-    "min(0, ·) for D, and nothing but the mean for G."
+    "min(0, ·) for D, and only the mean for G."
 )
 
 
@@ -82,8 +82,8 @@ HINGE = Exercise(
     _hinge,
     (
         Mistake(
-            "maximised",
-            "This is V_D, which D maximises: a loss has the other sign.",
+            "maximized",
+            "This is V_D, which D maximizes: a loss has the other sign.",
             _d(lambda r, f: -pull(1 - r) - pull(1 + f)),
         ),
         Mistake(
@@ -114,13 +114,13 @@ HINGE = Exercise(
         Mistake("no-margin", "The margin of 1 is missing.", _d(lambda r, f: pull(-r) + pull(f))),
         Mistake(
             "hinge-of-the-mean",
-            "The hinge comes before the mean: each image has its own.",
+            "The hinge comes before the mean: apply it to each image.",
             _d(lambda r, f: pull(1 - np.mean(r)) + pull(1 + np.mean(f))),
         ),
         Mistake(
             "one-mean",
-            "Each expectation is a mean of its own; here all images share one, or "
-            "their sum is halved.",
+            "Each expectation is a separate mean; here all images share one mean, or "
+            "the sum of both is halved.",
             _d(lambda r, f: np.mean(np.maximum(np.concatenate([1 - r, 1 + f]), 0))),
             _d(lambda r, f: (pull(1 - r) + pull(1 + f)) / 2),
         ),
@@ -157,7 +157,7 @@ HINGE = Exercise(
         ),
         Mistake(
             "order",
-            "The losses come back in the wrong order: D's first, then G's.",
+            "The losses are returned in the wrong order: D's first, then G's.",
             lambda r, f: _hinge(r, f)[::-1],
         ),
     ),
@@ -230,11 +230,13 @@ FRECHET = Exercise(
         Mistake(
             "no-product", "The term with the root of C₁C₂ is missing.", partial(_frechet, two=0)
         ),
-        Mistake("no-factor-2", "The root of C₁C₂ counts twice.", partial(_frechet, two=1)),
-        Mistake("sign", "The root of C₁C₂ is subtracted.", partial(_frechet, two=-2)),
+        Mistake(
+            "no-factor-2", "The factor 2 of the root of C₁C₂ is missing.", partial(_frechet, two=1)
+        ),
+        Mistake("sign", "Subtract the root of C₁C₂, do not add it.", partial(_frechet, two=-2)),
         Mistake(
             "diagonal",
-            "Only the variances of single features count; (24) takes the whole covariances.",
+            "Only the variances of single features are used; (24) takes the whole covariances.",
             *(
                 partial(
                     _frechet, ddof=ddof, root=lambda a, b: np.sum(np.sqrt(np.diag(a) * np.diag(b)))
@@ -265,7 +267,7 @@ FRECHET = Exercise(
             lambda x, y: np.sqrt(_frechet(x, y)),
         ),
         Mistake(
-            "not-centred",
+            "not-centered",
             "The means are not subtracted in the covariances.",
             lambda x, y: (
                 np.sum((x.mean(0) - y.mean(0)) ** 2)
