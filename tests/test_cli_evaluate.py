@@ -275,8 +275,8 @@ def test_features_computed_elsewhere_are_measured(files, tmp_path):
         (lambda p: np.save(p, np.array([["a"], ["b"]])), "expected real numbers"),
         (lambda p: np.save(p, np.full((200, 6), np.nan)), "a NaN or an infinity"),
         (lambda p: np.save(p, np.zeros((200, 5))), "of one dimension"),
-        (lambda p: np.save(p, np.zeros(200)), "one row for each"),
-        (lambda p: np.save(p, np.zeros((1, 6))), "a covariance takes at least 2"),
+        (lambda p: np.save(p, np.zeros(200)), "expected a row for each image"),
+        (lambda p: np.save(p, np.zeros((1, 6))), "expected at least 2 for a covariance"),
         (lambda p: np.save(p, np.zeros((3, 6))), "k = 3; expected from 1 to 2"),
     ],
 )

@@ -187,7 +187,7 @@ def test_a_name_that_is_taken_is_refused(tmp_path):
     notebook.cells.insert(3, nbformat.v4.new_code_cell("def convolve(x, w, s, a):\n    return x"))
     nbformat.write(notebook, tmp_path / "02-mine.ipynb")
     done = minisn("coursework", "build", "--out", tmp_path, "--tutorials", tmp_path, code=1)
-    assert "02-mine.ipynb: a cell defines 'convolve', which is the name of an" in done.stderr
+    assert "02-mine.ipynb: a cell defines 'convolve', the name of an exercise" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
