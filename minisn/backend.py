@@ -10,12 +10,10 @@ minisn makes new arrays with :func:`near`, in the library and on the device of a
 Only data from the host moves by itself: numbers, lists, and indices and labels in NumPy arrays.
 """
 
-import ctypes
 import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -213,17 +211,3 @@ def device_namespace(device: str) -> ModuleType:
             f"device {device!r} does not answer ({error}); use device 'cpu'"
         ) from None
     return xp
-
-
-def keep_freed_memory() -> None:
-    """Have this process keep the memory of arrays that are done with, for the next ones.
-
-    glibc gives an array of more than 32 MB back to the system, which clears each page anew when the
-    next step asks for it: with 512 images of CIFAR-10 that is half of the step. It is for programs
-    to say so, not for a library in somebody else's; another C library is left as it is.
-    """
-    trim_threshold, mmap_threshold = -1, -3
-    with suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option in (trim_threshold, mmap_threshold):
-            mallopt(option, 2**31 - 1)

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from . import kernels
-from .backend import keep_freed_memory
 from .config import Config
 from .errors import ConfigError, MinisnError
+from .machine import keep_freed_memory
 
 LEAST = 0.1
 """Least seconds of a turn; a shorter job runs again."""

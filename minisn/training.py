@@ -97,6 +97,21 @@ def networks(
     return G, D
 
 
+def bare_networks(config: Config, channels: int) -> tuple[Module, Module]:
+    """Build G and D without labels, and D without a regularizer: what programs count and time.
+
+    Args:
+        config: all other settings.
+        channels: of the images.
+    Returns:
+        (G, D).
+    Raises:
+        ConfigError: as :func:`networks`.
+    """
+    bare = {"regularizer": "none", "scale": 1.0, "gain": False, "conditional": "none"}
+    return networks(config.replace(**bare), channels, 0, np.random.default_rng(0))
+
+
 class Trainer:
     """The networks, their optimizers, the stream of data, and the counters of training.
 

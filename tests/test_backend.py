@@ -4,11 +4,8 @@ array-api-strict refuses whatever is not in the array API standard, so what runs
 calls nothing that only NumPy has.
 """
 
-import platform
-import subprocess
 import sys
 import types
-from unittest.mock import Mock
 
 import array_api_strict as xp
 import numpy as np
@@ -205,32 +202,3 @@ def test_devices_that_are_not_there(cupy, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(ConfigError, match=r"not installed; run: pip install 'minisn\[gpu\]'"):
         backend.device_namespace("cuda")
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_memory_that_was_freed_is_kept_where_a_program_asks_for_it():
-    """Pages that the system gives, for 64 MB that were given back just before."""
-    script = """
-import resource, sys
-import numpy as np
-from minisn import backend
-if sys.argv[1] == "keep":
-    backend.keep_freed_memory()
-for turn in range(3):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    a = np.ones(1 << 23)
-    del a
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-    def pages(how):
-        command = [sys.executable, "-c", script, how]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    assert pages("keep") < 16 <= pages("leave")  # even of 2 MB each
-
-
-def test_another_c_library_is_left_as_it_is(monkeypatch):
-    for error in (AttributeError, OSError, TypeError):
-        monkeypatch.setattr(backend.ctypes, "CDLL", Mock(side_effect=error))
-        backend.keep_freed_memory()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import tomllib
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -948,16 +949,22 @@ def test_numba_tells_what_was_not_in_its_cache(tmp_path):
         assert found.stdout.strip() == expected
 
 
-def test_a_network_that_this_machine_cannot_hold_is_refused_before_it_is_drawn(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr("minisn.nn.layers._physical_memory", lambda: 8e9)
-    done = minisn("train", "mnist", "--set", "width=200000", "--out", tmp_path / "wide", code=1)
-    assert error_of(done) == (
-        "Linear: training a weight of shape [14400000, 128] takes 52 GB, and this "
-        "machine has 8 GB; lower the width, the features or the latent length"
+@pytest.mark.parametrize("words", ["train mnist --out {}", "bench cifar10"])
+def test_a_width_that_no_machine_can_hold_is_refused_before_memory_is_eaten(words, tmp_path):
+    folder = tmp_path / "wide"
+    tracemalloc.start()
+    try:
+        done = minisn(*words.format(folder).split(), "--set", "width=100000", code=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert re.match(
+        r"width = 100000: to train G and D takes at least 221,7\d\d GB, and this machine has "
+        r"[\d,]+; lower the width, the features or the latent length$",
+        error_of(done),
     )
-    assert not (tmp_path / "wide").exists()
+    assert peak < 50e6
+    assert not folder.exists()
 
 
 def test_memory_that_runs_out_is_one_line(tmp_path):

@@ -37,7 +37,7 @@ FLOORS = {
     "models": 4, "data": 4, "metrics": 4, "instruments": 4, "robustness": 4,
     "conformance": 4,
     "training": 5, "training_set": 5, "checkpoint": 5, "config": 5, "runs": 5, "study": 5,
-    "health": 5, "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
+    "health": 5, "machine": 5, "bench": 5, "bench_jobs": 5, "bench_torch": 5, "coursework": 5,
     "plots": 6, "study_plots": 6, "report": 6, "paper": 6, "cli": 6,
 }  # fmt: skip
 
@@ -71,7 +71,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 3665, 4705, 19304
+BUDGET_BELOW, BUDGET_APART, BUDGET = 3642, 4690, 19299
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since

@@ -89,6 +89,7 @@ def bench(
     from ..bench import Contestant, missing, race
     from ..config import load_preset, parse_settings
     from ..errors import ConfigError
+    from ..machine import check_memory
 
     asked = parse_settings(list(settings))
     reason = "" if against == "none" else missing("torch")
@@ -101,6 +102,7 @@ def bench(
     for name in [x for work in works or DEFAULT for x in (TABLE if work == "table" else [work])]:
         work, preset, changes = RACES.get(name, ("step", name, {}))
         config = load_preset(preset).replace(**changes | asked)
+        check_memory(config)
         if reason:
             click.echo(f"{name}: {reason}")
         alone = reason or against == "none" or not _in_torch(config)

@@ -98,9 +98,9 @@ def train(
         minisn train --resume runs/mnist-1 --steps 5000
     """
     from .. import runs
-    from ..backend import keep_freed_memory
     from ..config import parse_settings
     from ..data import refuse_ambiguous
+    from ..machine import check_memory, keep_freed_memory
     from ..training import Trainer
     from .progress import compile_notice
 
@@ -114,12 +114,14 @@ def train(
             before, folder = runs.read_config(resume), resume
             config = before.replace(**changes)
             _check_resumed(resume, before, config)
+            check_memory(config)
             dataset = _training_set(config, data_dir, folder)
             trainer = runs.resume(folder, dataset.images, device, config, dataset.labels)
         else:
             config, name = _config(preset, config_file)
             config, folder = config.replace(**changes), out or _fresh_folder(name)
             refuse_ambiguous(data or "")
+            check_memory(config)
             dataset = _training_set(config, data_dir)
             trainer = Trainer(config, dataset.images, device, dataset.labels)
             runs.create_run(folder, config)

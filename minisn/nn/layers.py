@@ -1,7 +1,5 @@
 """Layers with a weight, which may be reparametrized."""
 
-import math
-import os
 import sys
 from typing import Any
 
@@ -19,18 +17,6 @@ from ..ops import getitem
 from ..tensor import Tensor
 from .module import Module
 from .reparametrization import Reparametrization, State, scheme_of
-
-BYTES_PER_WEIGHT = 28
-"""Bytes in training: the draw in double precision; the weight, its gradient, Adam's two moments and
-the running average in single precision."""
-
-
-def _physical_memory() -> float:
-    """Return the bytes of memory of this machine, or infinity if unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 class Weighted(Module):
@@ -55,12 +41,6 @@ class Weighted(Module):
         shape = tuple(whole_number(f"{name}: a size", n, -sys.maxsize) for n in shape)
         if min(shape) < 1:
             raise ShapeError(f"{name}: every size must be at least 1, got {shape}")
-        if (needed := BYTES_PER_WEIGHT * math.prod(shape)) > (most := _physical_memory()):
-            raise ShapeError(
-                f"{type(self).__name__}: training a weight of shape {list(shape)} takes "
-                f"{needed / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f} GB; lower the "
-                "width, the features or the latent length"
-            )
         self.shape, rng = shape, generator(rng)
         self._scheme = scheme_of(reparametrize)
         drawn = np.asarray(initializer(init)(rng, shape, self.axis))
