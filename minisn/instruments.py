@@ -5,7 +5,7 @@ leaves the network as it is, running moments included.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -169,13 +169,12 @@ def layer_norms(network: Module, *inputs: Tensor) -> dict[str, LayerNorms]:
 
     Source: [L21 SN_Conv], [M18 §2.1]
     """
-    found = {}
+    found, values = {}, spectra(network)
     for name, size in _sizes(network, inputs).items():
-        layer = weighted_layers(network)[name]
-        with no_grad():
-            w = layer.effective_weight().array
-        matrix = float(spectral.singular_values(w, layer.axis)[0])
+        layer, matrix = weighted_layers(network)[name], float(values[name][0])
         if isinstance(layer, Conv2d | ConvTranspose2d):
+            with no_grad():
+                w = layer.effective_weight().array
             operator = lipschitz.conv_operator_norm(w, size, layer.stride, layer.padding)
             steps = zip(w.shape[2:], pair("stride", layer.stride, 1), strict=True)
             reach = math.sqrt(math.prod(math.ceil(k / s) for k, s in steps))
@@ -193,15 +192,56 @@ def spectra(network: Module) -> dict[str, Array]:
     Args:
         network: D or G. The rows of a transposed convolution's matrix are its output channels.
     Returns:
-        The values by layer, the largest first.
+        The values by layer, the largest first, in double precision.
+    Raises:
+        NonFiniteError: a weight holds a NaN or an infinity.
 
     Source: [M18 §2.1]
     """
     with no_grad():
         return {
-            name: to_numpy(spectral.singular_values(m.effective_weight(), m.axis))
+            name: to_numpy(
+                spectral.singular_values(spectral.double(m.effective_weight().array), m.axis)
+            )
             for name, m in weighted_layers(network).items()
         }
+
+
+def stable_rank(values: Array | Sequence[float]) -> float:
+    r"""Count the directions that a weight uses, the largest as one and others by their share.
+
+    .. math:: \frac{\|W\|_F^2}{\|W\|_{sp}^2} = \sum_t \frac{\sigma_t^2}{\sigma_1^2}
+
+    Args:
+        values: the singular values, the largest first.
+    Returns:
+        Between 1 and their number; 0 for a weight of zeros.
+
+    Source: [M18 Figure 3]
+    """
+    return float(np.sum((np.asarray(values) / values[0]) ** 2)) if values[0] else 0.0
+
+
+def estimates(network: Module) -> dict[str, float]:
+    r"""Return what every scheme takes for the norm of its weight, without a decomposition.
+
+    .. math:: u^TW^lv
+
+    where the scheme keeps u and v; it divides by this number.
+
+    Args:
+        network: D or G.
+    Returns:
+        The estimates by layer, of those alone whose scheme has one.
+
+    Source: [M18 §2.1]
+    """
+    with no_grad():
+        found = {
+            name: m.reparametrize.estimate(m.learned, m.axis, m.state)
+            for name, m in weighted_layers(network).items()
+        }
+    return {name: float(sigma) for name, sigma in found.items() if sigma is not None}
 
 
 def _sizes(network: Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:

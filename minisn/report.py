@@ -5,7 +5,6 @@ import html
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -13,33 +12,20 @@ from typing import Any
 import numpy as np
 
 from . import __version__, plots, runs
-from .backend import to_numpy
+from .backend import Array
 from .config import Config
 from .data import Fingerprint
 from .files import StrPath, write_file
 from .health import RULES, Finding, Health
+from .instruments import estimates, spectra, stable_rank
 from .nn import Module, weighted_layers
 from .regularizers import METHODS
-from .spectral import singular_values
-from .tensor import Tensor, no_grad
 
 MOST_SHEETS = 6
 """How many sheets a report shows at most: the first, the last, and some evenly between."""
 
 Log = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """What is told of one layer of D: its weight's shape and singular values, and its norm."""
-
-    shape: tuple[int, ...]
-    values: np.ndarray
-    norm: float
-
-    @property
-    def stable_rank(self) -> float:
-        return float((self.values**2).sum() / self.values[0] ** 2) if self.values[0] else 0.0
+Spectra = Mapping[str, Array]
 
 
 def write_report(
@@ -64,13 +50,13 @@ def write_report(
     """
     folder = Path(folder)
     config, log = runs.read_config(folder), runs.read_log(folder)
-    layers = _layers(discriminator)
+    found = spectra(discriminator)
     sections = [
-        _summary(config, log, layers, step, seconds, images),
+        _summary(config, log, found, step, seconds, images),
         _health(config, log),
         _samples(sheets(folder), config),
-        _plots(folder / "plots", config, log, layers),
-        _section("Layers of D", _layer_table(layers)),
+        _plots(folder / "plots", config, log, found),
+        _section("Layers of D", _layer_table(discriminator, found)),
         _commands(folder),
     ]
     page = _PAGE.substitute(
@@ -91,32 +77,19 @@ def sheets(folder: StrPath) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in found if path.stem.isdigit())
 
 
-def _layers(network: Module) -> list[_Layer]:
-    def values(weight: Tensor, axis: int) -> np.ndarray:
-        return to_numpy(singular_values(weight, axis))
-
-    layers = []
-    with no_grad():
-        for m in weighted_layers(network).values():
-            used = m.effective_weight()
-            own = values(m.learned.get("weight", used), m.axis)
-            layers.append(_Layer(m.shape, own, float(values(used, m.axis)[0])))
-    return layers
-
-
 # -- sections ------------------------------------------------------------------------------------
 
 
 def _summary(
     config: Config,
     log: Log,
-    layers: list[_Layer],
+    found: Spectra,
     step: int,
     seconds: float,
     images: Fingerprint | None,
 ) -> str:
     """Describe the training and its outcome in a few large numbers."""
-    norms = [layer.norm for layer in layers]
+    norms = [values[0] for values in found.values()]
     facts = {"steps": f"{step:,} of {config.steps:,}", "time": duration(seconds)}
     if log and log[-1]["loss_d"] is not None:
         facts |= {f"loss of {n}": f"{log[-1][f'loss_{n.lower()}']:.3f}" for n in ("D", "G")}
@@ -175,7 +148,7 @@ def _samples(found: list[tuple[int, Path]], config: Config) -> str:
     )
 
 
-def _plots(folder: Path, config: Config, log: Log, layers: list[_Layer]) -> str:
+def _plots(folder: Path, config: Config, log: Log, found: Spectra) -> str:
     """Draw each plot that the log has numbers for, save it as a file, and explain it."""
     folder.mkdir(exist_ok=True)
     drawn = []
@@ -185,7 +158,7 @@ def _plots(folder: Path, config: Config, log: Log, layers: list[_Layer]) -> str:
         drawn.append(("norms", plots.norm_figure(log, config.scale), *_NORMS))
     if any(line.get("sigma") for line in log):
         drawn.append(("sigma", plots.sigma_figure(log), *_SIGMA))
-    drawn.append(("spectra", plots.spectrum_figure([x.values for x in layers]), *_SPECTRA))
+    drawn.append(("spectra", plots.spectrum_figure(list(found.values())), *_SPECTRA))
     sections = []
     for name, figure, title, words in drawn:
         picture = plots.png(figure)
@@ -194,18 +167,13 @@ def _plots(folder: Path, config: Config, log: Log, layers: list[_Layer]) -> str:
     return _side_by_side(*sections)
 
 
-def _layer_table(layers: list[_Layer]) -> str:
-    rows = [
-        (
-            k,
-            " × ".join(map(str, x.shape)),
-            f"{x.values[0]:.4f}",
-            f"{x.norm:.4f}",
-            f"{x.stable_rank:.1f}",
-        )
-        for k, x in enumerate(layers, 1)
-    ]
-    return _table(("layer", "weight W", "σ₁(W)", "σ₁(W̄)", "stable rank"), rows)
+def _layer_table(network: Module, found: Spectra) -> str:
+    sigmas, rows = estimates(network), []
+    for k, (name, layer) in enumerate(weighted_layers(network).items(), 1):
+        shape, values = " × ".join(map(str, layer.shape)), found[name]
+        sigma = f"{sigmas[name]:.4f}" if name in sigmas else "–"
+        rows.append((k, shape, sigma, f"{values[0]:.4f}", f"{stable_rank(values):.1f}"))
+    return _table(("layer", "weight W", "σ(W)", "σ₁(W̄)", "stable rank"), rows)
 
 
 def _commands(folder: Path) -> str:
@@ -283,9 +251,9 @@ _SIGMA = (
 )
 _SPECTRA = (
     "Singular values",
-    "Squared singular values of each weight, the largest scaled to 1. A weight with a broad "
-    "spectrum uses many features of its input, one with a steep spectrum uses few. The plot has "
-    "the form of Figure 3 of Miyato et al. (2018).",
+    "Squared singular values of each weight that D computes with, the largest scaled to 1. A weight "
+    "with a broad spectrum uses many features of its input, one with a steep spectrum uses few. The "
+    "plot has the form of Figure 3 of Miyato et al. (2018).",
 )
 
 _STYLE = """

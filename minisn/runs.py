@@ -29,10 +29,8 @@ from .data import scale_images
 from .errors import ConfigError, DataError, NonFiniteError
 from .files import StrPath, write_file
 from .health import Health, spread
-from .instruments import spectra
+from .instruments import estimates, spectra
 from .losses import OBJECTIVES, slopes
-from .nn import weighted_layers
-from .tensor import no_grad
 from .training import Losses, Trainer
 
 CONFIG = "config.toml"
@@ -424,7 +422,6 @@ def _entry(trainer: Trainer, losses: Losses | None, images: np.ndarray | None) -
 
     Source: [M18 App. C.2, Figure 9]
     """
-    layers = weighted_layers(trainer.D)
     entry: Entry = {
         "step": trainer.step,
         "seconds": trainer.seconds,
@@ -440,14 +437,10 @@ def _entry(trainer: Trainer, losses: Losses | None, images: np.ndarray | None) -
         rows = np.linspace(0, len(trainer.images) - 1, min(SAMPLES, len(trainer.images)), dtype=int)
         data = scale_images(trainer.images[rows])  # from all parts: data may be sorted
         entry["spread"] = {"samples": spread(images[: len(rows)]), "data": spread(data)}
-    with no_grad():
-        estimates = {
-            name: m.reparametrize.estimate(m.learned, m.axis, m.state) for name, m in layers.items()
-        }
-        entry["sigma"] = {name: float(e) for name, e in estimates.items() if e is not None}
-        _check_finite(entry)
-        if images is not None:
-            entry["norm"] = {name: float(s[0]) for name, s in spectra(trainer.D).items()}
+    entry["sigma"] = estimates(trainer.D)
+    _check_finite(entry)
+    if images is not None:
+        entry["norm"] = {name: float(s[0]) for name, s in spectra(trainer.D).items()}
     return entry
 
 

@@ -25,6 +25,7 @@ from minisn.regularizers import (
     BidirectionalSpectralNorm,
     ConvSpectralNorm,
     SpectralNorm,
+    Watched,
     spectral_gradient,
 )
 
@@ -661,3 +662,33 @@ def test_spectra_are_of_the_matrix_of_each_kind_of_layer():
         found, (a, b.transpose(1, 0, 2, 3).reshape(3, -1), c.reshape(4, -1)), strict=True
     ):
         np.testing.assert_allclose(values, np.linalg.svd(matrix, compute_uv=False), rtol=1e-5)
+
+
+def test_spectra_are_in_double_precision_of_the_weight_that_is_computed_with():
+    layer = nn.Linear(30, 20, rng(), reparametrize=SpectralNorm())
+    with no_grad():
+        used = layer.effective_weight().numpy().astype(float)
+    found = instruments.spectra(layer)[""]
+    np.testing.assert_allclose(found, np.linalg.svd(used, compute_uv=False), rtol=1e-13)
+    assert found[0] <= spectral.norm_bound(used)
+
+
+def test_stable_rank_counts_directions():
+    assert instruments.stable_rank([3.0, 3.0, 0.0]) == 2
+    assert instruments.stable_rank(np.array([2.0, 1.0])) == 1.25
+    assert instruments.stable_rank([1e200, 1e200]) == 2  # whose squares are no numbers
+    assert instruments.stable_rank(np.zeros(3)) == 0
+
+
+def test_estimates_are_those_of_the_schemes_that_have_one():
+    D = nn.Sequential(
+        nn.Linear(4, 3, rng(), reparametrize=SpectralNorm()),
+        nn.Linear(3, 2, rng()),
+        nn.Linear(2, 2, rng(), reparametrize=Watched()),
+    )
+    found = instruments.estimates(D)
+    assert list(found) == ["layers.0", "layers.2"]
+    for name, sigma in found.items():
+        layer = nn.weighted_layers(D)[name]
+        u, v = layer.state["u"], layer.state["v"]
+        assert sigma == pytest.approx(u @ layer.weight.numpy() @ v, rel=1e-6)

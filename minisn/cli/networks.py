@@ -8,9 +8,9 @@ import numpy as np
 from .. import runs
 from ..checkpoint import Checkpoint, load
 from ..data.catalog import find_entry
-from ..instruments import LayerNorms, layer_norms
-from ..nn import Conv2d, Module, Weighted, weighted_layers
-from ..spectral import norm_bound, singular_values
+from ..instruments import estimates, layer_norms, spectra, stable_rank
+from ..nn import Conv2d, Module, weighted_layers
+from ..spectral import norm_bound
 from ..tensor import Tensor, no_grad
 from ..training import draw as draw_images
 from ..training import networks
@@ -77,7 +77,7 @@ class Row:
         sigma: estimate of the norm of the weight W; None if the scheme keeps no estimate.
         norm: largest singular value, as a matrix.
         proved: proved upper bound of ``norm``.
-        stable_rank: sum of the squared singular values over the largest square.
+        stable_rank: see :func:`minisn.instruments.stable_rank`.
         operator: norm as a map between images; ``proved`` for a dense layer.
     """
 
@@ -107,21 +107,19 @@ def measure(checkpoint: Checkpoint) -> list[Row]:
     image = np.zeros((1, channels, config.size, config.size), np.float32)
     labels = [Tensor.wrap(np.zeros(1, int))] * (config.conditional in ("concat", "projection"))
     norms = layer_norms(D, Tensor.wrap(image), *labels)
-    with no_grad():
-        return [_row(layer, norms.get(name)) for name, layer in weighted_layers(D).items()]
-
-
-def _row(layer: Weighted, norms: LayerNorms | None) -> Row:
-    used = layer.effective_weight().array.astype(np.float64)
-    values = singular_values(used, layer.axis)
-    largest, proved = float(values[0]), norm_bound(used, layer.axis)
-    estimate = layer.reparametrize.estimate(layer.learned, layer.axis, layer.state)
-    return Row(
-        kind=type(layer).__name__,
-        shape=layer.shape,
-        sigma=None if estimate is None else float(estimate),
-        norm=largest,
-        proved=proved,
-        stable_rank=float((values**2).sum()) / largest**2 if largest else 0.0,
-        operator=norms.operator if norms and isinstance(layer, Conv2d) else proved,
-    )
+    values, sigmas, rows = spectra(D), estimates(D), []
+    for name, layer in weighted_layers(D).items():
+        with no_grad():
+            proved = norm_bound(layer.effective_weight(), layer.axis)
+        rows.append(
+            Row(
+                kind=type(layer).__name__,
+                shape=layer.shape,
+                sigma=sigmas.get(name),
+                norm=float(values[name][0]),
+                proved=proved,
+                stable_rank=stable_rank(values[name]),
+                operator=norms[name].operator if isinstance(layer, Conv2d) else proved,
+            )
+        )
+    return rows

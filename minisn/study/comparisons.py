@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from ..config import Config, load_preset
+from ..instruments import stable_rank
 from ..optim import TABLE_1
 from .cells import Cell, Result
 from .design import Row, Study, borne_out, last, outcome
@@ -144,12 +145,12 @@ def _spectra_cells(full: bool) -> list[Cell]:
 
 
 def _spectra_table(results: Sequence[Result]) -> list[Row]:
-    """Return the stable rank of every layer: the sum of s_t^2 / s_1^2."""
+    """Return the stable rank of every layer, and its singular values over the largest."""
     return [
         {
             **outcome(r),
             "layer": k,
-            "stable_rank": sum(s * s for s in values) / values[0] ** 2,
+            "stable_rank": stable_rank(values),
             "values": len(values),
             "spectrum": " ".join(f"{s / values[0]:.4g}" for s in values),
         }
