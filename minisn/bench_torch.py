@@ -3,63 +3,68 @@
 The library does not use this module, which imports PyTorch.
 """
 
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .bench_jobs import Job, Layer, convolution_jobs, noise
+from . import nn as ours
+from .bench_jobs import Job, convolution_jobs, noise
 from .config import Config
 from .data import scale_images
-from .models import TABLES
-from .nn import ConvTranspose2d
+from .errors import ConfigError
+from .models import resnet
+from .training import bare_networks
 
-Normalize = Callable[[nn.Module], nn.Module]
 
+def networks(config: Config, channels: int) -> tuple[nn.Module, nn.Module]:
+    """Build G and D of a configuration without labels, with PyTorch's own spectral norm.
 
-def generator(size: int, channels: int, width: int, latent: int) -> nn.Sequential:
-    """Build Table 3's generator.
-
-    Source: [M18 Table 3]
+    Source: [M18 Table 3], [M18 Table 4], [M18 Table 5]
     """
-    sizes = [size >> k for k in (3, 2, 1, 0)]
-    layers: list[nn.Module] = [
-        nn.Linear(latent, sizes[0] ** 2 * 8 * width, bias=False),
-        nn.Unflatten(1, (8 * width, sizes[0], sizes[0])),
-        nn.BatchNorm2d(8 * width),
-        nn.ReLU(inplace=True),
-    ]
-    for k, factor in enumerate((4, 2, 1)):
-        extra = sizes[k + 1] - 2 * sizes[k]
-        layers += [
-            nn.ConvTranspose2d(2 * factor * width, factor * width, 4, 2, 1, extra, bias=False),
-            nn.BatchNorm2d(factor * width),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers, nn.Conv2d(width, channels, 3, 1, 1), nn.Tanh())
+    G, D = map(translated, bare_networks(config, channels))
+    if config.regularizer == "sn":
+        for layer in list(D.modules()):
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                spectral_norm(layer)
+    return G, D
 
 
-def discriminator(size: int, channels: int, width: int, normalize: Normalize) -> nn.Sequential:
-    """Build Table 3's discriminator, with PyTorch's own spectral norm on every layer.
+def translated(module: ours.Module) -> nn.Module:
+    """Build PyTorch's module of the same kind and sizes; its first weights are PyTorch's own.
 
-    Source: [M18 Table 3]
+    Raises:
+        ConfigError: there is none here.
     """
-    layers: list[nn.Module] = []
-    d_in = channels
-    for step, factor in enumerate((1, 1, 2, 2, 4, 4, 8)):
-        kernel, stride = (4, 2) if step % 2 else (3, 1)
-        layers += [
-            normalize(nn.Conv2d(d_in, factor * width, kernel, stride, 1)),
-            nn.LeakyReLU(0.1, inplace=True),
-        ]
-        d_in = factor * width
-    end = size >> 3
-    return nn.Sequential(*layers, nn.Flatten(), normalize(nn.Linear(d_in * end * end, 1)))
+    bias = getattr(module, "bias", None) is not None
+    match module:
+        case ours.Linear(shape=(d_out, d_in)):
+            return nn.Linear(d_in, d_out, bias)
+        case ours.Conv2d(shape=(d_out, d_in, kernel, _), stride=stride, padding=padding):
+            return nn.Conv2d(d_in, d_out, kernel, stride, padding, bias=bias)
+        case ours.ConvTranspose2d(shape=(d_in, d_out, kernel, _), stride=stride, padding=padding):
+            extra = module.output_padding
+            return nn.ConvTranspose2d(d_in, d_out, kernel, stride, padding, extra, bias=bias)
+        case ours.BatchNorm():
+            return nn.BatchNorm2d(module.beta.size)
+        case ours.LeakyReLU():
+            return nn.LeakyReLU(module.slope, inplace=True)
+        case ours.ReLU():
+            return nn.ReLU(inplace=True)
+        case ours.Tanh():
+            return nn.Tanh()
+        case ours.Reshape(shape=shape):
+            return nn.Flatten() if shape == (-1,) else nn.Unflatten(1, shape)
+        case ours.Sequential():
+            return nn.Sequential(*map(translated, module.layers))
+        case resnet.UpBlock():
+            return UpBlock(module)
+        case resnet.DownBlock():
+            return DownBlock(module)
+        case resnet.SumPool():
+            return SumPool()
+    raise ConfigError(f"there is no {type(module).__name__} on PyTorch's side")
 
 
 class UpBlock(nn.Module):
@@ -68,11 +73,10 @@ class UpBlock(nn.Module):
     Source: [M18 Figure 8]
     """
 
-    def __init__(self, d_in: int, d_out: int):
+    def __init__(self, block: resnet.UpBlock):
         super().__init__()
-        self.n1, self.n2 = nn.BatchNorm2d(d_in), nn.BatchNorm2d(d_out)
-        self.c1, self.c2 = nn.Conv2d(d_in, d_out, 3, 1, 1), nn.Conv2d(d_out, d_out, 3, 1, 1)
-        self.c0 = nn.Conv2d(d_in, d_out, 1)
+        self.n1, self.n2 = translated(block.n1), translated(block.n2)
+        self.c1, self.c2, self.c0 = map(translated, (block.c1, block.c2, block.c0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to images [N, d_in, H, W]."""
@@ -87,19 +91,13 @@ class DownBlock(nn.Module):
     Source: [M18 Figure 8]
     """
 
-    def __init__(self, d_in: int, d_out: int, normalize: Normalize, down: bool, first: bool):
+    def __init__(self, block: resnet.DownBlock):
         super().__init__()
-        self.down, self.first = down, first
-        hidden = d_out if first else d_in
-        self.residual = nn.Sequential(
-            *([] if first else [nn.ReLU()]),
-            normalize(nn.Conv2d(d_in, hidden, 3, 1, 1)),
-            nn.ReLU(inplace=True),
-            normalize(nn.Conv2d(hidden, d_out, 3, 1, 1)),
-        )
-        self.shortcut = nn.Sequential()
-        if down or d_in != d_out:
-            self.shortcut.append(normalize(nn.Conv2d(d_in, d_out, 1)))
+        self.down, self.first = block.down, block.first
+        residual = [translated(part) for part in block.residual]
+        if not self.first:
+            residual[0] = nn.ReLU()  # not in place, for the shortcut takes x as well
+        self.residual, self.shortcut = nn.Sequential(*residual), translated(block.shortcut)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to images [N, d_in, H, W]."""
@@ -115,39 +113,6 @@ class SumPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to images."""
         return x.sum((2, 3))
-
-
-def networks(config: Config, channels: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Build G and D of a configuration without labels: Table 3's, or a ResNet.
-
-    Source: [M18 Table 3], [M18 Table 4], [M18 Table 5]
-    """
-    normalize: Normalize = spectral_norm if config.regularizer == "sn" else lambda layer: layer
-    if config.model == "cnn":
-        sizes = (config.size, channels, config.width)
-        return generator(*sizes, config.latent), discriminator(*sizes, normalize)
-    table, w = TABLES[config.size], config.width
-    up = [factor * w for factor in table.up]
-    down = [channels, *(factor * w for factor in table.down + table.flat)]
-    G = nn.Sequential(
-        nn.Linear(config.latent, up[0] * table.start**2),
-        nn.Unflatten(1, (up[0], table.start, table.start)),
-        *(UpBlock(*ends) for ends in pairwise(up)),
-        nn.BatchNorm2d(up[-1]),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(up[-1], channels, 3, 1, 1),
-        nn.Tanh(),
-    )
-    D = nn.Sequential(
-        *(
-            DownBlock(*ends, normalize, down=k < len(table.down), first=k == 0)
-            for k, ends in enumerate(pairwise(down))
-        ),
-        nn.ReLU(inplace=True),
-        SumPool(),
-        normalize(nn.Linear(down[-1], 1)),
-    )
-    return G, D
 
 
 def _hinge(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -238,20 +203,16 @@ def jobs(work: str, config: Config) -> dict[str, Job]:
     return {"": TorchTrainer(config, images, torch.get_num_threads()).update}
 
 
-def _convolution(layer: Layer, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> tuple[Job, Job]:
-    x_, w_, g_ = (torch.tensor(a) for a in (x, w, g))
-    x_.requires_grad_()
-    w_.requires_grad_()
-    m: Any = layer.module
-
-    def apply() -> torch.Tensor:
-        if isinstance(m, ConvTranspose2d):
-            return F.conv_transpose2d(x_, w_, None, m.stride, m.padding, m.output_padding)
-        return F.conv2d(x_, w_, None, m.stride, m.padding)
+def _convolution(
+    module: ours.Conv2d | ours.ConvTranspose2d, x: np.ndarray, g: np.ndarray
+) -> tuple[Job, Job]:
+    layer, x_, g_ = translated(module), torch.tensor(x).requires_grad_(), torch.tensor(g)
+    (w_,) = layer.parameters()
+    w_.data = torch.tensor(module.weight.numpy())
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
-            return apply()
+            return layer(x_)
 
-    y = apply()
+    y = layer(x_)
     return forward, lambda: torch.autograd.grad(y, (x_, w_), g_, retain_graph=True)

@@ -1,6 +1,6 @@
-"""The machine that a program runs on: the memory it has, and what becomes of memory that is freed.
+"""The memory of the machine: how much there is, and whether the process keeps what it frees.
 
-Programs ask and say so as they start; nothing that is imported does.
+Only programs use this module, as they start.
 """
 
 import ctypes
@@ -64,11 +64,11 @@ def physical_memory() -> float:
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory of arrays that are done with, for the next ones.
+    """Make this process keep the memory of freed arrays for the next arrays.
 
-    glibc gives an array of more than 32 MB back to the system, which clears each page anew when the
-    next step asks for it: with 512 images of CIFAR-10 that is half of the step. Another C library
-    is left as it is.
+    glibc returns the memory of an array of more than 32 MB to the system. The system clears each
+    page again for the next step: with 512 images of CIFAR-10 that takes half of the step. With
+    another C library this does nothing.
     """
     trim_threshold, mmap_threshold = -1, -3
     with suppress(AttributeError, OSError, TypeError):

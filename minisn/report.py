@@ -251,9 +251,9 @@ _SIGMA = (
 )
 _SPECTRA = (
     "Singular values",
-    "Squared singular values of each weight that D computes with, the largest scaled to 1. A weight "
-    "with a broad spectrum uses many features of its input, one with a steep spectrum uses few. The "
-    "plot has the form of Figure 3 of Miyato et al. (2018).",
+    "Squared singular values of each weight that D computes with, the largest scaled to 1. A "
+    "weight with a broad spectrum uses many features of its input, one with a steep spectrum uses "
+    "few. The plot has the form of Figure 3 of Miyato et al. (2018).",
 )
 
 _STYLE = """

@@ -87,7 +87,7 @@ def test_every_job_of_a_work_is_timed_by_its_name():
         pytest.param(
             "torch",
             "step",
-            {"size": 7},
+            {"objective": "standard"},
             r"bench: torch: \w+: \S+",
             marks=pytest.mark.needs("torch"),
         ),

@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 WGAN_GP = {"regularizer": "none", "objective": "wasserstein", "gradient_penalty": 10.0}
 
 RACES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "mnist-32": ("step", "mnist", {"width": 32}),
     "resnet": ("step", "cifar10-resnet", {"n_dis": 1}),
     "wgan-gp": ("step", "cifar10", WGAN_GP),
     "conv": ("conv", "cifar10", {}),
 }
 """Benchmarks by name: what to time, on which preset, with which changes."""
 
-TABLE = ("mnist", "cifar10", "resnet", "wgan-gp", "conv")
-DEFAULT = ("cifar10", "cifar10-small", "mnist", "mnist-tiny", "mnist-32")
+TABLE = ("mnist", "cifar10", *RACES)
+DEFAULT = ("cifar10", "cifar10-small", "mnist", "mnist-tiny")
 
 
 def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -40,7 +39,7 @@ def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -
 @click.option(
     "--against",
     type=click.Choice(["torch", "none"]),
-    help="Library to compare with, in turn [default: torch].",
+    help="Library to compare with, in turn [default: torch, if installed].",
 )
 @click.option(
     "--turns", type=click.IntRange(1), default=7, show_default=True, help="Number of timings."
@@ -70,19 +69,20 @@ def bench(
 ) -> None:
     """Time training steps and their parts, also in PyTorch.
 
-    A WORK is a preset, to time its training step, or one of: mnist-32, resnet (Table 4 with
-    one update of D), wgan-gp, or conv (each convolution of Table 3). The default is the presets
-    cifar10, cifar10-small, mnist and mnist-tiny, and mnist-32; `table` stands for mnist, cifar10,
-    resnet, wgan-gp and conv.
+    A WORK is a preset, to time its training step, or one of: resnet (Table 4 with one update of
+    D), wgan-gp, or conv (each convolution of Table 3). The default is the presets cifar10,
+    cifar10-small, mnist and mnist-tiny; `table` stands for mnist, cifar10, resnet, wgan-gp and
+    conv.
 
     Each library runs in its own process. The processes take turns, so that a busy machine slows
     both, and the ratio is computed turn by turn. Compilation and the first runs do not count. The
-    images are noise of the preset's size.
+    images are noise of the preset's size. PyTorch takes part only if it trains the same.
 
     \b
     Examples:
         minisn bench
         minisn bench mnist --turns 20
+        minisn bench mnist --set width=32
         minisn bench conv
         minisn bench table --turns 15 --steps 1
     """
@@ -95,65 +95,54 @@ def bench(
     reason = "" if against == "none" else missing("torch")
     if reason and against:
         raise ConfigError(f"bench: {reason}")
-    click.echo(
-        f"{'':44}{'against':10}{'ratio: median (range)':22}{'minisn':>10}{'other':>10}"
-        f"   ({turns} turns)"
-    )
+    if reason:
+        click.echo(reason)
+    click.echo(f"{'':46}{'ratio: median (range)':22}{'minisn':>10}{'torch':>10}   ({turns} turns)")
     for name in [x for work in works or DEFAULT for x in (TABLE if work == "table" else [work])]:
         work, preset, changes = RACES.get(name, ("step", name, {}))
         config = load_preset(preset).replace(**changes | asked)
         check_memory(config)
-        if reason:
-            click.echo(f"{name}: {reason}")
         alone = reason or against == "none" or not _in_torch(config)
-        contestants = [
-            Contestant(x, x, config, work, threads or 0)
-            for x in ("minisn", "torch")[: 2 - bool(alone)]
-        ]
-        found = race(contestants, turns, steps)
-        if work == "step":
-            name += f": width {config.width}, batch {config.batch_size}, n_dis {config.n_dis}"
-        for job, timings in found.items():
-            _row(job or name, timings)
+        libraries = ("minisn",) if alone else ("minisn", "torch")
+        contestants = [Contestant(x, x, config, work, threads or 0) for x in libraries]
+        sizes = f"{name}: width {config.width}, batch {config.batch_size}, n_dis {config.n_dis}"
+        for job, timings in race(contestants, turns, steps).items():
+            _times(job or sizes, timings)
         if work == "step":
             _memory(timings)
-        if work == "conv" and not alone:
-            worst = max(found, key=lambda job: statistics.median(found[job][0].over(found[job][1])))
-            click.echo(f"  worst: {worst}")
 
 
 def _in_torch(config: Config) -> bool:
-    """Return whether the PyTorch benchmark supports this configuration."""
+    """Return whether PyTorch's side trains the same."""
+    from ..config import LATER
+
+    plain = LATER | {"conditional": "none", "scale": 1.0, "gain": False, "decay_after": 0}
+    del plain["init_g"]  # initial weights do not change the time
     return (
-        config.conditional == "none"
+        all(getattr(config, name) == value for name, value in plain.items())
         and config.regularizer in ("none", "sn")
-        and not (config.gain or config.features or config.decay_after)
-        and config.scale == 1
         and config.objective != "standard"
     )
 
 
-def _row(what: str, timings: Sequence[Timing]) -> None:
+def _times(what: str, timings: Sequence[Timing]) -> None:
     first, *others = timings
-    least, most = (_seconds(s) for s in (min(first.seconds), max(first.seconds)))
-    told = f"({least} - {most})"
-    if others:
-        ratios = first.over(others[0])
+    told = f"({_seconds(min(first.seconds))} - {_seconds(max(first.seconds))})"
+    for other in others:
+        ratios = first.over(other)
         told = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
-    _line(what, told, [(each.name, _seconds(each.median)) for each in timings])
+    _row(what, told, [_seconds(timing.median) for timing in timings])
 
 
 def _memory(timings: Sequence[Timing]) -> None:
     peaks = [timing.peak_mb for timing in timings]
-    if any(map(math.isnan, peaks)):  # unknown on this system
-        return
-    told = f"{peaks[0] / peaks[1]:.2f}" if len(peaks) == 2 else ""
-    _line("  peak memory", told, [(each.name, f"{each.peak_mb:.0f} MB") for each in timings])
+    if not any(map(math.isnan, peaks)):  # NaN: unknown on this system
+        told = f"{peaks[0] / peaks[-1]:.2f}" if len(peaks) > 1 else ""
+        _row("  peak memory", told, [f"{peak:.0f} MB" for peak in peaks])
 
 
-def _line(what: str, told: str, values: Sequence[tuple[str, str]]) -> None:
-    other = values[1][0] if len(values) == 2 else ""
-    click.echo(f"{what:44}{other:10}{told:22}" + "".join(f"{value:>10}" for _, value in values))
+def _row(what: str, told: str, values: Sequence[str]) -> None:
+    click.echo(f"{what:46}{told:22}" + "".join(f"{value:>10}" for value in values))
 
 
 def _seconds(s: float) -> str:

@@ -5,6 +5,8 @@ The libraries ``torch-compile`` (compiled networks, channels last) and ``jax`` m
 (``adam``) over all of Table 3's weights; ``numpy`` multiplies two matrices (``product``).
 """
 
+import math
+
 import numpy as np
 
 from minisn.bench import main
@@ -34,8 +36,8 @@ def multiply_adds(config) -> int:
 
 def adds(layer) -> int:
     """Count the multiply-adds of one image in a layer, including those with padding."""
-    pixels = layer.size if layer.adjoint else layer.out
-    return pixels**2 * layer.d_in * layer.d_out * layer.kernel**2
+    _, _, *pixels = layer.given if layer.module.axis else layer.made
+    return math.prod(pixels) * layer.module.weight.size
 
 
 def compiled(config):
