@@ -162,7 +162,7 @@ def second(
               \qquad N' = \nabla_WN
 
     Args:
-        G, H, W: of one shape.
+        G, H, W: arrays of one shape.
         sigma, slope: the divisor and its gradient.
 
     Source: M18 Eq. (9), (10), (11), (12)

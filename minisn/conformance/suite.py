@@ -48,7 +48,7 @@ class Clause:
         equation: equation of the papers.
         expected: the expected result in words.
         tolerance: the largest error that keeps the clause.
-        ask: asks a subject.
+        ask: the function that asks a subject.
         definitions: the definitions that have the property.
     """
 

@@ -62,7 +62,7 @@ def gradcheck(
             tuples and dicts of these. Integers and booleans are passed unchanged. A module in
             place of inputs is checked in all its parameters, and fn is called with the module
             or without arguments.
-        misplaced: must stay empty; catches a ``grad`` without its name.
+        misplaced: must stay empty; it catches a ``grad`` that is passed without its name.
         order: highest order to check; 1 with ``grad`` or ``vjp``.
         grad: ``grad(*inputs)``, the claimed gradient of a scalar ``fn``: an array for each
             floating-point input. If ``fn`` returns an array, the axes of its shape come first.
@@ -110,7 +110,7 @@ def check_adjoint(
 
     Args:
         f: a linear function of one or several arrays.
-        f_adj: its adjoint: from an array of f's output shape to one of each input's shape.
+        f_adj: the adjoint of f; maps an array of f's output shape to one of each input's shape.
         x: the shape of f's input, or an array or Tensor of that shape, of which only dtype and
             library matter; a list of these for several inputs.
         trials: number of random pairs.

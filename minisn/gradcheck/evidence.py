@@ -65,7 +65,7 @@ class Evidence:
 
     @property
     def telling(self) -> int:
-        """How many nonzero derivatives were compared; single outputs count, if there are any."""
+        """How many nonzero derivatives were compared, of single outputs if there are any."""
         real = self.value[: self.outputs] if self.outputs else self.value
         return int(np.count_nonzero(np.abs(real) > 3 * self.slack[: len(real)]))
 

@@ -297,7 +297,7 @@ class EngineFunction(Subject):
         self.engine = engine
 
     def lifted(self, x: np.ndarray) -> Leaves:
-        """Return float64 leaves of a flat vector; a module's parameter takes its values itself."""
+        """Return float64 leaves of a flat vector; a module's parameter is itself the leaf."""
         made: Leaves = []
         for piece, array in zip(self.point.pieces, self.point.unflatten(x), strict=True):
             given = self.point.given[piece.position]

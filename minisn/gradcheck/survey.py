@@ -124,7 +124,7 @@ class Survey:
         self.unit_of = np.where(huge, 2.0 ** np.floor(np.log2(np.where(huge, size, 1.0))), 1.0)
         self.z = self._combine(self.y)
         self.slope: float | None = None
-        # the size of each entry: beside the other entries, and of the entry alone
+        # the size of each entry: at least its input's typical size, and its own size
         self.scale = self.point.scale()
         self.relative = np.where(self.x != 0, np.abs(self.x), self.scale)
 

@@ -167,7 +167,7 @@ WORKS = {
 
 
 def killed(work: Work, folder: Path, delay: float | None) -> bool:
-    """Go on in a process that is killed after a delay; return whether the kill came in time."""
+    """Continue in a process that is killed after a delay; return whether the kill came in time."""
     child = os.fork()
     if child == 0:
         try:

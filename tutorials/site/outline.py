@@ -39,8 +39,8 @@ class Item:
     Args:
         name: dotted within its file.
         kind: function, class, method, property or data.
-        node: its syntax tree.
-        doc: its docstring, cleaned; empty without one.
+        node: syntax tree of the definition.
+        doc: docstring, cleaned; empty without one.
         doc_lines: first and last line of the docstring, (0, 0) without one.
     """
 
@@ -58,7 +58,7 @@ class Item:
 
     @property
     def public(self) -> bool:
-        """Whether readers may use it: no part of its name is private, or it is documented magic."""
+        """Whether readers may use the item: its name is not private, or is documented magic."""
         *owners, last = self.name.split(".")
         magic = last.startswith("__") and last.endswith("__") and bool(self.doc)
         return not any(owner.startswith("_") for owner in owners) and (
@@ -70,7 +70,7 @@ class Module:
     """A file of the library.
 
     Args:
-        path: of the file, from the root of the checkout.
+        path: path of the file, from the root of the checkout.
         root: the checkout.
     """
 
@@ -156,7 +156,7 @@ def _decorators(node: Definition) -> list[str]:
 
 
 def _repeats(node: Definition) -> bool:
-    """Whether a definition is an overload or a setter of what is defined elsewhere."""
+    """Return whether a definition is an overload, or the setter of a property."""
     return any(d == "overload" or d.endswith(".setter") for d in _decorators(node))
 
 

@@ -58,7 +58,7 @@ def group_of(entry: Entry) -> str:
 
 
 def _order(entry: Entry) -> tuple[int, int]:
-    """Put entries in the order of the page: by group, and what is numbered by its number."""
+    """Return the key that sorts entries as on the page: by group, then by number."""
     number = re.fullmatch(r"(?:Eq\. \(|Table |Fig\. )(\d+)\)?", entry.part)
     return list(GROUPS).index(group_of(entry)), int(number[1]) if number else 0
 

@@ -104,7 +104,7 @@ class Minisn(Adapter):
         return [a.copy() for a in layer.state.values()]
 
     def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Put u and v in their places."""
+        """Replace u and v."""
         dtype = layer.weight.dtype
         layer.state = layer.state | {"u": u.astype(dtype), "v": v.astype(dtype)}
 
@@ -119,7 +119,7 @@ class Minisn(Adapter):
         return other
 
     def remove(self, layer: Any) -> np.ndarray:
-        """Bake the weight."""
+        """Return the weight that stays when the normalization is removed."""
         if self.definition != "SN":
             raise NotImplementedError("minisn bakes SN alone")
         state = layer.state

@@ -252,7 +252,7 @@ def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = Fals
 
     Args:
         x, y: the images.
-        kernel, stride: of the convolution.
+        kernel, stride: kernel size and stride of the convolution.
         transposed: the convolution goes from y to x, with stride 2.
     """
     lanes = VECTOR_BYTES // x.itemsize
