@@ -111,8 +111,8 @@ def check_adjoint(
     Args:
         f: a linear function of one or several arrays.
         f_adj: the adjoint of f; maps an array of f's output shape to one of each input's shape.
-        x: the shape of f's input, or an array or Tensor of that shape, of which only dtype and
-            library matter; a list of these for several inputs.
+        x: the shape of f's input, or an array or Tensor of that shape (only its dtype and its
+            library matter); a list of these for several inputs.
         trials: number of random pairs.
         seed: seed of the random pairs.
         rng: random generator to use in place of the seed.

@@ -6,8 +6,8 @@ Along a line :math:`\varphi(t) = f(x + t d)`, the central difference
 
 is taken at steps that differ by a factor of 4. Only the least order p is assumed: with it
 :math:`|D(t) - D(t/4)|` bounds the error of :math:`D(t/4)`. Two terms estimate the rounding error:
-the measured noise of f, and the spread of the differences at all smaller steps. Both grow like
-:math:`1/t`.
+the measured noise of f divided by t, and the spread of the differences at all smaller steps, which
+grows like :math:`1/t`, too.
 """
 
 from collections.abc import Callable

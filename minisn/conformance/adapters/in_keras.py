@@ -48,7 +48,7 @@ class Keras(Adapter):
         return layer
 
     def forward(self, layer: Any, train: bool) -> np.ndarray:
-        """Call the layer in its mode."""
+        """Call the layer in training or evaluation mode."""
         y = layer(layer.shown, training=train)
         layer.seen = keras.backend.standardize_dtype(y.dtype)
         y = keras.ops.convert_to_numpy(keras.ops.cast(y, "float64"))

@@ -75,7 +75,7 @@ class Torch(Adapter):
         return raw
 
     def forward(self, layer: Any, train: bool) -> np.ndarray:
-        """Call the module in its mode."""
+        """Call the module in training or evaluation mode."""
         layer.train(train)
         with torch.no_grad():
             y = self._output(layer)

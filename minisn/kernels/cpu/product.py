@@ -269,7 +269,7 @@ def square_sums(matrices):
 
 
 def _combination(builder, vector, factors, values):
-    """Add up vectors times constants, positive ones first, so that no vector is negated for it."""
+    """Add up vectors times constants, the positive constants first, which saves a negation."""
     terms = [(f, v) for f, v in zip(factors, values, strict=True) if f]
     total = None
     for factor, value in sorted(terms, key=lambda term: -term[0]):
