@@ -112,8 +112,8 @@ def conv_operator_norm(
     :math:`A^TA` from a fixed random start; it uses only the convolution and its adjoint, in
     double precision. The function then checks :math:`\|A^TAx - \lambda x\| \le
     2\epsilon\lambda`: a singular value lies within :math:`\epsilon\|A\|` of the result, and
-    the result never exceeds the norm. That no larger singular value was missed has probability
-    1, but no proof.
+    the result never exceeds the norm. With probability 1 no larger singular value was missed,
+    but this is not proved.
 
     Args:
         w: weight, [d_out, d_in, h, w]; [d_in, d_out, ...] as a transposed convolution holds it.

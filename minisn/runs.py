@@ -260,7 +260,7 @@ def train(
         OSError: ``on_log`` could not write. The update was finished and a checkpoint saved.
         NonFiniteError: training has diverged: a weight, gradient or loss is not finite. The
             message names the step, the quantity, and the layer with the largest weight. NumPy
-            does not warn as well. The last checkpoint, from before, is kept.
+            adds no warning. The last checkpoint, from before, is kept.
         CheckpointError, DataError: a checkpoint or the log cannot be written. The older ones
             are untouched.
         ConfigError: another process is training this run, or minutes is not a number from 0.
@@ -457,7 +457,7 @@ def _check_finite(entry: Entry) -> None:
 
 
 class _Patience:
-    """A handler that keeps the exception for the first signal to end, and raises a second one."""
+    """A handler that keeps the exception for a first signal to end, and raises at a second."""
 
     def __init__(self) -> None:
         self.end: BaseException | None = None

@@ -3,8 +3,8 @@ r"""The spectral norm: what it is, how it is estimated, and what can be proved a
 .. math:: \sigma(W) = \max_{h \ne 0} \frac{\|Wh\|_2}{\|h\|_2}
 
 One power step per update keeps a pair of unit vectors u, v near the leading singular
-vectors of each weight, and :math:`\sigma(W) \approx u^TWv`. The pair is *state*: the
-functions here take a pair, return a new one, and never change their arguments. In the
+vectors of each weight, and :math:`\sigma(W) \approx u^TWv`. The pair is *state*: a
+function that moves it returns a new pair, and no function changes its arguments. In the
 gradient, u and v are constants.
 
 A weight of any shape is read as a matrix, its output axis first:
