@@ -1,4 +1,4 @@
-"""Labels with a known range, which is computed once, on the host if they come from there.
+"""Labels with a known range, which is computed once, on the host for labels from the host.
 
 A conditional network looks labels up in every layer. If each layer asked a device for the smallest
 and the largest label, the host would wait for the device some thirty times a step.

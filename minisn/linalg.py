@@ -399,6 +399,9 @@ def svd(x: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]
         full_matrices: must be False; NumPy's functions have this argument.
     Returns:
         (U, s, V^T): [..., m, k], [..., k] and [..., k, n], with k = min(m, n).
+    Raises:
+        ConfigError: full_matrices is True.
+        ShapeError: x has fewer than 2 axes.
     """
     x = as_tensor(x)
     if full_matrices:

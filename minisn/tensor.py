@@ -55,8 +55,8 @@ class Tensor(Answers):
 
     Args:
         data: an array of any library that follows the array API standard, a Python number or
-            nested lists (numbers and lists become NumPy arrays, floats float64). The Tensor
-            holds a copy, so later changes of ``data`` cannot spoil a gradient.
+            nested lists (numbers and lists become NumPy arrays, with floats as float64). The
+            Tensor holds a copy, so later changes of ``data`` cannot spoil a gradient.
         requires_grad: record what is computed from this tensor.
 
     Raises:
