@@ -442,7 +442,7 @@ def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certifi
 
     *Below*: :math:`u^TWv \le \|u\|\,\|Wv\| \le \sigma(W)` for unit u, v.
     *Above*: let :math:`G = WW^T` for an m by n matrix, m ≤ n (else :math:`W^TW`). The computed
-    :math:`\hat G` differs from it by at most :math:`\tfrac12 n\varepsilon\|W\|_F^2 \le
+    :math:`\hat G` differs from G by at most :math:`\tfrac12 n\varepsilon\|W\|_F^2 \le
     \tfrac12 mn\varepsilon\,\sigma^2` in norm. The computed largest eigenvalue of :math:`\hat G`
     differs from the true one by a small multiple of :math:`m\varepsilon\,\sigma^2`, because the
     eigenvalue solver is backward stable. By Weyl's inequality both errors carry over to
