@@ -275,7 +275,7 @@ PENALTY = Exercise(
         ),
         Mistake(
             "no-target",
-            "The penalty draws the norm to 0: the 1 is missing.",
+            "The penalty pulls the norm toward 0: the 1 is missing.",
             partial(_penalty, of=lambda s: np.mean(_per_image(s) ** 2)),
         ),
         Mistake(

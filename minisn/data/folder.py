@@ -66,7 +66,7 @@ class FolderReport:
 
     @property
     def label_faults(self) -> list[str]:
-        """What a conditional model lacks, a line each; empty if each image has a label."""
+        """Faults of the labels for a conditional model, a line each; empty if there are none."""
         faults = [
             f"the label folder {name} has no readable images; remove it, or put images into it"
             for name, count in self.labels.items()

@@ -48,7 +48,7 @@ class FeatureNetwork:
 
 
 def digits_network(rng: np.random.Generator) -> Sequential:
-    """Build the network for digits: images [N, 1, 28, 28] to the logits of ten digits.
+    """Build the network for digits, from images [N, 1, 28, 28] to the logits of ten digits.
 
     The network has three convolutions to 16, 32 and 64 channels and two dense layers to 64 and 10
     numbers, with leaky ReLU between them. The features are the 64 inputs of the last layer.
@@ -72,7 +72,7 @@ def digits_network(rng: np.random.Generator) -> Sequential:
 
 
 def color_network(rng: np.random.Generator, normalized: bool = False) -> Sequential:
-    """Build the network for color: images [N, 3, 32, 32] to the logits of CIFAR-10's classes.
+    """Build the network for color, from images [N, 3, 32, 32] to logits of CIFAR-10's classes.
 
     The network has seven convolutions to 24, 48, 48, 96, 96, 128 and 128 channels, each followed
     by leaky ReLU, a sum over the image and a dense layer. The second, fourth and sixth convolution

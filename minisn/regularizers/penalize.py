@@ -22,7 +22,7 @@ a tensor without axes."""
 def gradient_penalty(
     critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    r"""Compute the gradient penalty, which draws the length of D's gradient to 1.
+    r"""Compute the gradient penalty, which pulls the norm of D's gradient toward 1.
 
     .. math:: E_{\hat x}\big[(\|\nabla_{\hat x} D(\hat x)\|_2 - 1)^2\big], \qquad
               \hat x = \epsilon x + (1 - \epsilon)\tilde x, \quad \epsilon \sim U[0, 1]

@@ -173,7 +173,7 @@ class FrobeniusNorm(Normalization):
 
     .. math:: \bar W_{FN} = W / \|W\|_F, \qquad \sum_t \sigma_t(\bar W_{FN})^2 = 1
 
-    The spectral norm reaches 1 only at rank one: sensitivity costs features.
+    The spectral norm reaches 1 only at rank one, so a sensitive layer has few features.
 
     Args:
         scale, gain: as in :class:`Normalization`.

@@ -27,7 +27,7 @@ SEMANTICS = {
 
 @dataclass(frozen=True)
 class TaughtSpectralNorm(Reparametrization):
-    r"""Spectral normalization with a choice of its gradient.
+    r"""Spectral normalization with a choice of gradients.
 
     .. math:: \bar W = W / \sigma(W), \qquad \nabla_W V = \;?
 

@@ -18,8 +18,8 @@ TIMED = {"none": {"regularizer": "none"}, **{
 
 SETS, TURNS, STEPS = 9, 5, 1
 """Sets of processes, turns in each, and steps in each turn. A process may be a few percent faster
-or slower than another for its whole life, as its memory lies elsewhere. So each method is timed in
-several processes, for a few turns each."""
+or slower than another for its whole life, as its memory lies elsewhere. Therefore each method is
+timed in several processes, for a few turns each."""
 
 
 def _no_cells(full: bool) -> list[Cell]:
