@@ -55,7 +55,7 @@ def list_() -> None:
     help="Tutorials of another checkout [default: of the running one].",
 )
 def build(out: Path, form: str, tutorials: Path | None) -> None:
-    """Write a student version and a solved version of the tutorials.
+    """Write student versions and solved versions of the tutorials.
 
     \b
     Examples:

@@ -125,7 +125,7 @@ def report(run: Path) -> None:
 @click.command()
 @run_argument
 def spectrum(run: Path) -> None:
-    """Show the spectral norms of every layer of RUN's discriminator.
+    """Show the spectral norms of the layers of RUN's D.
 
     \b
     For each weight W and its normalized form W_bar:

@@ -29,7 +29,7 @@ INDENT = 20
     help="File for the index, as JSON.",
 )
 def paper(part: tuple[str, ...], data: Path | None) -> None:
-    """Show the statements of the papers, and their place in the code.
+    """Show the statements of the papers and their place in code.
 
     Without PART, print a table of all statements. With a PART, such as 12, "Table 3", "Fig. 9" or
     BSN, print the paper's statement, our formula and the differences, the source that computes it,
