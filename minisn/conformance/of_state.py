@@ -166,7 +166,7 @@ def reloaded(subject: Subject) -> Finding:
     return Finding(max(errors), said, "lost when saved")
 
 
-@clause(25, "removing it", "M18 (8)", "the W̄ that was in use stays", 1e-6)
+@clause(25, "removing the normalization", "M18 (8)", "the W̄ that was in use stays", 1e-6)
 def removed(subject: Subject) -> Finding:
     """Remove the normalization after a training pass."""
     layer, B = _trained(subject)

@@ -28,9 +28,9 @@ def refuse(fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: A
     if misplaced:
         kind = "a function" if callable(misplaced[0]) else type(misplaced[0]).__name__
         raise ConfigError(
-            f"gradcheck: got {kind} as third argument, expected fn and inputs only; name it, "
-            "gradcheck(fn, inputs, grad=...) for a gradient or vjp=... for a backward, "
-            "and put several inputs into one list"
+            f"gradcheck: got {kind} as third argument, expected only fn and inputs; pass a "
+            "gradient as grad=... and a backward as vjp=..., and put several inputs into "
+            "one list"
         )
     if not callable(fn):
         raise ConfigError(

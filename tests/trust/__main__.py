@@ -14,7 +14,7 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
     """Return for each trial its name, the number of times, and the outcome."""
     if name == "fuzz":
         return [
-            (f"inputs made up for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
+            (f"inputs generated for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
             for reader, r in found.items()
         ]
     if name == "mutants":

@@ -15,8 +15,8 @@ from typing import Any
 from ...errors import ConfigError
 
 ASKED = {
-    "make": "make(kind, W, rounds=1, dtype='float32'): a layer without bias; rounds in each pass",
-    "forward": "forward(layer, train): one pass; the weight that it applied",
+    "make": "make(kind, W, rounds=1, dtype='float32'): a layer without bias; so many rounds a pass",
+    "forward": "forward(layer, train): make a pass; the weight that it applied",
     "parameter": "parameter(layer): the current raw weight",
     "set_parameter": "set_parameter(layer, W): replace the raw weight",
     "gradient": "gradient(layer, Gs): one training pass for each G, then dW of the sum of <G, W̄>",
