@@ -32,10 +32,10 @@ def networks(config: Config, channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 def translated(module: ours.Module) -> nn.Module:
-    """Build PyTorch's module of the same kind and sizes; its first weights are PyTorch's own.
+    """Build PyTorch's module of the same kind and sizes; PyTorch draws its weights.
 
     Raises:
-        ConfigError: there is none here.
+        ConfigError: this function has no translation of the module.
     """
     bias = getattr(module, "bias", None) is not None
     match module:
@@ -64,7 +64,7 @@ def translated(module: ours.Module) -> nn.Module:
             return DownBlock(module)
         case resnet.SumPool():
             return SumPool()
-    raise ConfigError(f"there is no {type(module).__name__} on PyTorch's side")
+    raise ConfigError(f"there is no PyTorch counterpart of {type(module).__name__} here")
 
 
 class UpBlock(nn.Module):
@@ -96,7 +96,7 @@ class DownBlock(nn.Module):
         self.down, self.first = block.down, block.first
         residual = [translated(part) for part in block.residual]
         if not self.first:
-            residual[0] = nn.ReLU()  # not in place, for the shortcut takes x as well
+            residual[0] = nn.ReLU()  # not in place, because the shortcut reads x too
         self.residual, self.shortcut = nn.Sequential(*residual), translated(block.shortcut)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -208,14 +208,14 @@ def spectra(network: Module) -> dict[str, Array]:
 
 
 def stable_rank(values: Array | Sequence[float]) -> float:
-    r"""Count the directions that a weight uses, the largest as one and others by their share.
+    r"""Count the directions that a weight uses: the largest as 1, each other by its share.
 
     .. math:: \frac{\|W\|_F^2}{\|W\|_{sp}^2} = \sum_t \frac{\sigma_t^2}{\sigma_1^2}
 
     Args:
         values: the singular values, the largest first.
     Returns:
-        Between 1 and their number; 0 for a weight of zeros.
+        A number from 1 to the count of the values; 0 for a weight of zeros.
 
     Source: [M18 Figure 3]
     """
@@ -223,16 +223,16 @@ def stable_rank(values: Array | Sequence[float]) -> float:
 
 
 def estimates(network: Module) -> dict[str, float]:
-    r"""Return what every scheme takes for the norm of its weight, without a decomposition.
+    r"""Return each scheme's estimate of the norm of its weight, without a decomposition.
 
     .. math:: u^TW^lv
 
-    where the scheme keeps u and v; it divides by this number.
+    with the u and v that the scheme keeps. The scheme divides by this number.
 
     Args:
         network: D or G.
     Returns:
-        The estimates by layer, of those alone whose scheme has one.
+        The estimates by layer, for layers whose scheme has one.
 
     Source: [M18 §2.1]
     """

@@ -13,35 +13,35 @@ from .errors import ConfigError
 from .training import bare_networks
 
 BYTES_PER_WEIGHT = 16
-"""While training: itself, its gradient and Adam's two moments, in single precision."""
+"""Memory of a weight in training: weight, gradient and Adam's two moments, in single precision."""
 
 
 def check_memory(config: Config) -> None:
-    """Refuse networks that cannot be trained in this machine's memory, before they are made.
+    """Refuse networks whose training needs more memory than this machine has, before building any.
 
     Args:
-        config: describes them.
+        config: the settings of the networks.
     Raises:
-        ConfigError: says what they take at least, and what there is.
+        ConfigError: the memory is too small; the message gives both sizes.
     """
     needed, most = BYTES_PER_WEIGHT * weight_count(config), physical_memory()
     if needed > most:
         raise ConfigError(
-            f"width = {config.width}: to train G and D takes at least {needed / 1e9:,.0f} GB, and "
+            f"width = {config.width}: training G and D takes at least {needed / 1e9:,.0f} GB, and "
             f"this machine has {most / 1e9:,.0f}; lower the width, the features or the latent "
             "length"
         )
 
 
 def weight_count(config: Config) -> int:
-    r"""Count the weights of G and D, without labels and what schemes add, by three narrow pairs.
+    r"""Count the weights of G and D, without those of labels and schemes, from three narrow pairs.
 
     A layer has channels in and out, so the number is a polynomial of second degree in the width:
 
     .. math:: n(w) = n(1) + (w - 1)\,\Delta n(1) + \tbinom{w - 1}{2}\,\Delta^2 n(1)
 
     Args:
-        config: describes them.
+        config: the settings of the networks.
     Raises:
         ConfigError: as :func:`minisn.training.networks`.
     """
@@ -56,7 +56,7 @@ def weight_count(config: Config) -> int:
 
 
 def physical_memory() -> float:
-    """Return the bytes of memory that this machine has, or infinity where it does not tell."""
+    """Return the memory of this machine in bytes, or infinity if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -98,11 +98,11 @@ def networks(
 
 
 def bare_networks(config: Config, channels: int) -> tuple[Module, Module]:
-    """Build G and D without labels, and D without a regularizer: what programs count and time.
+    """Build G and D without labels, and D without a regularizer, for programs that time or count.
 
     Args:
         config: all other settings.
-        channels: of the images.
+        channels: the number of channels of the images.
     Returns:
         (G, D).
     Raises:

@@ -960,7 +960,7 @@ def test_a_width_that_no_machine_can_hold_is_refused_before_memory_is_eaten(word
     finally:
         tracemalloc.stop()
     assert re.match(
-        r"width = 100000: to train G and D takes at least 221,7\d\d GB, and this machine has "
+        r"width = 100000: training G and D takes at least 221,7\d\d GB, and this machine has "
         r"[\d,]+; lower the width, the features or the latent length$",
         error_of(done),
     )
