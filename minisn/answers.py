@@ -1,6 +1,6 @@
 """How a Tensor answers Python and NumPy: comparisons, truth, numbers, the usual methods.
 
-Comparisons compare entry by entry and return constants. Only a tensor of one entry converts to a
+Comparisons work entry by entry and return constants. Only a tensor of one entry converts to a
 number. NumPy's own functions receive the numbers of a tensor without a graph. For a tensor with a
 graph they raise an error, because NumPy cannot carry a gradient.
 """

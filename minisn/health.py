@@ -87,10 +87,10 @@ class Finding:
 class Health:
     """The reader of a run's log, which looks for failures line by line.
 
-    Each rule has a count. A line for which the rule holds adds one, and any other line takes one
-    away. A finding begins when the count reaches the rule's number of lines, over at least
-    :data:`STEPS` steps, and ends when the count is back at 0. A single bad line therefore makes no
-    finding, and a single good line ends none.
+    Each rule has a count. A line for which the rule holds adds one; a line for which it does not
+    hold takes one away. A finding begins when the count reaches the rule's number of lines, over at
+    least :data:`STEPS` steps, and ends when the count is back at 0. A single bad line therefore
+    makes no finding, and a single good line ends none.
 
     Args:
         config: the settings of the run.

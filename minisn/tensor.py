@@ -11,7 +11,7 @@ operations that have rules, a gradient can itself be differentiated, to any orde
 that is the whole of ``create_graph=True``.
 
 The parameters of a rule name what it reads. The first is the gradient of the result. Then ``y`` is
-the result, the name of an input is that input, a name that ends with ``_shape`` is an input's
+the result, the name of an input is that input, the name with ``_shape`` after it is the input's
 shape, and any other name is a setting: ``multiply`` has ``lambda g, b: g * b`` for a.
 """
 
