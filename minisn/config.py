@@ -14,7 +14,7 @@ from .errors import ConfigError, nearest
 from .files import StrPath
 from .init import INITIALIZERS
 from .losses import OBJECTIVES
-from .models import CONDITIONAL, MODELS
+from .models import CONDITIONAL, GAMMAS, MODELS
 from .regularizers import METHODS
 
 
@@ -44,6 +44,9 @@ class Config:
         init_g: initializer of G's weights, likewise; ``default`` is ``normal``.
         scale: constant factor of D's normalized weights.
         gain: also learn such a factor for each layer of D.
+        gamma: of ``cnn``: multiply the output of D's layers, weight and bias alike, by learned
+            numbers that start at 1: ``layer``, one for each layer, ``shared``, one for all, or
+            ``none``. L21's variants, which it trains with SN and a gradient penalty of 10.
         gradient_penalty: weight of the gradient penalty, beside any regularizer; 0 for none.
         rate_d, rate_g: Adam's step sizes.
         beta1, beta2: Adam's decay rates.
@@ -105,6 +108,7 @@ class Config:
     unit_norm: bool = False
     last_bias: bool = True
     init_g: str = "default"
+    gamma: str = "none"
     decay_at_once: bool = False
     batch_size_g: int = 0
     power_steps: str = "update"
@@ -207,6 +211,7 @@ _CHOICES = {
     "regularizer": tuple(METHODS),
     "init": ("default", *INITIALIZERS),
     "init_g": ("default", *INITIALIZERS),
+    "gamma": GAMMAS,
     "power_steps": ("update", "pass"),
     "first": ("D", "G"),
 }

@@ -4,6 +4,7 @@ Source: [M18 Alg. 1]
 """
 
 import copy
+import json
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,12 +68,12 @@ def networks(
         ConfigError: the model has no table for the size, a conditional model has no classes, or
             a model other than the CNN has a setting of the CNN.
     """
-    of_cnn = {"features": 0, "features_in": 0, "unit_norm": False}
+    of_cnn = {"features": 0, "features_in": 0, "unit_norm": False, "gamma": "none"}
     for name, value in of_cnn.items():
         if config.model != "cnn" and getattr(config, name) != value:
             raise ConfigError(
                 f'{name} = {getattr(config, name)}: only model = "cnn" has this setting, not '
-                f"{config.model!r}; set {name} = {str(value).lower()}"
+                f"{config.model!r}; set {name} = {json.dumps(value)}"
             )
     scheme = method(config.regularizer, config.scale, config.gain, config.init)
     classes = 0 if config.conditional == "none" else classes
@@ -81,7 +82,7 @@ def networks(
     for_g, for_d = {}, {}
     if config.model == "cnn":
         for_g["unit_norm"] = config.unit_norm
-        for_d = {"features": config.features, "features_in": config.features_in}
+        for_d = {name: getattr(config, name) for name in ("features", "features_in", "gamma")}
     G = generator(config.size, channels, rng, config.width, config.latent, classes, init_g, **for_g)
     D = discriminator(
         config.size,
@@ -173,7 +174,8 @@ class Trainer:
         Source: [M18 Alg. 1]
         Deviation: the authors' code updates G first (``first = "G"``), with 128 samples for D's 64
         (``batch_size_g``), and makes a power step at every pass of D, 2 n_dis + 1 of them
-        (``power_steps = "pass"``), as the preset ``cifar10-authors`` does.
+        (``power_steps = "pass"``), as the preset ``cifar10-authors`` does. For its CIFAR-10 ResNet
+        the step sizes fall from the first of 50,000 steps on (``decay_at_once = true``).
         Deviation: L21's code reuses the z of D's last update for G's update (its ResNet draws
         anew). In G's update it divides by the norm of the new weight after a power step that it
         does not keep. Its ResNet's batch normalization moves the running moments in G's updates

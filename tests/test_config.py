@@ -166,6 +166,7 @@ def test_a_file_from_before_the_authors_settings_is_the_run_that_it_was():
         "unit_norm": False,
         "last_bias": True,
         "init_g": "default",
+        "gamma": "none",
         "decay_at_once": False,
         "batch_size_g": 0,
         "power_steps": "update",

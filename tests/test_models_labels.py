@@ -217,6 +217,22 @@ def test_features_are_the_channels_of_the_cnns_last_convolution():
         networks(config.replace(model="resnet"), 1, 0, rng())
 
 
+@pytest.mark.parametrize(("gamma", "count"), [("none", 0), ("layer", 8), ("shared", 1)])
+def test_learned_factors_of_ds_layers_are_chosen_as_any_setting(gamma, count):
+    config = load_preset("mnist-tiny").replace(
+        width=1, latent=4, batch_size=2, regularizer="bsn", objective="wasserstein",
+        gradient_penalty=10.0, gamma=gamma,
+    )  # fmt: skip
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 28, 28), np.uint8)
+    trainer = Trainer(config, images)
+    factors = [p for name, p in trainer.D.named_parameters().items() if name.endswith("gamma")]
+    assert [float(p.array) for p in factors] == [1.0] * count
+    trainer.update()
+    assert all(float(p.array) != 1.0 for p in factors)
+    with pytest.raises(ConfigError, match=r"gamma = layer: only .* set gamma = \"none\"$"):
+        networks(config.replace(model="resnet", gamma="layer"), 1, 0, rng())
+
+
 # -- what is refused -----------------------------------------------------------------------------
 
 

@@ -16,7 +16,8 @@ from minisn.training import Trainer
 KNOWN = {
     "model": ("cnn", "resnet"), "features": (0,), "features_in": (0,), "unit_norm": (False,),
     "conditional": ("none", "projection"),
-    "objective": ("hinge",), "regularizer": ("sn",), "gain": (False,), "gradient_penalty": (0.0,),
+    "objective": ("hinge",), "regularizer": ("sn",), "gain": (False,), "gamma": ("none",),
+    "gradient_penalty": (0.0,),
 }  # fmt: skip
 """What is written below. A setting that is not must be taught here before it can be checked."""
 

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 
 from ..nn import Module
-from .cnn import PAPER_WIDTH, cnn_discriminator, cnn_generator
+from .cnn import GAMMAS, PAPER_WIDTH, cnn_discriminator, cnn_generator
 from .labels import CONDITIONAL
 from .resnet import TABLES, resnet_discriminator, resnet_generator
 
@@ -18,6 +18,7 @@ MODELS: dict[str, tuple[Callable[..., Module], Callable[..., Module]]] = {
 
 __all__ = [
     "CONDITIONAL",
+    "GAMMAS",
     "MODELS",
     "PAPER_WIDTH",
     "TABLES",

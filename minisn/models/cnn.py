@@ -28,6 +28,9 @@ from .labels import Chain, Join, batch_norm, check_labels, head
 
 PAPER_WIDTH = 64
 
+GAMMAS = ("none", "layer", "shared")
+"""Learned factors of D's layers: none, one for each layer, or one for all [L21 experiments]."""
+
 
 def cnn_generator(
     size: int,
@@ -69,6 +72,8 @@ def cnn_generator(
     (``unit_norm = true``); here 8w channels are normalized over batch and pixels.
     Deviation: batch normalization has :math:`\epsilon = 10^{-5}`, as in L21's code; M18's code uses
     twice that, the default of Chainer. The authors' chainer-gan-lib also draws z uniformly.
+    Deviation: layers before a batch normalization have no bias, because the normalization cancels
+    it. The code of M18's authors and of L21's authors has one. Biases start at 0 in all three.
     """
     rng = generator(rng)
     start, *larger = reversed(_halvings(size))
@@ -108,7 +113,7 @@ def cnn_discriminator(
     rng: np.random.Generator,
     width: int = PAPER_WIDTH,
     regularizer: Method = method("sn"),
-    gamma: str | None = None,
+    gamma: str = "none",
     conditional: str = "none",
     classes: int = 0,
     features: int = 0,
@@ -132,8 +137,9 @@ def cnn_discriminator(
         rng: random generator of the weights.
         width: w, 64 in the paper.
         regularizer: a method of :data:`minisn.regularizers.METHODS`.
-        gamma: L21's variants: ``"layer"`` multiplies the output of every layer, weight and bias
-            alike, by a learned number; ``"shared"`` by the same number for all layers.
+        gamma: one of :data:`GAMMAS`. ``"layer"`` multiplies the output of every layer, weight and
+            bias alike, by a learned number that starts at 1; ``"shared"`` by the same number for
+            all layers. L21's code trains both with SN only; here every method can have them.
         conditional: one of :data:`minisn.models.CONDITIONAL`.
         classes: number of classes.
         features: output channels of the last convolution; 0 for the table's 8w.
@@ -156,10 +162,10 @@ def cnn_discriminator(
     sizes = _halvings(size)
     check_labels(conditional, classes)
     scheme, init = regularizer.reparametrize, regularizer.init
+    if gamma not in GAMMAS:
+        raise ConfigError(f"gamma = {gamma!r}: expected one of {', '.join(GAMMAS)}")
     shared = Tensor(np.ones((), np.float32), requires_grad=True)
-    scales = {None: list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}
-    if gamma not in scales:
-        raise ConfigError(f"gamma = {gamma!r}: expected None, 'layer' or 'shared'")
+    scales = {"none": list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}
     layers: list[Module] = []
     d_in = channels
     widths = [width * factor for factor in (1, 1, 2, 2, 4)]
@@ -187,7 +193,7 @@ def cnn_discriminator(
         d_in = d_out
     d_phi = d_in * sizes[-1] ** 2
     psi: Module = Linear(d_phi, 1, rng, bias=last_bias, reparametrize=scheme, init=init)
-    if gamma:
+    if gamma != "none":
         psi = Sequential(psi, *scales[gamma]())
     end = head(psi, d_phi, regularizer, rng, conditional, classes)
     return Chain(*layers, Reshape(-1), end)

@@ -128,7 +128,7 @@ class Linear(Weighted):
     Args:
         d_in, d_out: sizes; the weight is [d_out, d_in].
         rng: random generator of the weight, or a seed.
-        bias: add b.
+        bias: add b, which starts at 0, as in the code of M18's authors and of L21's authors.
         reparametrize: a scheme such as ``SpectralNorm()``.
         init: an initializer, or a name in :data:`minisn.init.INITIALIZERS`.
 

@@ -10,7 +10,8 @@ from .comparisons import base, scores_table
 from .design import Row, Study, borne_out, last, outcome
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6)
-"""The constants that the authors' sweeps share; on CIFAR-10 they continue to 4 in steps of 0.2."""
+"""The constants that the authors' sweeps share; on CIFAR-10 they continue to 4 in steps of 0.2.
+No sweep has the constant 0.2 that others report for BSSN."""
 
 FULL_STEPS = 400_000
 """Updates of G in the authors' code on CIFAR-10 and CelebA; on STL-10 there are twice as many
