@@ -11,11 +11,13 @@ from safetensors.numpy import load_file
 
 from minisn.cli import main
 from minisn.conformance import ASKED, BROKEN, KEPT, NOT_ASKED, all_clauses, load, read_table, run
+from minisn.conformance.adapters import Adapter
 from minisn.conformance.adapters.in_minisn import Minisn
 from minisn.conformance.deviations import MEANINGS
 from minisn.conformance.probes import KINDS, draw, inputs, read_off, spread
 from minisn.errors import ConfigError, DataError
 from minisn.regularizers import SEMANTICS, TaughtSpectralNorm
+from tutorials.site import conformance
 
 pytestmark = pytest.mark.usefixtures("plain_kernels")
 
@@ -140,17 +142,9 @@ TAUGHT = {
 }  # fmt: skip
 
 
-class Taught(Minisn):
-    """minisn's layers under a semantics; "through" needs the u that it began from."""
-
-    def set_u(self, layer, u, v):
-        super().set_u(layer, u, v)
-        layer.state["u_before"] = layer.state["u"].copy()
-
-
 @pytest.mark.parametrize("semantics", SEMANTICS)
 def test_the_taught_semantics_are_told_apart(semantics):
-    told = broken(Taught(TaughtSpectralNorm(semantics)))
+    told = broken(Minisn(TaughtSpectralNorm(semantics)))
     expected = TAUGHT[semantics]
     assert {n: told.get(n) for n in expected} == expected
     assert bool(told) == (semantics != "constant"), told
@@ -252,9 +246,113 @@ def test_an_error_of_the_layer_is_a_finding():
     assert found[24].deviation == "fails" and "KeyError" in found[24].found
 
 
+def test_a_method_that_cannot_be_asked_is_as_one_that_is_missing():
+    class Blind(Planted):
+        def parameter(self, layer):
+            raise NotImplementedError
+
+        state = dtype = parameter
+
+    found = verdicts(Blind("detached"))
+    assert found[7].deviation == "σ is detached" and found[9].verdict == NOT_ASKED
+    assert found[13].found == "the adapter has neither state nor parameter"
+    assert found[14].verdict == found[16].verdict == found[21].verdict == KEPT
+
+
+def test_a_weight_of_another_shape_is_told():
+    class Turned(Planted):
+        def forward(self, layer, train):
+            B = super().forward(layer, train)
+            return B.swapaxes(0, 1) if layer.kind == "conv" else B
+
+        def gradient(self, layer, Gs):
+            return super().gradient(layer, Gs).T
+
+    told = verdicts(Turned())
+    assert told[2].found.startswith("forward gave an array of shape [3, 5, 3, 3], expected that of")
+    named = {n: r.deviation for n, r in told.items() if r.verdict == BROKEN}
+    assert {named[n] for n in (2, 6, 7, 8, 11, 27)} == {"another shape"}
+    assert told[1].verdict == told[3].verdict == KEPT
+
+
+def test_an_adapter_may_write_into_what_it_is_given():
+    class Writes(Planted):
+        def make(self, kind, W, rounds=1, dtype="float32"):
+            layer = super().make(kind, W, rounds, dtype)
+            if W.dtype == np.float64:  # the suite's; reload hands on its own
+                W *= 0
+            return layer
+
+        def gradient(self, layer, Gs):
+            g = super().gradient(layer, Gs)
+            Gs[0] *= 0
+            return g
+
+    assert broken(Writes()) == {}
+
+
+# -- adapters ------------------------------------------------------------------------------------
+
+
+class Elsewhere(Adapter):
+    """Layers of a library with other layouts, which normalize nothing: they keep W as given."""
+
+    axes, flipped, channels_last = {"dense": "io", "conv": "hwio", "deconv": "hwoi"}, True, True
+
+    def build(self, layer, W):
+        return W
+
+    def call(self, layer, module, train):
+        W, x = module, layer.x
+        if layer.kind == "dense":
+            return x @ W
+        if layer.kind == "embedding":
+            return W[x]
+        if layer.kind == "deconv":  # one pixel becomes a kernel, half a turn from where it lies
+            return np.einsum("nyxi,hwoi->nhwo", x, W[::-1, ::-1])
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+        return np.einsum("nyxihw,hwio->nyxo", windows, W)
+
+    def weight(self, module):
+        return module
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_and_images_may_lie_otherwise(kind):
+    adapter, W = Elsewhere(), draw(kind)
+    layer = adapter.make(kind, W, dtype="float64")
+    assert layer.x.shape == {"conv": (3, 6, 6, 3), "deconv": (7, 1, 1, 7)}.get(kind, layer.x.shape)
+    np.testing.assert_array_equal(adapter.forward(layer, True), W)
+    np.testing.assert_array_equal(adapter.parameter(layer), W)
+    assert adapter.dtype(layer) == "float64"
+
+
+def test_what_an_adapter_does_not_define_is_not_asked():
+    found = verdicts(Elsewhere())
+    assert found[1].deviation == found[3].deviation == "not normalized"
+    reasons = {n: r.found for n, r in found.items() if r.verdict == NOT_ASKED}
+    assert reasons[7] == "the adapter has no vectors" and found[13].verdict == KEPT
+    assert reasons[8] == "the adapter has no derivative"
+    assert reasons[24] == "the adapter has no load"
+
+
+def test_the_smallest_adapter_of_the_page_is_asked():
+    text = conformance.own()
+    smallest = text.split("```python\n")[1].partition("```")[0]
+    names = {"MyLayer": lambda W: lambda x: x @ (W / (np.linalg.norm(W, 2) or 1.0)).T}
+    exec(smallest, names)
+    found = verdicts(names["Mine"]())
+    assert {n for n, r in found.items() if r.verdict == KEPT} == {
+        1, 10, 14, 15, 16, 18, 19, 20, 28
+    }  # fmt: skip
+    assert found[2].found == "my layers are dense" and found[7].found == "the adapter has no set_u"
+    assert "class Torch(Adapter):" in text and "def derivative(" in text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_basis_reads_off_a_weight_and_spreads_its_gradient(kind):
-    layer = Minisn().make(kind, draw(kind), dtype="float64")
+    layer = Minisn().make(kind, draw(kind), dtype="float64").module
     y = layer(layer.weight.wrap(inputs(kind))).numpy()
     np.testing.assert_array_equal(read_off(kind, y), layer.effective_weight().numpy())
     G = draw(kind, 5)
@@ -293,6 +391,54 @@ def test_a_layer_of_ones_own_is_asked_and_broken_clauses_say_what_they_mean(tmp_
     first = read_table(table)["libraries"][0]["clauses"][0]
     assert first["verdict"] == "broken" and first["error"] > 0.1 and first["meaning"]
     assert json.loads(table.read_text())["date"]
+
+
+OWN = """
+from planted import Planted
+
+class Stops(Planted):
+    def forward(self, layer, train):
+        raise KeyError("u")
+
+class Turned(Planted):
+    def forward(self, layer, train):
+        return super().forward(layer, train).T
+
+class Short(Planted):
+    def make(self, kind, W):
+        return super().make(kind, W)
+
+class Settings(Planted):
+    def __init__(self, order):
+        super().__init__(order=order)
+
+def gives_class():
+    return Planted
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Stops", "forward(layer, True) are asked first, and stopped with KeyError: 'u'"),
+        ("Turned", "forward gave an array of shape [9, 6], expected that of the weight, [6, 9]"),
+        ("Short", "stopped with TypeError: "),
+        ("Settings", "layers_of_mine:Settings() stopped: TypeError: "),
+        ("gives_class", "layers_of_mine:gives_class gave the class Planted, expected an object"),
+    ],
+)
+def test_an_adapter_with_a_mistake_is_one_clear_line(tmp_path, monkeypatch, name, said):
+    (tmp_path / "layers_of_mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)  # where modules are found without being installed
+    text = minisn(f"layers_of_mine:{name}", code=1).stderr
+    assert said in text and text.count("\n") == 1
+
+
+def test_a_module_that_stops_is_one_clear_line(tmp_path, monkeypatch):
+    (tmp_path / "stops_at_once.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    text = minisn("stops_at_once:factory", code=1).stderr
+    assert "cannot import 'stops_at_once': ZeroDivisionError: " in text and text.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -264,3 +264,18 @@ def test_a_missing_kernel_module_is_said(monkeypatch, capsys):
     assert "not checked: kernels 'cpu' need Numba" in capsys.readouterr().err
     assert main(["exp"]) == 0
     assert "in spec, array_api: all right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_command_takes_a_function_of_a_file_or_of_a_module_beside_it(
+    tmp_path, monkeypatch, capsys, there
+):
+    (tmp_path / "own_functions.py").write_text("def square(x):\n    return x * x\n")
+    if there:
+        monkeypatch.chdir(tmp_path)
+    place = "own_functions" if there else tmp_path / "own_functions.py"
+    assert main([f"{place}:square", "--inputs", "2x3"]) == 0
+    assert "right" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([f"{place}:cube", "--inputs", "2x3"])
+    assert "module 'own_functions' has no 'cube'" in capsys.readouterr().err

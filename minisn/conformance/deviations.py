@@ -132,6 +132,7 @@ MEANINGS = {
     "removing takes one round more": "the exported network is not the one that was evaluated",
     "removing computes σ anew": "the exported network is not the one that was evaluated",
     "removing bakes another weight": "the exported network is not the one that was evaluated",
+    "another shape": "the layer is another map, or the adapter lays weights out otherwise than W",
     "fails": "the call stops with an error",
 }
 """What each deviation means for training, by its name."""

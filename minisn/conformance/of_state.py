@@ -7,7 +7,7 @@ import numpy as np
 from . import probes
 from .deviations import sigma_of
 from .reference import gap, rounds
-from .suite import Finding, Subject, clause
+from .suite import Finding, Made, Subject, clause
 
 
 @clause(9, "a training pass leaves W", "M18 Alg. 1", "exactly as it was")
@@ -70,7 +70,7 @@ def _moved(error: float) -> str:
     return "not moved" if error == 0 else f"moved by {error:.1e}"
 
 
-def _trained(subject: Subject) -> tuple[object, np.ndarray]:
+def _trained(subject: Subject) -> tuple[Made, np.ndarray]:
     """Make a layer far from convergence and three passes; return the layer and the last W̄."""
     try:
         layer = subject.started(probes.slow())
@@ -85,36 +85,39 @@ def _trained(subject: Subject) -> tuple[object, np.ndarray]:
 def reading(subject: Subject) -> Finding:
     """Read the weight twice while training."""
     layer, _ = _trained(subject)
-    kept = _kept(subject, layer)
-    reads = [np.array(subject.ask("read", layer), np.float64) for _ in range(2)]
+    kept = subject.kept(layer)
+    reads = [subject.weight("read", layer) for _ in range(2)]
     error = gap(reads[1], reads[0])
-    moved = [gap(b, a) for b, a in zip(_kept(subject, layer), kept, strict=True)]
-    weight = moved.pop() if subject.can("parameter") else 0.0
-    worst = max([error, weight, *moved])
+    state, weight = _shift(subject, layer, kept)
+    worst = max(error, weight, state)
     name = "reading changes W" if weight else "reading moves u"
     said = f"two reads differ by {error:.1e}" if error else _moved(worst)
     return Finding(worst, said, name)
 
 
-def _kept(subject: Subject, layer: object) -> list[np.ndarray]:
-    """Return copies of all state, the parameter last."""
-    state = subject.state(layer) if subject.can("state") else []
-    return state + ([subject.parameter(layer)] if subject.can("parameter") else [])
+Kept = tuple[list[np.ndarray], list[np.ndarray]]
+
+
+def _shift(subject: Subject, layer: Made, kept: Kept) -> list[float]:
+    """Return how far the state and the raw weight have moved from their copies."""
+    return [
+        max((gap(b, a) for b, a in zip(now, before, strict=True)), default=0.0)
+        for now, before in zip(subject.kept(layer), kept, strict=True)
+    ]
 
 
 @clause(13, "evaluation moves nothing", "", "u, v and W as they were")
 def evaluating(subject: Subject) -> Finding:
     """Evaluate twice, from a weight that has just moved."""
     layer, _ = _trained(subject)
-    if not subject.can("state") and not subject.can("parameter"):
+    kept = subject.kept(layer)
+    if not any(kept):
         raise NotImplementedError("the adapter has neither state nor parameter")
-    kept = _kept(subject, layer)
     for _ in range(2):
         subject.forward(layer, False)
-    moved = [gap(b, a) for b, a in zip(_kept(subject, layer), kept, strict=True)]
-    weight = moved[-1] if subject.can("parameter") else 0.0
+    state, weight = _shift(subject, layer, kept)
     name = "evaluation writes W" if weight else "evaluation moves u"
-    return Finding(max(moved), _moved(max(moved)), name)
+    return Finding(max(state, weight), _moved(max(state, weight)), name)
 
 
 @clause(14, "two evaluations are equal", "", "equal to the last bit")
@@ -124,11 +127,11 @@ def repeatable(subject: Subject) -> Finding:
     found = [subject.forward(layer, False) for _ in range(5)]
     error = max(gap(B, found[0]) for B in found)
     name = "two evaluations differ"
-    if error and subject.can("state", "parameter"):
-        before = _kept(subject, layer)
+    if error:
+        kept = subject.kept(layer)
         subject.forward(layer, False)
-        moved = [gap(b, a) for b, a in zip(_kept(subject, layer), before, strict=True)]
-        name = "evaluation writes W" if moved[-1] else "evaluation moves u" if max(moved) else name
+        state, weight = _shift(subject, layer, kept)
+        name = "evaluation writes W" if weight else "evaluation moves u" if state else name
     return Finding(error, f"differ by {error:.1e}", name)
 
 
@@ -157,7 +160,7 @@ def _other_sigma(who: str, subject: Subject, B: np.ndarray, E: np.ndarray) -> st
 def reloaded(subject: Subject) -> Finding:
     """Save a layer, load it into another one, and continue with both."""
     layer, _ = _trained(subject)
-    other = subject.ask("reload", layer)
+    other = Made(subject.ask("reload", layer), layer.shape)
     errors = [
         gap(subject.forward(other, train), subject.forward(layer, train))
         for train in (False, True, True)
@@ -170,6 +173,6 @@ def reloaded(subject: Subject) -> Finding:
 def removed(subject: Subject) -> Finding:
     """Remove the normalization after a training pass."""
     layer, B = _trained(subject)
-    baked = np.array(subject.ask("remove", layer), np.float64)
+    baked = subject.weight("remove", layer)
     name = _other_sigma("removing", subject, B, baked) or "removing bakes another weight"
     return Finding(gap(baked, B), f"differs by {gap(baked, B):.1e}", name)

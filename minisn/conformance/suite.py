@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..errors import ConfigError
 from . import probes
 from .deviations import MEANINGS
 from .reference import gap, norm, paces
@@ -108,6 +111,23 @@ def clause(
     return enter
 
 
+class MisshapenError(ValueError):
+    """What came in place of a weight has another shape."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A layer, as the adapter made it.
+
+    Args:
+        layer: the adapter's own; nobody else looks inside.
+        shape: of its weight, which all that is like a weight must have.
+    """
+
+    layer: Any
+    shape: tuple[int, ...]
+
+
 class Subject:
     """An adapter under test.
 
@@ -120,63 +140,97 @@ class Subject:
         self.definition = getattr(adapter, "definition", "SN")
         self.scale = getattr(adapter, "scale", 1.0)
 
-    def can(self, *methods: str) -> bool:
-        """Return whether the adapter has these methods."""
-        return all(callable(getattr(self.adapter, name, None)) for name in methods)
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the adapter.
+    def ask(self, method: str, made: Made, *arguments: Any) -> Any:
+        """Call a method of the adapter with a layer and copies of the arguments.
 
         Raises:
             NotImplementedError: the adapter has no such method.
         """
-        if not self.can(method):
+        if not callable(function := getattr(self.adapter, method, None)):
             raise NotImplementedError(f"the adapter has no {method}")
-        return getattr(self.adapter, method)(*arguments)
+        return function(made.layer, *deepcopy(arguments))
+
+    def weight(self, method: str, made: Made, *arguments: Any) -> np.ndarray:
+        """Ask for what has a weight's shape; return a copy in double precision.
+
+        Raises:
+            MisshapenError: it has another shape.
+        """
+        found = np.array(self.ask(method, made, *arguments), np.float64)
+        if found.shape != made.shape:
+            raise MisshapenError(
+                f"{method} gave an array of shape {list(found.shape)}, expected that of the "
+                f"weight, {list(made.shape)}"
+            )
+        return found
 
     def make(
         self, W: np.ndarray, kind: str = "dense", rounds: int = 1, dtype: str = "float32"
-    ) -> Any:
+    ) -> Made:
         """Make a layer; if rounds cannot be set, make as many passes instead."""
+        other = () if dtype == "float32" else (dtype,)
         try:
-            return self.adapter.make(kind, W, rounds, dtype)
+            return Made(self.adapter.make(kind, W.copy(), rounds, *other), W.shape)
         except NotImplementedError:
             if rounds == 1:
                 raise
-        layer = self.adapter.make(kind, W, 1, dtype)
+        made = Made(self.adapter.make(kind, W.copy(), 1, *other), W.shape)
         for _ in range(rounds - 1):
-            self.adapter.forward(layer, True)
-        return layer
+            self.forward(made)
+        return made
 
-    def forward(self, layer: Any, train: bool = True) -> np.ndarray:
-        """Make a pass; return the weight that was applied, in double precision."""
-        return np.asarray(self.adapter.forward(layer, train)).astype(np.float64)
+    def forward(self, made: Made, train: bool = True) -> np.ndarray:
+        """Make a pass; return the weight that was applied."""
+        return self.weight("forward", made, train)
 
-    def gradient(self, layer: Any, *Gs: np.ndarray) -> np.ndarray:
+    def gradient(self, made: Made, *Gs: np.ndarray) -> np.ndarray:
         """Make a pass for each G, and return the gradient of the sum of <G, W̄>."""
-        return np.asarray(self.ask("gradient", layer, list(Gs))).astype(np.float64)
+        return self.weight("gradient", made, list(Gs))
 
-    def parameter(self, layer: Any) -> np.ndarray:
-        """Return a copy of the raw weight."""
-        return np.array(self.ask("parameter", layer), np.float64)
+    def parameter(self, made: Made) -> np.ndarray:
+        """Return the raw weight."""
+        return self.weight("parameter", made)
 
-    def state(self, layer: Any) -> list[np.ndarray]:
-        """Return copies of the vectors that power iteration keeps."""
-        return [np.array(a, np.float64) for a in self.ask("state", layer)]
+    def kept(self, made: Made) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return copies of the state and of the raw weight; an empty list if it cannot be asked."""
+        state: list[np.ndarray] = []
+        weight: list[np.ndarray] = []
+        with suppress(NotImplementedError):
+            state = [np.array(a, np.float64) for a in self.ask("state", made)]
+        with suppress(NotImplementedError):
+            weight = [self.parameter(made)]
+        return state, weight
 
-    def overwrites(self, layer: Any, W: np.ndarray) -> bool:
+    def overwrites(self, made: Made, W: np.ndarray) -> bool:
         """Return whether a pass has replaced the weight W."""
-        return self.can("parameter") and gap(self.parameter(layer), W) > 1e-5
+        return any(gap(found, W) > 1e-5 for found in self.kept(made)[1])
 
     def applied(self, kind: str, W: np.ndarray) -> np.ndarray:
         """Return the weight that a right layer applies."""
         return self.scale * W / norm(kind, W, self.definition)[0]
 
-    def started(self, W: np.ndarray, rounds: int = 1) -> Any:
+    def started(self, W: np.ndarray) -> Made:
         """Make a dense layer with the known u and v of :func:`~minisn.conformance.probes.start`."""
-        layer = self.make(W, rounds=rounds)
-        self.ask("set_u", layer, *probes.start())
-        return layer
+        made = self.make(W)
+        self.ask("set_u", made, *probes.start())
+        return made
+
+    def try_out(self) -> None:
+        """Make a dense layer and a pass.
+
+        Raises:
+            ConfigError: they stop, or give no weight; then no clause has an answer.
+        """
+        try:
+            self.forward(self.make(probes.draw("dense")))
+        except NotImplementedError:
+            return
+        except Exception as error:  # of the adapter's, whatever its kind
+            name = getattr(self.adapter, "name", "") or type(self.adapter).__name__
+            raise ConfigError(
+                f"{name}: make('dense', W, 1) and forward(layer, True) are asked first, and "
+                f"stopped with {told(error)[0]}"
+            ) from error
 
     @cached_property
     def pace(self) -> tuple[str, int] | None:
@@ -205,8 +259,11 @@ def run(adapter: Any) -> Iterator[Result]:
 
     Args:
         adapter: see :mod:`minisn.conformance.adapters`.
+    Raises:
+        ConfigError: the adapter's first layer or its first pass stops with an error.
     """
     subject = Subject(adapter)
+    subject.try_out()
     for each in all_clauses():
         if subject.definition in each.definitions:
             yield judge(each, subject)
@@ -225,10 +282,21 @@ def judge(each: Clause, subject: Subject) -> Result:
     except NotImplementedError as reason:
         return Result(each, NOT_ASKED, found=str(reason) or "the adapter cannot be asked")
     except Exception as error:  # a layer's error is a finding, whatever its kind
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-        moved = "inplace" in text or "in-place" in text
-        name = "u is changed in place under a pending backward" if moved else "fails"
-        return Result(each, BROKEN, float("inf"), text, name)
+        return Result(each, BROKEN, float("inf"), *told(error))
     if found.error <= each.tolerance:
         return Result(each, KEPT, found.error, found.found, note=found.note)
     return Result(each, BROKEN, found.error, found.found, found.deviation, found.note)
+
+
+def told(error: Exception) -> tuple[str, str]:
+    """Return an adapter's error in one line, and its name among the deviations.
+
+    Args:
+        error: of any kind.
+    """
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, MisshapenError):
+        return text, "another shape"
+    text = f"{type(error).__name__}: {text}"[:200]
+    moved = "inplace" in text or "in-place" in text
+    return text, "u is changed in place under a pending backward" if moved else "fails"

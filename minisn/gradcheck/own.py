@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import os
 import sys
 from typing import Any
@@ -30,10 +31,10 @@ def check_own(
         ConfigError: a name cannot be imported, or an input cannot be read.
     """
     rng = np.random.default_rng(seed)
-    fn = _load(target)
+    fn = named(target)
     module = target.partition(":")[0]
     claimed = {
-        kind: _load(name if ":" in name else f"{module}:{name}")
+        kind: named(name if ":" in name else f"{module}:{name}")
         for kind, name in claims.items()
         if name
     }
@@ -48,18 +49,25 @@ def check_own(
     return 0 if report else 1
 
 
-def _load(target: str) -> Any:
+def named(target: str) -> Any:
+    """Import what a user names, from the working folder too.
+
+    Args:
+        target: ``package.module:name``, or ``file.py:name``.
+    Raises:
+        ConfigError: the module cannot be imported, whatever it raises, or has no such name.
+    """
     place, _, name = target.partition(":")
-    sys.path.insert(0, os.path.dirname(place) if place.endswith(".py") else os.getcwd())
+    folder, module = os.path.split(place.removesuffix(".py"))
+    sys.path.insert(0, folder)  # "" is the working folder; it stays, for later imports
     try:
-        found: Any = importlib.import_module(os.path.basename(place).removesuffix(".py"))
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"gradcheck: {target}: {error}; write package.module:function") from None
-    finally:
-        sys.path.pop(0)
-    return found
+        found = importlib.import_module(module)
+    except Exception as error:
+        raise ConfigError(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+    try:
+        return operator.attrgetter(name)(found)
+    except AttributeError:
+        raise ConfigError(f"module {module!r} has no {name!r}; write package.module:name") from None
 
 
 def _input(text: str, rng: np.random.Generator) -> Any:

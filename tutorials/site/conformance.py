@@ -1,6 +1,13 @@
 """The page of conformance: the clauses that each library's layer keeps, from the stored table."""
 
+import ast
+import inspect
+from itertools import takewhile
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
+
+from minisn.conformance import adapters
 
 KEPT = "studies/conformance/table.json"
 """The table that ``minisn conformance all --json`` wrote, below the tutorials."""
@@ -13,8 +20,25 @@ the linear map that comes out is the normalized weight. **✓** kept, **✗** br
 (the library has no such function, the adapter cannot ask it, or the definition lacks the clause).
 Printed by `minisn conformance all --json table.json` on {date}, with minisn {minisn}, on CPUs.
 Notebook [20](tutorials/20-which-spectral-norm-is-yours.ipynb) explains the clauses. To test your
-own layer, run `minisn conformance MODULE:FACTORY`; for an implementation in another language, run
+own layer, write [an adapter](#a-layer-of-your-own); for an implementation in another language, run
 `minisn conformance --vectors FOLDER`.
+"""
+_OWN = """## A layer of your own
+
+The smallest adapter makes a layer, and returns the weight that a pass applied:
+
+```python
+{smallest}
+```
+
+Save it in `my_layers.py`, and run `minisn conformance my_layers:Mine`. What the adapter cannot be
+asked is "not asked". An adapter that can be asked everything also says how to differentiate a
+layer, and where the layer keeps its weight and its u; the base class `Adapter` does the rest.
+PyTorch's adapter is the one to follow:
+
+```python
+{whole}
+```
 """
 
 
@@ -41,7 +65,18 @@ def page(table: dict[str, Any]) -> str:
     parts += ["", "## What breaks, and what it means", ""]
     for each in libraries:
         parts += _broken(each)
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, own()])
+
+
+def own() -> str:
+    """Return the section on adapters of one's own: the smallest one, and PyTorch's."""
+    lines = (inspect.getdoc(adapters) or "").partition("Example:\n")[2].splitlines()
+    example = takewhile(lambda line: not line or line.startswith(" "), lines)
+    text = Path(adapters.__file__).with_name("in_torch.py").read_text("utf-8")
+    (whole,) = (node for node in ast.parse(text).body if getattr(node, "name", "") == "Torch")
+    return _OWN.format(
+        smallest=dedent("\n".join(example)).strip(), whole=ast.get_source_segment(text, whole)
+    )
 
 
 def _count(found: dict[int, str]) -> str:

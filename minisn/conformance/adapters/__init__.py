@@ -1,9 +1,26 @@
 """Adapters: how to make and ask each library's layer; an adapter imports its library when made.
 
-An adapter is any object with ``name``, ``version``, ``make`` and ``forward``. Its further methods
-are in :data:`ASKED`: a method that is missing, or raises ``NotImplementedError``, is "not asked"
-and never a failure. All arrays are NumPy arrays, and weights are laid out as in
-:mod:`minisn.conformance.probes`.
+An adapter is any object with ``make`` and ``forward``. Its further methods are in :data:`ASKED`: a
+method that is missing, or raises ``NotImplementedError``, is "not asked" and never a failure. All
+arrays are NumPy arrays, and weights are laid out as in :mod:`minisn.conformance.probes`. The
+smallest adapter:
+
+Example:
+    from minisn.conformance.probes import inputs, read_off
+
+    class Mine:
+        def make(self, kind, W, rounds=1):
+            if kind != "dense":
+                raise NotImplementedError("my layers are dense")
+            return MyLayer(W), inputs(kind, W.shape[1])  # yours, without bias; a basis
+
+        def forward(self, made, train):
+            layer, basis = made
+            return read_off("dense", layer(basis))  # the weight that was applied
+
+An adapter that can be asked everything is a subclass of
+:class:`~minisn.conformance.adapters.base.Adapter`, as PyTorch's in ``in_torch.py``: it says how to
+build, call and differentiate a layer, and where the weight and the u of the layer lie.
 """
 
 from __future__ import annotations
@@ -13,9 +30,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from ...errors import ConfigError
+from ...gradcheck.own import named
+from .base import Adapter
+
+__all__ = ["ASKED", "NAMES", "Adapter", "load", "missing"]
 
 ASKED = {
-    "make": "make(kind, W, rounds=1, dtype='float32'): a layer without bias; so many rounds a pass",
+    "make": "make(kind, W, rounds=1): a layer without bias; so many rounds a pass",
     "forward": "forward(layer, train): make a pass; the weight that it applied",
     "parameter": "parameter(layer): the current raw weight",
     "set_parameter": "set_parameter(layer, W): replace the raw weight",
@@ -28,16 +49,17 @@ ASKED = {
     "remove": "remove(layer): the weight that stays when the normalization is removed",
     "dtype": "dtype(layer): name of the type of the weight that was applied last",
 }
-"""The methods of an adapter. It may also have ``definition`` ("SN", "BSN" or "SN_Conv"),
-``scale``, the constant c, and ``precisions``, names of further types."""
+"""The methods of an adapter. It may also have ``name``, ``version``, ``definition`` ("SN", "BSN" or
+"SN_Conv"), ``scale``, the constant c, and ``precisions``, names of further types, each of which
+``make`` then takes as a fourth argument."""
 
 _PLACES = {
     "minisn": ("in_minisn", "Minisn", "numpy"),
     "minisn-ssn": ("in_minisn", "MinisnSSN", "numpy"),
     "minisn-bsn": ("in_minisn", "MinisnBSN", "numpy"),
     "minisn-sn-conv": ("in_minisn", "MinisnSNConv", "numpy"),
-    "torch": ("in_torch", "Torch", "torch"),
-    "torch-hook": ("in_torch", "TorchHook", "torch"),
+    "torch": ("in_torch", "parametrized", "torch"),
+    "torch-hook": ("in_torch", "hooked", "torch"),
     "flax-linen": ("in_flax", "Linen", "flax"),
     "flax-nnx": ("in_flax", "Nnx", "flax"),
     "equinox": ("in_equinox", "Equinox", "equinox"),
@@ -60,11 +82,11 @@ def load(name: str) -> Any:
     Args:
         name: one of :data:`NAMES`, or a module and a function in it that returns an adapter.
     Raises:
-        ConfigError: the adapter, module or factory does not exist, or the library is not
-            installed.
+        ConfigError: the adapter, module or factory does not exist, the library is not installed,
+            or the module or the factory raises an error or gives no adapter.
     """
     if ":" in name:
-        return _own(*name.split(":", 1))
+        return _own(name)
     if name not in _PLACES:
         raise ConfigError(
             f"no adapter {name!r}; expected one of {', '.join(NAMES)}, or MODULE:FACTORY "
@@ -77,18 +99,18 @@ def load(name: str) -> Any:
     return getattr(importlib.import_module(f".{file}", __name__), made)()
 
 
-def _own(module: str, factory: str) -> Any:
+def _own(name: str) -> Any:
+    found = named(name)
     try:
-        found = getattr(importlib.import_module(module), factory)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"cannot import {module!r}: {error}") from None
-    except AttributeError:
-        raise ConfigError(f"module {module!r} has no {factory!r}") from None
-    adapter = found() if callable(found) else found
-    lacking = [name for name in ("make", "forward") if not callable(getattr(adapter, name, None))]
+        adapter = found() if callable(found) else found
+    except Exception as error:  # of one's own, whatever its kind
+        raise ConfigError(f"{name}() stopped: {type(error).__name__}: {error}") from error
+    if isinstance(adapter, type):
+        raise ConfigError(f"{name} gave the class {adapter.__name__}, expected an object of it")
+    lacking = [each for each in ("make", "forward") if not callable(getattr(adapter, each, None))]
     if lacking:
         raise ConfigError(
-            f"{module}:{factory} gave a {type(adapter).__name__} without {' and '.join(lacking)}; "
-            f"expected {'; '.join(ASKED[name] for name in lacking)}"
+            f"{name} gave a {type(adapter).__name__} without {' and '.join(lacking)}; "
+            f"expected {'; '.join(ASKED[each] for each in lacking)}"
         )
     return adapter

@@ -2,145 +2,126 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import flax
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx, serialization
 
-from .in_jax import Functional, from_kernel, shown, spread_last, to_kernel, weight_of
-from .shared import Adapter
+from .base import Value
+from .in_jax import Jax, Pure
 
-WEIGHT = {"dense": "kernel", "conv": "kernel", "deconv": "kernel", "embedding": "embedding"}
+KERNELS = {"dense": "io", "conv": "hwio", "deconv": "hwio"}
+"""How Flax lays weights out."""
 
 
-class Linen(Functional):
-    """``flax.linen.SpectralNorm``, which takes and returns its variables."""
+class Linen(Pure):
+    """``flax.linen.SpectralNorm``: variables go in and come out."""
 
     name, version = "flax.linen.SpectralNorm", flax.__version__
+    axes, flipped, channels_last = KERNELS, True, True
 
-    def make(self, kind: str, W: np.ndarray, rounds: int = 1, dtype: str = "float32") -> Any:
-        """Initialize a wrapped module, then put the weight in."""
-        plain: dict[str, Any] = {"param_dtype": dtype, "name": "layer"}
-        k = {"use_bias": False, "padding": 1, **plain}
+    def build(self, layer: Any, W: jax.Array) -> Any:
+        """Initialize a wrapped module; return its parameters with the weight in."""
+        *k, wide, out = W.shape
+        form: dict[str, Any] = {"param_dtype": W.dtype, "name": "layer"}
+        plain = form | {"use_bias": False}
         module = {
-            "dense": lambda: nn.Dense(W.shape[0], use_bias=False, **plain),
-            "conv": lambda: nn.Conv(5, (3, 3), **k),
-            "deconv": lambda: nn.ConvTranspose(3, (4, 4), **(k | {"padding": "VALID"})),
-            "embedding": lambda: nn.Embed(8, 5, **plain),
-        }[kind]()
-        wrapped = nn.SpectralNorm(module, n_steps=rounds, param_dtype=dtype)
-        x = shown(kind, W.shape[1], dtype)
-        first = wrapped.init(jax.random.key(0), x, update_stats=False)
-        layer = SimpleNamespace(module=wrapped, x=x, made=(kind, rounds, dtype))
-        layer.params, layer.stats = first["params"], first["batch_stats"]
-        self.set_parameter(layer, W)
-        return layer
+            "dense": lambda: nn.Dense(out, **plain),
+            "conv": lambda: nn.Conv(out, k, padding=1, **plain),
+            "deconv": lambda: nn.ConvTranspose(out, k, padding="VALID", **plain),
+            "embedding": lambda: nn.Embed(wide, out, **form),
+        }[layer.kind]()
+        layer.wrapped = nn.SpectralNorm(module, n_steps=layer.rounds, param_dtype=W.dtype)
+        first = layer.wrapped.init(jax.random.key(0), layer.x, update_stats=False)
+        layer.stats = first["batch_stats"]
+        return jax.tree.map(lambda _: W, first["params"])
 
-    def call(self, layer: Any, params: Any, stats: Any, train: bool) -> Any:
-        """Apply the module."""
-        variables = {"params": params, "batch_stats": stats}
-        y, after = layer.module.apply(
+    def call(self, layer: Any, module: Any, train: bool) -> jax.Array:
+        """Apply the wrapped module to its variables."""
+        variables = {"params": module, "batch_stats": layer.stats}
+        y, after = layer.wrapped.apply(
             variables, layer.x, update_stats=train, mutable=["batch_stats"]
         )
-        return y, after["batch_stats"]
+        layer.stats = after["batch_stats"]
+        return y
 
-    def raw(self, params: Any) -> Any:
+    def weight(self, module: Any) -> jax.Array:
         """Return the only leaf."""
-        return jax.tree.leaves(params)[0]
+        (raw,) = jax.tree.leaves(module)
+        return raw
 
-    def set_parameter(self, layer: Any, W: np.ndarray) -> None:
-        """Replace the parameter."""
-        kind, _, dtype = layer.made
-        new = jnp.asarray(to_kernel(kind, W), dtype)
-        layer.params = jax.tree.map(lambda _: new, layer.params)
+    def assign(self, layer: Any, W: jax.Array) -> None:
+        """Replace the only leaf."""
+        layer.module = jax.tree.map(lambda _: W, layer.module)
 
-    def state(self, layer: Any) -> list[np.ndarray]:
+    def vectors(self, layer: Any) -> Sequence[jax.Array]:
         """Return u and sigma."""
-        return [np.asarray(a) for a in jax.tree.leaves(layer.stats)]
+        return jax.tree.leaves(layer.stats)
 
-    def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Replace the vector that the layer keeps by u or v, whichever has its length."""
-        fits = {len(x): x for x in (u, v)}
-        layer.stats = jax.tree.map(
-            lambda a: jnp.asarray(fits.get(a.size, a), a.dtype).reshape(a.shape), layer.stats
-        )
+    def start(self, layer: Any, vectors: Sequence[jax.Array]) -> None:
+        """Replace them."""
+        layer.stats = jax.tree.unflatten(jax.tree.structure(layer.stats), vectors)
 
-    def reload(self, layer: Any) -> Any:
-        """Write the variables as bytes and read them into another layer."""
-        other = self.another(layer)
-        saved = serialization.to_bytes((layer.params, layer.stats))
-        other.params, other.stats = serialization.from_bytes((other.params, other.stats), saved)
-        return other
+    def load(self, layer: Any, other: Any) -> None:
+        """Read the variables that were written as bytes."""
+        saved = serialization.to_bytes((other.module, other.stats))
+        like = (layer.module, layer.stats)
+        layer.module, layer.stats = serialization.from_bytes(like, saved)
 
 
-class Nnx(Adapter):
-    """``flax.nnx.SpectralNorm``, a module that holds its variables."""
+class Nnx(Jax):
+    """``flax.nnx.SpectralNorm``: a module that holds its variables."""
 
     name, version = "flax.nnx.SpectralNorm", flax.__version__
+    axes, flipped, channels_last = KERNELS, True, True
+    second: Any = None
 
-    def make(self, kind: str, W: np.ndarray, rounds: int = 1, dtype: str = "float32") -> Any:
+    def build(self, layer: Any, W: jax.Array) -> Any:
         """Wrap a module and put the weight in."""
-        a, b = W.shape[:2]
-        rngs: Any = nnx.Rngs(0)
-        plain: dict[str, Any] = {"param_dtype": dtype, "rngs": rngs}
+        *k, wide, out = W.shape
+        rngs = nnx.Rngs(0)
+        form: dict[str, Any] = {"param_dtype": W.dtype, "rngs": rngs}
+        plain = form | {"use_bias": False}
         module = {
-            "dense": lambda: nnx.Linear(b, a, use_bias=False, **plain),
-            "conv": lambda: nnx.Conv(b, a, (3, 3), padding=1, use_bias=False, **plain),
-            "deconv": lambda: nnx.ConvTranspose(
-                a, b, (4, 4), padding="VALID", use_bias=False, **plain
-            ),
-            "embedding": lambda: nnx.Embed(a, b, **plain),
-        }[kind]()
-        layer = nnx.SpectralNorm(module, n_steps=rounds, param_dtype=dtype, rngs=rngs)
-        made = SimpleNamespace(module=layer, kind=kind, made=(kind, rounds, dtype))
-        made.x = shown(kind, b, dtype)
-        self.set_parameter(made, W)
-        return made
+            "dense": lambda: nnx.Linear(wide, out, **plain),
+            "conv": lambda: nnx.Conv(wide, out, k, padding=1, **plain),
+            "deconv": lambda: nnx.ConvTranspose(wide, out, k, padding="VALID", **plain),
+            "embedding": lambda: nnx.Embed(wide, out, **form),
+        }[layer.kind]()
+        layer.module = nnx.SpectralNorm(module, n_steps=layer.rounds, **form)
+        self.assign(layer, W)
+        return layer.module
 
-    def _raw(self, layer: Any) -> Any:
-        return getattr(layer.module.layer_instance, WEIGHT[layer.kind])
-
-    def _objective(self, layer: Any, Gs: list[np.ndarray]) -> Any:
-        gs = [jnp.asarray(spread_last(layer.kind, G), layer.made[2]) for G in Gs]
-        return lambda module: sum(jnp.sum(module(layer.x, update_stats=True) * g) for g in gs)
-
-    def forward(self, layer: Any, train: bool) -> np.ndarray:
+    def call(self, layer: Any, module: Any, train: bool) -> jax.Array:
         """Call the module."""
-        y = layer.module(layer.x, update_stats=train)
-        layer.seen = str(y.dtype)
-        return weight_of(layer.kind, y.astype("float64"))
+        return module(layer.x, update_stats=train)
 
-    def gradient(self, layer: Any, Gs: list[np.ndarray]) -> np.ndarray:
-        """Call the module once for each G and differentiate the sum."""
-        found = nnx.grad(self._objective(layer, Gs))(layer.module)
-        return from_kernel(layer.kind, jax.tree.leaves(found)[0])
+    def weight(self, module: Any) -> Any:
+        """Return the only parameter."""
+        (raw,) = jax.tree.leaves(nnx.state(module, nnx.Param))
+        return raw
 
-    def parameter(self, layer: Any) -> np.ndarray:
-        """Return the parameter."""
-        return from_kernel(layer.kind, self._raw(layer)[...])
+    def assign(self, layer: Any, W: jax.Array) -> None:
+        """Write the only parameter."""
+        nnx.update(layer.module, jax.tree.map(lambda _: W, nnx.state(layer.module, nnx.Param)))
 
-    def set_parameter(self, layer: Any, W: np.ndarray) -> None:
-        """Write the parameter."""
-        self._raw(layer)[...] = jnp.asarray(to_kernel(layer.kind, W), layer.made[2])
+    def derivative(self, layer: Any, value: Value, module: Any, again: bool) -> Any:
+        """Differentiate with respect to the parameters."""
+        (found,) = jax.tree.leaves(nnx.grad(value)(module))
+        return found
 
-    def state(self, layer: Any) -> list[np.ndarray]:
+    def vectors(self, layer: Any) -> Sequence[Any]:
         """Return u and sigma."""
-        return [np.asarray(a[...]) for a in layer.module.batch_stats.values()]
+        return [kept[...] for kept in layer.module.batch_stats.values()]
 
-    def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Replace the vector that the layer keeps by u or v, whichever has its length."""
-        fits = {len(x): x for x in (u, v)}
-        for kept in layer.module.batch_stats.values():
-            if kept[...].size in fits:
-                kept[...] = jnp.asarray(fits[kept[...].size], kept[...].dtype)[None]
+    def start(self, layer: Any, vectors: Sequence[jax.Array]) -> None:
+        """Write them."""
+        for kept, vector in zip(layer.module.batch_stats.values(), vectors, strict=True):
+            kept[...] = vector
 
-    def reload(self, layer: Any) -> Any:
-        """Copy the pure state into another module."""
-        other = self.another(layer)
-        nnx.update(other.module, nnx.state(layer.module))
-        return other
+    def load(self, layer: Any, other: Any) -> None:
+        """Take the pure state."""
+        nnx.update(layer.module, nnx.state(other.module))

@@ -1,26 +1,28 @@
-"""minisn's own layers, asked like those of every other library."""
+"""minisn's own layers, asked as every other library's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ... import nn, ops, regularizers, spectral
-from ...tensor import Tensor, grad, no_grad
-from ..probes import SIZE, inputs, read_off, spread
-from .shared import Adapter
+from ... import __version__, nn, regularizers, spectral
+from ...tensor import Tensor, grad
+from ..probes import SIZE
+from .base import Adapter, Value
 
 
 class Minisn(Adapter):
-    """Layers with a scheme; one round of power iteration precedes the passes of a step.
+    """Layers with a scheme; one round of power iteration comes before a step's passes.
 
     Args:
-        scheme: the scheme of the weight.
+        scheme: what makes the weight.
         definition: SN, BSN or SN_Conv.
-        name: name of the adapter.
+        name: of the adapter.
     """
 
+    version = __version__
     precisions = ("float16", "float64")
 
     def __init__(self, scheme: Any = None, definition: str = "SN", name: str = "minisn"):
@@ -28,102 +30,81 @@ class Minisn(Adapter):
         self.definition, self.name = definition, name
         self.scale = getattr(self.scheme, "scale", 1.0)
 
-    @property
-    def version(self) -> str:
-        """The version of minisn."""
-        from ... import __version__
-
-        return __version__
-
-    def make(self, kind: str, W: np.ndarray, rounds: int = 1, dtype: str = "float32") -> Any:
+    def build(self, layer: Any, W: Tensor) -> Any:
         """Make a layer with a weight."""
-        rng = np.random.default_rng(0)
-        scheme = self.scheme
-        if self.definition == "SN_Conv" and kind == "conv":
+        scheme, rng = self.scheme, np.random.default_rng(0)
+        if self.definition == "SN_Conv" and layer.kind == "conv":
             scheme = scheme.at(SIZE, 1, 1)
-        if self.definition == "SN_Conv" and kind == "deconv":
+        if self.definition == "SN_Conv" and layer.kind == "deconv":
             raise NotImplementedError("SN_Conv is defined for convolutions")
-        form: dict[str, Any] = {"reparametrize": scheme, "init": lambda rng, shape, axis: W}
-        (a, b, *_), plain = W.shape, {"bias": False, **form}
-        layer: Any = {
+        form: dict[str, Any] = {"reparametrize": scheme, "init": lambda rng, shape, axis: W.array}
+        (a, b, *k), plain = W.shape, {"bias": False, **form}
+        module: Any = {
             "dense": lambda: nn.Linear(b, a, rng, **plain),
-            "conv": lambda: nn.Conv2d(b, a, W.shape[2], rng, padding=1, **plain),
-            "deconv": lambda: nn.ConvTranspose2d(a, b, W.shape[2], rng, **plain),
+            "conv": lambda: nn.Conv2d(b, a, k[0], rng, padding=1, **plain),
+            "deconv": lambda: nn.ConvTranspose2d(a, b, k[0], rng, **plain),
             "embedding": lambda: nn.Embedding(a, b, rng, **form),
-        }[kind]()
-        if dtype != "float32":
-            layer.to(dtype=dtype)
-            layer.weight.reset(W.astype(dtype))
-            if dtype == "float64":
-                _, layer.state = layer.reparametrize.start(layer.weight, layer.axis, rng)
-        layer.made = (kind, rounds, dtype)
-        return layer
+        }[layer.kind]()
+        if layer.dtype != "float32":
+            module.to(dtype=layer.dtype)
+            module.weight.reset(W.array)
+            if layer.dtype == "float64":
+                _, module.state = module.reparametrize.start(module.weight, module.axis, rng)
+        return module
 
-    def _outputs(self, layer: Any, passes: int, step: bool = True) -> list[Tensor]:
-        kind, rounds, dtype = layer.made
-        for _ in range(rounds * step):
-            layer.power_step()
-        basis = inputs(kind, layer.shape[1])
-        x = Tensor.wrap(basis if kind == "embedding" else basis.astype(dtype))
-        return [layer(x) for _ in range(passes)]
+    def begin(self, layer: Any) -> None:
+        """Iterate, as a training loop does once before the passes of a step."""
+        for _ in range(layer.rounds):
+            layer.module.power_step()
 
-    def _objective(self, layer: Any, Gs: list[np.ndarray]) -> Tensor:
-        kind, _, dtype = layer.made
-        terms = [
-            ops.sum(y * Tensor.wrap(np.ascontiguousarray(spread(kind, G), dtype)))
-            for y, G in zip(self._outputs(layer, len(Gs)), Gs, strict=True)
-        ]
-        return ops.sum(ops.stack(terms))
+    def call(self, layer: Any, module: Any, train: bool) -> Tensor:
+        """Call the layer."""
+        return module(layer.x)
 
-    def forward(self, layer: Any, train: bool) -> np.ndarray:
-        """Make a pass, in training after a round of power iteration."""
-        with no_grad():
-            y = self._outputs(layer, 1, train)[0].array
-        layer.seen = str(y.dtype)
-        return read_off(layer.made[0], y)
+    def tensor(self, a: np.ndarray, dtype: str) -> Tensor:
+        """Return a tensor that holds an array."""
+        return Tensor.wrap(np.asarray(a, dtype))
 
-    def gradient(self, layer: Any, Gs: list[np.ndarray]) -> np.ndarray:
-        """Make the passes of one step, all with the same u and v, and one backward."""
-        return grad(self._objective(layer, Gs), layer.weight).array
+    def array(self, t: Tensor) -> np.ndarray:
+        """Return the array that a tensor holds."""
+        return t.array.astype(np.float64)
 
-    def second(self, layer: Any, G: np.ndarray, H: np.ndarray) -> np.ndarray:
-        """Differentiate a gradient."""
-        g = grad(self._objective(layer, [G]), layer.weight, create_graph=True)
-        return grad(ops.sum(g * Tensor.wrap(H.astype(g.dtype))), layer.weight).array
-
-    def parameter(self, layer: Any) -> np.ndarray:
+    def weight(self, module: Any) -> Tensor:
         """Return the weight."""
-        return layer.weight.array.copy()
+        return module.weight
 
-    def set_parameter(self, layer: Any, W: np.ndarray) -> None:
+    def assign(self, layer: Any, W: Tensor) -> None:
         """Assign the weight, as an optimizer does."""
-        layer.weight.assign(W.astype(layer.weight.dtype))
+        layer.module.weight.assign(W.array)
 
-    def state(self, layer: Any) -> list[np.ndarray]:
+    def derivative(self, layer: Any, value: Value, module: Any, again: bool) -> Tensor:
+        """Differentiate."""
+        return grad(value(module), module.weight, create_graph=again)
+
+    def vectors(self, layer: Any) -> list[Tensor]:
         """Return u and v."""
-        return [a.copy() for a in layer.state.values()]
+        return [Tensor.wrap(a) for a in layer.module.state.values()]
 
-    def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Replace u and v."""
-        dtype = layer.weight.dtype
-        layer.state = layer.state | {"u": u.astype(dtype), "v": v.astype(dtype)}
+    def start(self, layer: Any, vectors: Sequence[Tensor]) -> None:
+        """Put others in their places."""
+        state = zip(layer.module.state, (t.array for t in vectors), strict=True)
+        layer.module.state = dict(state)
+
+    def load(self, layer: Any, other: Any) -> None:
+        """Load the saved arrays."""
+        layer.module.load_state_dict(other.module.state_dict())
 
     def read(self, layer: Any) -> np.ndarray:
         """Return the weight that the layer computes with."""
-        return layer.effective_weight().array
-
-    def reload(self, layer: Any) -> Any:
-        """Load the saved arrays into another layer."""
-        other = self.another(layer)
-        other.load_state_dict({k: a.copy() for k, a in layer.state_dict().items()})
-        return other
+        return self.array(layer.module.effective_weight())
 
     def remove(self, layer: Any) -> np.ndarray:
-        """Return the weight that stays when the normalization is removed."""
+        """Bake the weight."""
         if self.definition != "SN":
             raise NotImplementedError("minisn bakes SN alone")
-        state = layer.state
-        return spectral.bake(layer.weight, state["u"], state["v"], layer.axis, self.scale)
+        module = layer.module
+        u, v = module.state["u"], module.state["v"]
+        return spectral.bake(module.weight, u, v, module.axis, self.scale)
 
 
 class MinisnSSN(Minisn):
