@@ -88,8 +88,12 @@ class Progress:
 
 
 @contextmanager
-def compile_notice() -> Iterator[None]:
-    """Print a notice, once, when the kernels must be compiled on this machine."""
+def compile_notice(training: bool = False) -> Iterator[None]:
+    """Print a notice, once, when the kernels must be compiled on this machine.
+
+    Args:
+        training: a training step needs them: a second process then compiles those that come last.
+    """
     over = threading.Event()
 
     def watch() -> None:
@@ -97,6 +101,8 @@ def compile_notice() -> Iterator[None]:
             if _compiling():
                 with suppress(OSError):
                     tqdm.write("Compiling the kernels for this machine, once: about half a minute.")
+                if training:
+                    _help(over)
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -106,6 +112,18 @@ def compile_notice() -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+def _help(over: threading.Event) -> None:
+    """Compile the last kernels first in a second process, at most until an event."""
+    from ..kernels.cpu import ahead
+
+    process = ahead.start()
+    try:
+        over.wait()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _compiling() -> bool:

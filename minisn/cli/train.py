@@ -108,7 +108,7 @@ def train(
     changes = parse_settings(list(settings))
     given = {"steps": steps, "seed": seed, "data": data}
     changes |= {name: value for name, value in given.items() if value is not None}
-    with compile_notice():
+    with compile_notice(training=True):
         if resume:
             _refuse_with_resume(ctx)
             before, folder = runs.read_config(resume), resume

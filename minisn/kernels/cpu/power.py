@@ -23,15 +23,20 @@ def _dot(a, b):
 
 
 @njit(cache=True, nogil=True)
-def _normalize(a):
-    """Divide by the largest entry, then by the norm, so that no square overflows."""
+def _normalize(a, like):
+    """Set a to another vector divided by its norm, or leave a unchanged if that vector is 0.
+
+    The division by the largest entry comes first, so that no square overflows.
+    """
     largest = a.dtype.type(0)
-    for entry in a:
+    for entry in like:
         largest = max(largest, abs(entry))
     if largest > 0:
-        a /= largest
-        a /= np.sqrt(_dot(a, a))
-    return a
+        for i in range(a.size):
+            a[i] = like[i] / largest
+        norm = np.sqrt(_dot(a, a))
+        for i in range(a.size):
+            a[i] /= norm
 
 
 @njit(cache=True, nogil=True)
@@ -61,12 +66,11 @@ def _power_iteration(W, u, n, n_threads):
             v[j] = 0
             for t in range(n_threads):
                 v[j] += parts[t, j]
-        _normalize(v)
+        _normalize(v, v)
         for t in prange(n_threads):
             for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
                 Wv[i] = _dot(W[i], v)
-        if np.any(Wv != 0):
-            u = _normalize(Wv.copy())
+        _normalize(u, Wv)
     return u, v, _dot(u, Wv)
 
 
@@ -86,11 +90,14 @@ def power_iteration(W: Array, u: Array, n: int) -> tuple[Array, Array, Array]:
 @njit(cache=True, nogil=True, parallel=True)
 def _spectral_pull(g, W, r, u, v, scale, o, n_threads):
     rows = len(g)
-    parts = np.zeros(n_threads)
+    parts, total = np.empty(n_threads), 0.0
     for t in prange(n_threads):
+        parts[t] = 0
         for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
             parts[t] += _dot(g[i], W[i])
-    along, factor = g.dtype.type(parts.sum() * r), scale * r
+    for part in parts:
+        total += part
+    along, factor = g.dtype.type(total * r), scale * r
     for t in prange(n_threads):
         for i in range(t * rows // n_threads, (t + 1) * rows // n_threads):
             share, columns = along * u[i % len(u)], v[i // len(u)]
