@@ -22,31 +22,29 @@ from .pool import SMALL
 
 def calls() -> list[Callable]:
     """Return one small call of each kernel, in the order of a first training step."""
-    size = (1, 1)
-    x = np.zeros((SMALL >> 10, 16, 8, 8), np.float32)  # twice as many as are worth compiling for
-    images = x[:, :1]
-    three, five, few = (
-        np.zeros((filters, 16, taps, taps), x.dtype) for filters, taps in ((16, 3), (16, 5), (1, 3))
-    )
-    row, number = np.ones(16, x.dtype), np.ones((1, 16, 1, 1), x.dtype)
-    W, flat = np.ones((16, 16), x.dtype), np.ones(SMALL, x.dtype)
+    one, two, kind = (1, 1), (2, 2), np.float32
+    x = np.zeros((SMALL >> 10, 16, 8, 8), kind)  # as many entries as NumPy is no longer used for
+    image, to_image = x[:, :1], np.zeros((1, 16, 3, 3), kind)
+    three, five = (np.zeros((16, 16, taps, taps), kind) for taps in (3, 5))
+    W, vector, flat = np.ones((16, 16), kind), np.ones(16, kind), np.ones(SMALL, kind)
+    moment = np.ones((1, 16, 1, 1), kind)
     return [
-        partial(power.power_iteration, W, row, 1),
+        partial(power.power_iteration, W, vector, 1),
         partial(normalization.moments, x, (0, 2, 3)),
-        partial(normalization.normalize, x, number, number, number, number),
+        partial(normalization.normalize, x, moment, moment, moment, moment),
         partial(entrywise.leaky_relu, x, 0.1),
-        partial(convolution.conv2d_transpose, x, five, (2, 2), (2, 2), size),
-        partial(convolution.conv2d, x, few, size, size),
-        partial(convolution.conv2d, images, few[:, :1], size, size),
-        partial(convolution.conv2d, x, five, size, (2, 2)),
-        partial(convolution.conv2d, x, three, size, size),
-        partial(power.spectral_pull, W[None], W[None], 1.0, row, W[:1], 1.0),
+        partial(convolution.conv2d_transpose, x, five, two, two, one),
+        partial(convolution.conv2d, x, to_image, one, one),
+        partial(convolution.conv2d, image, to_image[:, :1], one, one),
+        partial(convolution.conv2d, x, five, one, two),
+        partial(convolution.conv2d, x, three, one, one),
+        partial(power.spectral_pull, W[None], W[None], 1.0, vector, W[:1], 1.0),
         partial(entrywise.leaky_relu_pull, x, x, 0.1),
-        partial(convolution.conv2d_weight, x, x, (3, 3), size, size),
-        partial(convolution.conv2d_weight, x, x, (5, 5), size, (2, 2)),
-        partial(convolution.conv2d_weight, images, x, (3, 3), size, size),
+        partial(convolution.conv2d_weight, x, x, (3, 3), one, one),
+        partial(convolution.conv2d_weight, x, x, (5, 5), one, two),
+        partial(convolution.conv2d_weight, image, x, (3, 3), one, one),
         partial(entrywise.adam, flat, flat, flat, flat, 1e-3, 0.5, 0.9, 1e-8),
-        partial(normalization.normalize_pull, x, x, number, number, number, number),
+        partial(normalization.normalize_pull, x, x, moment, moment, moment, moment),
     ]
 
 
