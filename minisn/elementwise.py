@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .answers import OPERATIONS
-from .arguments import real_number
+from .arguments import real_number, whole_number
 from .backend import bring, is_numpy, namespace, to_numpy
 from .ops import exp, log, log_softmax, sigmoid, sqrt, where
-from .tensor import Tensor, as_tensor, primitive
+from .tensor import Tensor, as_tensor, is_floating, primitive
 
 __all__ = [
     "arccos",
@@ -25,19 +25,26 @@ __all__ = [
     "cos",
     "cosh",
     "deg2rad",
+    "digamma",
     "dropout",
     "elu",
     "erf",
+    "erfc",
+    "erfinv",
     "exp2",
     "expm1",
     "floor",
     "floor_divide",
+    "gammaln",
     "gelu",
     "hypot",
     "log1p",
     "log2",
     "log10",
     "logaddexp",
+    "logit",
+    "nan_to_num",
+    "polygamma",
     "rad2deg",
     "raise_to",
     "reciprocal",
@@ -379,9 +386,102 @@ def erf(x):
     .. math:: y = \frac2{\sqrt\pi}\int_0^x e^{-t^2} dt, \qquad
               \bar x = \bar y\,\frac2{\sqrt\pi}\,e^{-x^2}
     """
+    return _special("erf", x)
+
+
+@primitive(lambda g, x: g * (-2.0 / math.sqrt(math.pi)) * exp(-x * x))
+def erfc(x):
+    r"""Compute the complement of the error function, without cancellation for large x.
+
+    .. math:: y = 1 - \mathrm{erf}\,x, \qquad \bar x = -\bar y\,\frac2{\sqrt\pi}\,e^{-x^2}
+    """
+    return _special("erfc", x)
+
+
+@primitive(lambda g, y: g * (math.sqrt(math.pi) / 2.0) * exp(y * y))
+def erfinv(x):
+    r"""Compute the inverse of the error function.
+
+    .. math:: \mathrm{erf}\,y = x, \qquad \bar x = \bar y\,\frac{\sqrt\pi}2\,e^{y^2}
+    """
+    return _special("erfinv", x)
+
+
+@primitive(lambda g, x: g * digamma(x))
+def gammaln(x):
+    r"""Compute the logarithm of the absolute value of the gamma function.
+
+    .. math:: y = \log|\Gamma(x)|, \qquad \bar x = \bar y\,\psi(x)
+    """
+    return _special("gammaln", x)
+
+
+@primitive(lambda g, x, n: g * _polygamma(x, n=n + 1))
+def _polygamma(x, n=0):
+    r"""Compute a derivative of the digamma function.
+
+    .. math:: y = \psi^{(n)}(x), \qquad \bar x = \bar y\,\psi^{(n + 1)}(x)
+    """
+    return _special("polygamma", x, n) if n else _special("psi", x)
+
+
+def polygamma(n: int, x: Tensor) -> Tensor:
+    r"""Compute the n-th derivative of the digamma function, or for n = 0 the function itself.
+
+    .. math:: y = \psi^{(n)}(x), \qquad \psi(x) = \frac{d}{dx}\log\Gamma(x)
+    """
+    return _polygamma(x, n=whole_number("polygamma: n", n))
+
+
+def digamma(x: Tensor) -> Tensor:
+    r"""Compute the derivative of the logarithm of the gamma function.
+
+    .. math:: y = \psi(x) = \frac{d}{dx}\log\Gamma(x)
+    """
+    return _polygamma(x)
+
+
+def _special(name, x, *before):
+    """Compute a function of SciPy on the host, in the precision of x."""
     from scipy import special  # takes long to import
 
-    return bring(special.erf(to_numpy(x)), x)
+    on_host = to_numpy(x)
+    y = getattr(special, name)(*before, on_host)
+    return bring(y.astype(on_host.dtype) if is_floating(x) else y, x)
+
+
+def logit(x: Tensor) -> Tensor:
+    r"""Compute the logarithm of the odds of probabilities, the inverse of the sigmoid.
+
+    .. math:: y = \log\frac{x}{1 - x}
+    """
+    x = as_tensor(x)
+    return log(x) - log1p(-x)
+
+
+def nan_to_num(
+    x: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    r"""Replace NaNs and infinities by numbers; there the gradient is 0.
+
+    .. math:: y_i = x_i \text{ if } |x_i| < \infty, \qquad
+              \bar x_i = \bar y_i\,[\,|x_i| < \infty\,]
+
+    Args:
+        x: any shape.
+        nan: replaces a NaN.
+        posinf, neginf: replace the infinities; by default the largest number of the dtype and the
+            smallest.
+    """
+    x = as_tensor(x)
+    a = x.array
+    if not is_floating(a):
+        return x
+    most = float(namespace(a).finfo(a.dtype).max)
+    high, low = most if posinf is None else posinf, -most if neginf is None else neginf
+    for place, value in ((a != a, nan), (a == math.inf, high), (a == -math.inf, low)):
+        x = where(Tensor.wrap(place), value, x)
+    return x
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -10,13 +10,15 @@ from typing import Any
 
 from .answers import OPERATIONS
 from .backend import Array, namespace, near
+from .conv import conv2d
 from .errors import ConfigError, ShapeError
-from .ops import inverse, matmul, permute, reshape, sum
-from .shaping import diagonal, swapaxes, tril
+from .ops import getitem, inverse, matmul, norm, permute, reshape, sum, where
+from .shaping import diagonal, flip, swapaxes, tril
 from .tensor import Tensor, as_tensor, as_tensors, axes_of, broadcast_to, primitive
 
 __all__ = [
     "cholesky",
+    "convolve",
     "det",
     "dot",
     "eigh",
@@ -26,11 +28,14 @@ __all__ = [
     "inv",
     "kron",
     "logdet",
+    "matrix_norm",
     "outer",
+    "pinv",
     "solve",
     "svd",
     "svdvals",
     "tensordot",
+    "vector_norm",
 ]  # fmt: skip
 
 
@@ -198,6 +203,41 @@ def _join(term: str, a: Tensor, other: str, b: Tensor, needed: set[str]) -> tupl
     return "".join(batch + rows + columns), reshape(y, shape=tuple(shape))
 
 
+def convolve(a: Tensor, b: Tensor, mode: str = "full") -> Tensor:
+    r"""Convolve two vectors or two matrices.
+
+    .. math:: y_k = \sum_j a_j\,b_{k - j}
+
+    Args:
+        a, b: one or two axes each; the larger one counts as a.
+        mode: ``"full"``, all sums; ``"same"``, the middle ones, in the shape of a; or ``"valid"``,
+            those in which b lies inside a.
+    Raises:
+        ConfigError: another mode.
+        ShapeError: the axes do not fit.
+    """
+    a, b = as_tensors("convolve", (a, b))
+    if a.ndim != b.ndim or a.ndim not in (1, 2):
+        raise ShapeError(
+            f"convolve: expected two vectors or two matrices, got {a.shape}, {b.shape}"
+        )
+    if mode not in ("full", "same", "valid"):
+        raise ConfigError(f"convolve: expected mode full, same or valid, got {mode!r:.60}")
+    a, b = (b, a) if b.size > a.size else (a, b)
+
+    def image(x: Tensor) -> Tensor:
+        return reshape(x, shape=(1,) * (4 - x.ndim) + x.shape)
+
+    kernel, out = image(flip(b)), slice(4 - a.ndim, 4)
+    padding = (0, 0) if mode == "valid" else tuple(n - 1 for n in kernel.shape[2:])
+    y = conv2d(image(a), kernel, padding=padding)
+    y = reshape(y, shape=y.shape[out])
+    if mode != "same":
+        return y
+    first = [(n - 1) // 2 for n in b.shape]
+    return getitem(y, index=tuple(slice(i, i + n) for i, n in zip(first, a.shape, strict=True)))
+
+
 # -- equations and determinants --------------------------------------------------------------------
 
 
@@ -232,6 +272,26 @@ def inv(x):
     .. math:: Y = X^{-1}, \qquad \bar X = -Y^T\bar YY^T
     """
     return namespace(x).linalg.inv(x)
+
+
+def _pinv_rule(g, y, x):
+    g, left, right = _T(g), matmul(x, y), matmul(y, x)
+    in_rows = matmul(matmul(g - matmul(left, g), y), _T(y))
+    in_columns = matmul(matmul(_T(y), y), g - matmul(g, right))
+    return in_rows + in_columns - matmul(matmul(_T(y), _T(g)), _T(y))
+
+
+@primitive(lambda g, y, x: _pinv_rule(g, y, x))
+def pinv(x):
+    r"""Compute pseudoinverses; gradients hold where the rank does not change.
+
+    .. math:: Y = X^+, \qquad \bar X = (I - XY)\bar Y^TYY^T + Y^TY\bar Y^T(I - YX)
+              - Y^T\bar YY^T
+
+    Args:
+        x: [..., m, n].
+    """
+    return namespace(x).linalg.pinv(x)
 
 
 @primitive(lambda g, y, x: reshape(g * y, shape=(*y.shape, 1, 1)) * _T(inv(x)))
@@ -428,6 +488,69 @@ def svdvals(x: Tensor) -> Tensor:
     if x.ndim < 2:
         raise ShapeError(f"svdvals: expected matrices, got shape {x.shape}")
     return _svd(x)[..., x.shape[-2], :]
+
+
+# -- norms -----------------------------------------------------------------------------------------
+
+
+def vector_norm(
+    x: Tensor,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    ord: float = 2,
+) -> Tensor:
+    r"""Compute a p-norm of the vectors along some axes, or of all entries.
+
+    .. math:: y = \Big(\sum_i |x_i|^p\Big)^{1/p}, \qquad \|x\|_\infty = \max_i |x_i|
+
+    Args:
+        x: any shape.
+        axis, keepdims: as for :func:`minisn.ops.norm`.
+        ord: :math:`p`, more than 0; ``math.inf`` for the maximum.
+    """
+    if not isinstance(ord, int | float) or not ord > 0:
+        raise ConfigError(f"vector_norm: expected a number above 0 as ord, got {ord!r:.60}")
+    if ord == 2:
+        return norm(x, axis, keepdims)
+    size = abs(as_tensor(x))
+    if ord == math.inf:
+        return size.max(axis, keepdims)
+    if ord == 1:
+        return size.sum(axis, keepdims)
+    unit = size.detach().max(axis, keepdims=True)
+    unit = where(unit > 0, unit, 1.0)
+    y = ((size / unit) ** ord).sum(axis, keepdims=True) ** (1 / ord)
+    return (y * unit).sum(axis, keepdims)
+
+
+def matrix_norm(x: Tensor, ord: Any = "fro", keepdims: bool = False) -> Tensor:
+    r"""Compute a norm of matrices.
+
+    .. math:: \|X\|_F = \sqrt{\textstyle\sum_t \sigma_t^2}, \quad \|X\|_* = \sum_t \sigma_t,
+              \quad \|X\|_2 = \sigma_1, \quad \|X\|_1 = \max_j \sum_i |x_{ij}|,
+              \quad \|X\|_\infty = \max_i \sum_j |x_{ij}|
+
+    Args:
+        x: [..., m, n].
+        ord: ``"fro"``, ``"nuc"``, 2, 1 or ``math.inf``.
+        keepdims: keep both axes with size 1.
+    Raises:
+        ConfigError: another norm.
+        ShapeError: fewer than 2 axes.
+    """
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"matrix_norm: expected matrices, got shape {x.shape}")
+    if ord == "fro":
+        y = norm(x, (-2, -1))
+    elif ord in ("nuc", 2):
+        s = svdvals(x)
+        y = s.sum(-1) if ord == "nuc" else s[..., 0]
+    elif ord in (1, math.inf):
+        y = abs(x).sum(-2 if ord == 1 else -1).max(-1)
+    else:
+        raise ConfigError(f"matrix_norm: expected ord fro, nuc, 2, 1 or inf, got {ord!r:.60}")
+    return reshape(y, shape=(*y.shape, 1, 1)) if keepdims else y
 
 
 OPERATIONS.update({name: globals()[name] for name in __all__})

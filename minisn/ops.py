@@ -516,11 +516,20 @@ def _logsumexp_rule(g, y, x, axis):
     return where(Tensor.wrap(infinite), _share_of(g, share), g * softmax)
 
 
-def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def logsumexp(
+    x: Tensor,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    b: Tensor | None = None,
+) -> Tensor:
     r"""Compute the logarithm of a sum of exponentials, without overflow; for no terms it is -inf.
 
-    .. math:: y = m + \log\sum_i e^{x_i - m}, \qquad m = \max_i x_i
+    .. math:: y = m + \log\sum_i b_i\,e^{x_i - m}, \qquad m = \max_i\,(x_i + \log b_i)
+
+    The weights b, at least 0, are 1 by default.
     """
+    if b is not None:
+        x = as_tensor(x) + log(as_tensor(b))
     return _widely(lambda x: _logsumexp(x, axis=axis, keepdims=keepdims), x)
 
 
@@ -623,9 +632,9 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 def _widths(widths, ndim):
     """Expand widths as NumPy does: one number or one pair applies to all axes."""
     if isinstance(widths, int):
-        widths = (widths, widths)
-    if len(widths) == 2 and all(isinstance(n, int) for n in widths):
-        widths = (tuple(widths),)
+        widths = (widths,)
+    if len(widths) in (1, 2) and all(isinstance(n, int) for n in widths):
+        widths = ((widths[0], widths[-1]),)
     return tuple(widths) * ndim if len(widths) == 1 else tuple(widths)
 
 

@@ -16,9 +16,10 @@ from .ops import concat, getitem, permute, reshape, scatter, sum, where
 from .tensor import Tensor, as_tensor, as_tensors, axes_of, axis_of
 
 __all__ = [
-    "argmax", "argmin", "argsort", "array_split", "column_stack", "diag", "diagonal", "expand_dims",
-    "flatten", "flip", "hstack", "moveaxis", "ravel", "repeat", "roll", "sort", "split", "squeeze",
-    "swapaxes", "take", "tile", "trace", "tril", "triu", "vstack",
+    "argmax", "argmin", "argsort", "array_split", "atleast_1d", "atleast_2d", "atleast_3d",
+    "column_stack", "diag", "diagonal", "expand_dims", "flatten", "flip", "hstack", "moveaxis",
+    "ravel", "repeat", "roll", "rot90", "sort", "split", "squeeze", "swapaxes", "take", "tile",
+    "trace", "tril", "triu", "vstack",
 ]  # fmt: skip
 
 
@@ -48,6 +49,33 @@ def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
     new = axes_of(axis, ndim, "expand_dims")
     sizes = iter(x.shape)
     return reshape(x, shape=tuple(1 if i in new else next(sizes) for i in range(ndim)))
+
+
+def atleast_1d(x: Tensor) -> Tensor:
+    r"""Give a number an axis.
+
+    .. math:: y_1 = x
+    """
+    x = as_tensor(x)
+    return x if x.ndim else reshape(x, shape=(1,))
+
+
+def atleast_2d(x: Tensor) -> Tensor:
+    r"""Make a vector or a number a matrix of one row.
+
+    .. math:: y_{1i} = x_i
+    """
+    x = as_tensor(x)
+    return x if x.ndim > 1 else reshape(x, shape=(1, -1))
+
+
+def atleast_3d(x: Tensor) -> Tensor:
+    r"""Give a tensor at least three axes: the vector is the second axis, the matrix the first two.
+
+    .. math:: y_{1i1} = x_i, \qquad y_{ij1} = x_{ij}
+    """
+    x = atleast_2d(x)
+    return x if x.ndim > 2 else reshape(x, shape=(*x.shape, 1))
 
 
 def flatten(x: Tensor, start: int = 0) -> Tensor:
@@ -153,6 +181,26 @@ def flip(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     return getitem(
         x, index=tuple(slice(None, None, -1) if i in turned else slice(None) for i in range(x.ndim))
     )
+
+
+def rot90(x: Tensor, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    r"""Rotate by quarter turns, from the first of two axes toward the second.
+
+    .. math:: y_{ij} = x_{j,\,n + 1 - i} \quad\text{for one turn}
+
+    Args:
+        x: at least 2 axes.
+        k: number of turns; they are counterclockwise for a matrix, and clockwise if negative.
+        axes: the two axes.
+    """
+    x, turns = as_tensor(x), whole_number("rot90: k", k, -sys.maxsize) % 4
+    plane = axes_of(axes, x.ndim, "rot90")
+    if len(plane) != 2:
+        raise ShapeError(f"rot90: expected two axes, got {axes}")
+    if turns % 2 == 0:
+        return flip(x, plane) if turns else x
+    x = swapaxes(x, *plane)
+    return flip(x, plane[0] if turns == 1 else plane[1])
 
 
 def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:

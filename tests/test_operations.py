@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import signal, special
 
 from minisn import Tensor, grad, ops
 from minisn.errors import ConfigError, DTypeError, MinisnError, ShapeError
@@ -67,7 +67,33 @@ CASES = [
     ("eigvalsh", ops.eigvalsh, np.linalg.eigvalsh, (S,)),
     ("svdvals", ops.svdvals, lambda x: np.linalg.svd(x, compute_uv=False), (X,)),
     ("svdvals", ops.svdvals, lambda x: np.linalg.svd(x, compute_uv=False), (T3,)),
-    ("erf", ops.erf, special.erf, (X,)),
+    *[(name, getattr(ops, name), getattr(special, name), (x,)) for name, x in {
+        "erf": X, "erfc": 3 * X, "erfinv": U, "logit": U**2, "gammaln": X, "digamma": X}.items()],
+    *[("polygamma", lambda x, n=n: ops.polygamma(n, x), lambda x, n=n: special.polygamma(n, x),
+       (1 + X**2,)) for n in range(3)],
+    ("logsumexp", lambda x, b: ops.logsumexp(x, 1, b=b),
+     lambda x, b: special.logsumexp(x, 1, b=b), (X, U**2)),
+    *[("pinv", ops.pinv, np.linalg.pinv, (x,)) for x in (X, X.T, T3, S)],
+    *[("vector_norm", lambda x, p=p, axis=axis: ops.vector_norm(x, axis, ord=p),
+       lambda x, p=p, axis=axis: np.linalg.vector_norm(x, axis=axis, ord=p), (T3,))
+      for p in (1, 2, 3, 0.5, np.inf) for axis in (None, 1, (0, 2))],
+    *[("matrix_norm", lambda x, p=p: ops.matrix_norm(x, p, keepdims=True),
+       lambda x, p=p: np.linalg.matrix_norm(x, ord=p, keepdims=True), (T3,))
+      for p in ("fro", "nuc", 2, 1, np.inf)],
+    *[("convolve", lambda a, b, m=m: ops.convolve(a, b, m), lambda a, b, m=m: np.convolve(a, b, m),
+       pair) for m in ("full", "same", "valid") for pair in ((V, V[:3]), (V[:2], V))],
+    *[("convolve", lambda a, b, m=m: ops.convolve(a, b, m),
+       lambda a, b, m=m: signal.convolve(a, b, m), (X, Y[:3, :2]))
+      for m in ("full", "same", "valid")],
+    *[("rot90", lambda x, k=k, axes=axes: ops.rot90(x, k, axes),
+       lambda x, k=k, axes=axes: np.rot90(x, k, axes), (T3,))
+      for k in (-1, 0, 1, 2, 3) for axes in ((0, 1), (2, 0))],
+    *[(name, getattr(ops, name), getattr(np, name), (x,))
+      for name in ("atleast_1d", "atleast_2d", "atleast_3d") for x in (np.array(2.0), V, X, T3)],
+    ("nan_to_num", lambda x: ops.nan_to_num(x, 2.0, 3.0, -4.0),
+     lambda x: np.nan_to_num(x, nan=2.0, posinf=3.0, neginf=-4.0),
+     (np.array([[1.5, np.nan], [np.inf, -np.inf]]),)),
+    ("pad", lambda x: ops.pad(x, widths=(2,)), lambda x: np.pad(x, (2,)), (X,)),
     ("softmax", ops.softmax, lambda x: special.softmax(x, -1), (X,)),
     ("softmax", lambda x: ops.softmax(x, (0, 1)), special.softmax, (X,)),
     ("std1", lambda x: ops.std(x, 0, ddof=1), lambda x: np.std(x, 0, ddof=1), (X,)),
@@ -99,6 +125,8 @@ def test_split_is_numpys():
 DIFFERENTIABLE = {
     "gelu": lambda t, x: t.nn.functional.gelu(x), "silu": lambda t, x: t.nn.functional.silu(x),
     "elu": lambda t, x: t.nn.functional.elu(x), "erf": lambda t, x: t.erf(x),
+    "erfc": lambda t, x: t.erfc(x), "gammaln": lambda t, x: t.lgamma(x),
+    "digamma": lambda t, x: t.digamma(x),
     "softmax": lambda t, x: t.softmax(x, -1), "sin": lambda t, x: t.sin(x),
     "tan": lambda t, x: t.tan(x), "sinh": lambda t, x: t.sinh(x), "prod": lambda t, x: t.prod(x),
     "std": lambda t, x: t.std(x, correction=0), "sort": lambda t, x: t.sort(x, -1)[0],
@@ -131,6 +159,19 @@ WITH_PARAMETERS = {
     "stacks": (lambda x: ops.vstack([x, ops.hstack([x[:, :1], x[:, 1:] * x[:, 1:]])]),
                lambda t, x: t.vstack([x, t.hstack([x[:, :1], x[:, 1:] * x[:, 1:]])])),
     "sigma": (lambda x: ops.svdvals(x)[0], lambda t, x: t.linalg.matrix_norm(x, 2)),
+    **{f"matrix_norm {p}": (lambda x, p=p: ops.matrix_norm(x, p),
+                            lambda t, x, p=p: t.linalg.matrix_norm(x, p))
+       for p in ("fro", "nuc", 2, 1, np.inf)},
+    **{f"vector_norm {p}": (lambda x, p=p: ops.vector_norm(x, 1, ord=p),
+                            lambda t, x, p=p: t.linalg.vector_norm(x, p, 1))
+       for p in (1, 1.5, 2, 3, np.inf)},
+    "pinv": (lambda x: ops.pinv(x), lambda t, x: t.linalg.pinv(x)),
+    "weights": (lambda x: ops.logsumexp(x, 0, b=x * x),
+                lambda t, x: t.logsumexp(x + t.log(x * x), 0)),
+    "rot90": (lambda x: ops.rot90(x * x, 3), lambda t, x: t.rot90(x * x, 3)),
+    "convolve": (lambda x: ops.convolve(x * x, x[:2, :2]), lambda t, x: t.nn.functional.conv2d(
+        (x * x)[None, None], x[:2, :2].flip(0, 1)[None, None], padding=1)[0, 0]),
+    "logit": (lambda x: ops.logit(ops.sigmoid(x)), lambda t, x: t.logit(t.sigmoid(x))),
 }  # fmt: skip
 
 
@@ -153,7 +194,7 @@ def test_gradients_of_both_orders_are_pytorchs(torch, name):
         (theirs_2,) = torch.autograd.grad(
             (theirs_1 * torch.tensor(direction)).sum(), z, allow_unused=True
         )
-        right = np.zeros_like(X) if theirs_2 is None else theirs_2.numpy()
+        right = np.zeros_like(X) if theirs_2 is None else theirs_2.numpy(force=True)
     else:
         right = np.zeros_like(X)
     np.testing.assert_allclose(second.numpy(), right, rtol=1e-7, atol=1e-9)
@@ -624,3 +665,48 @@ def test_parts_that_are_not_equal():
             ops.array_split(X, sections), np.array_split(X, sections), strict=True
         ):
             np.testing.assert_array_equal(ours.array, theirs)
+
+
+def test_norms_of_large_and_small_numbers_are_numbers():
+    for size in (1e-200, 1e200):
+        x = Tensor(size * np.array([[3.0, 4.0]]), requires_grad=True)
+        y = ops.vector_norm(x, ord=3)
+        assert y.item() == pytest.approx(size * 91 ** (1 / 3), rel=1e-12)
+        np.testing.assert_allclose(
+            grad(y, x).numpy(), [[9 / 91 ** (2 / 3), 16 / 91 ** (2 / 3)]], rtol=1e-12
+        )
+    zero = Tensor(np.zeros(3), requires_grad=True)
+    np.testing.assert_array_equal(grad(ops.vector_norm(zero, ord=3), zero).numpy(), 0)
+
+
+def test_infinities_become_the_largest_numbers_of_the_dtype():
+    for dtype in (np.float64, np.float32):
+        x = np.array([2.0, np.nan, np.inf, -np.inf], dtype)
+        np.testing.assert_array_equal(ops.nan_to_num(x).numpy(), np.nan_to_num(x))
+    assert ops.nan_to_num(np.array([1, 2])).dtype == np.int64
+
+
+def test_what_replaces_a_number_has_no_gradient():
+    x = Tensor(np.array([2.0, np.nan, np.inf, -np.inf]), requires_grad=True)
+    y = ops.nan_to_num(x, posinf=5.0, neginf=-5.0)
+    np.testing.assert_array_equal(grad((y * y).sum(), x).numpy(), [4, 0, 0, 0])
+
+
+def test_functions_on_the_host_keep_single_precision():
+    x = Tensor(np.array([0.5, 0.25], np.float32))
+    for y in (ops.erfc(x), ops.erfinv(x), ops.gammaln(x), ops.digamma(x), ops.polygamma(2, x)):
+        assert y.dtype == np.float32
+
+
+def test_what_has_no_meaning_is_refused():
+    for wrong, call in {
+        "two vectors or two matrices": lambda: ops.convolve(X, V),
+        "mode full, same or valid": lambda: ops.convolve(V, V, "middle"),
+        "number above 0 as ord": lambda: ops.vector_norm(V, ord=0),
+        "ord fro, nuc, 2, 1 or inf": lambda: ops.matrix_norm(X, -2),
+        "expected matrices": lambda: ops.matrix_norm(V),
+        "expected two axes": lambda: ops.rot90(X, 1, (0,)),
+        "polygamma: n": lambda: ops.polygamma(-1, X),
+    }.items():
+        with pytest.raises(MinisnError, match=wrong):
+            call()

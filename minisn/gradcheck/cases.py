@@ -105,12 +105,14 @@ CASES: dict[str, list[Case]] = {
        for name in ("sum", "max", "min", "logsumexp", "var")},
     "constant": [case((2,), value=np.array([1.0, 2.0, 3.0]))],
     **{name: [case(s) for s in _entries]
-       for name in ("sin", "cos", "arctan", "sinh", "cosh", "arcsinh", "expm1", "sign", "erf")},
+       for name in ("sin", "cos", "arctan", "sinh", "cosh", "arcsinh", "expm1", "sign", "erf",
+                    "erfc")},
     **{name: [case(_treads(*s) + middle) for s in _entries]
        for name, middle in (("floor", 0.5), ("ceil", 0.5), ("round", 0.0))},
     **{name: [case(_within(*s)) for s in _entries]
-       for name in ("tan", "arcsin", "arccos", "arctanh", "log1p")},
-    **{name: [case(_positive(*s)) for s in _entries] for name in ("log2", "log10")},
+       for name in ("tan", "arcsin", "arccos", "arctanh", "log1p", "erfinv")},
+    **{name: [case(_positive(*s)) for s in _entries]
+       for name in ("log2", "log10", "gammaln", "polygamma")},
     "arccosh": [case(1.0 + _positive(*s)) for s in _entries],
     **{name: [case(a, b) for a, b in _broadcasts] for name in ("arctan2", "logaddexp", "hypot")},
     "raise_to": [case(_positive(2, 3), (3,)), case(_positive(2, 1), (2, 2)), case(_positive(), ())],
@@ -120,6 +122,7 @@ CASES: dict[str, list[Case]] = {
     "solve": [case(_apart(3, 3), (3, 2)), case(_apart(2, 2), (2,)), case(_apart(2, 2, 2), (2, 1))],
     **{name: [case(_apart(*s)) for s in ((2, 2), (3, 3), (2, 2, 2))]
        for name in ("inv", "det", "logdet", "cholesky", "eigh")},
+    "pinv": [case(_apart(*s)) for s in ((2, 2), (3, 2), (2, 3), (2, 3, 2))],
     "svd": [case(_apart(*s)) for s in ((2, 2), (3, 2), (2, 3), (2, 3, 2))],
     "power": [case(_positive(3), exponent=p) for p in (0.5, -1.5)]
              + [case((2, 2), exponent=p) for p in (0, 1, 2, 3, -1)],

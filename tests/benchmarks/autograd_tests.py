@@ -35,7 +35,7 @@ RENAMED = {
     "absolute": "abs", "concatenate": "concat", "true_divide": "divide", "mod": "remainder",
     "amax": "max", "amin": "min", "float_power": "power", "around": "round", "round_": "round",
     "fabs": "abs", "row_stack": "vstack", "radians": "deg2rad", "degrees": "rad2deg",
-    "expit": "sigmoid", "reps": "repeats", "a_min": "low", "a_max": "high",
+    "expit": "sigmoid", "psi": "digamma", "reps": "repeats", "a_min": "low", "a_max": "high",
 }  # fmt: skip
 """NumPy's names, and minisn's where they differ."""
 
@@ -103,12 +103,28 @@ def slogdet(x):
     return None, ops.logdet(x)
 
 
+def norm(x, ord=None, axis=None):
+    x = joined(x)
+    if ord is None:
+        return ops.norm(x, axis)
+    if isinstance(axis, tuple) or (axis is None and x.ndim == 2):
+        return ops.matrix_norm(ops.moveaxis(x, axis or (0, 1), (-2, -1)), ord)
+    return ops.vector_norm(x, axis, ord=ord)
+
+
 CALLS = {
     "transpose": transpose,
     "array": array,
     "append": lambda a, b, axis=None: (
-        ops.concat([ops.ravel(a), ops.ravel(b)]) if axis is None else ops.concat([a, b], axis)
+        ops.concat([ops.ravel(joined(a)), ops.ravel(joined(b))])
+        if axis is None
+        else ops.concat([joined(a), joined(b)], axis)
     ),
+    "norm": norm,
+    "svd": lambda x, full_matrices=True, compute_uv=True: (
+        ops.svd(x, full_matrices) if compute_uv else ops.svdvals(x)
+    ),
+    "eigh": lambda x, UPLO="L": ops.eigh(x),  # of the symmetric part, whichever triangle is read
     "flipud": lambda x: ops.flip(x, 0),
     "fliplr": lambda x: ops.flip(x, 1),
     "vsplit": lambda x, n: ops.array_split(x, n, 0),
