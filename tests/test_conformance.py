@@ -269,10 +269,39 @@ def test_a_weight_of_another_shape_is_told():
             return super().gradient(layer, Gs).T
 
     told = verdicts(Turned())
-    assert told[2].found.startswith("forward gave an array of shape [3, 5, 3, 3], expected that of")
+    assert told[2].found.startswith("forward gave an array of shape [3, 5, 3, 3], expected the")
     named = {n: r.deviation for n, r in told.items() if r.verdict == BROKEN}
     assert {named[n] for n in (2, 6, 7, 8, 11, 27)} == {"another shape"}
     assert told[1].verdict == told[3].verdict == KEPT
+
+
+def test_a_divisor_above_the_norm_is_no_estimate_of_it():
+    told = broken(Planted("frobenius"))
+    assert told[10] == "Frobenius norm" and "u is never moved" not in told.values()
+
+
+def test_a_layer_in_single_precision_alone_has_its_other_deviations_named():
+    class Single(Planted):
+        def make(self, kind, W, rounds=1, dtype="float32"):
+            if dtype == "float64":
+                raise RuntimeError("expected float32")
+            return super().make(kind, W, rounds, dtype)
+
+        def forward(self, layer, train):
+            B = super().forward(layer, train)
+            return B if np.abs(layer.W).max() > 1e-20 else np.full_like(B, np.nan)
+
+    told = broken(Single())
+    assert told[19] == "squares underflow" and told[23] == "fails"
+
+
+def test_an_error_of_every_gradient_is_told_in_its_words():
+    class NoGraph(Planted):
+        def gradient(self, layer, Gs):
+            raise ValueError("there is no graph")
+
+    found = verdicts(NoGraph())
+    assert {found[n].found for n in (6, 7, 8, 11, 16, 27)} == {"ValueError: there is no graph"}
 
 
 def test_an_adapter_may_write_into_what_it_is_given():
@@ -404,6 +433,10 @@ class Turned(Planted):
     def forward(self, layer, train):
         return super().forward(layer, train).T
 
+class Nothing(Planted):
+    def forward(self, layer, train):
+        super().forward(layer, train)
+
 class Short(Planted):
     def make(self, kind, W):
         return super().make(kind, W)
@@ -420,9 +453,10 @@ def gives_class():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Stops", "forward(layer, True) are asked first, and stopped with KeyError: 'u'"),
-        ("Turned", "forward gave an array of shape [9, 6], expected that of the weight, [6, 9]"),
-        ("Short", "stopped with TypeError: "),
+        ("Stops", "planted: make('dense', W, 1), then forward(layer, True): KeyError: 'u'"),
+        ("Turned", "forward gave an array of shape [9, 6], expected the shape of the weight, [6"),
+        ("Nothing", "forward gave None, expected the shape of the weight, [6, 9]"),
+        ("Short", "then forward(layer, True): TypeError: "),
         ("Settings", "layers_of_mine:Settings() stopped: TypeError: "),
         ("gives_class", "layers_of_mine:gives_class gave the class Planted, expected an object"),
     ],
@@ -612,6 +646,26 @@ def test_vectors_tell_differentiating_through_the_round_apart(vectors):
             E[at] = 1e-6
             slope = (value(x["W"] + E) - value(x["W"] - E)) / 2e-6
             assert slope == pytest.approx(through[at], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.needs("torch")
+def test_a_module_without_a_weight_of_its_own_is_not_asked_to_be_read():
+    import torch
+
+    from minisn.conformance.adapters.in_torch import Torch
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x)
+
+    found = verdicts(Torch(lambda module, n: Wrapped(module), name="not normalized"))
+    assert found[1].deviation == found[2].deviation == "not normalized"
+    assert found[12].found == "the module has no weight to read"
+    assert found[25].found == "the normalization cannot be removed"
 
 
 @pytest.mark.needs("torch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import probes
-from .deviations import sigma_of
+from .deviations import name_value, sigma_of
 from .reference import gap, rounds
 from .suite import Finding, Made, Subject, clause
 
@@ -54,16 +54,19 @@ def _watched(subject: Subject, W: np.ndarray) -> Finding:
     sigmas = np.array([sigma_of(W, B)[0] for B in found]) * subject.scale / 2.2
     drop = float(-np.diff(sigmas).min())
     lacking = max(0.99 - float(sigmas[-1]), 0.0)
-    error = max(drop, lacking)
+    above = float(sigmas[-1]) - 1  # which no estimate is
+    error = max(drop, lacking, above)
     name = (
         "u is drawn anew at every pass" if drop > 1e-4 else "u does not advance by one round a pass"
     )
-    if float(np.ptp(sigmas)) < 1e-6:
+    if above > 1e-5:
+        name, _ = name_value("dense", W, found[-1], subject.definition, subject.scale)
+    elif float(np.ptp(sigmas)) < 1e-6:
         name = "u is never moved"
     if not np.isfinite(sigmas).all():
         error, name = np.inf, "not finite"
     said = f"estimate {sigmas[0]:.5f} of the norm at first, {sigmas[-1]:.5f} after 40 passes"
-    return Finding(error, said, name)
+    return Finding(error, said, name or "not a known norm")
 
 
 def _moved(error: float) -> str:

@@ -71,8 +71,8 @@ def summary(rows: Row) -> str:
     """Return a library's count of kept, broken and not asked clauses."""
     counts = {v: sum(c["verdict"] == v for c in rows["clauses"]) for v in (KEPT, BROKEN, NOT_ASKED)}
     return (
-        f"{rows['name']} {rows['version']}: {counts[KEPT]} kept, {counts[BROKEN]} broken, "
-        f"{counts[NOT_ASKED]} not asked"
+        f"{rows['name']} {rows['version']}".rstrip() + f": {counts[KEPT]} kept, "
+        f"{counts[BROKEN]} broken, {counts[NOT_ASKED]} not asked"
     )
 
 

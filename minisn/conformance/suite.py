@@ -156,11 +156,12 @@ class Subject:
         Raises:
             MisshapenError: it has another shape.
         """
-        found = np.array(self.ask(method, made, *arguments), np.float64)
+        answer = self.ask(method, made, *arguments)
+        found = np.array(answer, np.float64)
         if found.shape != made.shape:
+            gave = "None" if answer is None else f"an array of shape {list(found.shape)}"
             raise MisshapenError(
-                f"{method} gave an array of shape {list(found.shape)}, expected that of the "
-                f"weight, {list(made.shape)}"
+                f"{method} gave {gave}, expected the shape of the weight, {list(made.shape)}"
             )
         return found
 
@@ -219,7 +220,7 @@ class Subject:
         """Make a dense layer and a pass.
 
         Raises:
-            ConfigError: they stop, or give no weight; then no clause has an answer.
+            ConfigError: the adapter raises an error, or returns no weight: no clause has an answer.
         """
         try:
             self.forward(self.make(probes.draw("dense")))
@@ -228,8 +229,7 @@ class Subject:
         except Exception as error:  # of the adapter's, whatever its kind
             name = getattr(self.adapter, "name", "") or type(self.adapter).__name__
             raise ConfigError(
-                f"{name}: make('dense', W, 1) and forward(layer, True) are asked first, and "
-                f"stopped with {told(error)[0]}"
+                f"{name}: make('dense', W, 1), then forward(layer, True): {told(error)[0]}"
             ) from error
 
     @cached_property

@@ -2,8 +2,12 @@
 
 An adapter is any object with ``make`` and ``forward``. Its further methods are in :data:`ASKED`: a
 method that is missing, or raises ``NotImplementedError``, is "not asked" and never a failure. All
-arrays are NumPy arrays, and weights are laid out as in :mod:`minisn.conformance.probes`. The
-smallest adapter:
+arrays are NumPy arrays, and weights are laid out as in :mod:`minisn.conformance.probes`.
+
+An adapter that can be asked everything is a subclass of
+:class:`~minisn.conformance.adapters.base.Adapter`, as PyTorch's in ``in_torch.py``: it says how to
+build, call and differentiate a layer, and where the layer keeps its weight and its u. The example
+is the smallest adapter.
 
 Example:
     from minisn.conformance.probes import inputs, read_off
@@ -17,10 +21,6 @@ Example:
         def forward(self, made, train):
             layer, basis = made
             return read_off("dense", layer(basis))  # the weight that was applied
-
-An adapter that can be asked everything is a subclass of
-:class:`~minisn.conformance.adapters.base.Adapter`, as PyTorch's in ``in_torch.py``: it says how to
-build, call and differentiate a layer, and where the weight and the u of the layer lie.
 """
 
 from __future__ import annotations

@@ -89,7 +89,9 @@ class Torch(Adapter):
 
     def read(self, layer: Any) -> np.ndarray:
         """Read ``weight`` in training mode."""
-        return self.array(layer.module.train().weight)
+        if (weight := getattr(layer.module.train(), "weight", None)) is None:
+            raise NotImplementedError("the module has no weight to read")
+        return self.array(weight)
 
     def remove(self, layer: Any) -> np.ndarray:
         """Remove the normalization, and return the weight that stays."""
