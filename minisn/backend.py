@@ -49,7 +49,7 @@ DEVICES = {
         "cupy", None, "pip install 'minisn[gpu]'", lambda xp: xp.cuda.runtime.getDeviceCount()
     ),
 }
-"""The places by name. Another library whose arrays can be written is entered here."""
+"""The places by name; add another library here if its arrays can be written."""
 
 READ_ONLY = ("jax", "jaxlib")
 """Libraries whose arrays cannot be written."""
@@ -149,7 +149,7 @@ def is_numpy(array: Array) -> bool:
 
 
 def finite_or_unseen(array: Array) -> bool:
-    """Return whether every entry is finite; True without a look if the array is not NumPy's.
+    """Return whether every entry is finite; an array that is not NumPy's passes unseen.
 
     Every step calls this, and would wait for a GPU each time. On a GPU, a run checks the numbers of
     each line of its log instead.

@@ -30,7 +30,7 @@ from .errors import ConfigError, MinisnError
 from .machine import keep_freed_memory
 
 LEAST = 0.1
-"""Least seconds of a turn; a shorter job runs again."""
+"""Minimum seconds of a turn; a shorter job runs again."""
 
 REST = 0.1
 """Seconds between two turns: idle threads spin before they go to sleep, and would take a core from

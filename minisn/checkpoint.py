@@ -41,7 +41,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint file, found complete.
+    """The verified content of a checkpoint file.
 
     Args:
         path: the file.

@@ -197,7 +197,7 @@ class Index:
 
 
 def _inside(tree: ast.AST, where: str, prefix: str) -> Iterator[Place]:
-    """Yield what is documented in a module or a class."""
+    """Yield the places with a docstring in a module or a class."""
     body = getattr(tree, "body", [])
     for node, after in zip(body, [*body[1:], None], strict=True):
         lines = (getattr(node, "lineno", 1), getattr(node, "end_lineno", 1) or 1)

@@ -682,7 +682,7 @@ def reshape(x, shape):
 
 @primitive(lambda g: g)
 def astype(x, dtype):
-    r"""Convert to another floating-point type.
+    r"""Convert to another dtype of numbers.
 
     .. math:: y_i = x_i, \qquad \bar x_i = \bar y_i
 
