@@ -197,7 +197,9 @@ def test_devices_that_are_not_there(cupy, monkeypatch):
         raise RuntimeError("no driver")
 
     cupy.cuda.runtime.getDeviceCount = no_gpu
-    with pytest.raises(ConfigError, match=r"it does not answer \(no driver\); use device 'cpu'"):
+    with pytest.raises(
+        ConfigError, match=r"device 'cuda' does not answer \(no driver\); use device 'cpu'"
+    ):
         backend.device_namespace("cuda")
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(ConfigError, match=r"not installed; run: pip install 'minisn\[gpu\]'"):

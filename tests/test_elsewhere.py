@@ -303,7 +303,7 @@ def test_numbers_lists_and_indices_of_the_host_follow(place):
     check_same(place, run(place.bring), run(lambda a: a))
 
 
-TOGETHER = r"got arrays in two places, \S.* and \S.*; bring them together first, an array with"
+TOGETHER = r"got arrays in two places, \S.* and \S.*; bring them together first: an array with"
 
 
 def test_arrays_in_two_places_are_refused_in_one_line(place):
