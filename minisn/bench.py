@@ -131,21 +131,27 @@ def _processes(
         jobs: list[str] = []
         for contestant in contestants:
             whole = dataclasses.replace(contestant, threads=contestant.threads or kernels.threads())
-            pools = dict.fromkeys(POOLS, str(whole.threads))
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, *whole.program],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    env=os.environ | pools,
-                )
-            )
-            jobs = _ask(processes[-1], dataclasses.asdict(whole))["jobs"]
+            processes.append(_start(whole))
+            answer = _ask(processes[-1], dataclasses.asdict(whole))
+            if answer["compiled"]:  # start again, without the compiler's memory
+                _end(processes[-1])
+                processes[-1] = _start(whole)
+                answer = _ask(processes[-1], dataclasses.asdict(whole))
+            jobs = answer["jobs"]
         yield processes, jobs
     finally:
         for process in processes:
             _end(process)
+
+
+def _start(contestant: Contestant) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *contestant.program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | dict.fromkeys(POOLS, str(contestant.threads)),
+    )
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -194,7 +200,7 @@ def main(make: Callable[[Contestant], dict[str, Any]] | None = None) -> None:
     except Exception as error:  # any failure of a rival, in one line
         reason = str(error).strip().splitlines() or [""]
         return _answer(error=f"{asked['library']}: {type(error).__name__}: {reason[0]}")
-    _answer(jobs=list(jobs))
+    _answer(jobs=list(jobs), compiled=kernels.compiled())
     for line in sys.stdin:
         question = json.loads(line)
         if not question:

@@ -51,6 +51,15 @@ def test_the_peak_of_memory_is_that_of_the_contestant_alone():
     assert 50 < timing.peak_mb < ballast.nbytes / 1e6
 
 
+@pytest.mark.slow  # it compiles anew
+def test_the_peak_of_memory_is_not_that_of_the_compiler(monkeypatch, tmp_path):
+    pytest.importorskip("numba", reason="Numba is not installed")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    one = [Contestant("it", "minisn", load_preset("mnist").replace(batch_size=16))]
+    (compiled,), (cached,) = (compare(one, turns=1, steps=1) for _ in range(2))
+    assert compiled.peak_mb < 1.2 * cached.peak_mb
+
+
 @pytest.mark.needs("torch")
 def test_pytorch_takes_the_same_step_in_a_process_of_its_own():
     both = [Contestant(name, name, CONFIG) for name in ("minisn", "torch")]

@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 from matplotlib.image import imread
 
-from minisn import __version__, bench, checkpoint, data, lipschitz, plots, runs
+from minisn import __version__, bench, checkpoint, data, kernels, lipschitz, plots, runs
 from minisn.bench import Contestant, Timing
 from minisn.cli import main, networks, progress
 from minisn.cli.train import _fresh_folder
@@ -903,7 +903,7 @@ def test_the_bar_never_passes_its_end(open_screen):
 
 def test_compiling_is_announced_once(monkeypatch, capsys):
     asked = threading.Event()
-    monkeypatch.setattr(progress, "_compiling", lambda: asked.set() or True)
+    monkeypatch.setattr(kernels, "compiled", lambda: asked.set() or True)
     with progress.compile_notice():
         assert asked.wait(10)
     out = capsys.readouterr().out
@@ -912,23 +912,23 @@ def test_compiling_is_announced_once(monkeypatch, capsys):
 
 def test_nothing_is_announced_where_kernels_are_cached(monkeypatch, capsys):
     asked = threading.Event()
-    monkeypatch.setattr(progress, "_compiling", lambda: asked.set() or False)
+    monkeypatch.setattr(kernels, "compiled", lambda: asked.set() or False)
     with progress.compile_notice():
         assert asked.wait(10)
     assert capsys.readouterr().out == ""
 
 
 def test_a_kernel_missing_from_the_cache_is_noticed(monkeypatch):
-    def modules(**kernels):
-        names = {"minisn.kernels.cpu": SimpleNamespace(**kernels), "other": None}
-        monkeypatch.setattr(progress, "sys", SimpleNamespace(modules=names))
+    def modules(**made):
+        names = {"minisn.kernels.cpu": SimpleNamespace(**made), "other": None}
+        monkeypatch.setattr(kernels, "sys", SimpleNamespace(modules=names))
 
     known = SimpleNamespace(stats=SimpleNamespace(cache_misses={}))
     fresh = SimpleNamespace(stats=SimpleNamespace(cache_misses={"signature": 1}))
     modules(a=known, b=lambda: None)
-    assert not progress._compiling()
+    assert not kernels.compiled()
     modules(a=known, b=fresh)
-    assert progress._compiling()
+    assert kernels.compiled()
 
 
 @pytest.mark.slow  # it compiles anew
@@ -937,10 +937,9 @@ def test_numba_tells_what_was_not_in_its_cache(tmp_path):
     assert numba
     code = (
         "import numpy as np; from minisn import kernels\n"
-        "from minisn.cli.progress import _compiling\n"
         "x = np.zeros((2, 2), np.float32)\n"
-        "k = kernels.of(x); before = _compiling(); k.power_iteration(x, x[0], 1)\n"
-        "print(before, _compiling())"
+        "k = kernels.of(x); before = kernels.compiled(); k.power_iteration(x, x[0], 1)\n"
+        "print(before, kernels.compiled())"
     )
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     for expected in ("False True", "False False"):

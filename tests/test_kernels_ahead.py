@@ -7,20 +7,21 @@ import threading
 
 import pytest
 
+from minisn import kernels
 from minisn.cli import progress
 
 ahead = pytest.importorskip("minisn.kernels.cpu.ahead", reason="Numba is not installed")
 
 STEP = """if True:
     from minisn.bench_jobs import noise
-    from minisn.cli.progress import _compiling
+    from minisn.kernels import compiled
     from minisn.config import load_preset
     from minisn.training import Trainer
 
     for name in "mnist", "cifar10-small", "cifar10":
         config = load_preset(name).replace(batch_size=16)
         Trainer(config, noise(config)).update()
-    print(_compiling())
+    print(compiled())
 """
 
 
@@ -43,7 +44,7 @@ def test_a_training_that_compiles_has_help_until_it_ends(monkeypatch, training):
         return process[0]
 
     begin = ahead.start
-    monkeypatch.setattr(progress, "_compiling", lambda: True)
+    monkeypatch.setattr(kernels, "compiled", lambda: True)
     monkeypatch.setattr(ahead, "start", start)
     with progress.compile_notice(training):
         assert started.wait(10 if training else 0.5) == training

@@ -94,11 +94,13 @@ def compile_notice(training: bool = False) -> Iterator[None]:
     Args:
         training: a training step needs them: a second process then compiles those that come last.
     """
+    from .. import kernels
+
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.2):
-            if _compiling():
+            if kernels.compiled():
                 with suppress(OSError):
                     tqdm.write("Compiling the kernels for this machine, once: about half a minute.")
                 if training:
@@ -124,10 +126,3 @@ def _help(over: threading.Event) -> None:
     finally:
         process.kill()
         process.wait()
-
-
-def _compiling() -> bool:
-    """Return whether a kernel is being compiled because Numba's disk cache lacks it."""
-    modules = [m for name, m in sys.modules.copy().items() if name.startswith("minisn.kernels")]
-    counts = [getattr(v, "stats", None) for m in modules for v in vars(m).copy().values()]
-    return any(getattr(count, "cache_misses", None) for count in counts)

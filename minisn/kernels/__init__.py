@@ -16,6 +16,7 @@ run gets the same bits, or an error that says what to do (see ``cpu/pool.py``).
 
 import functools
 import importlib
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 
@@ -89,6 +90,13 @@ def compiling() -> AbstractContextManager:
     """Measure the time to compile kernels; the context yields None without compiled kernels."""
     cpu = _cpu()
     return cpu.compiling() if cpu else nullcontext()
+
+
+def compiled() -> bool:
+    """Return whether this process compiles or has compiled kernels that Numba's cache lacked."""
+    modules = [m for name, m in sys.modules.copy().items() if name.startswith(__name__)]
+    counts = [getattr(v, "stats", None) for m in modules for v in vars(m).copy().values()]
+    return any(getattr(count, "cache_misses", None) for count in counts)
 
 
 @functools.cache

@@ -53,8 +53,8 @@ def ratio(ours: Timing, other: Timing) -> str:
     return f"{statistics.median(found):.2f} ({min(found):.2f} - {max(found):.2f})"
 
 
-def timed(contestants: list[Contestant], steps: int) -> list[Timing]:
-    return compare(contestants, GIVEN.turns, steps)
+def timed(contestants: list[Contestant], steps: int, turns: int = 0) -> list[Timing]:
+    return compare(contestants, turns or GIVEN.turns, steps)
 
 
 def enter(library: str, config, work: str = "step", threads: int = 0) -> list[Contestant]:
@@ -65,18 +65,27 @@ def enter(library: str, config, work: str = "step", threads: int = 0) -> list[Co
     return [Contestant(library, library, config, work, threads, program)]
 
 
+def versus(first: Timing, rest: list[Timing]) -> None:
+    for other in rest:
+        memory = first.peak_mb / other.peak_mb
+        print(
+            f"    relative to {other.name}: {ratio(first, other)}; peak memory {memory:.2f}",
+            flush=True,
+        )
+
+
 def steps() -> None:
     for name, config in STEPS.items():
+        ours = Contestant("minisn", "minisn", config)
         others = [Contestant("torch", "torch", config)] if not missing("torch") else []
         if config == TABLE_3:
             others += enter("torch-compile", config)
-        if config in (MNIST, TABLE_3):
-            others += enter("jax", config)
-        first, *rest = timed([Contestant("minisn", "minisn", config), *others], 5)
+        first, *rest = timed([ours, *others], 5 if config == MNIST else 2)
         print(f"step, {name}: {1e3 * first.median:.3g} ms, {first.peak_mb:.0f} MB", flush=True)
-        for other in rest:
-            memory = first.peak_mb / other.peak_mb
-            print(f"    relative to {other.name}: {ratio(first, other)}; peak memory {memory:.2f}")
+        versus(first, rest)
+        if config in (MNIST, TABLE_3):  # many times slower: three turns are enough
+            first, *rest = timed([ours, *enter("jax", config)], 1, turns=3)
+            versus(first, rest)
     for work in ("power", "adam"):
         first, *rest = timed([*enter("minisn", TABLE_3, work), *enter("torch", TABLE_3, work)], 20)
         for other in rest:
