@@ -197,7 +197,7 @@ def test_state_dict_round_trip_gives_the_same_function():
 
 def test_arrays_of_another_network_are_refused_by_name():
     arrays = network().state_dict()
-    with pytest.raises(CheckpointError, match=r"layers\.0\.\w+ has shape .*another architecture"):
+    with pytest.raises(CheckpointError, match=r"layers\.0\.\w+ has shape .*same architecture"):
         network(width=5).load_state_dict(arrays)
     with pytest.raises(CheckpointError, match=r"missing layers\.4\.bias"):
         network().load_state_dict({k: v for k, v in arrays.items() if k != "layers.4.bias"})

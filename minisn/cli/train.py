@@ -44,7 +44,7 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
     type=Minutes(0, min_open=True),
     help="Stop after this time, even if steps are left.",
 )
-@click.option("--seed", type=int, help="The setting seed.")
+@click.option("--seed", type=int, help="Random seed; the setting seed.")
 @click.option(
     "--out",
     metavar="FOLDER",
@@ -61,8 +61,8 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
     "--data",
     metavar="NAME|FOLDER",
     shell_complete=complete_dataset,
-    help="The setting data: a data set of `minisn data list`, or a folder of your own images; "
-    "its subfolders are labels.",
+    help="Data set of `minisn data list`, or folder of your own images, whose subfolders are "
+    "labels; the setting data.",
 )
 @data_dir_option
 @device_option
