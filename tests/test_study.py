@@ -188,7 +188,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_cell_goes_on(tmp_path, n
     folder = tmp_path / "cells" / cell().name
     runs.create_run(folder, cell().config)
     (folder / f"{name}.part").mkdir()
-    with pytest.raises(DataError, match=rf"cannot write {folder / name}: Is a directory; see to"):
+    with pytest.raises(DataError, match=rf"cannot write {folder / name}: Is a directory; free"):
         run_cell(tmp_path / "cells", cell())
     assert read_result(folder) is None
     (folder / f"{name}.part").rmdir()
