@@ -470,8 +470,8 @@ def nan_to_num(
     Args:
         x: any shape.
         nan: replaces a NaN.
-        posinf, neginf: replace the infinities; by default the largest number of the dtype and the
-            smallest.
+        posinf, neginf: replace the infinities; by default, the largest and the lowest number of the
+            dtype do.
     """
     x = as_tensor(x)
     a = x.array

@@ -213,8 +213,8 @@ def convolve(a: Tensor, b: Tensor, mode: str = "full") -> Tensor:
         mode: ``"full"``, all sums; ``"same"``, the middle ones, in the shape of a; or ``"valid"``,
             those in which b lies inside a.
     Raises:
-        ConfigError: another mode.
-        ShapeError: the axes do not fit.
+        ConfigError: the mode is unknown.
+        ShapeError: a and b are not two vectors or two matrices.
     """
     a, b = as_tensors("convolve", (a, b))
     if a.ndim != b.ndim or a.ndim not in (1, 2):
@@ -283,7 +283,7 @@ def _pinv_rule(g, y, x):
 
 @primitive(lambda g, y, x: _pinv_rule(g, y, x))
 def pinv(x):
-    r"""Compute pseudoinverses; gradients hold where the rank does not change.
+    r"""Compute pseudoinverses; gradients exist where the rank does not change.
 
     .. math:: Y = X^+, \qquad \bar X = (I - XY)\bar Y^TYY^T + Y^TY\bar Y^T(I - YX)
               - Y^T\bar YY^T
@@ -535,8 +535,8 @@ def matrix_norm(x: Tensor, ord: Any = "fro", keepdims: bool = False) -> Tensor:
         ord: ``"fro"``, ``"nuc"``, 2, 1 or ``math.inf``.
         keepdims: keep both axes with size 1.
     Raises:
-        ConfigError: another norm.
-        ShapeError: fewer than 2 axes.
+        ConfigError: ord is unknown.
+        ShapeError: x has fewer than 2 axes.
     """
     x = as_tensor(x)
     if x.ndim < 2:
