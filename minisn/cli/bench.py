@@ -76,7 +76,7 @@ def bench(
 
     Each library runs in its own process. The processes take turns, so that a busy machine slows
     both, and the ratio is computed turn by turn. Compilation and the first runs do not count. The
-    images are noise of the preset's size. PyTorch takes part only if it trains the same.
+    images are noise of the preset's size. PyTorch takes part only if it can train the same model.
 
     \b
     Examples:
@@ -113,7 +113,7 @@ def bench(
 
 
 def _in_torch(config: Config) -> bool:
-    """Return whether PyTorch's side trains the same."""
+    """Return whether the PyTorch benchmark can train the same model."""
     from ..config import LATER
 
     plain = LATER | {"conditional": "none", "scale": 1.0, "gain": False, "decay_after": 0}

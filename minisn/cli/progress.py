@@ -92,7 +92,7 @@ def compile_notice(training: bool = False) -> Iterator[None]:
     """Print a notice, once, when the kernels must be compiled on this machine.
 
     Args:
-        training: a training step needs them: a second process then compiles those that come last.
+        training: whether a training step follows; a second process then compiles its last kernels.
     """
     from .. import kernels
 
@@ -117,7 +117,7 @@ def compile_notice(training: bool = False) -> Iterator[None]:
 
 
 def _help(over: threading.Event) -> None:
-    """Compile the last kernels first in a second process, at most until an event."""
+    """Compile kernels in a second process, the last ones first, until an event at the latest."""
     from ..kernels.cpu import ahead
 
     process = ahead.start()
