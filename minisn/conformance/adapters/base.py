@@ -1,4 +1,4 @@
-"""What every adapter shares: layouts, the basis, and questions put together from a few answers."""
+"""The base class of the adapters: it makes the suite's questions of a few methods of a library."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ Value = Callable[[Any], Any]
 """A function of a module, such as the loss of its outputs."""
 
 AXES = {"dense": "oi", "conv": "oihw", "deconv": "iohw", "embedding": "oi"}
-"""How weights lie here: output, input, row and column; labels are an embedding's outputs."""
+"""The layout of weights here: outputs, inputs, rows and columns; of an embedding, labels first."""
 
 
 class Adapter:
-    """Puts the suite's questions to a library's layers.
+    """An adapter whose subclass describes a library.
 
-    A library's own adapter says how weights and images lie there, and defines ``build``, ``call``,
-    and what else it can of the methods that raise ``NotImplementedError`` here: what it leaves out
-    is not asked. ``minisn/conformance/adapters/in_torch.py`` is the one to follow.
+    A subclass states the library's layouts, and defines ``build``, ``call`` and, of the other
+    methods that raise ``NotImplementedError`` here, those that the library allows. The suite does
+    not ask for the rest. The example is ``minisn/conformance/adapters/in_torch.py``.
 
-    A layer is a namespace with ``kind``, ``rounds``, ``dtype``, the basis ``x`` as the library
-    takes it, and the ``module`` that was built; after a pass also ``seen``, the outputs' type.
+    A layer is a namespace: ``kind``, ``rounds`` and ``dtype`` as asked for; ``x``, the basis as a
+    tensor of the library; ``module``, what ``build`` returned; and after a pass ``seen``, the type
+    of the outputs. A subclass may add more.
     """
 
     name, version = "", ""
@@ -34,47 +35,49 @@ class Adapter:
     precisions: tuple[str, ...] = ("float16", "bfloat16", "float64")
 
     axes: Mapping[str, str] = {}
-    """The axes of weights that lie otherwise than in :data:`AXES`."""
+    """The layouts that differ from :data:`AXES`, by kind of layer."""
     flipped = False
-    """Whether a transposed convolution keeps its kernel turned by half a turn."""
+    """Whether the library rotates the kernel of a transposed convolution by 180 degrees."""
     channels_last = False
-    """Whether images have their channels after rows and columns."""
+    """Whether the channels of images are the last axis."""
 
-    # -- what a library's adapter defines ----------------------------------------------------------
+    # -- what a subclass defines -------------------------------------------------------------------
 
     def build(self, layer: Any, W: Any) -> Any:
-        """Return the module without bias that normalizes W, given as the library's tensor."""
+        """Return a module without bias that normalizes W, a tensor of the library."""
         raise NotImplementedError("the adapter has no build")
 
     def call(self, layer: Any, module: Any, train: bool) -> Any:
-        """Make a pass of ``layer.x`` through a module; return the outputs."""
+        """Apply a module to ``layer.x``, and return the outputs."""
         raise NotImplementedError("the adapter has no call")
 
     def tensor(self, a: np.ndarray, dtype: str) -> Any:
-        """Return an array as the library's tensor of a type."""
+        """Convert an array to a tensor of the library."""
         return np.asarray(a, dtype)
 
     def array(self, t: Any) -> np.ndarray:
-        """Return the library's tensor as an array in double precision."""
+        """Convert a tensor of the library to an array in double precision."""
         return np.asarray(t, np.float64)
 
     def begin(self, layer: Any) -> None:
-        """Begin a training step; most libraries iterate at each pass instead."""
+        """Begin a training step; most libraries do nothing here, and iterate in each pass."""
 
     def weight(self, module: Any) -> Any:
         """Return the raw weight of a module."""
         raise NotImplementedError("the adapter has no weight")
 
     def assign(self, layer: Any, W: Any) -> None:
-        """Put another raw weight, the library's tensor, in its place."""
+        """Replace the raw weight by W, a tensor of the library."""
         raise NotImplementedError("the adapter has no assign")
 
     def derivative(self, layer: Any, value: Value, module: Any, again: bool) -> Any:
         """Return the derivative of value(module) with respect to the raw weight.
 
         Args:
-            layer, value, module: whose value.
-            again: whether the derivative will be differentiated itself.
+            layer: the layer.
+            value: a function of a module.
+            module: the module at which to differentiate.
+            again: whether the derivative is differentiated afterwards.
         """
         raise NotImplementedError("the adapter has no derivative")
 
@@ -83,11 +86,11 @@ class Adapter:
         raise NotImplementedError("the adapter has no vectors")
 
     def start(self, layer: Any, vectors: Sequence[Any]) -> None:
-        """Put others in the places of those that :meth:`vectors` returns."""
+        """Replace the tensors that :meth:`vectors` returns."""
         raise NotImplementedError("the adapter has no start")
 
     def load(self, layer: Any, other: Any) -> None:
-        """Load into a layer what is saved of another."""
+        """Load what another layer saves."""
         raise NotImplementedError("the adapter has no load")
 
     # -- what the suite asks -----------------------------------------------------------------------
@@ -110,7 +113,7 @@ class Adapter:
         return read_off(layer.kind, np.moveaxis(y, -1, 1) if self._turns(y) else y)
 
     def gradient(self, layer: Any, Gs: Sequence[np.ndarray]) -> np.ndarray:
-        """Make the passes of one step, one for each G, then go back through all."""
+        """Make the passes of one step, one for each G, and differentiate the sum of <G, W̄>."""
         self.begin(layer)
         value = self._value(layer, Gs)
         return self._ours(layer, self.derivative(layer, value, layer.module, False))
@@ -130,23 +133,23 @@ class Adapter:
         return self._ours(layer, self.weight(layer.module))
 
     def set_parameter(self, layer: Any, W: np.ndarray) -> None:
-        """Put another weight in its place."""
+        """Replace the raw weight."""
         self.assign(layer, self._theirs(layer, W))
 
     def state(self, layer: Any) -> list[np.ndarray]:
-        """Return what power iteration keeps."""
+        """Return the vectors that power iteration keeps."""
         return [self.array(t) for t in self.vectors(layer)]
 
     def set_u(self, layer: Any, u: np.ndarray, v: np.ndarray) -> None:
-        """Start from u and v, each in the place of what is kept and has its length."""
+        """Replace the vectors that the layer keeps by u or v, whichever has their length."""
         kept, fits = self.state(layer), {len(x): x for x in (u, v)}
         if not any(a.size in fits for a in kept):
-            raise NotImplementedError("nothing that is kept has the length of u or of v")
+            raise NotImplementedError("the layer keeps no vector of the length of u or v")
         new = [fits.get(a.size, a).reshape(a.shape) for a in kept]
         self.start(layer, [self.tensor(a, layer.dtype) for a in new])
 
     def reload(self, layer: Any) -> Any:
-        """Load what is saved of a layer into another, which was made with another weight."""
+        """Make a layer with another weight, and load what this one saves."""
         W = np.ones_like(self.parameter(layer))
         other = self.make(layer.kind, W, layer.rounds, layer.dtype)
         self.load(other, layer)
@@ -159,20 +162,20 @@ class Adapter:
     # -- layouts -----------------------------------------------------------------------------------
 
     def _turns(self, a: np.ndarray) -> bool:
-        """Whether an array is of images that have their channels last there."""
+        """Return whether an array holds images, and the library has their channels last."""
         return self.channels_last and a.ndim == 4
 
     def _images(self, a: np.ndarray) -> np.ndarray:
-        """Lay inputs or outputs out as the library does."""
+        """Convert inputs or outputs to the library's layout."""
         return np.ascontiguousarray(np.moveaxis(a, 1, -1) if self._turns(a) else a)
 
     def _value(self, layer: Any, Gs: Sequence[np.ndarray]) -> Value:
-        """Return the function of a module whose derivative is asked for."""
+        """Return the sum of <G, W̄> over as many passes, as a function of a module."""
         gs = [self.tensor(self._images(spread(layer.kind, G)), layer.dtype) for G in Gs]
         return lambda module: sum((self.call(layer, module, True) * g).sum() for g in gs)
 
     def _theirs(self, layer: Any, W: np.ndarray) -> Any:
-        """Return a weight as the library's tensor, laid out as there."""
+        """Convert a weight to a tensor of the library, in its layout."""
         if self.flipped and layer.kind == "deconv":
             W = W[:, :, ::-1, ::-1]
         here = AXES[layer.kind]
@@ -180,7 +183,7 @@ class Adapter:
         return self.tensor(np.ascontiguousarray(W), layer.dtype)
 
     def _ours(self, layer: Any, W: Any) -> np.ndarray:
-        """Return the library's tensor as a weight, laid out as here."""
+        """Convert a tensor of the library to a weight in the layout here."""
         here = AXES[layer.kind]
         there = self.axes.get(layer.kind, here)
         W = self.array(W).transpose([there.index(axis) for axis in here])

@@ -1,4 +1,4 @@
-"""Equinox: ``eqx.nn.SpectralNorm``, whose state goes in and comes out."""
+"""Equinox: ``eqx.nn.SpectralNorm``, which takes and returns its state."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Equinox(Pure):
         return module.layer.weight
 
     def assign(self, layer: Any, W: jax.Array) -> None:
-        """Make a module with another weight."""
+        """Replace the weight."""
         layer.module = eqx.tree_at(self.weight, layer.module, W)
 
     def vectors(self, layer: Any) -> Sequence[jax.Array]:
@@ -53,11 +53,11 @@ class Equinox(Pure):
         return layer.stats.get(layer.module.uv_index)
 
     def start(self, layer: Any, vectors: Sequence[jax.Array]) -> None:
-        """Make a state with other u and v."""
+        """Replace u and v."""
         layer.stats = layer.stats.set(layer.module.uv_index, tuple(vectors))
 
     def load(self, layer: Any, other: Any) -> None:
-        """Read the leaves that were written as bytes."""
+        """Write the leaves of the other layer as bytes, and read them."""
         file = io.BytesIO()
         eqx.tree_serialise_leaves(file, (other.module, other.stats))
         file.seek(0)

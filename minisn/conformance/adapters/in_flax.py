@@ -14,17 +14,17 @@ from .base import Value
 from .in_jax import Jax, Pure
 
 KERNELS = {"dense": "io", "conv": "hwio", "deconv": "hwio"}
-"""How Flax lays weights out."""
+"""The layouts of Flax's weights."""
 
 
 class Linen(Pure):
-    """``flax.linen.SpectralNorm``: variables go in and come out."""
+    """``flax.linen.SpectralNorm``, which takes and returns its variables."""
 
     name, version = "flax.linen.SpectralNorm", flax.__version__
     axes, flipped, channels_last = KERNELS, True, True
 
     def build(self, layer: Any, W: jax.Array) -> Any:
-        """Initialize a wrapped module; return its parameters with the weight in."""
+        """Initialize a wrapped module, and return its parameters with the weight put in."""
         *k, wide, out = W.shape
         form: dict[str, Any] = {"param_dtype": W.dtype, "name": "layer"}
         plain = form | {"use_bias": False}
@@ -40,7 +40,7 @@ class Linen(Pure):
         return jax.tree.map(lambda _: W, first["params"])
 
     def call(self, layer: Any, module: Any, train: bool) -> jax.Array:
-        """Apply the wrapped module to its variables."""
+        """Apply the module."""
         variables = {"params": module, "batch_stats": layer.stats}
         y, after = layer.wrapped.apply(
             variables, layer.x, update_stats=train, mutable=["batch_stats"]
@@ -62,18 +62,18 @@ class Linen(Pure):
         return jax.tree.leaves(layer.stats)
 
     def start(self, layer: Any, vectors: Sequence[jax.Array]) -> None:
-        """Replace them."""
+        """Replace u and sigma."""
         layer.stats = jax.tree.unflatten(jax.tree.structure(layer.stats), vectors)
 
     def load(self, layer: Any, other: Any) -> None:
-        """Read the variables that were written as bytes."""
+        """Write the variables of the other layer as bytes, and read them."""
         saved = serialization.to_bytes((other.module, other.stats))
         like = (layer.module, layer.stats)
         layer.module, layer.stats = serialization.from_bytes(like, saved)
 
 
 class Nnx(Jax):
-    """``flax.nnx.SpectralNorm``: a module that holds its variables."""
+    """``flax.nnx.SpectralNorm``, a module that holds its variables."""
 
     name, version = "flax.nnx.SpectralNorm", flax.__version__
     axes, flipped, channels_last = KERNELS, True, True
@@ -118,10 +118,10 @@ class Nnx(Jax):
         return [kept[...] for kept in layer.module.batch_stats.values()]
 
     def start(self, layer: Any, vectors: Sequence[jax.Array]) -> None:
-        """Write them."""
+        """Replace u and sigma."""
         for kept, vector in zip(layer.module.batch_stats.values(), vectors, strict=True):
             kept[...] = vector
 
     def load(self, layer: Any, other: Any) -> None:
-        """Take the pure state."""
+        """Copy the pure state."""
         nnx.update(layer.module, nnx.state(other.module))

@@ -1,4 +1,4 @@
-"""What the libraries on JAX share: its arrays, and layers that are pure functions."""
+"""Code that the adapters of JAX libraries share: arrays, and layers that are pure functions."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ jax.config.update("jax_enable_x64", True)  # else float64 is float32 without a w
 
 
 class Jax(Adapter):
-    """Layers whose numbers are JAX's arrays."""
+    """Layers whose tensors are arrays of JAX."""
 
     def tensor(self, a: np.ndarray, dtype: str) -> jax.Array:
-        """Return JAX's array."""
+        """Convert an array to one of JAX."""
         return jnp.asarray(a, dtype)
 
 
 class Pure(Jax):
-    """Layers whose state goes in and comes out: it is ``layer.stats``, and each call moves it on.
+    """Layers that take and return their state, here ``layer.stats``; ``call`` replaces it.
 
-    What is learned, the ``module`` of a layer here, is all that a derivative is taken of.
+    ``layer.module`` holds the parameters.
     """
 
     grad: Any = staticmethod(jax.grad)
 
     def derivative(self, layer: Any, value: Value, module: Any, again: bool) -> Any:
-        """Differentiate; the state comes out beside the value, for inside it is being traced."""
+        """Differentiate; the state is returned too, because a traced one must not stay behind."""
 
         def with_state(module: Any) -> tuple[Any, Any]:
             result = value(module)

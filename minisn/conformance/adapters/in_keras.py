@@ -1,4 +1,4 @@
-"""Keras 3: ``SpectralNormalization``, through its PyTorch backend for gradients."""
+"""Keras 3: ``SpectralNormalization``; its gradients need the PyTorch backend."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Keras(Adapter):
         return module(layer.x, training=train)
 
     def tensor(self, a: np.ndarray, dtype: str) -> Any:
-        """Return the backend's tensor."""
+        """Convert an array to a tensor of the backend."""
         return ops.convert_to_tensor(a, dtype)
 
     def array(self, t: Any) -> np.ndarray:
-        """Return the numbers of the backend's tensor."""
+        """Convert a tensor of the backend to an array."""
         return ops.convert_to_numpy(ops.cast(t, "float64"))
 
     def weight(self, module: Any) -> Any:
@@ -65,7 +65,7 @@ class Keras(Adapter):
         layer.module.kernel.assign(W)
 
     def derivative(self, layer: Any, value: Value, module: Any, again: bool) -> Any:
-        """Go back from the value."""
+        """Differentiate through PyTorch."""
         if keras.backend.backend() != "torch":
             raise NotImplementedError("asked through Keras's torch backend: KERAS_BACKEND=torch")
         from torch.autograd import grad
@@ -81,5 +81,5 @@ class Keras(Adapter):
         layer.module.vector_u.assign(*vectors)
 
     def load(self, layer: Any, other: Any) -> None:
-        """Set the weights that were taken."""
+        """Copy the weights."""
         layer.module.set_weights(other.module.get_weights())

@@ -1,4 +1,4 @@
-"""minisn's own layers, asked as every other library's."""
+"""minisn's own layers, asked like those of every other library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Adapter, Value
 
 
 class Minisn(Adapter):
-    """Layers with a scheme; one round of power iteration comes before a step's passes.
+    """Layers with a scheme; one round of power iteration precedes the passes of a step.
 
     Args:
         scheme: what makes the weight.
@@ -53,7 +53,7 @@ class Minisn(Adapter):
         return module
 
     def begin(self, layer: Any) -> None:
-        """Iterate, as a training loop does once before the passes of a step."""
+        """Make the rounds of power iteration, once before all passes of the step."""
         for _ in range(layer.rounds):
             layer.module.power_step()
 
@@ -62,11 +62,11 @@ class Minisn(Adapter):
         return module(layer.x)
 
     def tensor(self, a: np.ndarray, dtype: str) -> Tensor:
-        """Return a tensor that holds an array."""
+        """Convert an array to a tensor."""
         return Tensor.wrap(np.asarray(a, dtype))
 
     def array(self, t: Tensor) -> np.ndarray:
-        """Return the array that a tensor holds."""
+        """Convert a tensor to an array."""
         return t.array.astype(np.float64)
 
     def weight(self, module: Any) -> Tensor:
@@ -78,7 +78,7 @@ class Minisn(Adapter):
         layer.module.weight.assign(W.array)
 
     def derivative(self, layer: Any, value: Value, module: Any, again: bool) -> Tensor:
-        """Differentiate."""
+        """Differentiate, and record that if it is differentiated again."""
         return grad(value(module), module.weight, create_graph=again)
 
     def vectors(self, layer: Any) -> list[Tensor]:
@@ -86,7 +86,7 @@ class Minisn(Adapter):
         return [Tensor.wrap(a) for a in layer.module.state.values()]
 
     def start(self, layer: Any, vectors: Sequence[Tensor]) -> None:
-        """Put others in their places."""
+        """Replace u and v."""
         state = zip(layer.module.state, (t.array for t in vectors), strict=True)
         layer.module.state = dict(state)
 

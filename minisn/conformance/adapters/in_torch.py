@@ -14,14 +14,14 @@ from .base import Adapter, Value
 
 
 class Torch(Adapter):
-    """Modules that a function makes normalize their weight.
+    """Modules whose weight a function normalizes.
 
-    The raw weight must be the only parameter; buffers are the state.
+    The raw weight must be the only parameter; the buffers are the state.
 
     Args:
-        wrap: from a module with a ``weight`` and the rounds a pass to the module that normalizes.
-        unwrap: takes the normalization away; None where it cannot.
-        name: of the adapter.
+        wrap: the function, from a module and the rounds in each pass to the normalized module.
+        unwrap: removes the normalization; None if it cannot be removed.
+        name: name of the adapter.
     """
 
     version = torch.__version__
@@ -53,11 +53,11 @@ class Torch(Adapter):
         return module.train(train)(layer.x)
 
     def tensor(self, a: np.ndarray, dtype: str) -> torch.Tensor:
-        """Copy an array."""
+        """Copy an array into a tensor."""
         return torch.tensor(a, dtype=getattr(torch, dtype))
 
     def array(self, t: torch.Tensor) -> np.ndarray:
-        """Return the numbers without their history."""
+        """Return the values without their graph."""
         return t.detach().double().numpy()
 
     def weight(self, module: nn.Module) -> torch.Tensor:
@@ -71,7 +71,7 @@ class Torch(Adapter):
             self.weight(layer.module).copy_(W)
 
     def derivative(self, layer: Any, value: Value, module: nn.Module, again: bool) -> torch.Tensor:
-        """Go back from the value."""
+        """Differentiate, and record that if it is differentiated again."""
         return torch.autograd.grad(value(module), self.weight(module), create_graph=again)[0]
 
     def vectors(self, layer: Any) -> list[torch.Tensor]:
