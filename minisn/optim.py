@@ -224,8 +224,8 @@ class Adam:
         eps: keeps the quotient finite.
 
     Source: [M18 Table 1]; Kingma and Ba (2015)
-    Deviation: L21's code, in TensorFlow, adds epsilon to the root of the uncorrected v, and so
-    does Chainer, as we recall it; in early steps epsilon then counts for more.
+    Deviation: L21's code, in TensorFlow, and M18's, in Chainer, add epsilon to the root of the
+    uncorrected v; in early steps epsilon then counts for more.
     """
 
     def __init__(

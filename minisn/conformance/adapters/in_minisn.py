@@ -17,9 +17,9 @@ class Minisn(Adapter):
     """Layers with a scheme; one round of power iteration precedes the passes of a step.
 
     Args:
-        scheme: what makes the weight.
+        scheme: the scheme of the weight.
         definition: SN, BSN or SN_Conv.
-        name: of the adapter.
+        name: name of the adapter.
     """
 
     version = __version__
