@@ -51,11 +51,16 @@ def open_place(name, monkeypatch):
 
 
 def mend(dpnp, monkeypatch):
-    """Work round two faults of dpnp 0.20: they are its own, not the library's.
+    """Work around three faults of dpnp 0.20, which are not minisn's.
 
-    A product of matrices of which one has strides of 0, as a broadcast array has, is wrong; and its
-    arrays cannot be copied by `copy.deepcopy`.
+    A matrix product with strides of 0, as in a broadcast array, is an error. A copy of such an
+    array with an inner axis of size 1, as [3, 1, 3, 3] from [3, 1, 3, 1], is wrong unless its
+    order is "C". And `copy.deepcopy` does not copy dpnp's arrays.
     """
     broadcast_to = dpnp.broadcast_to
-    monkeypatch.setattr(dpnp, "broadcast_to", lambda x, shape: dpnp.copy(broadcast_to(x, shape)))
+
+    def broadcast(x, shape):
+        return dpnp.copy(broadcast_to(x, shape), order="C")
+
+    monkeypatch.setattr(dpnp, "broadcast_to", broadcast)
     monkeypatch.setattr(dpnp.ndarray, "__deepcopy__", lambda x, memo: x.copy(), raising=False)
