@@ -635,3 +635,66 @@ if not {temporary}:
     )
     assert (ran.stdout.strip(), ran.stderr) == (f"65536.0 {not temporary}", "")
     assert list(tmp_path.iterdir()) == []  # what was kept there is gone
+
+
+# -- busy neighbors ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def neighbors(monkeypatch):
+    """Keep every processor busy."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    command = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+BESIDE = """
+import os, sys
+before = os.environ.get("OMP_WAIT_POLICY")
+import minisn.kernels.cpu
+assert os.environ.get("OMP_WAIT_POLICY") == before
+print("numba.np.ufunc.omppool" in sys.modules)
+"""
+
+
+def test_the_policy_is_chosen_beside_busy_neighbors_and_stays_private(neighbors):
+    pytest.importorskip("numba", reason="the compiled kernels are not installed")
+    assert run(BESIDE, NUMBA_NUM_THREADS="2") == "True\n"
+    assert run(BESIDE, NUMBA_NUM_THREADS="2", OMP_WAIT_POLICY="active") == "False\n"
+
+
+def test_idle_processors_are_counted(monkeypatch, neighbors):
+    pytest.importorskip("numba", reason="the compiled kernels are not installed")
+    from minisn.kernels.cpu import waiting
+
+    assert waiting._idle() < 0.5
+    ticks = iter([(100, 1000), (190, 1100)])
+    monkeypatch.setattr(waiting, "_ticks", lambda: next(ticks))
+    assert waiting._idle() == pytest.approx(0.9 * os.cpu_count())
+
+
+@pytest.mark.parametrize("idle", [0.2, 1.9])
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_threads_sleep_only_where_processors_are_missing(monkeypatch, idle, chosen):
+    pytest.importorskip("numba", reason="the compiled kernels are not installed")
+    from minisn.kernels.cpu import waiting
+
+    policies = []
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    monkeypatch.setattr(waiting.config, "NUMBA_NUM_THREADS", 2)
+    monkeypatch.setattr(waiting, "_idle", lambda: idle)
+    monkeypatch.setattr(
+        waiting.importlib,
+        "import_module",
+        lambda name: policies.append((name, os.environ["OMP_WAIT_POLICY"])),
+    )
+    waiting.sleep_beside_neighbors()
+    expected = [] if chosen or idle > 1 else [("numba.np.ufunc.omppool", "passive")]
+    assert policies == expected
+    assert os.environ.get("OMP_WAIT_POLICY") == chosen

@@ -65,12 +65,13 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=8, help="processes that compute beside it")
     parser.add_argument("--turns", type=int, default=15)
     options = parser.parse_args()
-    contestants = {name: start(options.preset, way) for name, way in WAYS.items()}
     neighbors = [multiprocessing.Process(target=burn, daemon=True) for _ in range(options.busy)]
-    for process in contestants.values():
-        step(process)  # compiled and warm
     for neighbor in neighbors:
         neighbor.start()
+    contestants = {}
+    for name, way in WAYS.items():
+        contestants[name] = start(options.preset, way)
+        step(contestants[name])  # compiled and warm before the next one starts
     seconds = {name: [] for name in contestants}
     for _ in range(options.turns):
         for name, process in contestants.items():

@@ -13,11 +13,6 @@ limit, so one_pool() holds only Numba's pool there. The kernels call no BLAS and
 NumPy's dense products may use more threads. Set ``VECLIB_MAXIMUM_THREADS=1`` before Python starts
 to hold Accelerate to one.
 
-OpenMP's threads spin while they wait for each other. If a neighbor occupies the processor that one
-of them needs, two threads can be several times slower than one. With ``OMP_WAIT_POLICY=passive``,
-set before Python starts, the threads sleep instead. That is not the default, because it slows small
-steps on a quiet machine (``tests/benchmarks/neighbors.py`` times each way).
-
 A forked process does not have its parent's threads. Numba's portable layer starts new threads
 there, and results are the same bits. GNU's OpenMP cannot: Numba ends the process, which would wait
 forever otherwise, so the kernels raise an error instead. A process that was spawned, or forked
