@@ -4,9 +4,11 @@ import json
 import math
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ def test_who_listens_to_the_network_is_seen():
 
 
 @told
-def test_a_study_listens_on_this_machine_alone(tmp_path):
+def test_a_study_listens_on_this_machine_alone_and_beside_another(tmp_path):
     script = tmp_path / "study.py"
     script.write_text(
         textwrap.dedent("""
@@ -58,14 +60,18 @@ def test_a_study_listens_on_this_machine_alone(tmp_path):
                 print(json.dumps([client.submit(int, "7").result(), *addresses(os.getpid())]))
         """)
     )
-    done = subprocess.run(
-        [sys.executable, script],
-        env=environment(Path(__file__).parent),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    with ExitStack() as stack:
+        with suppress(OSError):  # it is taken already
+            stack.enter_context(socket.create_server(("127.0.0.1", 8787)))
+        done = subprocess.run(
+            [sys.executable, script],
+            env=environment(Path(__file__).parent),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
     assert done.returncode == 0, done.stderr
+    assert "already in use" not in done.stderr
     answer, *found = json.loads(done.stdout)
     assert answer == 7
     assert len(found) >= 3  # the scheduler, and two workers or what watches over them

@@ -214,10 +214,17 @@ def test_data_of_another_size_are_refused(tmp_path):
 dask = pytest.importorskip("distributed", reason="studies run on Dask")
 
 
+NO_DASHBOARD = {
+    "dashboard_address": None,
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+}
+"""Arguments for a cluster without a dashboard, whose scheduler takes any free port."""
+
+
 @pytest.fixture(scope="module")
 def cluster():
     with dask.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, **NO_DASHBOARD
     ) as cluster:
         yield cluster
 
@@ -250,7 +257,7 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line(tmp_path, monkeypatc
 
 def test_a_cluster_without_workers_is_refused(tmp_path):
     with (
-        dask.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        dask.LocalCluster(n_workers=0, **NO_DASHBOARD) as empty,
         pytest.raises(ConfigError, match=r"has no workers; start some with `dask worker tcp://"),
     ):
         run_cells([cell()], tmp_path, empty.scheduler_address)
@@ -263,7 +270,7 @@ def test_a_worker_without_the_package_is_refused(tmp_path):
     bare = [sys.executable, "-S"]
     if subprocess.run([*bare, "-c", "import minisn"], env=packages, cwd=tmp_path).returncode == 0:
         pytest.skip("minisn is among the other packages, so no worker can do without it")
-    with dask.LocalCluster(n_workers=0, dashboard_address=":0") as cluster:
+    with dask.LocalCluster(n_workers=0, **NO_DASHBOARD) as cluster:
         address = cluster.scheduler_address
         worker = subprocess.Popen(
             [*bare, "-m", "distributed.cli.dask_worker", address, "--no-nanny"],

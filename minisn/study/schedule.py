@@ -155,7 +155,7 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
                 "distributed.worker.memory.terminate": False,
             }
         ),
-        # listen on this machine only, and open no dashboard;
+        # listen on this machine only, on any free port, and open no dashboard;
         # silence the logs, as the error of a cell is reported once, at the end
         LocalCluster(
             n_workers=count,
@@ -163,6 +163,7 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
             processes=True,
             host="127.0.0.1",
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             worker_dashboard_address=None,
             silence_logs=logging.CRITICAL,
         ) as cluster,
