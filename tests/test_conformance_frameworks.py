@@ -6,6 +6,9 @@ import pytest
 
 from minisn.conformance import BROKEN, load, read_table, run
 
+ROUNDING = 1e-6
+"""A clause broken by less is decided by roundings, which differ between processors: nnx divides the
+weight by its norm of 1 again in every evaluation, and its last bits then move or do not."""
 KEPT = Path(__file__).parent.parent / "tutorials" / "studies" / "conformance" / "table.json"
 
 
@@ -24,6 +27,14 @@ def test_a_framework_breaks_what_the_table_says(name):
     (row,) = (r for r in read_table(KEPT)["libraries"] if r["name"] == adapter.name)
     if str(adapter.version) != row["version"]:
         pytest.skip(f"the table is of {row['version']}, here is {adapter.version}")
-    told = {c["number"]: c["deviation"] for c in row["clauses"] if c["verdict"] == BROKEN}
-    found = {r.clause.number: r.deviation for r in run(adapter) if r.verdict == BROKEN}
+    told = {
+        c["number"]: c["deviation"]
+        for c in row["clauses"]
+        if c["verdict"] == BROKEN and c["error"] > ROUNDING
+    }
+    found = {
+        r.clause.number: r.deviation
+        for r in run(adapter)
+        if r.verdict == BROKEN and r.error > ROUNDING
+    }
     assert found == told
