@@ -53,9 +53,9 @@ def open_place(name, monkeypatch):
 def mend(dpnp, monkeypatch):
     """Work around three faults of dpnp 0.20, which are not minisn's.
 
-    A matrix product with strides of 0, as in a broadcast array, is an error. A copy of such an
-    array with an inner axis of size 1, as [3, 1, 3, 3] from [3, 1, 3, 1], is wrong unless its
-    order is "C". And `copy.deepcopy` does not copy dpnp's arrays.
+    A matrix product with strides of 0, as in a broadcast array, can be wrong or an error. A copy of
+    an array with an inner axis of size 1 is wrong, as of [3, 1, 3, 1] broadcast to [3, 1, 3, 3],
+    unless its order is "C". And `copy.deepcopy` does not copy dpnp's arrays.
     """
     broadcast_to = dpnp.broadcast_to
 
