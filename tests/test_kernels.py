@@ -687,7 +687,7 @@ def test_threads_sleep_only_where_processors_are_missing(monkeypatch, idle, chos
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if chosen:
         monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
-    monkeypatch.setattr(waiting.config, "NUMBA_NUM_THREADS", 2)
+    monkeypatch.setattr(waiting.numba.config, "NUMBA_NUM_THREADS", 2)
     monkeypatch.setattr(waiting, "_idle", lambda: idle)
     monkeypatch.setattr(
         waiting.importlib,

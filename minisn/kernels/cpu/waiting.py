@@ -13,7 +13,7 @@ import os
 import time
 from contextlib import suppress
 
-from .cache import config
+import numba
 
 WATCH = 0.1
 """Seconds for which the processors are watched, once, when the kernels are loaded."""
@@ -39,7 +39,8 @@ def _ticks() -> tuple[int, int]:
 
 def sleep_beside_neighbors() -> None:
     """Let waiting threads sleep if fewer processors are idle than kernels have threads."""
-    threads = config.NUMBA_NUM_THREADS  # to ask Numba itself would load OpenMP
+    # get_num_threads() would load OpenMP
+    threads: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
     if chosen or threads == 1 or _idle() > threads - 0.5:
         return
