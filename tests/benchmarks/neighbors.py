@@ -28,10 +28,11 @@ for _ in sys.stdin:
     trainer.update()
     print(time.perf_counter() - begin, flush=True)
 """
+# awake as by OpenMP's default; "active" threads would spin for minutes beside the others' turns
 WAYS = {
     "1 thread": {"NUMBA_NUM_THREADS": "1"},
     "all, as minisn sets it up": {},
-    "all, OpenMP awake": {"NUMBA_THREADING_LAYER": "omp", "OMP_WAIT_POLICY": "active"},
+    "all, OpenMP awake": {"NUMBA_THREADING_LAYER": "omp", "GOMP_SPINCOUNT": "300000"},
     "all, OpenMP asleep": {"NUMBA_THREADING_LAYER": "omp", "OMP_WAIT_POLICY": "passive"},
     "all, portable": {"NUMBA_THREADING_LAYER": "workqueue"},
 }
