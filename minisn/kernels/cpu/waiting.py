@@ -4,7 +4,7 @@ Threads that stay awake make small steps some percent faster. If a neighbor occu
 that one of them needs, however, two such threads can be several times slower than one. So the
 processors are watched for a moment when the kernels are loaded, and threads sleep if too few are
 idle. ``OMP_WAIT_POLICY``, ``passive`` or ``active``, overrides this if it is set before Python
-starts; a neighbor that comes later changes nothing. ``tests/benchmarks/neighbors.py`` times each way.
+starts; a neighbor that comes later changes nothing. ``tests/benchmarks/neighbors.py`` times them.
 """
 
 import importlib
