@@ -76,10 +76,12 @@ def test_translation_moves_each_image_by_whole_pixels_and_brings_in_zeros():
 def moved(image, down, right):
     result = np.zeros_like(image)
     _, height, width = image.shape
-    for i in range(height):
-        for j in range(width):
-            if 0 <= i - down < height and 0 <= j - right < width:
-                result[:, i, j] = image[:, i - down, j - right]
+    rows = slice(max(down, 0), height + min(down, 0)), slice(max(-down, 0), height - max(down, 0))
+    columns = (
+        slice(max(right, 0), width + min(right, 0)),
+        slice(max(-right, 0), width - max(right, 0)),
+    )
+    result[:, rows[0], columns[0]] = image[:, rows[1], columns[1]]
     return result
 
 
