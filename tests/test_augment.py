@@ -41,8 +41,8 @@ def test_color_is_its_formula_image_by_image():
         image = x[n] + b[n]
         for i in range(8):
             for j in range(8):
-                grey = image[:, i, j].mean()
-                image[:, i, j] = grey + s[n] * (image[:, i, j] - grey)
+                gray = image[:, i, j].mean()
+                image[:, i, j] = gray + s[n] * (image[:, i, j] - gray)
         image = image.mean() + c[n] * (image - image.mean())
         np.testing.assert_allclose(y[n], image, rtol=0, atol=1e-14)
 

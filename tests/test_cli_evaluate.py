@@ -154,15 +154,15 @@ def test_few_samples_are_noted_in_one_line(run):
 
 
 @pytest.fixture(scope="module")
-def colour_run(tmp_path_factory):
-    """A run of one step on colour images."""
-    folder = tmp_path_factory.mktemp("runs") / "colour"
+def color_run(tmp_path_factory):
+    """A run of one step on color images."""
+    folder = tmp_path_factory.mktemp("runs") / "color"
     minisn("train", "cifar10-small", "--steps", 1, *TINY, "--out", folder)
     return folder
 
 
 @pytest.mark.parametrize("conditional", ["none", "projection"])
-def test_colour_is_measured_by_features_of_its_own(conditional, tmp_path):
+def test_color_is_measured_by_features_of_its_own(conditional, tmp_path):
     folder, out = tmp_path / "r", tmp_path / "scores.json"
     minisn(
         "train",
@@ -199,31 +199,31 @@ def altered(run, **changes):
     return saved
 
 
-def test_other_images_are_refused_and_told_how_to_be_scored(colour_run):
+def test_other_images_are_refused_and_told_how_to_be_scored(color_run):
     with pytest.raises(ConfigError, match="draws images of 3 x 48 x 48, but the feature") as error:
-        evaluate._extractor(colour_run, altered(colour_run, data="stl10", size=48))
+        evaluate._extractor(color_run, altered(color_run, data="stl10", size=48))
     said = str(error.value)
     assert "support only digits of 1 x 28 x 28 and CIFAR-10's photographs of 3 x 32 x 32" in said
-    assert f"`minisn sample {colour_run} --n 50000 --format png-folder`" in said
+    assert f"`minisn sample {color_run} --n 50000 --format png-folder`" in said
     assert "--features and --reference" in said
 
 
-def test_images_that_the_network_does_not_know_are_measured_with_a_note(run, colour_run):
+def test_images_that_the_network_does_not_know_are_measured_with_a_note(run, color_run):
     with pytest.warns(UserWarning, match="made for digits, not for fashion-mnist"):
         found = evaluate._extractor(run, altered(run, data="fashion-mnist"))
     assert found.kind.shape == (1, 28, 28)
     with pytest.warns(UserWarning, match="made for CIFAR-10's photographs, not for stl10"):
-        found = evaluate._extractor(colour_run, altered(colour_run, data="stl10", size=32))
+        found = evaluate._extractor(color_run, altered(color_run, data="stl10", size=32))
     assert found.kind.shape == (3, 32, 32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        evaluate._extractor(colour_run, altered(colour_run, data="cifar10"))
+        evaluate._extractor(color_run, altered(color_run, data="cifar10"))
         evaluate._extractor(run, altered(run, data="mnist"))
 
 
-def test_few_real_images_are_cut_into_halves(colour_run, monkeypatch, tmp_path):
+def test_few_real_images_are_cut_into_halves(color_run, monkeypatch, tmp_path):
     monkeypatch.setattr("minisn.cli.evaluate._REFERENCES", 10_000)  # as it ships
-    minisn("evaluate", colour_run, "--repeats", 1, "--json", tmp_path / "s.json")
+    minisn("evaluate", color_run, "--repeats", 1, "--json", tmp_path / "s.json")
     for column in scores(tmp_path / "s.json").values():
         assert {s.provenance.samples for s in column} == {1000}
         assert {s.provenance.references for s in column} == {0, 1000}
@@ -334,8 +334,8 @@ def test_samples_are_exported_as_an_array(run, tmp_path):
     assert (images[..., 0] == drawn(run, 5, 0)[:, 0]).all()
 
 
-def test_colour_keeps_its_order(colour_run, tmp_path):
-    shutil.copytree(colour_run, tmp_path / "r")
+def test_color_keeps_its_order(color_run, tmp_path):
+    shutil.copytree(color_run, tmp_path / "r")
     for form in ("png-folder", "npz"):
         minisn("sample", tmp_path / "r", "--n", 2, "--format", form)
     images = drawn(tmp_path / "r", 2, 0).transpose(0, 2, 3, 1)

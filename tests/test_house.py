@@ -83,7 +83,7 @@ halve the time of a layer. The gradient of a normalized weight, and the gains of
 in one pass over memory, are a hundred: spectral normalization costs a step next to nothing.
 A hundred lines see to it that finite numbers give finite numbers or an error that says where, and
 that a forked process does not wait for ever. Photographs are nine hundred: folders of one's own
-images, a feature network for colour, what goes wrong in a run and what to try, augmentation.
+images, a feature network for color, what goes wrong in a run and what to try, augmentation.
 The gradient checker doubled by a thousand: it takes PyTorch's and JAX's functions, modules and
 nested inputs, tries a backward with several incoming gradients, and knows the usual mistakes.
 Conformance is nineteen hundred: 28 clauses, 90 deviations by name, the adapters of six libraries,

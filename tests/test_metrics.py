@@ -326,7 +326,7 @@ def test_all_are_torch_fidelitys(torch):
 
 
 def direct_ms_ssim(x, y, scales):
-    """One pair of grey images, a window after the other; all five exponents, cut and scaled."""
+    """One pair of gray images, a window after the other; all five exponents, cut and scaled."""
     place = np.arange(11) - 5
     window = np.exp(-(place[:, None] ** 2 + place**2) / (2 * 1.5**2))
     window /= window.sum()
@@ -372,7 +372,7 @@ def test_ms_ssim_is_a_direct_computation(height, width, scales):
     assert 0.1 < expected[0] < 0.99
 
 
-def test_ms_ssim_of_equal_opposite_and_coloured_images():
+def test_ms_ssim_of_equal_opposite_and_colored_images():
     x = rng_of().integers(0, 256, (3, 3, 28, 28), np.uint8)
     assert (ms_ssim(x, x) == 1).all()
     assert ms_ssim(x, 255 - x) == pytest.approx(0)  # a negative mean counts as 0
@@ -673,7 +673,7 @@ def test_training_learns_and_levels_the_features(mnist):
 
 
 @pytest.mark.slow
-def test_training_learns_colour_too(cifar, capsys):
+def test_training_learns_color_too(cifar, capsys):
     recipe = RECIPES["cifar10"]
     network = train_features.train(recipe, cifar.images[:1000], cifar.labels[:1000], epochs=2)
     features, p = Extractor(COLOUR, network, "")(cifar.images[1000:], "unseen")
@@ -742,17 +742,17 @@ def test_training_moves_images_a_little(mnist):
     assert len(np.unique(moved, axis=0)) == 300
     grid = np.stack(np.indices(image.shape), -1).reshape(-1, 2)
 
-    def centre(pixels):
+    def center(pixels):
         return (grid * pixels.reshape(-1, 1)).sum(0) / pixels.sum()
 
-    shifts = np.array([centre(m) - centre(image) for m in moved])
+    shifts = np.array([center(m) - center(image) for m in moved])
     assert 1.5 < np.abs(shifts).max() < 2.6
     assert np.abs(shifts.mean(0)).max() < 0.3
     assert (moved.reshape(300, -1).astype(float) @ grid).std(0).min() > 0
 
     def tilt(pixels):
         """The direction in which a digit is longest, degrees from the rows."""
-        rows, columns = (grid - centre(pixels)).T
+        rows, columns = (grid - center(pixels)).T
         weights = pixels.reshape(-1)
         mixed, square = (weights * rows * columns).sum(), (weights * (columns**2 - rows**2)).sum()
         return np.rad2deg(np.arctan2(2 * mixed, square) / 2)

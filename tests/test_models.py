@@ -15,7 +15,7 @@ from minisn.tensor import Tensor, no_grad
 #
 # G: dense from 128 to 512 per pixel, no bias; then a gain and an offset per channel from batch
 # normalization after it and after each of the transposed convolutions 512-256-128-64, which
-# have no bias either; a 3x3 convolution from 64 to the colours, with bias.
+# have no bias either; a 3x3 convolution from 64 to the colors, with bias.
 NORMS_OF_G = 2 * (512 + 256 + 128 + 64)  # 1,920
 DECONVOLUTIONS = 4 * 4 * (512 * 256 + 256 * 128 + 128 * 64)  # 2,752,512
 GENERATORS = {
@@ -24,7 +24,7 @@ GENERATORS = {
     (48, 3): 128 * 6 * 6 * 512 + DECONVOLUTIONS + NORMS_OF_G + (3 * 3 * 64 * 3 + 3),
 }
 
-# D: 3x3 and 4x4 convolutions in turn, colours-64-64-128-128-256-256-512, each with a bias per
+# D: 3x3 and 4x4 convolutions in turn, colors-64-64-128-128-256-256-512, each with a bias per
 # output channel; a dense layer from 512 per remaining pixel to one number, with bias.
 BIASES_OF_D = 64 + 64 + 128 + 128 + 256 + 256 + 512  # 1,408
 CONVOLUTIONS = (

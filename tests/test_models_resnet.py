@@ -65,9 +65,9 @@ def flat(a):
 
 
 # A dense layer from 128 has 129 numbers per output. The last normalization of G is common to all
-# classes, the last convolution goes to the colours.
+# classes, the last convolution goes to the colors.
 def generator(size, k=1):
-    if size == 28:  # no table: 7x7, two of Table 4's blocks, one colour
+    if size == 28:  # no table: 7x7, two of Table 4's blocks, one color
         return 129 * 7 * 7 * 256 + 2 * up(256, 256, k) + 512 + (9 * 256 + 1)
     if size == 32:
         return 129 * 4 * 4 * 256 + 3 * up(256, 256, k) + 512 + (9 * 256 * 3 + 3)
@@ -98,22 +98,22 @@ LAST = {28: 128, 32: 128, 48: 1024, 128: 1024}
 K = 7
 
 
-def colours(size):
+def colors(size):
     return 1 if size == 28 else 3
 
 
 @pytest.mark.parametrize("size", TABLES)
 def test_the_generator_has_the_tables_parameters(size):
-    G = resnet_generator(size, colours(size), rng())
+    G = resnet_generator(size, colors(size), rng())
     assert count(G) == generator(size)
     if size < 128:  # the largest takes seconds to draw
-        assert count(resnet_generator(size, colours(size), rng(), classes=K)) == generator(size, K)
+        assert count(resnet_generator(size, colors(size), rng(), classes=K)) == generator(size, K)
 
 
 @pytest.mark.parametrize("size", TABLES)
 @pytest.mark.parametrize("conditional", CONDITIONAL)
 def test_the_discriminator_has_the_tables_parameters(size, conditional):
-    D = resnet_discriminator(size, colours(size), rng(), None, BARE, conditional, K)
+    D = resnet_discriminator(size, colors(size), rng(), None, BARE, conditional, K)
     more = {
         "none": 0,
         "concat": 128 * K + JOINED[size],
@@ -344,8 +344,8 @@ def test_d_ends_in_relu_sum_and_a_dense_layer():
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_builds_and_takes_one_step_at_a_tiny_width(name):
     config = load_preset(name).replace(width=1, batch_size=4)
-    colours = next(e.shape[0] for e in list_datasets() if e.name == config.data)
-    images = rng().integers(0, 256, (8, colours, config.size, config.size), dtype=np.uint8)
+    colors = next(e.shape[0] for e in list_datasets() if e.name == config.data)
+    images = rng().integers(0, 256, (8, colors, config.size, config.size), dtype=np.uint8)
     trainer = Trainer(config, images, labels=np.arange(8) % 3)
     losses = trainer.update()
     assert np.isfinite(losses.d) and np.isfinite(losses.g)

@@ -67,7 +67,7 @@ def test_sheet_enlarges_without_blurring():
     assert (inner == np.kron([[0, 255], [255, 0]], np.ones((4, 4)))).all()
 
 
-def test_sheet_keeps_colours_in_order():
+def test_sheet_keeps_colors_in_order():
     image = np.full((1, 3, 4, 4), -1, np.float32)
     image[:, 0] = 1
     assert (plots.sheet(image, zoom=1)[1:-1, 1:-1] == [255, 0, 0]).all()
@@ -208,7 +208,7 @@ def test_a_single_point_is_a_dot():
         assert {line.get_marker() for line in curves} == {"o"}
 
 
-def test_neighbouring_layers_differ_in_colour():
+def test_neighboring_layers_differ_in_color():
     lines = plots.sigma_figure(a_log(5)).axes[0].lines
     assert len({line.get_color() for line in lines}) == 8
 

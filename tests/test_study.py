@@ -69,7 +69,7 @@ def test_the_balance_is_that_of_the_sheet_and_of_the_last_scores(tmp_path):
     start = probe(trainer, split)
     sheet = trainer.sample(sample_vectors(config))
     assert start == {"spread": spread(sheet) / spread(scale_images(images[:64]))}
-    assert 0 < start["spread"] < 0.5  # a new G draws all in nearly one grey
+    assert 0 < start["spread"] < 0.5  # a new G draws all in nearly one gray
     trainer.update()
     real, fake = trainer.scores
     found = probe(trainer, split)
@@ -107,7 +107,7 @@ def test_samples_are_scored_by_the_features_that_ship(tmp_path):
 
 
 @pytest.mark.slow
-def test_colour_is_scored_by_features_of_its_own(tmp_path):
+def test_color_is_scored_by_features_of_its_own(tmp_path):
     scored = Cell({"method": "SN"}, TINY.replace(sample_every=6)).on("cifar10-2k")
     assert (scored.config.data, scored.config.size) == ("cifar10-2k", 32)
     start, end = run_cell(tmp_path, scored)["measures"]

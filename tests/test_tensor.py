@@ -144,7 +144,7 @@ def test_long_sums_of_one_tensor_differentiate_twice():
 # -- only what is asked for -----------------------------------------------------------
 
 
-def test_only_rules_towards_the_requested_inputs_run(calls):
+def test_only_rules_toward_the_requested_inputs_run(calls):
     rng = np.random.default_rng(0)
     x = Tensor(rng.normal(size=(1, 1, 4, 4)), requires_grad=True)
     w1 = Tensor(rng.normal(size=(2, 1, 3, 3)), requires_grad=True)
@@ -160,7 +160,7 @@ def test_only_rules_towards_the_requested_inputs_run(calls):
     assert sorted(calls) == [("conv2d", 0), ("conv2d", 1), ("conv2d", 1), ("sum", 0), ("tanh", 0)]
 
 
-def test_no_rule_runs_towards_what_y_does_not_depend_on(calls):
+def test_no_rule_runs_toward_what_y_does_not_depend_on(calls):
     x, other = leaf(1.0, 2.0), leaf(5.0, 6.0, 7.0)
     np.testing.assert_array_equal(grad((x * x).sum(), other).array, np.zeros(3))
     assert calls == []

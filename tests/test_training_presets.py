@@ -30,8 +30,8 @@ def made_up(config):
 
     With all contrast D would tell them from samples at once, and hinge losses of 0 teach nothing.
     """
-    (colours,) = (entry.shape[0] for entry in list_datasets() if entry.name == config.data)
-    shape, labels = (48, colours, config.size, config.size), np.arange(48) % 10
+    (colors,) = (entry.shape[0] for entry in list_datasets() if entry.name == config.data)
+    shape, labels = (48, colors, config.size, config.size), np.arange(48) % 10
     images = np.random.default_rng(0).integers(96, 160, shape, dtype=np.uint8)
     images[:, :, 0, [0, -1]] = labels[:, None, None]
     return images, labels

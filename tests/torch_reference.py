@@ -67,8 +67,8 @@ def by_name(G, D, average):
 class Network:
     """Copies of a network's arrays, and what both networks do with them."""
 
-    def __init__(self, network, config, colours):
-        self.config, self.width, self.colours = config, config.width, colours
+    def __init__(self, network, config, colors):
+        self.config, self.width, self.colors = config, config.width, colors
         parameters = network.named_parameters()
         self.p = {
             name: torch.tensor(p.numpy(), requires_grad=True) for name, p in parameters.items()
@@ -109,14 +109,14 @@ class Generator(Network):
             assert W.shape == (2 * d_out, d_out, 4, 4)
             h = F.conv_transpose2d(h, W, stride=2, padding=1, output_padding=extra)
         h = F.relu(self.batch_norm(h, "layers.11", *labels))
-        return torch.tanh(self.conv(h, "layers.13", self.colours))
+        return torch.tanh(self.conv(h, "layers.13", self.colors))
 
     def resnet(self, z, *labels):
         h = self.dense(z, "layers.0").reshape(-1, 2 * self.width, 4, 4)
         for k in (2, 3, 4):
             h = self.up(h, f"layers.{k}", *labels)
         h = F.relu(self.batch_norm(h, "layers.5"))
-        return torch.tanh(self.conv(h, "layers.7", self.colours))
+        return torch.tanh(self.conv(h, "layers.7", self.colors))
 
     def up(self, x, at, *labels):
         """Figure 8's block, twice the size."""
@@ -200,9 +200,9 @@ class Reference:
         assert config.model == "cnn" or config.size == 32, "a ResNet: only Table 4 is written here"
         self.real, self.noise, self.states = trainer.real, trainer.noise, trainer.states
         self.step = 0
-        colours, adam = trainer.images.shape[1], torch.optim.Adam
-        self.G = Generator(trainer.G, config, colours)
-        self.D = Discriminator(trainer.D, config, colours)
+        colors, adam = trainer.images.shape[1], torch.optim.Adam
+        self.G = Generator(trainer.G, config, colors)
+        self.D = Discriminator(trainer.D, config, colors)
         self.average = {n: t.clone() for n, t in self.G.arrays().items() if config.average}
         how = {"betas": (config.beta1, config.beta2), "eps": trainer.adam_d.eps}
         self.adam_g = adam(self.G.p.values(), config.rate_g, **how)

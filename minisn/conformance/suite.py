@@ -112,7 +112,7 @@ def clause(
 
 
 class MisshapenError(ValueError):
-    """What came in place of a weight has another shape."""
+    """An answer of an adapter does not have the shape of the weight."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Made:
     """A layer, as the adapter made it.
 
     Args:
-        layer: the adapter's own; nobody else looks inside.
-        shape: of its weight, which all that is like a weight must have.
+        layer: the adapter's object; only the adapter reads it.
+        shape: the shape of its weight, and of every answer that is a weight.
     """
 
     layer: Any
@@ -151,10 +151,10 @@ class Subject:
         return function(made.layer, *deepcopy(arguments))
 
     def weight(self, method: str, made: Made, *arguments: Any) -> np.ndarray:
-        """Ask for what has a weight's shape; return a copy in double precision.
+        """Ask for a weight or a gradient; return a copy in double precision.
 
         Raises:
-            MisshapenError: it has another shape.
+            MisshapenError: the answer has another shape.
         """
         answer = self.ask(method, made, *arguments)
         found = np.array(answer, np.float64)

@@ -103,7 +103,7 @@ def _own(name: str) -> Any:
     found = named(name)
     try:
         adapter = found() if callable(found) else found
-    except Exception as error:  # of one's own, whatever its kind
+    except Exception as error:  # of the user's, whatever its kind
         raise ConfigError(f"{name}() stopped: {type(error).__name__}: {error}") from error
     if isinstance(adapter, type):
         raise ConfigError(f"{name} gave the class {adapter.__name__}, expected an object of it")

@@ -1,4 +1,4 @@
-"""The base class of the adapters: it makes the suite's questions of a few methods of a library."""
+"""The base class of adapters: it answers the suite from a few methods that a library defines."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Adapter:
             layer: the layer.
             value: a function of a module.
             module: the module at which to differentiate.
-            again: whether the derivative is differentiated afterwards.
+            again: whether the caller differentiates the derivative once more.
         """
         raise NotImplementedError("the adapter has no derivative")
 

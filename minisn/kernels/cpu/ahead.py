@@ -23,7 +23,7 @@ from .pool import SMALL
 def calls() -> list[Callable]:
     """Return one small call of each kernel, in the order of a first training step."""
     one, two, kind = (1, 1), (2, 2), np.float32
-    x = np.zeros((SMALL >> 10, 16, 8, 8), kind)  # as many entries as NumPy is no longer used for
+    x = np.zeros((SMALL >> 10, 16, 8, 8), kind)  # the fewest entries that are not left to NumPy
     image, to_image = x[:, :1], np.zeros((1, 16, 3, 3), kind)
     three, five = (np.zeros((16, 16, taps, taps), kind) for taps in (3, 5))
     W, vector, flat = np.ones((16, 16), kind), np.ones(16, kind), np.ones(SMALL, kind)
