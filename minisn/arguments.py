@@ -1,11 +1,14 @@
-"""Checks of numbers that a caller passes: whole or real, within limits."""
+"""Checks of what a caller passes: whole and real numbers within limits, axes, and widths."""
 
 import math
 import numbers
 import operator
+from collections.abc import Sequence
 from typing import Any
 
-from .errors import ConfigError, DTypeError
+import numpy as np
+
+from .errors import ConfigError, DTypeError, ShapeError
 
 
 def whole_number(name: str, value: Any, least: int = 0) -> int:
@@ -49,3 +52,52 @@ def real_number(name: str, value: Any, least: float = -math.inf, below: float = 
         high = f" to below {below:g}" if below < math.inf else ""
         raise ConfigError(f"{name}: expected a finite number{low}{high}, got {value!r:.60}")
     return value if isinstance(value, int | float) else number
+
+
+def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> tuple[int, ...]:
+    """Normalize an axis argument to a tuple of non-negative axes."""
+    if axis is None:
+        return tuple(range(ndim))
+    try:
+        one = isinstance(axis, int) or np.ndim(axis) == 0
+        axes = (operator.index(axis),) if one else tuple(map(operator.index, axis))  # type: ignore
+    except TypeError:
+        axes = (True,)
+    if any(type(a) is bool for a in (axis, *axes)):
+        raise DTypeError(f"{name}: expected a whole number or a tuple as axis, got {axis!r}")
+    if min(axes, default=0) < -ndim or max(axes, default=-1) >= ndim:
+        raise ShapeError(f"{name}: axis {axis} does not exist in a tensor with {ndim} axes")
+    axes = tuple(a % ndim for a in axes)
+    if len(set(axes)) < len(axes):
+        raise ShapeError(f"{name}: axis {axis} names an axis twice")
+    return axes
+
+
+def axis_of(axis: int, ndim: int, name: str) -> int:
+    """Normalize an axis argument to one non-negative axis."""
+    axes = axes_of(axis, ndim, name)
+    if axis is None or len(axes) != 1:
+        raise ShapeError(f"{name}: expected one axis, got {axis!r}")
+    return axes[0]
+
+
+def kept_shape(shape: tuple[int, ...], axis: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Return the shape of a reduction over some axes, or all, that keeps them with size 1."""
+    reduced = axes_of(axis, len(shape))
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
+
+
+def pad_widths(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
+    """Return widths (before, after) for each axis; as in NumPy, one number or pair is for all.
+
+    Raises:
+        ShapeError: another number of pairs, or a negative width.
+    """
+    if isinstance(widths, int):
+        widths = (widths,)
+    if len(widths) in (1, 2) and all(isinstance(n, int) for n in widths):
+        widths = ((widths[0], widths[-1]),)
+    pairs = tuple(widths) * ndim if len(widths) == 1 else tuple(widths)
+    if len(pairs) != ndim or any(low < 0 or high < 0 for low, high in pairs):
+        raise ShapeError(f"pad: expected {ndim} pairs of widths, none negative, got {pairs}")
+    return pairs

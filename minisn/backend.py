@@ -148,15 +148,6 @@ def is_numpy(array: Array) -> bool:
     return isinstance(array, np.ndarray)
 
 
-def finite_or_unseen(array: Array) -> bool:
-    """Return whether every entry is finite; an array that is not NumPy's passes unseen.
-
-    Every step calls this, and would wait for a GPU each time. On a GPU, a run checks the numbers of
-    each line of its log instead.
-    """
-    return not is_numpy(array) or bool(np.isfinite(array).all())
-
-
 def svdvals(matrix: Array) -> Array:
     """Return the singular values of a matrix, the largest first; CuPy 14 has no such function."""
     linalg = namespace(matrix).linalg

@@ -18,7 +18,7 @@ from .training import Trainer, bare_networks
 
 Job = Callable[[], Any]
 
-IMAGES = 1000
+IMAGES = 1024
 """How many images to train on: noise, of the size of the data."""
 
 

@@ -10,11 +10,12 @@ import math
 from typing import Any
 
 from . import kernels, ops
+from .arguments import axes_of
 from .backend import Array, namespace
 from .conv import adjoint, check_fit, conv2d_weight
 from .errors import ShapeError
 from .geometry import moves
-from .tensor import Tensor, axes_of, fused, primitive, sum
+from .tensor import Tensor, fused, primitive, sum
 
 # -- a convolution and its bias -------------------------------------------------------------------
 

@@ -52,3 +52,12 @@ def left_over(size, out, kernel, stride: Pair, padding: Pair) -> Pair:
     """Return the rows and columns at the end that no window of a convolution reaches."""
     reached = transposed_size(out, kernel, stride, padding)
     return size[0] - reached[0], size[1] - reached[1]
+
+
+def image_shape(name: str, shape: tuple[int, ...], size: int = 1) -> tuple[int, ...]:
+    """Return the shape of images, [N, C, H, W]; refuse another, and a size that is no pixels."""
+    if len(shape) != 4:
+        raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {shape}")
+    if not isinstance(size, int) or size < 1:
+        raise ShapeError(f"{name}: expected a whole number of pixels, at least 1, got {size!r}")
+    return shape

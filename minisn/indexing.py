@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, bring, check_together, is_array, is_numpy, namespace
+from . import kernels
+from .backend import Array, bring, check_together, is_array, is_numpy, namespace, near
 from .errors import ShapeError
 
 
@@ -50,6 +51,21 @@ def select(x: Array, index: Any, checked: bool = False) -> Array:
         y = xp.take(x, xp.reshape(places, (-1,)), axis=axis)
         return xp.reshape(y, (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
     return x[tuple(there)]
+
+
+def add_at(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """Add the entries of g into zeros of a shape, at the places that an index selects."""
+    xp = namespace(g)
+    y = near(g).zeros(shape, dtype=g.dtype)
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(is_basic(part) for part in parts):
+        kept = tuple(part for part in parts if part is not None)  # only reading makes new axes
+        kept = kept if any(part is ... for part in kept) else (*kept, ...)
+        y[kept] = xp.reshape(g, y[kept].shape)
+        return y
+    places = select(xp.reshape(near(g).arange(y.size), shape), index, checked=True)
+    added = kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)), y.size)
+    return xp.reshape(added, shape)
 
 
 def _axes(x: Array, parts: tuple[Any, ...], at: list[int]) -> list[int]:

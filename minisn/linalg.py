@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import OPERATIONS
+from .arguments import axes_of
 from .backend import Array, namespace, near
 from .conv import conv2d
 from .errors import ConfigError, ShapeError
 from .ops import getitem, inverse, matmul, norm, permute, reshape, sum, where
 from .shaping import diagonal, flip, swapaxes, tril
-from .tensor import Tensor, as_tensor, as_tensors, axes_of, broadcast_to, primitive
+from .tensor import Tensor, as_tensor, as_tensors, broadcast_to, primitive
 
 __all__ = [
     "cholesky",

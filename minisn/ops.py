@@ -17,18 +17,17 @@ import numpy as np
 
 from . import kernels
 from .answers import OPERATIONS
-from .arguments import real_number
-from .backend import Array, is_array, is_numpy, namespace, near, to_numpy
+from .arguments import axes_of, axis_of, kept_shape, pad_widths, real_number
+from .backend import namespace, near, to_numpy
 from .errors import DTypeError, ShapeError
-from .indexing import is_basic, select
+from .indexing import add_at, select
+from .precision import check_real, real, tame, widely
 from .tensor import (
     Tensor,
     add,
     as_tensor,
     as_tensors,
     astype,
-    axes_of,
-    axis_of,
     broadcast_to,
     is_floating,
     primitive,
@@ -37,11 +36,11 @@ from .tensor import (
 )
 
 __all__ = [
-    "abs", "add", "astype", "avg_pool2d", "broadcast_to", "clip", "concat", "divide", "exp",
-    "getitem", "global_sum_pool2d", "inverse", "leaky_relu", "log", "log_softmax", "logsumexp",
+    "abs", "add", "astype", "broadcast_to", "clip", "concat", "divide", "exp",
+    "getitem", "inverse", "leaky_relu", "log", "log_softmax", "logsumexp",
     "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "norm", "pad",
     "permute", "power", "relu", "reshape", "sigmoid", "softplus", "sqrt", "stack", "subtract",
-    "sum", "tanh", "transpose", "upsample_nearest2d", "var", "where",
+    "sum", "tanh", "transpose", "var", "where",
 ]  # fmt: skip
 
 
@@ -163,7 +162,7 @@ def _over_twice_root(g, y):
     return where(origin, 0.0, g / (2.0 * where(origin, 1.0, y)))
 
 
-@primitive(lambda g, x: _share_of(g, _constant_like(x, namespace(x._array).sign(x._array))))
+@primitive(lambda g, x: _share_of(g, Tensor.wrap(namespace(x._array).sign(x._array))))
 def abs(x):
     r"""Compute the absolute value; its gradient at 0 is 0.
 
@@ -173,10 +172,6 @@ def abs(x):
 
 
 # -- choices ------------------------------------------------------------------------
-
-
-def _constant_like(like, array):
-    return Tensor.wrap(namespace(array).astype(array, like.dtype, copy=False))
 
 
 def _share(a, b):
@@ -258,21 +253,9 @@ def sigmoid(x):
 
     .. math:: y = \frac1{1 + e^{-x}}, \qquad \bar x = \bar y\,y\,(1 - y)
     """
-    x, xp = _real(x), namespace(x)
+    x, xp = real(x), namespace(x)
     small = xp.exp(-xp.abs(x))
     return xp.where(x < 0, small, xp.ones_like(small)) / (1 + small)
-
-
-def _real(x):
-    """Convert integers and booleans to float64: small integers have no room for -x or e^x."""
-    xp = namespace(x)
-    whole = not is_floating(x) and xp.isdtype(x.dtype, ("bool", "integral"))
-    return xp.astype(x, xp.float64) if whole else x
-
-
-def _softplus(x):
-    x, xp = _real(x), namespace(x)
-    return xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, near(x).zeros((), dtype=x.dtype))
 
 
 @primitive(lambda g, x: g * sigmoid(x))
@@ -282,7 +265,8 @@ def softplus(x):
     .. math:: y = \log(1 + e^x) = \max(x, 0) + \log(1 + e^{-|x|}), \qquad
               \bar x = \bar y\,\mathrm{sigmoid}(x)
     """
-    return _softplus(x)
+    x, xp = real(x), namespace(x)
+    return xp.log1p(xp.exp(-xp.abs(x))) + xp.maximum(x, near(x).zeros((), dtype=x.dtype))
 
 
 @primitive(lambda g, y, slope: leaky_relu_pull(g, y, slope=slope))
@@ -337,22 +321,12 @@ def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     .. math:: y = \frac1n \sum_i x_i
     """
-    return _widely(lambda x: _mean(x, axes_of(axis, x.ndim, "mean"), keepdims), x)
 
+    def compute(x):
+        total = sum(x, axis=axes_of(axis, x.ndim, "mean"), keepdims=keepdims)
+        return total * (total.size / x.size if x.size else math.nan)
 
-def _mean(x, axis, keepdims):
-    total = sum(x, axis=axis, keepdims=keepdims)
-    return total * (total.size / x.size if x.size else math.nan)
-
-
-def _widely(compute, x):
-    """Compute integers in float64, and float16 in float32 with a float16 result."""
-    x = as_tensor(x)
-    if (real := _real(x._array)) is not x._array:
-        return compute(Tensor.wrap(real))
-    if is_numpy(x._array) and x.dtype == np.float16:
-        return astype(compute(astype(x, dtype=np.float32)), dtype=x.dtype)
-    return compute(x)
+    return widely(compute, x)
 
 
 def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -362,31 +336,15 @@ def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     The dtype must have room for y, but not for the squares.
     """
+
+    def compute(x):
+        axes = axes_of(axis, x.ndim, "norm")
+        unit = Tensor.wrap(tame(x._array, axes))
+        z = x / unit
+        return sum(sqrt(sum(z * z, axis=axes, keepdims=True)) * unit, axis=axes, keepdims=keepdims)
+
     check_real("norm", x)
-    return _widely(lambda x: _norm(x, axes_of(axis, x.ndim, "norm"), keepdims), x)
-
-
-def _norm(x, axis, keepdims):
-    unit = Tensor.wrap(tame(x._array, axis))
-    z = x / unit
-    return sum(sqrt(sum(z * z, axis=axis, keepdims=True)) * unit, axis=axis, keepdims=keepdims)
-
-
-def tame(x: Array, axis: int | Sequence[int] | None = None) -> Array:
-    """Return a divisor for the entries, so that no sum of squares overflows or vanishes.
-
-    Args:
-        x: an array, any shape.
-        axis: the axes that the squares are summed over; None for all.
-    Returns:
-        1 where the squares are safe, else the largest absolute value; the axes keep size 1.
-    """
-    xp, limits = namespace(x), namespace(x).finfo(x.dtype)
-    if not x.size:
-        return near(x).ones(_kept_shape(x.shape, axis), dtype=x.dtype)
-    top = xp.max(xp.abs(x), axis=axis, keepdims=True)
-    size = xp.clip(top, float(limits.smallest_normal), float(limits.max))
-    return xp.where((top > 1e-12) & (top < 1e12), xp.ones_like(top), size)
+    return widely(compute, x)
 
 
 @primitive(lambda g, x, axis: _var_rule(g, x, axis))
@@ -396,7 +354,7 @@ def _var(x, axis=None, keepdims=False):
     .. math:: y = \frac1n \sum_i (x_i - \mu)^2, \qquad \bar x_i = \bar y\,\tfrac2n (x_i - \mu)
     """
     axes = axes_of(axis, x.ndim, "var")
-    kept = _kept_shape(x.shape, axis)
+    kept = kept_shape(x.shape, axis)
     if x.size:
         _, y = kernels.of(x).moments(x, axes)
     else:
@@ -407,7 +365,7 @@ def _var(x, axis=None, keepdims=False):
 def _var_rule(g, x, axis):
     centered = x - mean(x, axis, keepdims=True)
     twice = 2.0 * g.size / x.size if x.size else 0.0
-    return reshape(g, _kept_shape(x.shape, axis)) * centered * twice
+    return reshape(g, kept_shape(x.shape, axis)) * centered * twice
 
 
 def var(
@@ -424,42 +382,34 @@ def var(
         ddof: :math:`d`, 1 for the unbiased estimate; a variance of n = d entries is a NaN.
     """
 
-    check_real("var", x)
-    real_number("var: ddof", ddof)
-
     def compute(x):
         y = _var(x, axis=axis, keepdims=keepdims)
         n = x.size // y.size if y.size else 0
         return y * (n / (n - ddof) if n > ddof else math.nan) if ddof else y
 
-    return _widely(compute, x)
+    check_real("var", x)
+    real_number("var: ddof", ddof)
+    return widely(compute, x)
 
 
-def _attained(x, y, axis):
-    """Return the share of the gradient of each entry; entries that attain y share it evenly."""
+def _extreme_rule(g, x, y, axis):
+    """Share the gradient evenly among the entries that attain y."""
     xp = namespace(x._array)
-    ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
+    ends = xp.reshape(y._array, kept_shape(x.shape, axis))
     nan = (ends != ends) & (x._array != x._array)
     hit = xp.astype((x._array == ends) | nan, x.dtype)
-    axes = axes_of(axis, x.ndim)
-    return Tensor.wrap(hit / xp.sum(hit, axis=axes, keepdims=True) if x.size else hit)
+    share = hit / xp.sum(hit, axis=axes_of(axis, x.ndim), keepdims=True) if x.size else hit
+    return _share_of(reshape(g, ends.shape), Tensor.wrap(share))
 
 
 def _extreme(name, x, axis):
     axes = axes_of(axis, x.ndim, name)
-    if x.size == 0 and math.prod(_kept_shape(x.shape, axis)):
+    if x.size == 0 and math.prod(kept_shape(x.shape, axis)):
         raise ShapeError(f"{name}: a tensor of shape {x.shape} has no entry along axis {axis}")
     return axes
 
 
-def _kept_shape(shape, axis):
-    reduced = axes_of(axis, len(shape))
-    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
-
-
-@primitive(
-    lambda g, x, y, axis: _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))
-)
+@primitive(_extreme_rule)
 def max(x, axis=None, keepdims=False):
     r"""Take the largest entry over some axes, or all; tied entries share the gradient evenly.
 
@@ -469,9 +419,7 @@ def max(x, axis=None, keepdims=False):
     return namespace(x).max(x, axis=axes, keepdims=keepdims)
 
 
-@primitive(
-    lambda g, x, y, axis: _share_of(reshape(g, _kept_shape(x.shape, axis)), _attained(x, y, axis))
-)
+@primitive(_extreme_rule)
 def min(x, axis=None, keepdims=False):
     r"""Take the smallest entry over some axes, or all; tied entries share the gradient evenly.
 
@@ -481,9 +429,7 @@ def min(x, axis=None, keepdims=False):
     return namespace(x).min(x, axis=axes, keepdims=keepdims)
 
 
-@primitive(
-    lambda g, x, y, axis: _logsumexp_rule(reshape(g, _kept_shape(x.shape, axis)), y, x, axis)
-)
+@primitive(lambda g, x, y, axis: _logsumexp_rule(reshape(g, kept_shape(x.shape, axis)), y, x, axis))
 def _logsumexp(x, axis=None, keepdims=False):
     r"""Compute the logarithm of a sum of exponentials, without overflow.
 
@@ -491,7 +437,7 @@ def _logsumexp(x, axis=None, keepdims=False):
               \bar x_i = \bar y\,e^{x_i - y}
     """
     xp, axes = namespace(x), axes_of(axis, x.ndim, "logsumexp")
-    kept = _kept_shape(x.shape, axis)
+    kept = kept_shape(x.shape, axis)
     if not x.size:
         y = near(x).full(kept, -math.inf, dtype=x.dtype)
     else:
@@ -505,7 +451,7 @@ def _logsumexp(x, axis=None, keepdims=False):
 def _logsumexp_rule(g, y, x, axis):
     """Share the gradient by softmax; infinite terms, if any, share the gradient of their sum."""
     xp = namespace(x._array)
-    ends = xp.reshape(y._array, _kept_shape(x.shape, axis))
+    ends = xp.reshape(y._array, kept_shape(x.shape, axis))
     infinite = xp.isinf(ends)
     calm = where(Tensor.wrap(infinite), 0.0, x)
     hit = xp.astype(x._array == math.inf, x.dtype)
@@ -530,7 +476,7 @@ def logsumexp(
     """
     if b is not None:
         x = as_tensor(x) + log(as_tensor(b))
-    return _widely(lambda x: _logsumexp(x, axis=axis, keepdims=keepdims), x)
+    return widely(lambda x: _logsumexp(x, axis=axis, keepdims=keepdims), x)
 
 
 def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
@@ -545,7 +491,7 @@ def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
         z = x - max(x, axis=axis, keepdims=True).detach()
         return z - logsumexp(z, axis=axis, keepdims=True)
 
-    return _widely(compute, x)
+    return widely(compute, x)
 
 
 # -- shapes and indexing --------------------------------------------------------------------
@@ -608,12 +554,10 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 
 def _several(name, tensors):
-    """Return the tensors, arrays or numbers to join as a list of tensors, at least one."""
-    if not isinstance(tensors, Tensor) and not is_array(tensors):
-        tensors = list(tensors)
-    if not len(tensors):
+    """Return the tensors, arrays or numbers to join as tensors, at least one."""
+    if not (found := as_tensors(name, list(tensors))):
         raise ShapeError(f"{name}: expected at least one tensor, got none")
-    return list(as_tensors(name, list(tensors)))
+    return found
 
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -629,23 +573,13 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     return concat([reshape(t, (*t.shape[:at], 1, *t.shape[at:])) for t in tensors], axis=at)
 
 
-def _widths(widths, ndim):
-    """Expand widths as NumPy does: one number or one pair applies to all axes."""
-    if isinstance(widths, int):
-        widths = (widths,)
-    if len(widths) in (1, 2) and all(isinstance(n, int) for n in widths):
-        widths = ((widths[0], widths[-1]),)
-    return tuple(widths) * ndim if len(widths) == 1 else tuple(widths)
+def _inside(shape, widths):
+    """Return the index of a tensor within its padding."""
+    pairs = zip(pad_widths(widths, len(shape)), shape, strict=True)
+    return tuple(slice(low, low + n) for (low, _), n in pairs)
 
 
-@primitive(
-    lambda g, x_shape, widths: g[
-        tuple(
-            slice(lo, lo + n)
-            for (lo, _), n in zip(_widths(widths, len(x_shape)), x_shape, strict=True)
-        )
-    ]
-)
+@primitive(lambda g, x_shape, widths: g[_inside(x_shape, widths)])
 def pad(x, widths):
     r"""Surround a tensor with zeros.
 
@@ -655,12 +589,7 @@ def pad(x, widths):
         x: any shape.
         widths: for each axis, zeros (before, after); one pair, or one number, for all.
     """
-    widths = _widths(widths, x.ndim)
-    if len(widths) != x.ndim or any(lo < 0 or hi < 0 for lo, hi in widths):
-        raise ShapeError(
-            f"pad: expected {x.ndim} pairs of widths, none negative, got {tuple(widths)}"
-        )
-    return kernels.array_api.pad(x, widths)
+    return kernels.array_api.pad(x, pad_widths(widths, x.ndim))
 
 
 @primitive(lambda g, x_shape, index: scatter(g, index=index, shape=x_shape))
@@ -695,18 +624,7 @@ def scatter(g, index, shape):
         index: as for :func:`getitem`.
         shape: the shape of the result.
     """
-    xp = namespace(g)
-    y = near(g).zeros(shape, dtype=g.dtype)
-    parts = index if isinstance(index, tuple) else (index,)
-    if all(is_basic(part) for part in parts):
-        kept = tuple(part for part in parts if part is not None)  # only reading makes new axes
-        kept = kept if any(part is ... for part in kept) else (*kept, ...)
-        y[kept] = xp.reshape(g, y[kept].shape)
-        return y
-    places = select(xp.reshape(near(g).arange(y.size), shape), index, checked=True)
-    return xp.reshape(
-        kernels.of(g).scatter_add(xp.reshape(g, (-1,)), xp.reshape(places, (-1,)), y.size), shape
-    )
+    return add_at(g, index, shape)
 
 
 # -- products ---------------------------------------------------------------------------------
@@ -761,78 +679,6 @@ def matmul(a, b):
     if rows == 1 and a.ndim > 1 and b.ndim > 1:
         return a * b  # an outer product: BLAS takes far longer
     return namespace(a).matmul(a, b)
-
-
-# -- images ---------------------------------------------------------------------------------------
-
-
-def avg_pool2d(x: Tensor, size: Any = 2, stride: Any = None, padding: Any = 0) -> Tensor:
-    r"""Average non-overlapping squares, or, with a stride or padding, windows of the padded image.
-
-    .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{ki+p,\,kj+q}
-
-    Args:
-        x: images, [N, C, H, W]; without a stride, H and W are multiples of the size.
-        size: :math:`k`, pixels.
-        stride, padding: as for :func:`minisn.pooling.max_pool2d`.
-    """
-    if stride is not None or padding or not isinstance(size, int):
-        return OPERATIONS["mean_windows"](x, size, stride, padding)
-    n, c, h, w = _image_shape("avg_pool2d", x, size)
-    if h % size or w % size:
-        raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not divisible by {size}; pad or crop")
-    squares = reshape(x, (n, c, h // size, size, w // size, size))
-    return mean(squares, axis=(3, 5))
-
-
-def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:
-    r"""Repeat every pixel.
-
-    .. math:: y_{ij} = x_{\lfloor i/k\rfloor\,\lfloor j/k\rfloor}
-
-    Args:
-        x: images, [N, C, H, W].
-        factor: :math:`k`.
-    """
-    n, c, h, w = _image_shape("upsample_nearest2d", x, factor)
-    pixels = reshape(x, (n, c, h, 1, w, 1))
-    repeated = broadcast_to(pixels, (n, c, h, factor, w, factor))
-    return reshape(repeated, (n, c, h * factor, w * factor))
-
-
-def global_sum_pool2d(x: Tensor) -> Tensor:
-    r"""Sum every channel over the whole image: [N, C, H, W] to [N, C].
-
-    .. math:: y_{nc} = \sum_{ij} x_{ncij}
-
-    Source: [M18 Table 4]
-    """
-    _image_shape("global_sum_pool2d", x)
-    return sum(x, axis=(2, 3))
-
-
-def _image_shape(name, x, size=1):
-    if x.ndim != 4:
-        raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {x.shape}")
-    if not isinstance(size, int) or size < 1:
-        raise ShapeError(f"{name}: expected a whole number of pixels, at least 1, got {size!r}")
-    return x.shape
-
-
-def check_real(name: str, x: Any) -> None:
-    """Refuse complex numbers."""
-    x = as_tensor(x)
-    if is_numpy(x._array) and x.dtype.kind == "c":
-        raise DTypeError(f"{name}: expected real numbers, got dtype {x.dtype}; use abs(x)")
-
-
-def check_floating(name: str, x: Tensor) -> None:
-    """Refuse a tensor that does not hold floating-point numbers."""
-    if not is_floating(x._array):
-        raise DTypeError(
-            f"{name}: expected floating-point numbers, got dtype {x.dtype}; "
-            "convert to float32 or float64 first"
-        )
 
 
 OPERATIONS.update({name: globals()[name] for name in __all__})

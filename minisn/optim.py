@@ -13,7 +13,6 @@ from .arguments import real_number
 from .backend import (
     Array,
     check_together,
-    finite_or_unseen,
     is_numpy,
     namespace,
     near,
@@ -143,10 +142,10 @@ class _Flat:
 
     def check(self, what: str, vector: Array) -> None:
         """Refuse a vector with a NaN or an infinity; the error names the parameter."""
-        if not finite_or_unseen(vector):
+        if not kernels.finite_or_unseen(vector):
             ends = accumulate(prod(p.shape) for p in self.parameters)
             named = zip(self.names, ends, strict=True)
-            name = next(name for name, end in named if not finite_or_unseen(vector[:end]))
+            name = next(name for name, end in named if not kernels.finite_or_unseen(vector[:end]))
             raise NonFiniteError(
                 f"step: {what} of parameter {name} is not finite or too large for {vector.dtype}; "
                 "no parameter was changed: training has diverged; lower the step size"

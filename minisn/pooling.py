@@ -1,21 +1,20 @@
-"""Pooling of images: the largest entry or the mean of windows that move by a stride."""
+"""Pooling of images: the largest entry, the mean or the sum of windows; and repeated pixels."""
 
 import math
 
 from .answers import OPERATIONS
 from .backend import near
 from .errors import ShapeError
-from .geometry import Pixels, output_size, pair
+from .geometry import Pixels, image_shape, output_size, pair
 from .ops import concat, max, mean, pad, stack
-from .tensor import Tensor, as_tensor
+from .tensor import Tensor, as_tensor, broadcast_to, reshape, sum
 
-__all__ = ["max_pool2d", "mean_windows"]
+__all__ = ["avg_pool2d", "global_sum_pool2d", "max_pool2d", "upsample_nearest2d"]
 
 
 def _windows(name: str, x: Tensor, size: Pixels, stride: Pixels | None, padding: Pixels) -> Tensor:
     """Return the entries at place k of each window, for all k: [k, N, C, rows, columns]."""
-    if x.ndim != 4:
-        raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {x.shape}")
+    image_shape(name, x.shape)
     k, p = pair("kernel", size, 1), pair("padding", padding)
     s = k if stride is None else pair("stride", stride, 1)
     if any(2 * by > of for by, of in zip(p, k, strict=True)):
@@ -65,21 +64,58 @@ def max_pool2d(
     return max(_windows("max_pool2d", x, size, stride, padding), axis=0)
 
 
-def mean_windows(x: Tensor, size: Pixels, stride: Pixels | None, padding: Pixels) -> Tensor:
-    r"""Average windows, with padding as zeros: the general form of :func:`minisn.ops.avg_pool2d`.
+def avg_pool2d(
+    x: Tensor, size: Pixels = 2, stride: Pixels | None = None, padding: Pixels = 0
+) -> Tensor:
+    r"""Average squares side by side, or, with a stride or padding, windows of the padded image.
 
     .. math:: y_{ij} = \frac1{k^2} \sum_{p,q < k} x_{si+p-a,\,sj+q-a}
 
     Args:
-        x, size, stride, padding: as for :func:`max_pool2d`, but the padding is zeros.
+        x: images, [N, C, H, W]; without a stride, H and W are multiples of the size.
+        size, stride, padding: as for :func:`max_pool2d`, but the padding is zeros.
     Returns:
         As :func:`max_pool2d`.
+    Raises:
+        ShapeError: as :func:`max_pool2d`, or the squares do not cover the image.
     """
     x = as_tensor(x)
-    top, left = pair("padding", padding)
-    if x.ndim == 4 and (top or left):
-        x = pad(x, widths=((0, 0), (0, 0), (top, top), (left, left)))
-    return mean(_windows("avg_pool2d", x, size, stride, padding), axis=0)
+    if stride is not None or padding or not isinstance(size, int):
+        top, left = pair("padding", padding)
+        if x.ndim == 4 and (top or left):
+            x = pad(x, widths=((0, 0), (0, 0), (top, top), (left, left)))
+        return mean(_windows("avg_pool2d", x, size, stride, padding), axis=0)
+    n, c, h, w = image_shape("avg_pool2d", x.shape, size)
+    if h % size or w % size:
+        raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not divisible by {size}; pad or crop")
+    squares = reshape(x, (n, c, h // size, size, w // size, size))
+    return mean(squares, axis=(3, 5))
+
+
+def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:
+    r"""Repeat every pixel.
+
+    .. math:: y_{ij} = x_{\lfloor i/k\rfloor\,\lfloor j/k\rfloor}
+
+    Args:
+        x: images, [N, C, H, W].
+        factor: :math:`k`.
+    """
+    n, c, h, w = image_shape("upsample_nearest2d", x.shape, factor)
+    pixels = reshape(x, (n, c, h, 1, w, 1))
+    repeated = broadcast_to(pixels, (n, c, h, factor, w, factor))
+    return reshape(repeated, (n, c, h * factor, w * factor))
+
+
+def global_sum_pool2d(x: Tensor) -> Tensor:
+    r"""Sum every channel over the whole image: [N, C, H, W] to [N, C].
+
+    .. math:: y_{nc} = \sum_{ij} x_{ncij}
+
+    Source: [M18 Table 4]
+    """
+    image_shape("global_sum_pool2d", x.shape)
+    return sum(x, axis=(2, 3))
 
 
 OPERATIONS.update({name: globals()[name] for name in __all__})

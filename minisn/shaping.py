@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .answers import OPERATIONS
-from .arguments import whole_number
+from .arguments import axes_of, axis_of, whole_number
 from .backend import bring, is_array, is_numpy, namespace, near, to_numpy
 from .errors import ShapeError
 from .ops import concat, getitem, permute, reshape, scatter, sum, where
-from .tensor import Tensor, as_tensor, as_tensors, axes_of, axis_of
+from .tensor import Tensor, as_tensor, as_tensors
 
 __all__ = [
     "argmax", "argmin", "argsort", "array_split", "atleast_1d", "atleast_2d", "atleast_3d",

@@ -27,12 +27,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import fused as fast
-from . import kernels, ops
-from .backend import Array, check_together, finite_or_unseen, namespace, near, svdvals
+from . import kernels
+from .arguments import axes_of
+from .backend import Array, check_together, namespace, near, svdvals
 from .display import table
 from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from .ops import inverse, permute
-from .tensor import Tensor, axes_of, fused, is_floating, no_grad, reshape
+from .precision import tame
+from .tensor import Tensor, fused, is_floating, no_grad, reshape
 
 Map = Callable[[Array], Array]
 
@@ -135,7 +137,7 @@ def double(a: Array) -> Array:
 def _unit(a: Array) -> Array:
     """Scale to length 1; zero stays zero."""
     xp = namespace(a)
-    a = a / ops.tame(a)
+    a = a / tame(a)
     length = xp.sqrt(xp.sum(a * a))
     return a / xp.where(length > 0, length, xp.ones_like(length))
 
@@ -162,7 +164,7 @@ def decompose(name: str, matrix: Array) -> tuple[Array, Array, Array]:
     Raises:
         NonFiniteError: the matrix holds a NaN or an infinity.
     """
-    if not finite_or_unseen(matrix):
+    if not kernels.finite_or_unseen(matrix):
         raise NonFiniteError(f"{name}: the weight {shape_of(matrix)} holds a NaN or an infinity")
     return namespace(matrix).linalg.svd(matrix, full_matrices=False)
 

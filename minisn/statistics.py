@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import OPERATIONS
-from .arguments import whole_number
+from .arguments import axes_of, axis_of, whole_number
 from .backend import Array, namespace, near
 from .ops import concat, permute, reshape, sqrt, var
 from .shaping import flatten, flip, moveaxis
-from .tensor import Tensor, as_tensor, as_tensors, axes_of, axis_of, is_floating, primitive
+from .tensor import Tensor, as_tensor, as_tensors, is_floating, primitive
 
 __all__ = [
     "all",

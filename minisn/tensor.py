@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, overload
 
@@ -29,6 +28,7 @@ import numpy as np
 
 from . import kernels
 from .answers import Answers
+from .arguments import axes_of, kept_shape
 from .backend import (
     Array,
     bring,
@@ -703,37 +703,9 @@ def constant(x, value):
     return value
 
 
-def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> tuple[int, ...]:
-    """Normalize an axis argument to a tuple of non-negative axes."""
-    if axis is None:
-        return tuple(range(ndim))
-    try:
-        one = isinstance(axis, int) or np.ndim(axis) == 0
-        axes = (operator.index(axis),) if one else tuple(map(operator.index, axis))  # type: ignore
-    except TypeError:
-        axes = (True,)
-    if any(type(a) is bool for a in (axis, *axes)):
-        raise DTypeError(f"{name}: expected a whole number or a tuple as axis, got {axis!r}")
-    if min(axes, default=0) < -ndim or max(axes, default=-1) >= ndim:
-        raise ShapeError(f"{name}: axis {axis} does not exist in a tensor with {ndim} axes")
-    axes = tuple(a % ndim for a in axes)
-    if len(set(axes)) < len(axes):
-        raise ShapeError(f"{name}: axis {axis} names an axis twice")
-    return axes
-
-
-def axis_of(axis: int, ndim: int, name: str) -> int:
-    """Normalize an axis argument to one non-negative axis."""
-    axes = axes_of(axis, ndim, name)
-    if axis is None or len(axes) != 1:
-        raise ShapeError(f"{name}: expected one axis, got {axis!r}")
-    return axes[0]
-
-
 def _keep(g: Tensor, shape: tuple[int, ...], axis: int | Sequence[int] | None) -> Tensor:
     """Restore summed axes with size 1, whether or not the sum kept them."""
-    summed = axes_of(axis, len(shape))
-    return reshape(g, tuple(1 if i in summed else n for i, n in enumerate(shape)))
+    return reshape(g, kept_shape(shape, axis))
 
 
 def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:

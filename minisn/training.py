@@ -12,7 +12,7 @@ import numpy as np
 
 from . import kernels, ops
 from .augment import augment
-from .backend import Array, finite_or_unseen, to_device, to_numpy
+from .backend import Array, to_device, to_numpy
 from .config import Config
 from .data import (
     BatchStream,
@@ -250,7 +250,7 @@ class Trainer:
             score, guess = self.D(images)
         else:
             score, guess = self.D(images, *labels), None
-        if not finite_or_unseen(score.array):
+        if not kernels.finite_or_unseen(score.array):
             raise NonFiniteError(
                 "a logit is a NaN or an infinity, so there is no loss: training "
                 "has diverged; lower the step sizes"

@@ -31,6 +31,7 @@ FLOORS = {
     "kernels": 1, "answers": 1, "recording": 1, "tensor": 1,
     "ops": 2, "conv": 2, "fused": 2, "gradcheck": 2, "elementwise": 2, "shaping": 2,
     "statistics": 2, "linalg": 2, "pooling": 2, "differentiate": 2, "indexing": 2,
+    "precision": 2,
     "__init__": 3,  # the face of the package: nothing needs it but __version__
     "spectral": 3, "lipschitz": 3, "init": 3, "augment": 3, "regularizers": 3, "nn": 3,
     "losses": 3, "optim": 3, "labels": 3,
@@ -60,6 +61,7 @@ TESTED_IN = {
     "shaping": "test_operations.py",
     "statistics": "test_operations.py",
     "pooling": "test_operations.py",
+    "precision": "test_ops.py",
     "linalg": "test_operations.py",
     "formulas": "test_paper.py",
     "geometry": "test_conv.py",

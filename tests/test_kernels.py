@@ -270,7 +270,7 @@ def public(module):
 
 
 def test_every_module_has_every_kernel_of_the_specification(module):
-    assert public(spec) == set(KERNELS), "a kernel without a test, or a test without a kernel"
+    assert public(spec) == {*KERNELS, "all_finite"}, "a kernel and no test, or a test and none"
     assert public(module) == public(spec)
 
 
@@ -305,6 +305,19 @@ def test_agrees_with_the_specification(module, name, dtype, data):
         assert a.dtype == e.dtype == dtype
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), "two calls, two results"
         assert np.all(np.abs(np.asarray(a, np.float64) - e) <= unit * size)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, DOUBLE])
+def test_one_bad_entry_is_found_wherever_it_is(module, dtype, bad):
+    most = np.finfo(dtype).max
+    for x in (np.array([most, -most, 0], dtype), np.full((3, 5), -most), np.ones((0, 2), dtype)):
+        x = x.astype(dtype)
+        assert module.all_finite(x) and module.all_finite(x.T)
+        for place in np.ndindex(x.shape):
+            worse = x.copy()
+            worse[place] = bad
+            assert not module.all_finite(worse) and not module.all_finite(worse.T)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, DOUBLE])

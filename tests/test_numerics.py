@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from minisn import Tensor, grad, lipschitz, ops, spectral
-from minisn.backend import finite_or_unseen
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
+from minisn.kernels import finite_or_unseen
 from minisn.losses import OBJECTIVES, cross_entropy, optimal_logit
 from minisn.metrics import (
     Sample,

@@ -157,6 +157,12 @@ def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scal
     return scale * r * (g - r * xp.sum(g * W) * uv)
 
 
+def all_finite(x: Array) -> bool:
+    """Return whether no entry is a NaN or an infinity."""
+    xp = namespace(x)
+    return bool(xp.all(xp.isfinite(x)))
+
+
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place, as products with a matrix of hits."""
     xp = namespace(values)

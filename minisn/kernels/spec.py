@@ -199,6 +199,11 @@ def spectral_pull(g: Array, W: Array, r: Array | float, u: Array, v: Array, scal
     return o
 
 
+def all_finite(x: Array) -> bool:
+    """Return whether no entry is a NaN or an infinity."""
+    return all(math.isfinite(x[place]) for place in itertools.product(*map(range, x.shape)))
+
+
 def scatter_add(values: Array, places: Array, size: int) -> Array:
     r"""Compute :math:`y_j = \sum_{i:\,s(i)=j} g_i` over flat places s."""
     y = near(values).zeros((size,), dtype=values.dtype)

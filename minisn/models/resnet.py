@@ -11,6 +11,7 @@ from .. import ops
 from ..errors import ConfigError
 from ..init import Initializer, generator, in_residual, normal
 from ..nn import BatchNorm, Conv2d, Embedding, Linear, Module, ReLU, Reshape, Sequential, Tanh
+from ..pooling import avg_pool2d, global_sum_pool2d, upsample_nearest2d
 from ..regularizers import Method, method
 from ..tensor import Tensor
 from .cnn import normalization
@@ -87,9 +88,9 @@ class UpBlock(Labeled):
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
         """Apply the block to images [N, d_in, H, W]; return [N, d_out, 2H, 2W]."""
-        h = ops.upsample_nearest2d(ops.relu(self.n1(x, *labels)))
+        h = upsample_nearest2d(ops.relu(self.n1(x, *labels)))
         h = ops.relu(self.n2(self.c1(h), *labels))
-        return self.c2(h) + ops.upsample_nearest2d(self.c0(x))
+        return self.c2(h) + upsample_nearest2d(self.c0(x))
 
 
 class DownBlock(Module):
@@ -149,10 +150,10 @@ class DownBlock(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to images [N, d_in, H, W]; return d_out channels, halved if down."""
         if self.first:
-            return ops.avg_pool2d(self.residual(x)) + self.shortcut(ops.avg_pool2d(x))
+            return avg_pool2d(self.residual(x)) + self.shortcut(avg_pool2d(x))
         y = self.residual(x)
         y = y + (self.shortcut(x) if self.shortcut.layers else x)
-        return ops.avg_pool2d(y) if self.down else y
+        return avg_pool2d(y) if self.down else y
 
 
 class SumPool(Module):
@@ -163,7 +164,7 @@ class SumPool(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Sum images [N, C, H, W] over their pixels."""
-        return ops.global_sum_pool2d(x)
+        return global_sum_pool2d(x)
 
 
 def resnet_generator(

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import conv
+from .. import conv, kernels
 from ..arguments import whole_number
-from ..backend import finite_or_unseen
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
 from ..geometry import Pixels, pair
@@ -112,7 +111,7 @@ class Weighted(Module):
         """Return u and v after one more round; errors name the layer."""
         with np.errstate(invalid="ignore"):  # the error below names the layer
             state = self.reparametrize.step(self.learned, self.axis, self.state)
-        if not all(map(finite_or_unseen, state.values())):
+        if not all(map(kernels.finite_or_unseen, state.values())):
             raise NonFiniteError(
                 f"layer {name or type(self).__name__}: the weight holds a NaN or an "
                 "infinity: training has diverged; lower the step size"

@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import kernels, ops
 from ..arguments import real_number, whole_number
-from ..backend import Array, finite_or_unseen, namespace
+from ..backend import Array, namespace
 from ..errors import ShapeError
 from ..fused import normalize
 from ..tensor import Tensor
@@ -92,7 +92,7 @@ class BatchNorm(_Normalization):
             before, xp = self.state[name], namespace(now)
             now = xp.astype(xp.reshape(now, before.shape), before.dtype, copy=False)
             state[name] = before + self.momentum * (now - before)
-        if all(map(finite_or_unseen, state.values())):
+        if all(map(kernels.finite_or_unseen, state.values())):
             self.state = state
 
 

@@ -172,7 +172,7 @@ def moved(config) -> float:
 
 def growth() -> None:
     for name, (setting, values) in GROWTH.items():
-        configs = [TABLE_3.replace(width=16, **{setting: value}) for value in values]
+        configs = [TABLE_3.replace(**{"width": 16, setting: value}) for value in values]
         timings = timed(
             [Contestant(str(v), "minisn", c) for v, c in zip(values, configs, strict=True)], 1
         )

@@ -1,7 +1,7 @@
 """Print how often each trial ran, and its outcome: ``python tests/trust``.
 
-The figures are those of the last run of each trial: ``fuzz.py``, ``kills.py``, ``mutants.py``,
-``long_run.py`` and ``pythons.py`` write them to ``results/``.
+The figures are those of the last run of each trial: ``fuzz.py``, ``guards.py``, ``kills.py``,
+``mutants.py``, ``long_run.py`` and ``pythons.py`` write them to ``results/``.
 """
 
 import json
@@ -17,6 +17,17 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
             (f"inputs generated for {reader!r}", f"{r['inputs']:,}", f"{r['defects']} defects")
             for reader, r in found.items()
         ]
+    if name == "guards":
+        half = found["half the products"]
+        outcome = f"error at most {half['greatest']:.2f} times the direct one"
+        return [
+            *(
+                (f"rounds of {kernel} between protected pages", f"{r['rounds']:,}",
+                 r["fault"] or "no fault")
+                for kernel, r in found.items() if kernel != "half the products"
+            ),
+            ("convolutions with half the products", f"{half['convolutions']:,}", outcome),
+        ]  # fmt: skip
     if name == "mutants":
         return [
             (

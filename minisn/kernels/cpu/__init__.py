@@ -19,13 +19,14 @@ sleep_beside_neighbors()
 
 from .compiling import compiling
 from .convolution import conv2d, conv2d_transpose, conv2d_weight
-from .entrywise import adam, leaky_relu, leaky_relu_pull, scatter_add
+from .entrywise import adam, all_finite, leaky_relu, leaky_relu_pull, scatter_add
 from .normalization import moments, normalize, normalize_pull, sum
 from .pool import one_pool, threads
 from .power import power_iteration, spectral_pull
 
 __all__ = [
     "adam",
+    "all_finite",
     "compiling",
     "conv2d",
     "conv2d_transpose",
