@@ -73,7 +73,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 3653, 4905, 19458
+BUDGET_BELOW, BUDGET_APART, BUDGET = 3629, 4925, 19455
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
@@ -91,7 +91,7 @@ nested inputs, tries a backward with several incoming gradients, and knows the u
 Conformance is nineteen hundred: 28 clauses, 90 deviations by name, the adapters of six libraries,
 vectors. What people type around a tensor, and the operations that courses need, are a thousand."""
 
-EVENING, EVENING_CODE = 1400, 700
+EVENING, EVENING_CODE = 1200, 677
 """Lines of the path that tutorials/site/evening.py leads along: all, and of code."""
 
 DOOR = "conftest.py"
