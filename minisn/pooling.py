@@ -6,7 +6,7 @@ from .answers import OPERATIONS
 from .backend import near
 from .errors import ShapeError
 from .geometry import Pixels, image_shape, output_size, pair
-from .ops import concat, max, mean, pad, stack
+from .ops import concat, max, mean, pad, permute, stack
 from .tensor import Tensor, as_tensor, broadcast_to, reshape, sum
 
 __all__ = ["avg_pool2d", "global_sum_pool2d", "max_pool2d", "upsample_nearest2d"]
@@ -88,8 +88,8 @@ def avg_pool2d(
     n, c, h, w = image_shape("avg_pool2d", x.shape, size)
     if h % size or w % size:
         raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not divisible by {size}; pad or crop")
-    squares = reshape(x, (n, c, h // size, size, w // size, size))
-    return mean(squares, axis=(3, 5))
+    squares = reshape(_channels_last(x), (n, h // size, size, w // size, size, c))
+    return _channels_first(mean(squares, axis=(2, 4)))
 
 
 def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:
@@ -102,9 +102,21 @@ def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:
         factor: :math:`k`.
     """
     n, c, h, w = image_shape("upsample_nearest2d", x.shape, factor)
-    pixels = reshape(x, (n, c, h, 1, w, 1))
-    repeated = broadcast_to(pixels, (n, c, h, factor, w, factor))
-    return reshape(repeated, (n, c, h * factor, w * factor))
+    pixels = reshape(_channels_last(x), (n, h, 1, w, 1, c))
+    repeated = broadcast_to(pixels, (n, h, factor, w, factor, c))
+    return _channels_first(reshape(repeated, (n, h * factor, w * factor, c)))
+
+
+# Images lie channels-last in memory, so reshaping them in that order copies long runs, and the next
+# convolution finds them as it needs them.
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return permute(x, axes=(0, 2, 3, 1))
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return permute(x, axes=(0, 3, 1, 2))
 
 
 def global_sum_pool2d(x: Tensor) -> Tensor:
