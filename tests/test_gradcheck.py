@@ -1188,3 +1188,149 @@ def test_an_error_that_fades_is_no_region():
     x = np.array([-0.02, -0.01, 0.005, 0.03, 0.5, 0.9, 1.3])
     report = gradcheck(lambda x: np.sum(x**2), [x], grad=lambda x: 2 * x + 1e-3 * np.abs(x) ** 3)
     assert "wrong only" not in report.failure.guess
+
+
+# -- terms that cancel, and other errors of rounding -------------------------------------------
+
+
+def single(f):
+    """The function computed in single precision."""
+    return lambda x: f(x.astype(np.float32)).astype(float)
+
+
+CANCELING = {
+    "1 - cos": (lambda x: 1 - np.cos(x), np.sin, [1e-6]),
+    "1 - cos beside larger numbers": (lambda x: 1 - np.cos(x), np.sin, [1e-6, 0.1]),
+    "1 - cos in float32": (single(lambda x: 1 - np.cos(x)), np.sin, [0.01]),
+    "exp - 1": (lambda x: np.exp(x) - 1, np.exp, [1e-12]),
+    "log(1 + x)": (lambda x: np.log(1 + x), lambda x: 1 / (1 + x), [1e-14]),
+    "x - sin": (lambda x: x - np.sin(x), lambda x: 2 * np.sin(x / 2) ** 2, [1e-5]),
+}
+
+
+@pytest.mark.parametrize("name", CANCELING)
+def test_a_function_of_terms_that_cancel_is_no_staircase(name):
+    fn, slope, x = CANCELING[name]
+    assert gradcheck(fn, [np.array(x)], vjp=lambda g, x: g * slope(x))
+    assert not gradcheck(fn, [np.array(x)], vjp=lambda g, x: 0 * g)
+
+
+def test_a_probability_far_below_rounding_is_right_in_a_log_softmax():
+    x = np.array([[1.1, -28.0, -30.0], [4.0, -25.0, 2.0]])
+
+    def softmax(x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    def fn(x):
+        top = x.max(axis=1, keepdims=True)
+        return x - (top + np.log(np.exp(x - top).sum(axis=1, keepdims=True)))
+
+    claim = lambda g, x: g - softmax(x) * g.sum(axis=1, keepdims=True)  # noqa: E731
+    assert gradcheck(fn, [x], vjp=claim)
+
+
+def test_a_small_output_of_float32_is_right_beside_larger_ones():
+    x = np.random.default_rng(1009).normal(size=(2, 5))
+
+    def normalize(x):
+        return (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+
+    def claim(g, x):
+        s, y = np.sqrt(x.var(1, keepdims=True) + 1e-5), normalize(x)
+        return (g - g.mean(1, keepdims=True) - y * (g * y).mean(1, keepdims=True)) / s
+
+    assert gradcheck(single(normalize), [x], vjp=claim, seed=9)
+
+
+@pytest.mark.parametrize("gap", [8e-9, 1e-9, 3e-10])
+def test_beside_an_edge_smaller_steps_are_tried(gap):
+    claim = lambda g, x: g / ((1 - x) * (1 + x))  # noqa: E731
+    assert gradcheck(np.arctanh, [np.array([1 - gap, 0.3])], vjp=claim)
+    assert not gradcheck(np.arctanh, [np.array([1 - gap, 0.3])], vjp=lambda g, x: 1.1 * claim(g, x))
+
+
+def test_the_rounding_of_a_mean_in_the_claim_is_no_error():
+    x = 1e6 + np.random.default_rng(0).normal(size=20)
+    claim = lambda x: 2 * (x - x.mean()) / x.size  # noqa: E731
+    assert gradcheck(np.var, [x], grad=claim)
+    assert not gradcheck(np.var, [x], grad=lambda x: claim(x) * (1 + 1e-6))
+
+
+def test_a_point_near_the_least_number_is_checked():
+    assert gradcheck(np.log, [np.array([1e-300])], vjp=lambda g, x: g / x)
+
+
+# -- causes that the evidence must exclude or can decide ---------------------------------------
+
+
+def softmax_rows(x):
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def normalized(x, gain):
+    s = np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    return (x - x.mean(axis=1, keepdims=True)) / s * gain
+
+
+def without_gain(g, x, gain):
+    s, y = np.sqrt(x.var(axis=1, keepdims=True) + 1e-5), normalized(x, 1.0)
+    dx = (g - g.mean(axis=1, keepdims=True) - y * (g * y).mean(axis=1, keepdims=True)) / s
+    return dx, (g * y).sum(axis=0)
+
+
+def one_of_many(g, x):
+    d = g * np.cos(x)
+    d[4, 5, 3] *= 1.5
+    return d
+
+
+DECIDED = {
+    "not exchanged, since the other is right": (
+        lambda a, b: np.sin(a + b), [X, X + 1],
+        lambda g, a, b: (2 * g * np.cos(a + b), g * np.cos(a + b)), "a factor of 2"),
+    "a cross term over all rows": (
+        softmax_rows, [A], lambda g, x: softmax_rows(x) * (g - np.sum(g * softmax_rows(x))),
+        "off by a multiple of y = softmax(x): the cross term"),
+    "a term left out": (
+        lambda w: np.sum(np.sin(w)) + 0.1 * np.sum(w**2), [X], lambda g, w: g * np.cos(w),
+        "off by -0.2 times the input: a term too many or missing"),
+    "a factor close to 1": (
+        np.sin, [X], lambda g, x: g * np.cos(x) * (1 + 1e-6), "1.000001 times the right one"),
+    "a slope where relu has none": (
+        lambda x: np.maximum(x, 0), [np.array([-1.2, 0.7, -0.3, 0.9, 1.4])],
+        lambda g, x: np.where(x > 0, g, 1e-4 * g),
+        "wrong only where the input is negative; there the right gradient is zero"),
+    "the divisor of a variance": (
+        lambda x: (x - x.mean()) / x.std(), [np.array([0.3, -1.2, 0.8, 2.1])],
+        lambda g, x: (g - g.mean() - (x - x.mean()) * (g @ (x - x.mean())) / 3 / x.var()) / x.std(),
+        "variance held constant, or a wrong term for it"),
+    "the slope after a product": (
+        lambda x, w: np.tanh(x @ w), [BIG[:16, :12], BIG[:10, :12].T],
+        lambda g, x, w: (g @ w.T, x.T @ g), "a missing factor of the chain rule: 1 - y²"),
+    "the gain of a normalization": (
+        normalized, [BIG[:3, :4], np.array([0.5, 2.0, -1.0, 1.5])], without_gain,
+        "each output has a wrong factor of its own"),
+    "a sum that leaves its own entry out": (
+        np.cumsum, [X], lambda g, x: np.cumsum(g[::-1])[::-1] - g, "the diagonal is missing"),
+    "one entry of many outputs": (
+        lambda x: np.sin(x), [BIG[:5, :24].reshape(5, 6, 4)], one_of_many,
+        "one entry alone is wrong, [4, 5, 3]"),
+    "one sample of many outputs": (
+        lambda x, w: np.einsum("ni,oi->no", x, w)[:, :, None] * np.arange(1.0, 5.0),
+        [BIG[:6, :3], BIG[:4, :3]],
+        lambda g, x, w: (g @ np.arange(1.0, 5.0) @ w, np.outer(g[0] @ np.arange(1.0, 5.0), x[0])),
+        "only the part of g at index 0 is used"),
+    "a sum over the wrong axis": (
+        lambda x, b: np.tanh(x + b), [A, X[:3]],
+        lambda g, x, b: (g * sech2(x + b), np.sum(g * sech2(x + b), axis=1)),
+        "the right numbers stand in the wrong places"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_a_cause_is_named_where_the_evidence_decides(name):
+    fn, inputs, vjp, likely = DECIDED[name]
+    guess = gradcheck(fn, inputs, vjp=vjp).failure.guess
+    assert likely in guess

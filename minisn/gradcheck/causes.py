@@ -7,12 +7,21 @@ and if there are too many numbers for chance to fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import numpy as np
 
 from .evidence import Evidence, elsewhere, gather
-from .factors import chain_factor, constant, offset, plain_factor, projection, softmax_cross
+from .factors import (
+    chain_factor,
+    constant,
+    offset,
+    output_factor,
+    plain_factor,
+    projection,
+    softmax_cross,
+)
 from .linear import neglected
 from .regions import region, repeated
 from .survey import Survey, Table
@@ -27,10 +36,10 @@ def cause_of(s: Survey, t: Table, k: int) -> str:
     if first is None:
         return ""
     part = next(p.part for p in s.point.pieces if p.name == first.name)
-    needed = np.any(np.abs(first.value[: first.outputs]) > first.slack[: first.outputs], axis=1)
-    missing = neglected(s, part, needed) if s.order == 1 and first.outputs else ""
+    missing = neglected(s, part) if s.order == 1 else ""
     if missing:
         return missing
+    first = replace(first, others=_swapped(s, t, first))
     causes = list(_causes(first))
     if not causes:
         return ""
@@ -38,6 +47,18 @@ def cause_of(s: Survey, t: Table, k: int) -> str:
     again = [{name for name, _ in _causes(other)} for other in others]
     held = (text for name, text in causes if all(name in names for names in again))
     return next(held, "") if others else ""
+
+
+def _swapped(s: Survey, t: Table, first: Evidence) -> dict[str, np.ndarray]:
+    """Return the claims of those inputs whose own wrong gradient the first input's claim mends."""
+    found = {}
+    for k, e in enumerate(t.entries):
+        name = first.name if e is None else s.point.locate(e)[0].name
+        if name in first.others and name not in found:
+            other = gather(s, t, k)
+            if other is not None and other.bad.any() and other.fits(first.claimed):
+                found[name] = first.others[name]
+    return found
 
 
 def _causes(found: Evidence) -> Iterator[Cause]:
@@ -67,6 +88,7 @@ def _causes(found: Evidence) -> Iterator[Cause]:
     if found.telling > 2:
         yield from projection(found)
         yield from _misplaced(found)
+        yield from output_factor(found)
     yield from chain_factor(found)
     yield from region(found)
 
@@ -130,13 +152,16 @@ def _misplaced(found: Evidence) -> Iterator[Cause]:
         return
     flat = found.claimed.reshape(len(found.claimed), -1)[:rows, found.at]
     right, slack = (a[:rows] / found.scale for a in (found.value, found.slack))
-    several = all(np.unique(np.round(row, 6)).size > 2 for row in right)
+    # chance puts neither many different numbers of one row nor of many rows in order
+    several = all(np.unique(np.round(row, 6)).size > 2 for row in right) or (
+        np.unique(np.round(right[found.bad[:rows].any(axis=1)], 6)).size > 4
+    )
     order = np.argsort(right, axis=1)
     gap = np.abs(np.sort(flat, axis=1) - np.take_along_axis(right, order, 1))
     if several and np.all(gap <= np.take_along_axis(slack, order, 1)):
         yield (
             "misplaced",
-            "the right numbers stand in the wrong places (a sort that was not undone?)",
+            "the right numbers stand in the wrong places (a sort or a flip that was not undone?)",
         )
 
 

@@ -39,7 +39,12 @@ class Difference:
 
 
 def noise_level(
-    f: Callable[[Flat], Flat], x: Flat, d: Flat, spacings: tuple[float, ...] = SPACINGS
+    f: Callable[[Flat], Flat],
+    x: Flat,
+    d: Flat,
+    spacings: tuple[float, ...] = SPACINGS,
+    height: float = 0.0,
+    still: float = 0.0,
 ) -> Flat:
     r"""Measure the standard deviation of the rounding noise in each output of f.
 
@@ -47,7 +52,9 @@ def noise_level(
 
     Over a tiny interval a polynomial of degree 4 fits the smooth part of f and leaves its noise.
     The larger noise of the two finest intervals counts. Where these are too small to change f
-    (float32 inside), wider intervals are used, unless f changes by a step too high for rounding.
+    (float32 inside, or large terms that cancel), wider intervals are used, unless f changes by a
+    step too high for rounding: above ``height`` and above float32's rounding of f. Where f does
+    not change although x does, its noise is ``still``.
     Of the two intervals beside x the quieter one counts, so a kink on one side is not taken for
     noise. The :math:`t_k` are irregular, because rounding at regular points can be regular, too.
     The method follows J. Moré and S. Wild, Estimating computational noise, SIAM J. Sci. Comput.
@@ -56,16 +63,19 @@ def noise_level(
     unit = d / max(1.0, float(np.max(np.abs(d))))
     sigma = np.full(f(x).shape, np.nan)
     for spacing in spacings:
-        found = np.fmin(*(_stretch(f, x, unit, spacing, side) for side in (1.0, -1.0)))
+        found = np.fmin(*(_stretch(f, x, unit, spacing, side, height) for side in (1.0, -1.0)))
         sigma = np.where(np.isnan(sigma), found, sigma)
         if spacing == SPACINGS[1]:
             sigma = np.fmax(sigma, found)
         if spacing != SPACINGS[0] and not np.isnan(sigma).any():
             break
-    return np.nan_to_num(sigma)
+    moved = np.any(x + spacings[-1] * unit != x)
+    return np.nan_to_num(sigma, nan=still if moved else 0.0)
 
 
-def _stretch(f: Callable[[Flat], Flat], x: Flat, unit: Flat, spacing: float, side: float) -> Flat:
+def _stretch(
+    f: Callable[[Flat], Flat], x: Flat, unit: Flat, spacing: float, side: float, height: float
+) -> Flat:
     """Return the noise on one side of x at one spacing; NaN where f is constant or has steps."""
     fine, last = spacing < SPACINGS[2], spacing == SPACINGS[-1]
     shift = 0.0 if last else 32.0
@@ -74,7 +84,7 @@ def _stretch(f: Callable[[Flat], Flat], x: Flat, unit: Flat, spacing: float, sid
     shown = np.count_nonzero(moves, axis=0) >= (1 if last else 6)
     found = np.hypot.reduce(RESIDUAL @ (table - table[0]), axis=0) / 2
     if not fine:
-        shown &= found <= ROUNDING * np.max(np.abs(table), axis=0)
+        shown &= found <= np.maximum(ROUNDING * np.max(np.abs(table), axis=0), height)
     return np.where(shown & np.isfinite(found), found, np.nan)
 
 
@@ -110,7 +120,7 @@ class Line:
         bottom = 2.0**-26 * max(min(1.0, float(least), 1.0 / widest), 2.0**-60)
         if deep:
             bottom = 2.0**-46 * max(min(1.0, float(least)), 1e-290)
-        return [top * 4.0**-k for k in range(2 + int(np.log2(top / bottom) // 2))]
+        return [top * 4.0**-k for k in range(2 + int((np.log2(top) - np.log2(bottom)) // 2))]
 
     def difference(self, t: float) -> Difference:
         """Return the difference at the step t/4; the one at t gives the error estimate."""

@@ -130,7 +130,10 @@ def _look(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Evidence |
         claims = np.stack([s.pull(x, row) for row in s.rows]) / s.unit_of[:, None]
     except REFUSALS:
         return None
-    at = first.at[:WITNESSES] + piece.part.start
+    # wrong entries and right ones, half of each where there are enough
+    bad = first.bad.any(axis=0)
+    rank = np.where(bad, np.cumsum(bad), np.cumsum(~bad))
+    at = first.at[np.sort(np.argsort(rank, kind="stable")[:WITNESSES])] + piece.part.start
     noise = np.fmax(s.noise, EPS * np.abs(z))
     found = [Line(s.f, x, s.unit(int(i)), noise).central() for i in at]
     value = np.stack([d.value for d in found], axis=1)

@@ -16,6 +16,8 @@ from .wording import describe_kink, entry_of, name_wrong, notes_of
 
 SAMPLE = 32
 """How many entries are measured one by one after a random direction failed."""
+CLOSE_ROWS = 512
+"""How many outputs are compared one by one to name a mistake."""
 WEAK = 0.1
 """An error estimate above this fraction of a derivative leaves no correct digit."""
 JOINT = 4
@@ -216,6 +218,10 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
         found = _failures(s, closer, kinks)
         if found:
             table, failed = closer, found
+    if failed[0][0] == WRONG and _within_noise(s, table, failed[0][1][1]):
+        failed = failed[1:]
+        if not failed:
+            return None
     diagnosis, (k, r) = failed[0]
     worst = entry_of(s, table, k, r)
     likely = ""
@@ -228,9 +234,9 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
     elif diagnosis == WRONG:
         s.measure_slope(table.directions[k], r)
         message = name_wrong(s, table)
-        likely = (nonlinear(s) if s.order == 1 else "") or (
-            cause_of(s, table, k) if worst.index is not None else ""
-        )
+        likely = nonlinear(s) if s.order == 1 else ""
+        if not likely and worst.index is not None:
+            likely = _cause_by_output(s, table, k) or cause_of(s, table, k)
     elif diagnosis == KINK:
         message = describe_kink(s, table, k, r)
     elif diagnosis == NON_FINITE:
@@ -242,6 +248,21 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
         )
     ratio = float(table.ratio[k, r])
     return _check(s, diagnosis, message, guess=likely, worst=worst, ratio=ratio)
+
+
+def _cause_by_output(s: Survey, t: Table, k: int) -> str:
+    """Name the likely mistake from every single output, where only combinations were compared."""
+    piece, _ = s.point.locate(t.entries[k])
+    entries = range(piece.part.start, piece.part.stop)
+    if s.every_row or s.order > 1 or s.y.size > CLOSE_ROWS or len(entries) > FULL_ENTRIES:
+        return ""
+    closer = Survey(s.subject, s.order, True, s.rng)
+    claims = np.stack([s.pull(s.x, row) for row in closer.rows])
+    if not np.isfinite(claims).all():
+        return ""
+    closer.set_claims(claims)
+    table = closer.measure(list(entries))
+    return cause_of(closer, table, t.entries[k] - piece.part.start)
 
 
 def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, int]]]:
@@ -393,8 +414,7 @@ def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
 
 def _imprecise(s: Survey, t: Table, r: int) -> bool:
     """Return whether rounding to float32 in the claim explains the error."""
-    error = float(np.max(t.error, initial=0.0, where=np.isfinite(t.error)))
-    size = float(np.max(np.abs(t.value[:, r]), initial=0.0, where=np.isfinite(t.low[:, r])))
+    error, size = _error_and_size(t, r)
     if error > 1e-4 * size:
         return False
     row = s.claims[r]
@@ -402,3 +422,16 @@ def _imprecise(s: Survey, t: Table, r: int) -> bool:
     if np.array_equal(row, row.astype(np.float32)) and error <= 8 * single * size:
         return True
     return error <= 32 * s.claim_noise(r)
+
+
+def _error_and_size(t: Table, r: int) -> tuple[float, float]:
+    """Return the largest error of all rows, and the largest derivative of one row."""
+    error = float(np.max(t.error, initial=0.0, where=np.isfinite(t.error)))
+    size = float(np.max(np.abs(t.value[:, r]), initial=0.0, where=np.isfinite(t.low[:, r])))
+    return error, size
+
+
+def _within_noise(s: Survey, t: Table, r: int) -> bool:
+    """Return whether the claim's own rounding in float64 explains the error, as after a mean."""
+    error, size = _error_and_size(t, r)
+    return error <= SINGLE * size and error <= 32 * s.claim_noise(r)

@@ -76,9 +76,10 @@ def constant(found: Evidence) -> Iterator[tuple[str, str]]:
     roots = [f"√{n}" for n in sorted(found.lengths) if abs(factor - n**0.5) < 1e-6 * factor]
     roots += [f"1/√{n}" for n in sorted(found.lengths) if abs(factor * n**0.5 - 1) < 1e-6]
     hint = f" ({(named + roots)[0]}?)" if named + roots else ""
+    digits = 6 if abs(factor - 1.0) > 1e-4 else 2 - math.floor(math.log10(abs(factor - 1.0)))
     yield (
         f"constant {factor:.5g}",
-        (f"a constant factor: the claimed gradient is {factor:.6g} times the right one{hint}"),
+        f"a constant factor: the claimed gradient is {factor:.{digits}g} times the right one{hint}",
     )
 
 
@@ -88,7 +89,7 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
     gap = (found.taken(found.claimed) - found.value)[:rows]
     for words, shape in (
         ("a constant offset: {:.6g} is added to every entry", np.ones_like(found.x)),
-        ("an extra term: {:.6g} times the input (weight decay?)", found.x),
+        ("off by {:.6g} times the input: a term too many or missing (weight decay?)", found.x),
     ):
         basis = found.taken(shape[None])[0]
         if np.unique(basis).size + np.unique(found.value).size < 4 or not np.any(basis):
@@ -104,8 +105,8 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
                 yield (
                     f"{name} {axis}",
                     (
-                        f"the gradient through the {name} over axis {axis - 1} is "
-                        "missing (normalization with constant statistics?)"
+                        f"the gradient through the {name} over axis {axis - 1} is missing "
+                        "or wrong (normalization with constant statistics?)"
                     ),
                 )
 
@@ -132,7 +133,7 @@ def projection(found: Evidence) -> Iterator[tuple[str, str]]:
                 yield (
                     f"projection {axis} {held}",
                     f"the claim is off by {off}, along axis {axis - 1} "
-                    f"(a normalization with its {held} held constant?)",
+                    f"(a normalization with its {held} held constant, or a wrong term for it?)",
                 )
 
 
@@ -152,7 +153,7 @@ def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
             "√x": np.sqrt(np.abs(x)), "cos(x)": np.cos(x), "sin(x)": np.sin(x),
             "tanh'(x) = 1 - tanh(x)²": 1 - th**2, "tanh(x)": th,
             "σ'(x) = σ(x)(1 - σ(x))": sg * (1 - sg), "σ(x)": sg, "1 - σ(x)": 1 - sg,
-            "(1 + x²)": 1 + x**2, "log(x)": np.log(np.abs(x)), "x > 0": (x > 0) * 1.0,
+            "(1 + x²)": 1 + x**2, "log(x)": np.log(np.abs(x)),
         }  # fmt: skip
         yield from plain.items()
         for name, other in found.inputs.items():
@@ -160,14 +161,15 @@ def _functions(found: Evidence) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{name} squared", other**2
         if (found.y.size == x.size and found.shape == x.shape) or found.y.size == 1:
             y = found.y.reshape(x.shape) if found.y.size == x.size else found.y
-            for words, value in (
-                ("the output y", y),
-                ("1 - y", 1 - y),
-                ("1 - y²", 1 - y**2),
-                ("y (1 - y)", y * (1 - y)),
-                ("y²", y**2),
-            ):
+            for words, value in _of_output(y):
                 yield words, np.broadcast_to(value, x.shape)
+
+
+def _of_output(y: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield derivatives that are functions of the output."""
+    with np.errstate(all="ignore"):
+        yield from (("the output y", y), ("1 - y", 1 - y), ("1 - y²", 1 - y**2),
+                    ("y (1 - y)", y * (1 - y)), ("y²", y**2))  # fmt: skip
 
 
 def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
@@ -190,6 +192,34 @@ def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
                     yield f"extra {prefix}{words}", f"a factor too many: {prefix}{words}"
 
 
+def output_factor(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try a factor for each output, as of a function after a linear map."""
+    m = found.outputs
+    right, slack = found.value[:m], found.slack[:m]
+    claimed = found.taken(found.claimed)[:m]
+    clear = np.abs(right) > 3 * slack
+    if m < 2 or np.count_nonzero(clear.sum(axis=1) > 1) < 2:
+        return
+    for words, h in _of_output(found.y):
+        with np.errstate(all="ignore"):
+            for name, text, factor in (
+                ("missing", "a missing factor of the chain rule", h),
+                ("extra", "a factor too many", 1 / h),
+            ):
+                if np.all(np.abs(claimed * factor[:, None] - right) <= slack):
+                    yield f"{name} {words}", f"{text}: {words}"
+    size = np.sum(right * right, axis=1)
+    by = np.sum(claimed * right, axis=1) / np.where(size > 0, size, 1.0)
+    wrong = found.bad[:m].any(axis=1)
+    each = np.all(clear.sum(axis=1)[wrong] > 1) and np.unique(np.round(by[wrong], 4)).size > 2
+    if each and np.all(np.abs(claimed - by[:, None] * right) <= np.abs(by)[:, None] * slack):
+        yield (
+            "by output",
+            "each output has a wrong factor of its own: a factor of the chain rule that belongs "
+            "to the output is missing or wrong",
+        )
+
+
 def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
     """Try a softmax, or another Jacobian, of which the claim has only the diagonal."""
     m, x = found.outputs, found.x
@@ -206,6 +236,8 @@ def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
                 yield "softmax", "softmax without the cross term -y_i y_j"
             elif not bad[diagonal].any():
                 yield "cross", "the cross terms are missing: the claim has only the diagonal"
+        elif not np.any(flat[:m][diagonal]) and not np.any(bad[~diagonal]):
+            yield "diagonal", "the diagonal is missing: the claim has only the cross terms"
     axes = [None, *range(x.ndim)] if x.size > 1 else []
     for axis in axes:
         with np.errstate(all="ignore"):
@@ -215,4 +247,8 @@ def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
             for w in (found.claimed / (y * (1 - y)), found.claimed / y):
                 inner = np.sum(w * y, axis=over, keepdims=True)
                 if found.telling > 2 and found.fits(y * (w - inner)):
-                    yield "softmax", "softmax without the cross term -y_i y_j"
+                    yield (
+                        "multiple of softmax",
+                        "off by a multiple of y = softmax(x): the cross term -y_i y_j of a "
+                        "softmax, or the sum in a log-softmax, is missing or wrong",
+                    )

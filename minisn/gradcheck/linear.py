@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .survey import Survey
+from .survey import REFUSALS, Survey
 
 Pull = Callable[[np.ndarray], np.ndarray]
 SLACK = 1e-5
@@ -70,16 +70,20 @@ def _say(at: np.ndarray, scaled: dict[float, np.ndarray], rest: np.ndarray) -> s
     return "the claim is not linear in the incoming gradient g"
 
 
-def neglected(s: Survey, part: slice, needed: np.ndarray) -> str:
+def neglected(s: Survey, part: slice) -> str:
     """Return which slice of g a backward uses in place of a sum, or an empty string.
 
     Args:
         s: the survey.
         part: the input's place in the flat vector.
-        needed: whether the input affects each output.
     """
     shape = s.subject.shape
-    needed = needed.reshape(shape)
+    beside = s.x.copy()
+    beside[part] += 2.0**-5 * s.nudge()[part]
+    try:
+        needed = (s.subject.value(beside) != s.y).reshape(shape)
+    except REFUSALS:
+        return ""
     g = s.rng.uniform(0.5, 1.5, shape)
 
     def pull(v: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
     elif n < bad.size:
         error = np.abs(found.taken(found.claimed) - found.value)[:rows].max(axis=0)
         if error[bad].min() > CLEAR * error[~bad].max():
-            yield from _by_value(x, bad, words)
+            yield from _by_value(x, bad, words, found.value[:rows])
             yield from _by_place(where, shape, bad, words)
             yield from _by_output(found)
         yield "some", f"{n} of {bad.size} entries compared are wrong, the others right{words}"
@@ -43,11 +43,15 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
         yield from _by_output(found)
 
 
-def _by_value(x: np.ndarray, bad: np.ndarray, words: str) -> Iterator[tuple[str, str]]:
+def _by_value(
+    x: np.ndarray, bad: np.ndarray, words: str, right: np.ndarray
+) -> Iterator[tuple[str, str]]:
     """Try a bound on the input: below or above it, or outside or inside a range."""
     if bad.sum() < 2 or (~bad).sum() < 2:
         return
     if np.array_equal(bad, x < 0):
+        if not np.any(right[:, bad]):
+            words = "; there the right gradient is zero (a mask x > 0?)"
         yield "negative", f"wrong only where the input is negative{words}"
     elif np.array_equal(bad, x > 0):
         yield "positive", f"wrong only where the input is positive{words}"

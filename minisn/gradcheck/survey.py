@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from .differences import BASE, EPS, SPACINGS, Difference, Line, noise_level, taylor_slope
+from .differences import (
+    BASE,
+    EPS,
+    ROUNDING,
+    SPACINGS,
+    Difference,
+    Line,
+    noise_level,
+    taylor_slope,
+)
 from .subject import Subject
 
 FULL_ENTRIES = 256
@@ -17,6 +26,10 @@ FULL_SIZE = 4096
 DIRECTIONS = 4
 SINGLE = 2.0**-29
 """Noise above this fraction of the values comes from float32."""
+CANCELED = 2.0**-40
+"""Steps up to this fraction of the largest number are rounding errors of terms that cancel."""
+COARSE = 2.0**-12
+"""Steps up to this fraction of the largest number may be rounding errors."""
 SMOOTH, BENT, STEEP, EDGE = range(4)
 """Kinds of a function along a line: differentiable; with a kink; with a jump or an infinite slope;
 defined on one side only."""
@@ -172,7 +185,20 @@ class Survey:
 
     def measure_noise(self) -> np.ndarray:
         """Return the noise of each row."""
-        return np.maximum(noise_level(self.f, self.x, self.nudge()), EPS * np.abs(self.z))
+        size = self.natural
+        found = noise_level(
+            self.f,
+            self.x,
+            self.nudge(),
+            height=max(CANCELED * size, ROUNDING),
+            still=EPS * size,
+        )
+        return np.maximum(found, EPS * np.abs(self.z))
+
+    @property
+    def natural(self) -> float:
+        """The size of the largest number that f may add to smaller ones, as far as is known."""
+        return float(max(np.max(np.abs(a), initial=0.0) for a in (self.x, self.z)))
 
     def claim_noise(self, r: int) -> float:
         """Return the largest noise in the claimed gradient of a row, in units of the steps."""
@@ -229,7 +255,7 @@ class Survey:
         """Differentiate with all steps, and from each side."""
         deep = False
         steep = line.steep(1) | line.steep(-1)
-        if steep.any() or not np.isfinite(line.central().value).all():
+        if steep.any() or not all(np.isfinite(line(t) + line(-t)).all() for t in line.ladder()):
             deep, steep = True, line.steep(1, True) | line.steep(-1, True)
         both, left, right = line.central(deep), line.side(-1, deep), line.side(1, deep)
         with np.errstate(invalid="ignore"):
@@ -270,21 +296,28 @@ class Survey:
     def _rounded(self, line: Line, found: Along, claimed: np.ndarray) -> Along | None:
         """Differentiate again with the noise of float32, which can hide among changing digits."""
         wide = self.wide_noise()
-        hidden = (wide > SINGLE * np.abs(self.z)) & (wide < 2.0**-21 * np.abs(self.z))
+        hidden = (wide > SINGLE * np.abs(self.z)) & (wide > self.noise)
         if not hidden.any():
             return None
         other = Line(line.f, line.x, line.d, np.where(hidden, wide, self.noise))
         other._seen = line._seen
         again = self._closely(other)
         better = hidden & ~found.fits(claimed) & again.fits(claimed)
-        useful = again.estimate <= 0.1 * np.abs(claimed)
-        return again if (better & useful).any() and (again.fits(claimed) | ~hidden).all() else None
+        if not better.any():
+            return None
+        pairs = ((getattr(again, f.name), getattr(found, f.name)) for f in fields(Along))
+        return Along(*(np.where(better, new, old) for new, old in pairs))
 
     def wide_noise(self) -> np.ndarray:
         """Return the noise at a wider spacing: rounding can hide among changing digits."""
         if self._wide is None:
-            wide = noise_level(self.f, self.x, self.nudge(), SPACINGS[3:4])
-            self._wide = np.maximum(self.noise, wide)
+            # truncation shrinks with the spacing, noise does not
+            height = COARSE * max(self.natural, 1.0)
+            found = [
+                noise_level(self.f, self.x, self.nudge(), (spacing,), height)
+                for spacing in (SPACINGS[3], SPACINGS[3] / 4)
+            ]
+            self._wide = np.maximum(self.noise, np.minimum(*found))
         return self._wide
 
     def reach(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
