@@ -1296,6 +1296,11 @@ DECIDED = {
     "a term left out": (
         lambda w: np.sum(np.sin(w)) + 0.1 * np.sum(w**2), [X], lambda g, w: g * np.cos(w),
         "off by -0.2 times the input: a term too many or missing"),
+    "a mean that is held, in a Jacobian": (
+        lambda x: x - x.mean(), [X], lambda g, x: g.copy(), "through the mean over axis 0"),
+    "a mean of too few": (
+        lambda x: x - x.mean(), [X], lambda g, x: g - g.sum() / (x.size - 1),
+        "through the mean over axis 0"),
     "a factor close to 1": (
         np.sin, [X], lambda g, x: g * np.cos(x) * (1 + 1e-6), "1.000001 times the right one"),
     "a slope where relu has none": (
@@ -1334,3 +1339,9 @@ def test_a_cause_is_named_where_the_evidence_decides(name):
     fn, inputs, vjp, likely = DECIDED[name]
     guess = gradcheck(fn, inputs, vjp=vjp).failure.guess
     assert likely in guess
+
+
+def test_a_mistake_that_goes_by_rank_is_no_range():
+    x = np.array([0.8, -0.05, -1.9, 1.3, 0.07, -1.1, 2.0, -0.6])
+    report = gradcheck(np.median, [x], grad=lambda x: 1.0 * (x == np.sort(x)[3]))
+    assert report.failure.guess == "2 of 8 entries compared are wrong, the others right"

@@ -12,7 +12,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from .evidence import Evidence, elsewhere, gather
+from .evidence import Evidence, elsewhere, gather, toward_largest
 from .factors import (
     chain_factor,
     constant,
@@ -21,9 +21,10 @@ from .factors import (
     plain_factor,
     projection,
     softmax_cross,
+    through_mean,
 )
 from .linear import neglected
-from .regions import region, repeated
+from .regions import BOUNDS, moves_with_value, region, repeated
 from .survey import Survey, Table
 
 Cause = tuple[str, str]
@@ -45,8 +46,10 @@ def cause_of(s: Survey, t: Table, k: int) -> str:
         return ""
     others = elsewhere(s, first)
     again = [{name for name, _ in _causes(other)} for other in others]
-    held = (text for name, text in causes if all(name in names for names in again))
-    return next(held, "") if others else ""
+    held = [(name, text) for name, text in causes if all(name in names for names in again)]
+    moved = toward_largest(s, first) if any(name in BOUNDS for name, _ in held) else None
+    said = (text for name, text in held if moved is None or moves_with_value(name, first, moved))
+    return next(said, "") if others else ""
 
 
 def _swapped(s: Survey, t: Table, first: Evidence) -> dict[str, np.ndarray]:
@@ -80,7 +83,9 @@ def _causes(found: Evidence) -> Iterator[Cause]:
     if found.telling > 2:
         yield from _moved(found)
         yield from constant(found)
-        yield from offset(found)
+        # a constant in every row of a Jacobian is rather a mean: its g was summed
+        yield from through_mean(found) if found.outputs > 1 else offset(found)
+        yield from offset(found) if found.outputs > 1 else through_mean(found)
     if found.telling > 1:
         yield from softmax_cross(found)
         yield from _jacobian(found)

@@ -123,7 +123,26 @@ def elsewhere(s: Survey, first: Evidence) -> list[Evidence]:
     return found
 
 
+def toward_largest(s: Survey, first: Evidence) -> Evidence | None:
+    """Compare the same entries where each of the input has moved toward the largest one.
+
+    There the entries keep neither their ranks nor their distances from 0. Something need not be
+    wrong there.
+    """
+    piece = next(p for p in s.point.pieces if p.name == first.name)
+    x = s.x.copy()
+    share = s.rng.uniform(0.3, 0.9, piece.part.stop - piece.part.start)
+    x[piece.part] += share * (np.max(x[piece.part]) - x[piece.part])
+    return _measured(s, first, piece, x)
+
+
 def _look(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Evidence | None:
+    """Return the evidence at another point, or None if there is none or nothing is wrong."""
+    other = _measured(s, first, piece, x)
+    return other if other is not None and other.bad.any() else None
+
+
+def _measured(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Evidence | None:
     """Return the evidence at another point, or None if there is none."""
     z = s.f(x)
     try:
@@ -141,7 +160,7 @@ def _look(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Evidence |
     if not (np.isfinite(value).all() and np.isfinite(z).all() and np.isfinite(claims).all()):
         return None
     unit = s.relative[at] / s.scale[at]
-    other = _evidence(
+    return _evidence(
         s,
         piece=piece,
         at=at,
@@ -151,7 +170,6 @@ def _look(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Evidence |
         value=value * unit,
         estimate=estimate * unit,
     )
-    return other if other.bad.any() else None
 
 
 def _evidence(

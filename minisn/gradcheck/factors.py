@@ -98,6 +98,10 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
         fits = np.all(np.abs(gap - amounts[:, None] * basis) <= found.slack[:rows])
         if fits and np.all(np.abs(amounts - amounts[0]) <= 1e-5 * abs(amounts[0])) and amounts[0]:
             yield f"offset {amounts[0]:.5g}", words.format(amounts[0])
+
+
+def through_mean(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try a mean or a sum of the input through which no gradient, or a wrong one, flows."""
     for axis in range(1, found.claimed.ndim):
         for name, without in (("mean", np.mean), ("sum", np.sum)):
             less = found.claimed - without(found.claimed, axis=axis, keepdims=True)

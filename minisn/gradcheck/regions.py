@@ -8,6 +8,9 @@ import numpy as np
 
 from .evidence import Evidence
 
+BOUNDS = {"negative": (-1, False), "positive": (1, False), "below": (-1, False),
+          "above": (1, False), "outside": (1, True), "inside": (-1, True)}  # fmt: skip
+"""For each bound on the input, the sign of the wrong side, and whether it bounds the size."""
 CLEAR = 100
 """How many times worse wrong entries must be than right ones; otherwise the error only fades."""
 
@@ -78,6 +81,25 @@ def _by_value(
             )
         elif size[bad].max() < size[~bad].min():
             yield "inside", f"wrong only inside a range, where |x| <= {size[bad].max():.4g}{words}"
+
+
+def moves_with_value(name: str, first: Evidence, other: Evidence) -> bool:
+    """Return whether the entries that a bound on the input makes wrong are wrong elsewhere, too.
+
+    An entry beyond those seen wrong and right, between them, tells nothing.
+    """
+    if name not in BOUNDS:
+        return True
+    sign, size = BOUNDS[name]
+
+    def measure(found: Evidence) -> tuple[np.ndarray, np.ndarray]:
+        x = found.x.reshape(-1)[found.at]
+        rows = found.outputs or len(found.claimed)
+        return sign * (np.abs(x) if size else x), found.bad[:rows].any(axis=0)
+
+    (here, bad), (there, wrong) = measure(first), measure(other)
+    expected, clear = there >= here[bad].min(), there <= here[~bad].max()
+    return bool(np.all(wrong[expected]) and not np.any(wrong[clear]))
 
 
 def _by_place(
