@@ -95,7 +95,7 @@ def moves_with_value(name: str, first: Evidence, other: Evidence) -> bool:
     def measure(found: Evidence) -> tuple[np.ndarray, np.ndarray]:
         x = found.x.reshape(-1)[found.at]
         rows = found.outputs or len(found.claimed)
-        return sign * (np.abs(x) if size else x), found.bad[:rows].any(axis=0)
+        return sign * (np.abs(x) if size else x), np.asarray(found.bad[:rows].any(axis=0))
 
     (here, bad), (there, wrong) = measure(first), measure(other)
     expected, clear = there >= here[bad].min(), there <= here[~bad].max()
