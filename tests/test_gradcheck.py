@@ -869,6 +869,15 @@ def test_torch_functions_modules_and_autograd_functions():
     assert lost.diagnosis == "nothing to check"
 
 
+@pytest.mark.needs("torch")
+def test_a_torch_function_takes_arrays():
+    import torch
+
+    assert gradcheck(lambda x: torch.softmax(x, -1), [A], order=2)
+    report = gradcheck(lambda x: torch.sum(x * x.detach()), [A])
+    assert "a factor of 1/2" in report.failure.guess
+
+
 @pytest.mark.needs("jax")
 def test_jax_functions_are_checked_in_their_own_gradient():
     import jax

@@ -123,11 +123,12 @@ def prepared(
         own = issubclass(fn, sys.modules["torch"].autograd.Function)
         call = getattr(fn, "apply") if own else fn  # noqa: B009 - not every type has one
     point = Point(inputs, kwargs, parameters)
-    engine = engine_for(call, point.given, lambda: call(*point.args, **point.kwargs))
+    on_leaves = _on_leaves(call, point)
+    engine = engine_for(call, point.given, lambda: call(*point.args, **point.kwargs), on_leaves)
     if isinstance(fn, type) and call is not fn:
         engine = TorchEngine()
     with _doubled(engine, modules, parameters):
-        yield EngineFunction(engine, _on_leaves(call, point), point)
+        yield EngineFunction(engine, on_leaves, point)
 
 
 def _list(inputs: Any) -> list[Any]:

@@ -193,14 +193,23 @@ class JaxEngine(Engine):
         return list(back(seeds)[0])
 
 
-def engine_for(fn: Any, given: list[Any], call: Callable[[], Any]) -> Engine:
+def engine_for(
+    fn: Any, given: list[Any], call: Callable[[], Any], on_leaves: Callable[[Leaves], Leaves]
+) -> Engine:
     """Return the engine of a function, found by its inputs, its type or its outputs.
+
+    A function of plain arrays belongs to PyTorch if it takes no Tensors, but tensors of PyTorch.
 
     Args:
         fn: the function, a module or an autograd Function.
         given: leaves of the inputs.
         call: calls the function with the original inputs.
+        on_leaves: calls the function with other leaves.
     """
+
+    def takes(engine: Engine) -> bool:
+        return _returns(lambda: on_leaves([engine.lift(a, a) for a in given]), engine.owns)
+
     if "torch" in sys.modules:
         torch = TorchEngine()
         if any(map(torch.owns, given)) or isinstance(fn, torch.torch.nn.Module):
@@ -209,6 +218,8 @@ def engine_for(fn: Any, given: list[Any], call: Callable[[], Any]) -> Engine:
         jax = JaxEngine()
         if any(map(jax.owns, given)) or _returns(call, jax.owns):
             return jax
+    if "torch" in sys.modules and not takes(Engine()) and takes(TorchEngine()):
+        return TorchEngine()
     return Engine()
 
 
