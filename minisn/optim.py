@@ -1,6 +1,6 @@
 """Optimizers: plain descent (23) and Adam, over one flat buffer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod, sqrt
@@ -62,10 +62,10 @@ class _Flat:
     """Parameters and gradients as two flat vectors, in the order of the parameters."""
 
     def __init__(self, parameters: Parameters):
-        if not isinstance(parameters, Iterable):
+        if isinstance(parameters, Tensor | Set) or not isinstance(parameters, Iterable):
             raise DTypeError(
-                f"an optimizer: expected parameters, got a {type(parameters).__name__}; pass "
-                "network.parameters()"
+                f"an optimizer: expected parameters in an order, got a "
+                f"{type(parameters).__name__}; pass network.parameters(), or a list of tensors"
             )
         named = parameters if isinstance(parameters, Mapping) else dict(enumerate(parameters))
         self.names, self.parameters = list(named), list(named.values())
@@ -118,14 +118,25 @@ class _Flat:
                 for p in self.parameters
             ]
         else:
-            given = [as_tensor(g).array for g in ([grads] if isinstance(grads, Tensor) else grads)]
-        check_together("step", [self.parameters[0].array, *given])
-        shapes = [p.shape for p in self.parameters]
-        if [g.shape for g in given] != shapes:
+            grads = [grads] if isinstance(grads, Tensor) else grads
+            if isinstance(grads, Mapping | Set) or not isinstance(grads, Iterable):
+                raise DTypeError(
+                    "step: expected a list of gradients, in the order of the parameters, got a "
+                    f"{type(grads).__name__}"
+                )
+            given = [as_tensor(g).array for g in grads]
+        if len(given) != len(self.parameters):
             raise ShapeError(
-                f"step: expected one gradient for each of {len(shapes)} parameters, in their "
-                f"order and shapes; got {len(given)}"
+                f"step: expected one gradient for each of {len(self.parameters)} parameters, in "
+                f"their order, got {len(given)}"
             )
+        check_together("step", [self.parameters[0].array, *given])
+        for name, p, g in zip(self.names, self.parameters, given, strict=True):
+            if g.shape != p.shape:
+                raise ShapeError(
+                    f"step: the gradient of parameter {name} has shape {g.shape}, expected "
+                    f"{p.shape}; pass gradients in the order of the parameters"
+                )
         self._check_dtypes(self.dtype)
         if any(is_numpy(g) and g.dtype.kind == "c" for g in given):
             raise DTypeError("step: expected real gradients, got complex ones")
@@ -187,6 +198,8 @@ class SGD:
     Source: [M18 Eq. (23)]
     """
 
+    __slots__ = ("_flat", "rate")
+
     def __init__(self, parameters: Parameters, rate: float):
         self._flat = _Flat(parameters)
         self.rate = real_number("SGD: rate", rate)
@@ -200,9 +213,9 @@ class SGD:
         Raises:
             NonFiniteError: a gradient or a new value is not finite; names the parameter.
         """
-        flat = self._flat
+        flat, rate = self._flat, real_number("SGD: rate", self.rate)
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is refused below
-            flat.assign(flat.values() - self.rate * flat.gradients(grads))
+            flat.assign(flat.values() - rate * flat.gradients(grads))
 
     def zero_grad(self) -> None:
         """Clear the gradients that ``backward()`` has added to the parameters."""
@@ -227,6 +240,8 @@ class Adam:
     uncorrected v; in early steps epsilon then counts for more.
     """
 
+    __slots__ = ("_flat", "beta1", "beta2", "eps", "m", "rate", "steps", "v")
+
     def __init__(
         self,
         parameters: Parameters,
@@ -236,8 +251,8 @@ class Adam:
         eps: float = 1e-8,
     ):
         self._flat = _Flat(parameters)
-        self.rate, self.eps = real_number("Adam: rate", rate), real_number("Adam: eps", eps, 0)
-        self.beta1, self.beta2 = (real_number("Adam: beta", b, 0, 1) for b in (beta1, beta2))
+        self.rate, self.beta1, self.beta2, self.eps = rate, beta1, beta2, eps
+        self._settings()
         self.steps = 0
         values = self._flat.values()
         self.m = namespace(values).zeros_like(values)
@@ -254,18 +269,19 @@ class Adam:
                 Parameters and moments stay as they were.
         """
         check_together("step", (self.m, self._flat.parameters[0].array))
+        rate, beta1, beta2, eps = self._settings()
         g, steps = self._flat.gradients(grads), self.steps + 1
-        root = sqrt(1 - self.beta2**steps)
+        root = sqrt(1 - beta2**steps)
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is refused below
             theta, m, v = kernels.of(g).adam(
                 self._flat.values(),
                 g,
                 self.m,
                 self.v,
-                self.rate * root / (1 - self.beta1**steps),
-                self.beta1,
-                self.beta2,
-                self.eps * root,
+                rate * root / (1 - beta1**steps),
+                beta1,
+                beta2,
+                eps * root,
             )
         self._flat.check("the gradient, or its square,", v)
         self._flat.assign(theta)
@@ -274,6 +290,12 @@ class Adam:
     def zero_grad(self) -> None:
         """Clear the gradients that ``backward()`` has added to the parameters."""
         self._flat.zero()
+
+    def _settings(self) -> tuple[float, ...]:
+        """Return rate, decays and eps; a caller may have changed them."""
+        rate, eps = real_number("Adam: rate", self.rate), real_number("Adam: eps", self.eps, 0)
+        betas = (real_number("Adam: beta", b, 0, 1) for b in (self.beta1, self.beta2))
+        return rate, *betas, eps
 
     def gradient_norm(self) -> float:
         r"""Return the length of the last gradient, over all parameters.

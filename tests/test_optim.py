@@ -1,5 +1,7 @@
 """Optimizers against PyTorch's, against their formulas, and what they refuse."""
 
+import copy
+import pickle
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -85,7 +87,9 @@ def test_gradients_of_other_shapes_or_number_are_refused():
     adam = Adam(parameters(), rate=1e-3)
     with pytest.raises(ShapeError, match="one gradient for each of 3"):
         adam.step(gradients(0)[:2])
-    with pytest.raises(ShapeError, match="order and shapes"):
+    with pytest.raises(
+        ShapeError, match=r"gradient of parameter 0 has shape \(\), expected \(3, 2\)"
+    ):
         adam.step(gradients(0)[::-1])
     with pytest.raises(ShapeError, match="at least one parameter"):
         Adam([], rate=1e-3)
@@ -191,11 +195,55 @@ def test_room_is_made_anew_for_arrays_of_another_library():
         (lambda ps: Adam([*ps, ps[0]], 0.1), DTypeError, "parameter 3 is parameter 0 again"),
         (lambda ps: Adam(None, 0.1), DTypeError, "got a NoneType; pass network.parameters"),
         (lambda ps: SGD(ps, 0.1).step([p.array * 1j for p in ps]), DTypeError, "got complex"),
+        (lambda ps: Adam(set(ps), 0.1), DTypeError, "parameters in an order, got a set"),
+        (lambda ps: SGD(ps[0], 0.1), DTypeError, "got a Tensor; pass .* or a list of tensors"),
+        (lambda ps: Adam(ps, 0.1).step(1.0), DTypeError, "a list of gradients, .* got a float"),
+        (lambda ps: SGD(ps, 0.1).step({"a": 1}), DTypeError, "a list of gradients, .* got a dict"),
     ],
 )
 def test_settings_of_optimizers(make, error, message):
     with pytest.raises(error, match=message):
         make(parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "error"),
+    [
+        (SGD, "rate", "0.1", DTypeError),
+        (SGD, "rate", np.nan, ConfigError),
+        (Adam, "rate", None, DTypeError),
+        (Adam, "beta1", 1.0, ConfigError),
+        (Adam, "eps", -1.0, ConfigError),
+        (SGD, "lr", 0.2, AttributeError),
+        (Adam, "learning_rate", 0.2, AttributeError),
+    ],
+)
+def test_settings_that_are_changed_afterwards(make, name, value, error):
+    """A wrong value is refused as at the start, and a name that no step reads cannot be set."""
+    ps = parameters()
+    optimizer = make(ps, 0.1)
+    optimizer.rate = 0.5
+    with pytest.raises(error):
+        setattr(optimizer, name, value)
+        optimizer.step(gradients(0))
+    for p, same in zip(ps, parameters(), strict=True):
+        np.testing.assert_array_equal(p.array, same.array)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_copies_of_an_optimizer(make):
+    ps = parameters()
+    optimizer = make(ps, 0.1)
+    optimizer.step(gradients(0))
+    for copied, theirs in (
+        copy.deepcopy((optimizer, ps)),
+        pickle.loads(pickle.dumps((optimizer, ps))),
+    ):
+        again, mine = copy.deepcopy((optimizer, ps))
+        for one in (copied, again):
+            one.step(gradients(1))
+        for p, q in zip(theirs, mine, strict=True):
+            np.testing.assert_array_equal(p.array, q.array)
 
 
 @pytest.mark.parametrize("make", [SGD, Adam])
