@@ -6,6 +6,7 @@ from typing import Any
 from .backend import near
 from .errors import ConfigError, DTypeError, ShapeError
 from .ops import stack
+from .recording import is_recording, record
 from .tensor import Tensor, as_tensor, grad
 
 Places = int | tuple[int, ...]
@@ -24,7 +25,7 @@ def value_and_grad(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..
         gradients) for a tuple. The results are recorded if the arguments are.
     """
 
-    _check_places("value_and_grad", argnums)
+    _check("value_and_grad", f, argnums)
 
     def function(*inputs: Any, **settings: Any) -> Any:
         y, xs, recorded = _call("value_and_grad", f, argnums, inputs, settings)
@@ -53,12 +54,13 @@ def jacobian(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any
         then those of the argument; for a tuple of positions, a tuple of such tensors.
     """
 
-    _check_places("jacobian", argnums)
+    _check("jacobian", f, argnums)
 
     def function(*inputs: Any, **settings: Any) -> Any:
         y, xs, recorded = _call("jacobian", f, argnums, inputs, settings)
-        flat = y.reshape(-1)
-        rows = [_gradients(flat[i], xs, recorded) for i in range(y.size)]
+        with record(True):
+            flat = y.reshape(-1)
+            rows = [_gradients(flat[i], xs, recorded) for i in range(y.size)]
         found = tuple(
             stack([row[k] for row in rows]).reshape(*y.shape, *x.shape)
             if rows
@@ -84,12 +86,16 @@ def hessian(f: Callable[..., Tensor], argnum: int = 0) -> Callable[..., Tensor]:
         A function of tensors, arrays or numbers that returns a tensor with the axes of the
         argument, twice.
     """
-    _check_places("hessian", argnum)
+    _check("hessian", f, argnum)
     gradient = value_and_grad(f, argnum)
     return jacobian(lambda *inputs, **settings: gradient(*inputs, **settings)[1], argnum)
 
 
-def _check_places(name: str, argnums: Any) -> None:
+def _check(name: str, f: Any, argnums: Any) -> None:
+    if not callable(f):
+        raise DTypeError(
+            f"{name}: expected a function of tensors, got {f!r:.60}; of a result, call grad(y, xs)"
+        )
     places = argnums if isinstance(argnums, tuple) else (argnums,)
     if not all(type(p) is int for p in places):
         raise DTypeError(
@@ -109,12 +115,18 @@ def _call(
             "the arguments to differentiate by position, not by name"
         )
     places = tuple(p % len(inputs) for p in places)
-    recorded = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    recorded = is_recording() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
     arguments = list(inputs)
     for p in places:
+        if isinstance(inputs[p], list | tuple) and any(isinstance(x, Tensor) for x in inputs[p]):
+            raise DTypeError(
+                f"{name}: argument {p} is a {type(inputs[p]).__name__} of tensors; pass each as an "
+                "argument of its own, with argnums=(0, 1, ...), or call grad(f(tensors), tensors)"
+            )
         x = as_tensor(inputs[p])
         arguments[p] = x if x.requires_grad else Tensor(x, requires_grad=True)
-    y = f(*arguments, **settings)
+    with record(True):  # the derivative is asked for, even within no_grad()
+        y = f(*arguments, **settings)
     if not isinstance(y, Tensor):
         raise DTypeError(
             f"{name}: f must return a Tensor, got {type(y).__name__}; compute with "

@@ -52,6 +52,11 @@ class no_grad:
 
     def __call__(self, function: Callable) -> Callable:
         """Decorate a function."""
+        if not callable(function):
+            raise DTypeError(
+                f"no_grad: expected a function to decorate, got {function!r:.60}; a block begins "
+                "with `with no_grad():`"
+            )
         if inspect.isasyncgenfunction(function):
             raise DTypeError(
                 "no_grad: an asynchronous generator cannot be decorated; write "

@@ -95,3 +95,30 @@ def test_refusals():
 def test_a_point_in_place_of_a_place_is_one_clear_line(make):
     with pytest.raises(DTypeError, match=rf"to differentiate at x, call {make.__name__}\(f\)\(x\)"):
         make(lambda t: (t * t).sum(), np.ones(2))
+
+
+def test_what_is_asked_for_is_computed_even_under_no_grad():
+    """no_grad() decides whether results are recorded, not whether they are right."""
+    x = Tensor(X, requires_grad=True)
+    expected = value_and_grad(quadratic)(X)[1].numpy()
+    with minisn.no_grad():
+        for given in (X, x):
+            value, slope = value_and_grad(quadratic)(given)
+            np.testing.assert_array_equal(slope.numpy(), expected)
+            np.testing.assert_allclose(hessian(quadratic)(given).numpy(), (A + A.T) / 2)
+            np.testing.assert_array_equal(jacobian(lambda x: x * x)(given).numpy(), np.diag(2 * X))
+            assert not value.requires_grad
+            assert not slope.requires_grad
+        assert not (x * x).requires_grad
+
+
+def test_what_is_no_function_and_what_is_no_tensor():
+    y = (Tensor(X, requires_grad=True) ** 2).sum()
+    for make in (value_and_grad, jacobian, hessian):
+        with pytest.raises(
+            DTypeError, match=r"expected a function of tensors, .* call grad\(y, xs"
+        ):
+            make(y)
+    leaves = [Tensor(X, requires_grad=True), Tensor(X)]
+    with pytest.raises(DTypeError, match=r"argument 0 is a list of tensors; pass each .* or call"):
+        value_and_grad(lambda xs: (xs[0] * xs[1]).sum())(leaves)
