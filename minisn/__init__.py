@@ -21,6 +21,7 @@ from typing import Any
 
 from . import conv, elementwise, linalg, ops, pooling, shaping, statistics
 from .differentiate import hessian, jacobian, value_and_grad
+from .errors import similar
 from .kernels import use_kernels
 from .tensor import Tensor, grad, no_grad
 
@@ -45,7 +46,8 @@ def __getattr__(name: str) -> Any:
             return "0+source"
     if name in _modules():
         return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"minisn has no {name!r}; dir(minisn) lists all names")
+    place = f"; call minisn.ops.{name}" if name in ops.OPERATIONS else similar(name, __dir__())
+    raise AttributeError(f"minisn has no {name!r}{place or '; dir(minisn) lists all names'}")
 
 
 def __dir__() -> list[str]:

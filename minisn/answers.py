@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .backend import Array, bring, check_together, is_array, to_numpy
-from .errors import DTypeError, GraphError, ShapeError
+from .errors import DTypeError, GraphError, ShapeError, similar
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -176,8 +176,12 @@ class Answers:
         return function(*numbers(args), **numbers(settings))
 
     def __getattr__(self, name: str) -> Any:
-        """Raise an error that names the operation, if there is one of that name."""
-        hint = f"; call minisn.ops.{name}(t)" if name in OPERATIONS else ""
+        """Raise an error that names the operation of that name, or the nearest name."""
+        hint = ""
+        if name in OPERATIONS:
+            hint = f"; call minisn.ops.{name}(t)"
+        elif name[:1] != "_":  # Python and NumPy ask for such names often
+            hint = similar(name, [n for n in (*dir(type(self)), *OPERATIONS) if n[0] != "_"])
         raise AttributeError(f"a Tensor has no attribute {name!r}{hint}")
 
     def tolist(self) -> Any:

@@ -1,4 +1,4 @@
-"""Checks of what a caller passes: whole and real numbers within limits, axes, and widths."""
+"""Checks of what a caller passes: numbers within limits, axes, widths, random generators."""
 
 import math
 import numbers
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ConfigError, DTypeError, ShapeError
+from .geometry import pair
 
 
 def whole_number(name: str, value: Any, least: int = 0) -> int:
@@ -61,7 +62,7 @@ def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> 
     try:
         one = isinstance(axis, int) or np.ndim(axis) == 0
         axes = (operator.index(axis),) if one else tuple(map(operator.index, axis))  # type: ignore
-    except TypeError:
+    except (TypeError, ValueError):
         axes = (True,)
     if any(type(a) is bool for a in (axis, *axes)):
         raise DTypeError(f"{name}: expected a whole number or a tuple as axis, got {axis!r}")
@@ -93,11 +94,28 @@ def pad_widths(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     Raises:
         ShapeError: another number of pairs, or a negative width.
     """
-    if isinstance(widths, int):
+    if np.ndim(widths) == 0:
         widths = (widths,)
-    if len(widths) in (1, 2) and all(isinstance(n, int) for n in widths):
+    if len(widths) in (1, 2) and all(np.ndim(n) == 0 for n in widths):
         widths = ((widths[0], widths[-1]),)
-    pairs = tuple(widths) * ndim if len(widths) == 1 else tuple(widths)
-    if len(pairs) != ndim or any(low < 0 or high < 0 for low, high in pairs):
-        raise ShapeError(f"pad: expected {ndim} pairs of widths, none negative, got {pairs}")
+    pairs = tuple(pair("pad: widths", w) for w in widths)
+    pairs = pairs * ndim if len(pairs) == 1 else pairs
+    if len(pairs) != ndim:
+        raise ShapeError(f"pad: expected {ndim} pairs of widths, got {pairs}")
     return pairs
+
+
+def generator(rng: np.random.Generator | int) -> np.random.Generator:
+    """Return a generator as it is, or make one from a seed.
+
+    Raises:
+        DTypeError: rng is neither a generator nor a seed.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
+        raise DTypeError(
+            f"rng: expected a generator such as numpy.random.default_rng(0), or a seed of "
+            f"at least 0, got {rng!r:.60}"
+        )
+    return np.random.default_rng(rng)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from . import ops
+from .arguments import generator
 from .backend import near
-from .init import generator
 from .tensor import Tensor
 
 SHIFT, HOLE = 1 / 8, 1 / 2

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .answers import OPERATIONS
-from .arguments import real_number, whole_number
+from .arguments import generator, real_number, whole_number
 from .backend import bring, is_numpy, namespace, to_numpy
 from .ops import exp, log, log_softmax, sigmoid, sqrt, where
 from .tensor import Tensor, as_tensor, is_floating, primitive
@@ -90,7 +90,7 @@ def tan(x):
     return namespace(x).tan(x)
 
 
-@primitive(lambda g, x: g / sqrt(1.0 - x * x))
+@primitive(lambda g, x: g * (1.0 - x * x) ** -0.5)
 def arcsin(x):
     r"""Compute the inverse of the sine.
 
@@ -99,7 +99,7 @@ def arcsin(x):
     return namespace(x).asin(x)
 
 
-@primitive(lambda g, x: -g / sqrt(1.0 - x * x))
+@primitive(lambda g, x: -g * (1.0 - x * x) ** -0.5)
 def arccos(x):
     r"""Compute the inverse of the cosine.
 
@@ -154,7 +154,7 @@ def arcsinh(x):
     return namespace(x).asinh(x)
 
 
-@primitive(lambda g, x: g / sqrt(x * x - 1.0))
+@primitive(lambda g, x: g * (x * x - 1.0) ** -0.5)
 def arccosh(x):
     r"""Compute the inverse of the hyperbolic cosine.
 
@@ -455,7 +455,7 @@ def logit(x: Tensor) -> Tensor:
 
     .. math:: y = \log\frac{x}{1 - x}
     """
-    x = as_tensor(x)
+    x = as_tensor(x) * 1.0
     return log(x) - log1p(-x)
 
 
@@ -530,10 +530,11 @@ def dropout(x: Tensor, rate: float, rng: np.random.Generator | int) -> Tensor:
         rng: draws which entries stay, or a seed.
     Raises:
         ConfigError: the rate is out of range.
+        DTypeError: rng is neither a generator nor a seed.
     """
     rate = real_number("dropout: rate", rate, 0, 1)
     x = as_tensor(x)
-    draws = np.random.default_rng(rng).random(x.shape)
+    draws = generator(rng).random(x.shape)
     kept = Tensor.wrap(bring(draws >= rate, x.array))
     return where(kept, x * (1 / (1 - rate)), 0.0)
 

@@ -40,8 +40,13 @@ class ComparisonError(MinisnError, ValueError):
     """Results that cannot be compared because they were not measured alike."""
 
 
+def similar(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error about an unknown name: the nearest known name, if one is near."""
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error about an unknown name: the nearest known name, or all."""
     known = list(known)
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+    return similar(name, known) or f"; known are {', '.join(known)}"

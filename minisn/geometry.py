@@ -1,6 +1,9 @@
 """The geometry of a convolution: sizes, strides and paddings, in rows and columns of pixels."""
 
-from collections.abc import Sequence
+import operator
+from typing import Any
+
+import numpy as np
 
 from .errors import ShapeError
 
@@ -12,15 +15,19 @@ MOST = 2**31
 """Limit of sizes, strides and paddings in pixels: their sums stay exact in compiled code."""
 
 
-def pair(name: str, value: Pixels, least: int = 0) -> Pair:
+def pair(name: str, value: Any, least: int = 0) -> Pair:
     """Return (rows, columns) for a number or a pair; refuse what is not a size."""
-    both = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(both) != 2 or any(not isinstance(v, int) or not least <= v < MOST for v in both):
+    try:
+        both = (value, value) if np.ndim(value) == 0 else tuple(value)
+        rows, columns = (int(operator.index(v)) for v in both)
+    except (TypeError, ValueError):
+        rows = columns = -1
+    if not all(least <= n < MOST for n in (rows, columns)):
         raise ShapeError(
             f"{name}: expected a whole number of at least {least} and less than {MOST}, or two of "
             f"them, got {value!r}"
         )
-    return both
+    return rows, columns
 
 
 def moves(stride: Pixels, padding: Pixels) -> tuple[Pair, Pair]:
@@ -54,10 +61,8 @@ def left_over(size, out, kernel, stride: Pair, padding: Pair) -> Pair:
     return size[0] - reached[0], size[1] - reached[1]
 
 
-def image_shape(name: str, shape: tuple[int, ...], size: int = 1) -> tuple[int, ...]:
-    """Return the shape of images, [N, C, H, W]; refuse another, and a size that is no pixels."""
+def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of images, [N, C, H, W]; refuse another."""
     if len(shape) != 4:
         raise ShapeError(f"{name}: expected images [N, C, H, W], got shape {shape}")
-    if not isinstance(size, int) or size < 1:
-        raise ShapeError(f"{name}: expected a whole number of pixels, at least 1, got {size!r}")
     return shape

@@ -33,22 +33,6 @@ def fans(shape: tuple[int, ...], axis: int = 0) -> tuple[int, int]:
     return shape[1 - axis] * kernel, shape[axis] * kernel
 
 
-def generator(rng: np.random.Generator | int) -> np.random.Generator:
-    """Return a generator as it is, or make one from a seed.
-
-    Raises:
-        DTypeError: rng is neither a generator nor a seed.
-    """
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
-        raise DTypeError(
-            f"rng: expected a generator such as numpy.random.default_rng(0), or a seed of "
-            f"at least 0, got {rng!r:.60}"
-        )
-    return np.random.default_rng(rng)
-
-
 def initializer(init: "Initializer | str") -> "Initializer":
     """Return an initializer as it is, or the one of a name in :data:`INITIALIZERS`.
 

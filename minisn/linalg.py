@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .answers import OPERATIONS
-from .arguments import axes_of
+from .arguments import axes_of, whole_number
 from .backend import Array, namespace, near
 from .conv import conv2d
-from .errors import ConfigError, ShapeError
+from .errors import ConfigError, DTypeError, ShapeError
 from .ops import getitem, inverse, matmul, norm, permute, reshape, sum, where
 from .shaping import diagonal, flip, swapaxes, tril
 from .tensor import Tensor, as_tensor, as_tensors, broadcast_to, primitive
@@ -53,8 +55,11 @@ def tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
         axes: the number of last axes of a and first axes of b; or (axes of a, axes of b).
     """
     a, b = as_tensors("tensordot", (a, b))
-    if isinstance(axes, int):
-        axes = (tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes)))
+    if np.ndim(axes) == 0:
+        n = whole_number("tensordot: axes", axes)
+        axes = (tuple(range(a.ndim - n, a.ndim)), tuple(range(n)))
+    if len(axes) != 2:
+        raise ShapeError(f"tensordot: expected axes as (axes of a, axes of b), got {axes!r:.60}")
     of_a, of_b = axes_of(axes[0], a.ndim, "tensordot"), axes_of(axes[1], b.ndim, "tensordot")
     sizes = [a.shape[i] for i in of_a]
     if sizes != [b.shape[i] for i in of_b]:
@@ -126,8 +131,11 @@ def einsum(equation: str, *operands: Any) -> Tensor:
             alphabetical order.
         operands: the tensors, in the order of the equation.
     Raises:
+        DTypeError: the equation is no text.
         ShapeError: the equation and the shapes do not fit together.
     """
+    if not isinstance(equation, str):
+        raise DTypeError(f'einsum: expected an equation such as "ij,jk->ik", got {equation!r:.60}')
     tensors = list(as_tensors("einsum", operands))
     terms, result = _terms(equation, [t.ndim for t in tensors])
     sizes: dict[str, int] = {}
@@ -519,7 +527,7 @@ def vector_norm(
     if ord == 1:
         return size.sum(axis, keepdims)
     unit = size.detach().max(axis, keepdims=True)
-    unit = where(unit > 0, unit, 1.0)
+    unit = where((unit > 0) & (unit < math.inf), unit, 1.0)
     y = ((size / unit) ** ord).sum(axis, keepdims=True) ** (1 / ord)
     return (y * unit).sum(axis, keepdims)
 

@@ -10,7 +10,7 @@ rules do not. :mod:`minisn.fused` holds the operations that are fused for speed.
 # (a rule may name the primitive that it belongs to)
 import builtins
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from . import kernels
 from .answers import OPERATIONS
 from .arguments import axes_of, axis_of, kept_shape, pad_widths, real_number
 from .backend import namespace, near, to_numpy
-from .errors import DTypeError, ShapeError
+from .errors import DTypeError, ShapeError, similar
 from .indexing import add_at, select
 from .precision import check_real, real, tame, widely
 from .tensor import (
@@ -108,7 +108,7 @@ def _power(x, exponent):
 
 def _power_rule(g, x, exponent):
     if exponent == 0:
-        return where(Tensor.wrap(x.array == x.array), 0.0, g)
+        return None
     if 0 < exponent < 1:
         origin = Tensor.wrap(x.array == 0)
         slope = exponent * where(origin, 1.0, x) ** (exponent - 1)
@@ -549,12 +549,14 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
     .. math:: y = [x_1, x_2, \dots]
     """
-    tensors = _several("concat", tensors)
+    tensors = several("concat", tensors)
     return _concat(*tensors, axis=axis)
 
 
-def _several(name, tensors):
+def several(name, tensors):
     """Return the tensors, arrays or numbers to join as tensors, at least one."""
+    if not isinstance(tensors, Iterable) or np.isscalar(tensors):
+        raise DTypeError(f"{name}: expected a list of tensors, got {tensors!r:.60}")
     if not (found := as_tensors(name, list(tensors))):
         raise ShapeError(f"{name}: expected at least one tensor, got none")
     return found
@@ -565,7 +567,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
     .. math:: y_{k\,i} = x^{(k)}_i
     """
-    tensors = _several("stack", tensors)
+    tensors = several("stack", tensors)
     shapes = {t.shape for t in tensors}
     if len(shapes) != 1:
         raise ShapeError(f"stack: expected tensors of one shape, got {sorted(shapes)}")
@@ -689,7 +691,8 @@ def __getattr__(name: str) -> Any:
     try:
         return OPERATIONS[name]
     except KeyError:
-        raise AttributeError(f"minisn.ops has no operation {name!r}") from None
+        hint = similar(name, OPERATIONS)
+        raise AttributeError(f"minisn.ops has no operation {name!r}{hint}") from None
 
 
 def __dir__() -> list[str]:

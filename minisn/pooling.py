@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from .answers import OPERATIONS
 from .backend import near
 from .errors import ShapeError
@@ -80,31 +82,32 @@ def avg_pool2d(
         ShapeError: as :func:`max_pool2d`, or the squares do not cover the image.
     """
     x = as_tensor(x)
-    if stride is not None or padding or not isinstance(size, int):
+    if stride is not None or np.ndim(padding) or padding or np.ndim(size):
         top, left = pair("padding", padding)
         if x.ndim == 4 and (top or left):
             x = pad(x, widths=((0, 0), (0, 0), (top, top), (left, left)))
         return mean(_windows("avg_pool2d", x, size, stride, padding), axis=0)
-    n, c, h, w = image_shape("avg_pool2d", x.shape, size)
+    (n, c, h, w), (size, _) = image_shape("avg_pool2d", x.shape), pair("avg_pool2d: size", size, 1)
     if h % size or w % size:
         raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not divisible by {size}; pad or crop")
     squares = reshape(_channels_last(x), (n, h // size, size, w // size, size, c))
     return _channels_first(mean(squares, axis=(2, 4)))
 
 
-def upsample_nearest2d(x: Tensor, factor: int = 2) -> Tensor:
+def upsample_nearest2d(x: Tensor, factor: Pixels = 2) -> Tensor:
     r"""Repeat every pixel.
 
     .. math:: y_{ij} = x_{\lfloor i/k\rfloor\,\lfloor j/k\rfloor}
 
     Args:
         x: images, [N, C, H, W].
-        factor: :math:`k`.
+        factor: :math:`k`, one number or (rows, columns).
     """
-    n, c, h, w = image_shape("upsample_nearest2d", x.shape, factor)
+    x, (rows, columns) = as_tensor(x), pair("upsample_nearest2d: factor", factor, 1)
+    n, c, h, w = image_shape("upsample_nearest2d", x.shape)
     pixels = reshape(_channels_last(x), (n, h, 1, w, 1, c))
-    repeated = broadcast_to(pixels, (n, h, factor, w, factor, c))
-    return _channels_first(reshape(repeated, (n, h * factor, w * factor, c)))
+    repeated = broadcast_to(pixels, (n, h, rows, w, columns, c))
+    return _channels_first(reshape(repeated, (n, h * rows, w * columns, c)))
 
 
 # Images lie channels-last in memory, so reshaping them in that order copies long runs, and the next
@@ -126,6 +129,7 @@ def global_sum_pool2d(x: Tensor) -> Tensor:
 
     Source: [M18 Table 4]
     """
+    x = as_tensor(x)
     image_shape("global_sum_pool2d", x.shape)
     return sum(x, axis=(2, 3))
 

@@ -12,8 +12,8 @@ from .answers import OPERATIONS
 from .arguments import axes_of, axis_of, whole_number
 from .backend import bring, is_array, is_numpy, namespace, near, to_numpy
 from .errors import ShapeError
-from .ops import concat, getitem, permute, reshape, scatter, sum, where
-from .tensor import Tensor, as_tensor, as_tensors
+from .ops import concat, getitem, permute, reshape, scatter, several, sum, where
+from .tensor import Tensor, as_tensor
 
 __all__ = [
     "argmax", "argmin", "argsort", "array_split", "atleast_1d", "atleast_2d", "atleast_3d",
@@ -144,11 +144,11 @@ def repeat(x: Tensor, repeats: int | Sequence[int], axis: int | None = None) -> 
     """
     x = as_tensor(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis_of(axis, x.ndim, "repeat"))
-    times = repeats.numpy() if isinstance(repeats, Tensor) else repeats
     try:
-        return take(x, np.repeat(np.arange(x.shape[axis]), times), axis)
+        places = np.repeat(np.arange(x.shape[axis]), _counts("repeat", repeats, 0))
     except ValueError as error:
         raise ShapeError(f"repeat: {repeats} times for {x.shape[axis]} entries: {error}") from None
+    return take(x, places, axis)
 
 
 def _counts(name: str, value: Any, least: int = -sys.maxsize) -> tuple[int, ...]:
@@ -245,8 +245,8 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 
     .. math:: Y = [X_1, X_2, \dots]
     """
-    parts = [reshape(t, shape=t.shape or (1,)) for t in as_tensors("hstack", list(tensors))]
-    return concat(parts, axis=min(1, parts[0].ndim - 1) if parts else 0)
+    parts = [atleast_1d(t) for t in several("hstack", tensors)]
+    return concat(parts, axis=min(1, parts[0].ndim - 1))
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -254,8 +254,7 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 
     .. math:: Y = [X_1^T, X_2^T, \dots]^T
     """
-    together = as_tensors("vstack", list(tensors))
-    return concat([reshape(t, shape=(1,) * (2 - t.ndim) + t.shape) for t in together])
+    return concat([atleast_2d(t) for t in several("vstack", tensors)])
 
 
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
@@ -263,7 +262,7 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 
     .. math:: Y = [x_1, x_2, \dots]
     """
-    together = as_tensors("column_stack", list(tensors))
+    together = several("column_stack", tensors)
     return hstack([reshape(t, shape=(*t.shape, 1)[:2]) if t.ndim < 2 else t for t in together])
 
 
@@ -344,12 +343,12 @@ def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
 # -- triangles and diagonals -----------------------------------------------------------------------
 
 
-def _triangle(x: Tensor, keep: Any) -> Tensor:
-    x = as_tensor(x)
+def _triangle(x: Tensor, k: int, keep: Any) -> Tensor:
+    x, k = as_tensor(x), whole_number("tril, triu: k", k, -sys.maxsize)
     if x.ndim < 2:
         raise ShapeError(f"tril, triu: expected matrices, got shape {x.shape}")
     rows, columns = np.ogrid[: x.shape[-2], : x.shape[-1]]
-    kept = Tensor.wrap(bring(keep(columns - rows), x.array))
+    kept = Tensor.wrap(bring(keep(columns - rows, k), x.array))
     return where(kept, x, Tensor.wrap(near(x.array).zeros((), dtype=x.dtype)))
 
 
@@ -358,7 +357,7 @@ def tril(x: Tensor, k: int = 0) -> Tensor:
 
     .. math:: y_{ij} = x_{ij}\,[j - i \le k]
     """
-    return _triangle(x, lambda above: above <= k)
+    return _triangle(x, k, np.less_equal)
 
 
 def triu(x: Tensor, k: int = 0) -> Tensor:
@@ -366,7 +365,7 @@ def triu(x: Tensor, k: int = 0) -> Tensor:
 
     .. math:: y_{ij} = x_{ij}\,[j - i \ge k]
     """
-    return _triangle(x, lambda above: above >= k)
+    return _triangle(x, k, np.greater_equal)
 
 
 def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
@@ -378,6 +377,7 @@ def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tens
     if x.ndim < 2:
         raise ShapeError(f"diagonal: expected at least two axes, got shape {x.shape}")
     x = moveaxis(x, (axis1, axis2), (-2, -1))
+    offset = whole_number("diagonal: offset", offset, -sys.maxsize)
     rows, columns = x.shape[-2:]
     first = (max(0, -offset), max(0, offset))
     n = max(0, min(rows - first[0], columns - first[1]))

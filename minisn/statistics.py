@@ -149,11 +149,7 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     Each round multiplies one half of the entries by the other half.
     """
-    x = as_tensor(x)
-    xp = namespace(x.array)
-    if not is_floating(x.array) and xp.isdtype(x.dtype, ("bool", "integral")):
-        kind = xp.uint64 if xp.isdtype(x.dtype, "unsigned integer") else xp.int64
-        x = Tensor.wrap(xp.astype(x.array, kind))
+    x = _roomy(x)
     axes = axes_of(axis, x.ndim, "prod")
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     rest = tuple(a for a in range(x.ndim) if a not in axes)
@@ -169,6 +165,16 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     return reshape(y, shape=kept if keepdims else _sizes(x.shape, rest))
 
 
+def _roomy(x: Any) -> Tensor:
+    """Make a tensor; a product of small integers may not fit their dtype."""
+    x = as_tensor(x)
+    xp = namespace(x.array)
+    if is_floating(x.array) or not xp.isdtype(x.dtype, ("bool", "integral")):
+        return x
+    kind = xp.uint64 if xp.isdtype(x.dtype, "unsigned integer") else xp.int64
+    return Tensor.wrap(xp.astype(x.array, kind))
+
+
 def _sizes(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape[a] for a in axes)
 
@@ -178,7 +184,7 @@ def cumprod(x: Tensor, axis: int | None = None) -> Tensor:
 
     .. math:: y_i = \prod_{j \le i} x_j
     """
-    x = as_tensor(x)
+    x = _roomy(x)
     x, axis = (flatten(x), 0) if axis is None else (x, axis)
     axis = axis_of(axis, x.ndim, "cumprod")
     y, reach = moveaxis(x, axis, 0), 1

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, overload
 
 import numpy as np
@@ -60,10 +60,11 @@ class Tensor(Answers):
         requires_grad: record what is computed from this tensor.
 
     Raises:
-        DTypeError: ``requires_grad`` with a dtype that is not floating point.
+        DTypeError: ``requires_grad`` with a dtype that is not floating point, or neither True nor
+            False.
     """
 
-    __slots__ = ("__weakref__", "_array", "_version", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_array", "_grad", "_requires_grad", "_version", "node")
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
@@ -82,15 +83,10 @@ class Tensor(Answers):
         self._set(array, requires_grad)
 
     def _set(self, array: Array, requires_grad: bool) -> None:
-        if requires_grad and not is_floating(array):
-            raise DTypeError(
-                f"a gradient needs a floating-point tensor, got dtype {array.dtype}; "
-                "convert the data to float32 or float64"
-            )
         self._array = array
         self._version = 0
         self.requires_grad = requires_grad
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
         self.node: Node | None = None
 
     @classmethod
@@ -104,7 +100,7 @@ class Tensor(Answers):
     def computed(cls, array: Array, node: Node) -> Tensor:
         """Make the tensor of a recorded call around the array that the call computed."""
         self = cls.wrap(array)
-        self.node, self.requires_grad = node, True
+        self.node, self._requires_grad = node, True
         return self
 
     # -- what it holds ------------------------------------------------------
@@ -192,11 +188,47 @@ class Tensor(Answers):
 
     # -- gradients as attributes --------------------------------------------
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether what is computed from this tensor is recorded."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, on: bool) -> None:
+        if type(on) is not bool and not isinstance(on, np.bool):
+            raise DTypeError(
+                f"requires_grad: expected True or False, got {on!r:.60}; convert to another dtype "
+                "with .astype(dtype)"
+            )
+        if on and not is_floating(self._array):
+            raise DTypeError(
+                f"a gradient needs a floating-point tensor, got dtype {self.dtype}; "
+                "convert the data to float32 or float64"
+            )
+        self._requires_grad = bool(on)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The sum of the gradients that ``backward()`` has computed, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            value = as_tensors("grad", (self, value))[1]
+            if value.shape != self.shape:
+                raise ShapeError(
+                    f"grad: expected a gradient of shape {self.shape}, got {value.shape}; to clear "
+                    "it, set None"
+                )
+            value = value if value.dtype == self.dtype else astype(value, self.dtype)
+        self._grad = value
+
     def backward(self, grad_output: Any = None) -> None:
         """Add this tensor's gradient to ``.grad`` of every leaf it was computed from."""
         leaves = [vertex for vertex in _graph(self.vertex) if isinstance(vertex, Tensor)]
         for leaf, g in zip(leaves, grad(self, leaves, grad_output), strict=True):
-            leaf.grad = g if leaf.grad is None else Tensor.wrap(leaf.grad._array + g._array)
+            leaf._grad = g if leaf._grad is None else Tensor.wrap(leaf._grad._array + g._array)
 
     # -- operators: each is the primitive of that name ------------------------
 
@@ -236,11 +268,13 @@ class Tensor(Answers):
     def __getitem__(self, index: Any) -> Tensor:
         return RULES["getitem"](self, index=index)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Any, value: Any = None) -> None:
         raise GraphError(
             "tensors are not changed in place: build a new one (where, concat, pad), "
             "or give a leaf new values with assign()"
         )
+
+    __delitem__ = __setitem__
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Sum over axes; see :func:`minisn.tensor.sum`."""
@@ -597,7 +631,9 @@ def _constant(name: str, value: Any, beside: Array) -> Tensor:
         return Tensor(value)
     if isinstance(value, list | tuple):
         return Tensor.wrap(bring(Tensor(value)._array, beside))
-    raise DTypeError(f"{name}: expected a Tensor, an array or a number, got {type(value).__name__}")
+    kind = type(value)
+    kind_name = f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
+    raise DTypeError(f"{name}: expected a Tensor, an array or a number, got {kind_name}")
 
 
 def _fitting(name: str, value: float, beside: Array) -> Any:
@@ -756,7 +792,7 @@ def grad(y, xs, grad_output=None, create_graph=False):
             received new values since.
         ShapeError: ``y`` has several entries and grad_output is None or of another shape.
     """
-    targets = [xs] if isinstance(xs, Tensor) else list(xs)
+    targets = [xs] if isinstance(xs, Tensor) or not isinstance(xs, Iterable) else list(xs)
     _check_targets(y, targets)
     ends = [x.vertex for x in targets]
     found = _walk(y.vertex, _seed(y, grad_output), ends, create_graph)
@@ -854,7 +890,7 @@ def _pull(
 
 def _check_targets(y: Tensor, targets: list[Tensor]) -> None:
     if not isinstance(y, Tensor) or any(not isinstance(x, Tensor) for x in targets):
-        raise DTypeError("grad: y and xs must be Tensors")
+        raise DTypeError("grad: y and xs must be Tensors; of a network, pass its parameters()")
     if not y.requires_grad:
         raise GraphError(
             "grad: y carries no graph: it was computed under no_grad(), or from tensors "

@@ -460,6 +460,63 @@ def test_more_of_what_a_numpy_user_types():
     assert not hasattr(t, "unsqueeze")
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "hint"),
+    [
+        (Tensor(1.0), "requires_gard", "did you mean 'requires_grad'?"),
+        (Tensor(1.0), "detatch", "did you mean 'detach'?"),
+        (Tensor(1.0), "sofmax", "did you mean 'softmax'?"),
+        (ops, "concatenate", "did you mean 'concat'?"),
+        (ops, "lof_softmax", "did you mean 'log_softmax'?"),
+        (minisn, "Tenser", "did you mean 'Tensor'?"),
+        (minisn, "relu", "call minisn.ops.relu"),
+        (minisn, "xyzzy", "dir(minisn) lists all names"),
+    ],
+)
+def test_a_name_that_is_nearly_right(place, name, hint):
+    with pytest.raises(AttributeError) as caught:
+        getattr(place, name)
+    assert str(caught.value).endswith(f"{name!r}; {hint}")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: Tensor([1.0], np.float32), DTypeError, r"requires_grad: .* with .astype\(dtype"),
+        (lambda x: Tensor([1.0], "float32"), DTypeError, "requires_grad: expected True or False"),
+        (lambda x: setattr(x, "requires_grad", 1), DTypeError, "expected True or False, got 1"),
+        (lambda x: setattr(Tensor([1]), "requires_grad", True), DTypeError, "floating-point"),
+        (lambda x: setattr(x, "grad", 0), ShapeError, r"shape \(2,\), got \(\); .* set None"),
+        (lambda x: setattr(x, "grad", np.ones((2, 1))), ShapeError, "expected a gradient of shape"),
+        (lambda x: setattr(x, "grad", "0"), DTypeError, "grad: expected a Tensor"),
+        (lambda x: x.__delitem__(0), GraphError, "tensors are not changed in place"),
+    ],
+)
+def test_what_cannot_be_set(change, error, message):
+    x = leaf([1.0, 2.0])
+    with pytest.raises(error, match=message):
+        change(x)
+    assert x.requires_grad is True
+    assert x.grad is None
+
+
+def test_a_gradient_can_be_set_in_the_dtype_of_its_tensor():
+    x = leaf([1.0, 2.0])
+    for given in (np.ones(2, np.float32), [1, 1], Tensor([1.0, 1.0])):
+        x.grad = given
+        (x * x).sum().backward()
+        same(x.grad, np.array([3.0, 5.0]))
+    x.grad = None
+    x.requires_grad = np.False_
+    assert x.grad is None
+    assert x.requires_grad is False
+
+
+def test_an_operand_of_another_library_is_named(torch):
+    with pytest.raises(DTypeError, match=r"add: expected a Tensor, .*, got torch\.Tensor"):
+        Tensor([1.0]) + torch.ones(1)
+
+
 def test_copies_and_pickles_of_computed_tensors_keep_their_graph():
     x = leaf([0.5])
     for made in (copy.deepcopy((x, ops.tanh(x) * x)), pickle.loads(pickle.dumps((x, x * x)))):

@@ -159,6 +159,19 @@ def test_seeds_names_classes_and_pairs_are_taken():
     rows = nn.Embedding(3, 2, 0)
     for labels in ([0, 2], np.array([0, 2]), Tensor([0, 2])):
         np.testing.assert_array_equal(rows(labels).numpy(), rows.weight.numpy()[[0, 2]])
+    assert nn.Conv2d(1, 2, np.array([3, 5]), 0).weight.shape == (2, 1, 3, 5)
+    assert nn.Conv2d(1, 2, np.int64(3), 0).weight.shape == (2, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.BatchNorm(2), nn.LayerNorm(2), nn.GRU(2, 3, 0), nn.Reshape(1, 2), nn.Linear(2, 1, 0)],
+)
+def test_lists_are_taken_as_arrays_are(layer):
+    x = np.arange(12.0).reshape(3, 2, 2)[:, : 1 + isinstance(layer, nn.GRU | nn.BatchNorm)]
+    if isinstance(layer, nn.LayerNorm | nn.Linear):
+        x = x[:, 0]
+    np.testing.assert_array_equal(layer(x.tolist()).numpy(), layer(x).numpy())
 
 
 @pytest.mark.parametrize(
@@ -178,6 +191,19 @@ def test_seeds_names_classes_and_pairs_are_taken():
         (lambda: nn.BatchNorm(3).eval()(np.ones((2, 4))), ShapeError, "BatchNorm: expected"),
         (lambda: nn.LayerNorm(3)(np.ones((2, 4))), ShapeError, r"LayerNorm: expected \[N, 3"),
         (lambda: nn.ConditionalBatchNorm(3, 2)(np.ones((2, 4)), [0, 1]), ShapeError, "expected"),
+        (
+            lambda: nn.ConditionalBatchNorm(3, 2)(np.ones((2, 3)), [0]),
+            ShapeError,
+            "expected 2 labels",
+        ),
+        (
+            lambda: nn.ConditionalBatchNorm(3, 2)(np.ones((2, 3)), 1),
+            ShapeError,
+            r"item, got .* \(\)",
+        ),
+        (lambda: nn.BatchNorm(3)(None), DTypeError, "cannot make a tensor of NoneType"),
+        (lambda: nn.LayerNorm(3)("a"), DTypeError, "cannot make a tensor of str"),
+        (lambda: nn.GRU(3, 4, 0)(None), DTypeError, "cannot make a tensor of NoneType"),
         (lambda: nn.GRU(3, 4, 0)(np.zeros((0, 2, 3))), ShapeError, "which has no steps"),
         (lambda: linear().to(dtype="flot32"), DTypeError, "floating-point dtype such as 'float32'"),
         (lambda: linear().to(dtype=np.int32), DTypeError, "to: expected a floating-point dtype"),
@@ -201,8 +227,9 @@ def test_a_network_that_cannot_be_moved_or_loaded_is_as_it_was():
     before = {name: a.copy() for name, a in layer.state_dict().items()}
     bad = {**before, "layers.1.bias": np.array(["a", "b"])}
     bad["layers.0.weight"] = bad["layers.0.weight"] + 1
-    with pytest.raises(CheckpointError, match=r"layers.1.bias: expected an array of real numbers"):
-        layer.load_state_dict(bad)
+    for wrong in (bad, {**bad, "layers.1.bias": [[1.0], [1.0, 2.0]]}):
+        with pytest.raises(CheckpointError, match=r"layers.1.bias: expected an array of real num"):
+            layer.load_state_dict(wrong)
     with pytest.raises(DTypeError):
         layer.to(dtype="int8")
     for name, array in layer.state_dict().items():
@@ -382,6 +409,7 @@ def test_what_is_learned_is_replaced_by_parameters_of_its_shape_alone():
         (lambda: nn.BatchNorm("3"), DTypeError, "BatchNorm: channels"),
         (lambda: nn.BatchNorm(0), ConfigError, "BatchNorm: channels: .* at least 1, got 0"),
         (lambda: nn.BatchNorm(3, eps=-1), ConfigError, "BatchNorm: eps: .* from 0, got -1"),
+        (lambda: nn.ConditionalBatchNorm(3, -1), ConfigError, "classes: .* at least 1, got -1"),
         (lambda: nn.Dropout("a", 0), DTypeError, "Dropout: rate: expected a number"),
         (lambda: nn.Dropout(1, 0), ConfigError, "from 0 to below 1, got 1"),
         (lambda: nn.LeakyReLU("a"), DTypeError, "LeakyReLU: slope"),

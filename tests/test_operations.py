@@ -542,8 +542,18 @@ def test_an_angle_at_the_ends():
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.bool_, np.int64])
 def test_activations_of_whole_numbers(dtype):
     values = np.array([0, 1, 127]).astype(dtype)
-    for name in ("sigmoid", "softplus", "silu", "gelu", "elu", "erf", "reciprocal", "exp2"):
-        with np.errstate(divide="ignore"):
+    for name in (
+        "sigmoid",
+        "softplus",
+        "silu",
+        "gelu",
+        "elu",
+        "erf",
+        "reciprocal",
+        "exp2",
+        "logit",
+    ):
+        with np.errstate(divide="ignore", invalid="ignore"):
             y = getattr(ops, name)(values)
             assert y.dtype == np.float64, name
             right = getattr(ops, name)(values.astype(float)).array
@@ -602,6 +612,23 @@ def test_one_axis_alone(name):
         lambda: ops.astype(X, object),
         lambda: ops.astype(X, str),
         lambda: Tensor(np.ma.masked_array([1.0, 2.0], [True, False])),
+        lambda: ops.tril(X, "1"),
+        lambda: ops.triu(X, (0, 1)),
+        lambda: ops.diagonal(X, None),
+        lambda: ops.trace(X, 1.5),
+        lambda: ops.diag(X, [1]),
+        lambda: ops.repeat(X, 1.5),
+        lambda: ops.repeat(X, None),
+        lambda: ops.dropout(X, 0.5, "0"),
+        lambda: ops.dropout(X, 0.5, None),
+        lambda: ops.einsum(X, Y),
+        lambda: ops.tensordot(X, Y, 1.5),
+        lambda: ops.moveaxis(X, ((0, 0), 1), (0, 1)),
+        lambda: ops.stack(1.0),
+        lambda: ops.hstack(None),
+        lambda: ops.vstack("xy"),
+        lambda: ops.concat(np.float64(1)),
+        lambda: ops.upsample_nearest2d(None),
     ],
 )
 def test_what_is_no_number(call):
@@ -616,6 +643,67 @@ def test_counts_of_numpy():
     assert len(ops.split(X, np.int64(2))) == 2
     with pytest.raises(ConfigError, match="tile: expected a whole number of at least 0, got -1"):
         ops.tile(X, -1)
+
+
+def test_pixels_of_numpy():
+    """A size may be a whole number of NumPy, and a pair may be a list or an array."""
+    x = rng.normal(size=(1, 2, 6, 6))
+    for two in (np.int64(2), np.array(2), Tensor(2), [2, 2], np.array([2, 2]), (np.uint8(2), 2)):
+        for call in (ops.max_pool2d, ops.avg_pool2d, ops.upsample_nearest2d):
+            np.testing.assert_allclose(call(x, two).array, call(x, 2).array, rtol=1e-14)
+        np.testing.assert_array_equal(ops.pad(x, two).array, np.pad(x, 2))
+    for widths in (((1, 0),), ((0, 0), (0, 0), (1, 2), (0, 3)), np.array([[1, 2]])):
+        np.testing.assert_array_equal(ops.pad(x, widths).array, np.pad(x, widths))
+    np.testing.assert_array_equal(
+        ops.upsample_nearest2d(x, (1, 3)).array, x.repeat(1, axis=2).repeat(3, axis=3)
+    )
+    assert ops.avg_pool2d(x.tolist()).shape == (1, 2, 3, 3)
+
+
+def test_pairs_of_axes():
+    for axes in ((), (0,), ((0,), (0,), (0,))):
+        with pytest.raises(ShapeError, match=r"tensordot: expected axes as \(axes of a, axes of b"):
+            ops.tensordot(X, Y, axes)
+    np.testing.assert_allclose(ops.tensordot(X, Y.T, np.int64(1)).array, X @ Y.T)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.bool_, np.int32])
+def test_products_of_small_integers_have_room(dtype):
+    a = np.full((2, 4), 100).astype(dtype)
+    for axis in (0, 1, None):
+        y, right = ops.cumprod(a, axis), np.cumprod(a, axis)
+        assert y.dtype == right.dtype
+        np.testing.assert_array_equal(y.array, right)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "first", "second"),
+    [
+        ("arcsin", 1.0, np.inf, np.inf),
+        ("arcsin", -1.0, np.inf, -np.inf),
+        ("arccos", 1.0, -np.inf, -np.inf),
+        ("arccos", -1.0, -np.inf, np.inf),
+        ("arccosh", 1.0, np.inf, -np.inf),
+    ],
+)
+def test_slopes_at_the_ends_of_a_domain_are_infinite(name, x, first, second):
+    x = Tensor(x, requires_grad=True)
+    with np.errstate(divide="ignore"):
+        slope = grad(getattr(ops, name)(x), x, create_graph=True)
+        assert (slope.item(), grad(slope, x).item()) == (first, second)
+
+
+def test_a_power_0_is_flat_even_for_a_nan():
+    x = Tensor([np.nan, 2.0], requires_grad=True)
+    np.testing.assert_array_equal(grad((x**0).sum(), x, create_graph=True).array, [0, 0])
+    np.testing.assert_array_equal(grad((x**0 + x).sum(), x).array, [1, 1])
+
+
+@pytest.mark.parametrize("ord", [1, 1.5, 2, 3, np.inf])
+def test_norms_of_infinities_are_infinite(ord):
+    x = np.array([[np.inf, 1.0], [-np.inf, np.inf], [np.nan, np.inf], [3.0, 4.0]])
+    found = ops.vector_norm(x, 1, ord=ord).array
+    np.testing.assert_allclose(found, np.linalg.norm(x, ord, axis=1), rtol=1e-15)
 
 
 def test_the_largest_of_a_nan_is_the_nan():

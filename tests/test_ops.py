@@ -559,7 +559,7 @@ def zeros(*shape, dtype=np.float64):
         ),
         (lambda: ops.stack([]), ShapeError, "stack: expected at least one tensor"),
         (lambda: ops.stack([zeros(2)], axis=2), ShapeError, "stack: axis 2 does not exist"),
-        (lambda: ops.pad(zeros(2), ((-1, 0),)), ShapeError, "pad: expected 1 pairs of widths"),
+        (lambda: ops.pad(zeros(2), ((-1, 0),)), ShapeError, "pad: widths: expected a whole number"),
         (lambda: ops.pad(zeros(2), ((0, 0), (0, 0))), ShapeError, "pad: expected 1 pairs"),
         (lambda: zeros(2)[3], ShapeError, r"getitem: shape \(2,\) has no entries 3"),
         (lambda: zeros(2)[0, 0], ShapeError, r"getitem: shape \(2,\) has no entries \(0, 0\)"),
@@ -582,12 +582,12 @@ def zeros(*shape, dtype=np.float64):
         (
             lambda: ops.avg_pool2d(zeros(1, 1, 4, 4), 0),
             ShapeError,
-            "avg_pool2d: expected a whole number of pixels, at least 1, got 0",
+            "avg_pool2d: size: expected a whole number of at least 1 .*, got 0",
         ),
         (
             lambda: ops.upsample_nearest2d(zeros(1, 1, 4, 4), 1.5),
             ShapeError,
-            "upsample_nearest2d: expected a whole number of pixels",
+            "upsample_nearest2d: factor: expected a whole number",
         ),
         (
             lambda: ops.upsample_nearest2d(zeros(4, 4)),
@@ -724,7 +724,9 @@ def test_a_number_has_an_inverse_from_just_above_the_smallest_normal_one(dtype):
 
 @pytest.mark.parametrize("widths", [((0, -1),), ((-1, 0),), ((0, 0), (0, 0))])
 def test_padding_never_takes_away(widths):
-    with pytest.raises(ShapeError, match="pad: expected 1 pairs of widths, none negative"):
+    with pytest.raises(
+        ShapeError, match=r"pad: (widths: expected a whole number|expected 1 pairs)"
+    ):
         ops.pad(zeros(3), widths=widths)
 
 

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from minisn import Tensor, conv, grad, no_grad, ops
+from minisn import Tensor, conv, grad, nn, no_grad, ops
 from minisn.errors import DTypeError, GraphError, MinisnError, ShapeError
 from minisn.fused import normalize
 from minisn.tensor import RULES, Primitive, is_recording, primitive
@@ -544,7 +544,7 @@ def test_unrecorded_x():
 
 def test_what_is_not_a_tensor():
     x = leaf(1.0)
-    for y, xs in ((1.0, x), (x, [1.0])):
+    for y, xs in ((1.0, x), (x, [1.0]), (x, 1), (x, None), (x, "x"), (x, nn.Linear(1, 1, 0))):
         with pytest.raises(DTypeError, match="must be Tensors"):
             grad(y, xs)
 
@@ -569,6 +569,12 @@ def test_no_grad_as_context_and_decorator():
     assert not square(x).requires_grad
     assert not square(x).requires_grad  # a second time too
     assert (x * x).requires_grad
+
+
+@pytest.mark.parametrize("function", [False, 5, "f"])
+def test_no_grad_decorates_functions_alone(function):
+    with pytest.raises(DTypeError, match="no_grad: expected a function to decorate"):
+        no_grad(function)
 
 
 def test_grad_under_no_grad():

@@ -5,8 +5,9 @@ Source: [M18 Table 3]
 
 import numpy as np
 
+from ..arguments import generator
 from ..errors import ConfigError
-from ..init import Initializer, generator, normal
+from ..init import Initializer, normal
 from ..nn import (
     BatchNorm,
     Conv2d,

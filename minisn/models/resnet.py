@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops
+from ..arguments import generator
 from ..errors import ConfigError
-from ..init import Initializer, generator, in_residual, normal
+from ..init import Initializer, in_residual, normal
 from ..nn import BatchNorm, Conv2d, Embedding, Linear, Module, ReLU, Reshape, Sequential, Tanh
 from ..pooling import avg_pool2d, global_sum_pool2d, upsample_nearest2d
 from ..regularizers import Method, method

@@ -3,10 +3,9 @@
 import numpy as np
 
 from .. import ops
-from ..arguments import real_number
+from ..arguments import generator, real_number
 from ..elementwise import dropout
-from ..init import generator
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from .module import Module
 
 
@@ -81,6 +80,7 @@ class Reshape(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reshape a batch [N, ...] to [N, *shape]."""
+        x = as_tensor(x)
         return x.reshape(x.shape[0], *self.shape)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from .. import conv, kernels
-from ..arguments import whole_number
+from ..arguments import generator, whole_number
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
 from ..geometry import Pixels, pair
-from ..init import Initializer, generator, initializer, normal
+from ..init import Initializer, initializer, normal
 from ..labels import labels_of
 from ..ops import getitem
 from ..tensor import Tensor

@@ -194,7 +194,10 @@ class Module:
 def _array(name: str, value: Any) -> Array:
     """Return a loaded value as an array of real numbers."""
     value = value.detach().array if isinstance(value, Tensor) else value
-    array = value if is_array(value) else np.asarray(value, None if value is not None else object)
+    try:
+        array = value if is_array(value) else np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        array = np.asarray(None)
     if is_numpy(array) and array.dtype.kind not in "biuf":
         raise CheckpointError(f"{name}: expected an array of real numbers, got {value!r:.60}")
     return array

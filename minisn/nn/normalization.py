@@ -1,5 +1,7 @@
 """Normalization of activations by their own moments."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import kernels, ops
@@ -7,7 +9,7 @@ from ..arguments import real_number, whole_number
 from ..backend import Array, namespace
 from ..errors import ShapeError
 from ..fused import normalize
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from .layers import look_up
 from .module import Module
 
@@ -23,19 +25,20 @@ class _Normalization(Module):
         self.beta = Tensor(zeros, requires_grad=True)
         self.eps = real_number(f"{type(self).__name__}: eps", eps, 0)
 
-    def _learned(self, x: Tensor) -> tuple[Tensor | float, Tensor]:
-        """Return gain and shift, along the channels of x."""
-        self._check(x)
+    def _learned(self, x: Any) -> tuple[Tensor, Tensor | float, Tensor]:
+        """Return x as a tensor, and gain and shift, along the channels of x."""
+        x = self._checked(x)
         shape = _along_channels(x)
         gain = 1.0 if self.gamma is None else self.gamma.reshape(shape)
-        return gain, self.beta.reshape(shape)
+        return x, gain, self.beta.reshape(shape)
 
-    def _check(self, x: Tensor) -> None:
-        channels = self.beta.shape[-1]
+    def _checked(self, x: Any) -> Tensor:
+        x, channels = as_tensor(x), self.beta.shape[-1]
         if x.ndim < 2 or x.shape[1] != channels:
             raise ShapeError(
                 f"{type(self).__name__}: expected [N, {channels}, ...], got shape {list(x.shape)}"
             )
+        return x
 
 
 def _along_channels(x: Tensor) -> tuple[int, ...]:
@@ -71,7 +74,7 @@ class BatchNorm(_Normalization):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize [N, channels] or [N, channels, H, W]."""
-        return self._normalize(x, *self._learned(x))
+        return self._normalize(*self._learned(x))
 
     def _normalize(self, x: Tensor, gain: Tensor | float, shift: Tensor) -> Tensor:
         """Normalize; a batch without finite moments does not change the running moments."""
@@ -113,18 +116,23 @@ class ConditionalBatchNorm(BatchNorm):
 
     def __init__(self, channels: int, classes: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__(channels, momentum, eps)
+        classes = whole_number("ConditionalBatchNorm: classes", classes, 1)
         self.gamma = Tensor(np.ones((classes, channels), np.float32), requires_grad=True)
         self.beta = Tensor(np.zeros((classes, channels), np.float32), requires_grad=True)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Normalize [N, channels] or [N, channels, H, W], given the class of each item, [N]."""
-        self._check(x)
-        shape = (-1, x.shape[1]) + (1,) * (x.ndim - 2)
+        x = self._checked(x)
         gamma, beta = (
-            look_up(rows, labels, "ConditionalBatchNorm").reshape(shape)
-            for rows in (self.gamma, self.beta)
+            look_up(rows, labels, "ConditionalBatchNorm") for rows in (self.gamma, self.beta)
         )
-        return self._normalize(x, gamma, beta)
+        if gamma.shape != x.shape[:2]:
+            raise ShapeError(
+                f"ConditionalBatchNorm: expected {len(x)} labels, one for each item, got shape "
+                f"{gamma.shape[:-1]}"
+            )
+        shape = x.shape[:2] + (1,) * (x.ndim - 2)
+        return self._normalize(x, gamma.reshape(shape), beta.reshape(shape))
 
 
 class LayerNorm(_Normalization):
@@ -145,4 +153,5 @@ class LayerNorm(_Normalization):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize [N, channels] or [N, channels, H, W]."""
-        return normalize(x, *self._learned(x), axis=tuple(range(1, x.ndim)), eps=self.eps)
+        x, *learned = self._learned(x)
+        return normalize(x, *learned, axis=tuple(range(1, x.ndim)), eps=self.eps)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import ops, spectral
+from ..arguments import generator
 from ..backend import near
 from ..errors import ShapeError
-from ..init import Initializer, generator, lecun
-from ..tensor import Tensor, no_grad
+from ..init import Initializer, lecun
+from ..tensor import Tensor, as_tensor, no_grad
 from .activations import LeakyReLU, ReLU, Tanh
 from .layers import Linear
 from .module import Module
@@ -80,6 +81,7 @@ class Recurrent(Module, ABC):
         Raises:
             ShapeError: x or h does not fit.
         """
+        x = as_tensor(x)
         if x.ndim != 3 or x.shape[2] != self.d_in or not len(x):
             raise ShapeError(
                 f"{type(self).__name__}: expected sequences [T, N, {self.d_in}], time first, got "
@@ -88,6 +90,7 @@ class Recurrent(Module, ABC):
         expected = (x.shape[1], self.d_hidden)
         if h is None:
             h = Tensor.wrap(near(x.array).zeros(expected, dtype=x.dtype))
+        h = as_tensor(h)
         if h.shape != expected:
             raise ShapeError(
                 f"{type(self).__name__}: expected a first state {list(expected)} for this batch, "

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops, spectral
+from ..arguments import generator
 from ..backend import near
-from ..init import generator
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import kernels, ops
-from ..init import generator
+from ..arguments import generator
 from ..nn import Module
 from ..tensor import Tensor, grad
 

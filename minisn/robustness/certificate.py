@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import lipschitz, spectral
+from ..arguments import generator
 from ..errors import ConfigError
 from ..geometry import Pixels, moves, output_size, pair
-from ..init import generator
 from ..lipschitz import LipschitzBound
 from ..nn import Conv2d, Linear, Module
 from ..nn import Sequential as Chain

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import kernels
-from ..init import generator, kaiming
+from ..arguments import generator
+from ..init import kaiming
 from ..losses import cross_entropy
 from ..nn import Conv2d, Linear, Module, ReLU, Reparametrization, Reshape, power_step
 from ..nn import Sequential as Chain

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops
+from ..arguments import generator
 from ..errors import NonFiniteError
-from ..init import generator, lecun
+from ..init import lecun
 from ..nn import Linear, Recurrent, power_step
 from ..optim import Adam
 from ..regularizers import project
