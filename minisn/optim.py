@@ -186,6 +186,16 @@ def _join(arrays: Sequence[Array], room: Array | None) -> Array:
     return room
 
 
+def _set_known(self: Any, name: str, value: Any) -> None:
+    """Set an attribute of an optimizer; refuse a name that no step would read."""
+    if name not in self.names and not hasattr(self, name):
+        raise AttributeError(
+            f"{type(self).__name__} has no setting {name!r}; its settings are "
+            f"{', '.join(n for n in self.names if n[0] != '_')}"
+        )
+    vars(self)[name] = value
+
+
 class SGD:
     r"""Plain gradient descent.
 
@@ -198,7 +208,8 @@ class SGD:
     Source: [M18 Eq. (23)]
     """
 
-    __slots__ = ("_flat", "rate")
+    names = ("_flat", "rate")
+    __setattr__ = _set_known
 
     def __init__(self, parameters: Parameters, rate: float):
         self._flat = _Flat(parameters)
@@ -240,7 +251,8 @@ class Adam:
     uncorrected v; in early steps epsilon then counts for more.
     """
 
-    __slots__ = ("_flat", "beta1", "beta2", "eps", "m", "rate", "steps", "v")
+    names = ("_flat", "beta1", "beta2", "eps", "m", "rate", "steps", "v")
+    __setattr__ = _set_known
 
     def __init__(
         self,
