@@ -1270,6 +1270,18 @@ def test_a_point_near_the_least_number_is_checked():
     assert gradcheck(np.log, [np.array([1e-300])], vjp=lambda g, x: g / x)
 
 
+def test_wide_steps_that_leave_the_domain_give_no_error_estimate():
+    x = -1 + np.array([3.78e-07, 1.08e-06, 5.18e-05, 0.0188, 4.33e-10])
+    assert gradcheck(np.log1p, [x], vjp=lambda g, x: g / (1 + x), seed=8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_direction_with_few_digits_does_not_refuse_what_each_entry_confirms(seed):
+    x = np.random.default_rng([seed + 5, 6]).normal(size=6)
+    assert gradcheck(lambda x: 1e12 + x, [x], vjp=lambda g, x: g, seed=seed)
+    assert not gradcheck(lambda x: 1e12 + x, [x], vjp=lambda g, x: 1.5 * g, seed=seed)
+
+
 # -- causes that the evidence must exclude or can decide ---------------------------------------
 
 

@@ -177,7 +177,8 @@ class Line:
             noise = np.fmax(*(noise_level(self.f, end, self.d * steps[k]) for end in ends))
             noise = np.fmax(noise, EPS * np.max(np.abs([self.f(end) for end in ends]), axis=0))
             values.append(series[k])
-            estimates.append(np.fmax(spread[k - 1], spread[k]) + 8 * noise / steps[k])
+            # NaN where a wider step leaves the domain: nothing bounds the error there
+            estimates.append(np.maximum(spread[k - 1], spread[k]) + 8 * noise / steps[k])
         estimate = np.where(np.isfinite(estimates), estimates, np.inf)
         pick, rows = np.argmin(estimate, axis=0), np.arange(series.shape[1])
         return Difference(

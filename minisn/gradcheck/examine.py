@@ -273,7 +273,9 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
     refused = steep | bent if not kinks else steep
     one_sided = steep & _one_sided(s, t, steep)
     mixed = np.broadcast_to(s.every_row & (np.arange(len(s.rows)) >= s.y.size), t.ratio.shape)
-    weak = _weak(s, t) & ~(wrong | lost | steep | mixed)
+    # a direction beside all entries confirms them, and refuses nothing for lack of digits
+    spare = s.every_entry & np.array([[e is None] for e in t.entries])
+    weak = _weak(s, t) & ~(wrong | lost | steep | mixed | spare)
     found = []
     for name, mask in (
         (WRONG, wrong),
