@@ -3,6 +3,7 @@
     pip install -e '.[test,trust]'
     python tests/trust/mutants.py --sessions FOLDER           # hours; resumes where it stopped
     python tests/trust/mutants.py losses optim --sessions FOLDER
+    python tests/trust/mutants.py ops --sample 60 --sessions FOLDER    # 60 of a unit's changes
 
 A change adds one to a number, swaps an operator or a comparison, negates a condition, or removes a
 decorator or the body of a loop. Every unit runs in a copy of the last commit.
@@ -13,6 +14,7 @@ survive.
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -55,8 +57,11 @@ def run(*command: str, folder: Path, **more) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True, **more)
 
 
-def survey(unit: str, sessions: Path) -> dict:
-    """Try every change of one unit that has not been tried yet, and count the outcomes."""
+def survey(unit: str, sessions: Path, sample: int) -> dict:
+    """Try every change of one unit that has not been tried yet, and count the outcomes.
+
+    A new session of a sample tries that many changes, drawn at random, and skips the others.
+    """
     tools, (path, *tests) = Path(sys.executable).parent, UNITS[unit]
     config, session = sessions / f"{unit}.toml", sessions / f"{unit}.sqlite"
     with tempfile.TemporaryDirectory() as place:
@@ -80,8 +85,22 @@ def survey(unit: str, sessions: Path) -> dict:
         if not session.exists():
             run(str(tools / "cosmic-ray"), "init", *arguments, folder=folder, check=True)
             run(str(tools / "cr-filter-operators"), *arguments[::-1], folder=folder, check=True)
+            if sample:
+                keep(session, sample)
         run(str(tools / "cosmic-ray"), "exec", *arguments, folder=folder, check=True)
     return count(session)
+
+
+def keep(session: Path, sample: int) -> None:
+    """Skip all changes of a new session but a random sample."""
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import WorkerOutcome, WorkResult
+
+    with use_db(str(session), WorkDB.Mode.open) as db:
+        pending = sorted(item.job_id for item in db.pending_work_items)
+        random.shuffle(pending)
+        skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED, output="not drawn")
+        db.set_multiple_results(pending[sample:], skipped)
 
 
 def count(session: Path) -> dict:
@@ -118,6 +137,7 @@ def main() -> None:
     """Try the named units, or all, two at a time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("units", nargs="*", metavar="UNIT", help=", ".join(UNITS))
+    parser.add_argument("--sample", type=int, default=0, help="changes of each unit; 0 for all")
     parser.add_argument("--sessions", type=Path, required=True, help="folder of the sessions")
     options = parser.parse_args()
     if unknown := set(options.units) - set(UNITS):
@@ -126,7 +146,7 @@ def main() -> None:
     sessions = options.sessions.resolve()
     with ThreadPoolExecutor(2) as pool:
         done = {
-            unit: pool.submit(survey, unit, sessions)
+            unit: pool.submit(survey, unit, sessions, options.sample)
             for unit in UNITS
             if unit in options.units or not options.units
         }
