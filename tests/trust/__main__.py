@@ -22,7 +22,7 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
         outcome = f"error at most {half['greatest']:.2f} times the direct one"
         return [
             *(
-                (f"rounds of {kernel} between protected pages", f"{r['rounds']:,}",
+                (f"guarded rounds of {kernel}", f"{r['rounds']:,}",
                  r["fault"] or "no fault")
                 for kernel, r in found.items() if kernel != "half the products"
             ),
