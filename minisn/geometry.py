@@ -18,7 +18,8 @@ MOST = 2**31
 def pair(name: str, value: Any, least: int = 0) -> Pair:
     """Return (rows, columns) for a number or a pair; refuse what is not a size."""
     try:
-        both = (value, value) if np.ndim(value) == 0 else tuple(value)
+        one = isinstance(value, int) or np.ndim(value) == 0
+        both = (value, value) if one else tuple(value)
         rows, columns = (int(operator.index(v)) for v in both)
     except (TypeError, ValueError):
         rows = columns = -1
