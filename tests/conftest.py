@@ -27,13 +27,15 @@ settings.register_profile(
     deadline=None,
     max_examples=25,
     database=None,
-    # the kernels fixture is the same for every example of a test
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    # the kernels fixture is the same for every example of a test; a busy machine draws slowly
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 # for who only asks whether a test fails, and not for its smallest example
 settings.register_profile(
     "brief", settings.get_profile("minisn"), phases=[Phase.explicit, Phase.generate]
 )
+# for an emulated processor
+settings.register_profile("few", settings.get_profile("minisn"), max_examples=3)
 settings.load_profile("minisn")
 
 

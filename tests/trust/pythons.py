@@ -24,6 +24,10 @@ ROOT = Path(__file__).parents[2]
 FOUND = Path(__file__).parent / "results" / "pythons.json"
 CORE = "tensor ops kernels losses optim config data training"
 COMPILED = "kernels kernels_limits kernels_product kernels_winograd conv spectral"
+NATIVE = CORE, 2
+EMULATED = COMPILED, 3, "-vv --hypothesis-profile=few"
+"""What to test, steps of training, and options of pytest: an emulator takes seconds for a test."""
+
 NETWORK = ["/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"]
 """Files of this machine that a chroot needs to reach the package index."""
 
@@ -64,7 +68,7 @@ def within(root: Path, command: str) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.wait(), "".join(lines))
 
 
-def trial(root: Path, python: str, tests: str, steps: int) -> dict:
+def trial(root: Path, python: str, tests: str, steps: int, options: str = "") -> dict:
     """Run the README's commands in a chroot; return the outcome."""
     begin = time.perf_counter()
     training, testing = (
@@ -79,7 +83,7 @@ def trial(root: Path, python: str, tests: str, steps: int) -> dict:
     version = within(
         root, ".venv/bin/python -c 'import platform; print(platform.python_version())'"
     )
-    tested = within(root, f"{pytest} -p no:cacheprovider --color no {files}")
+    tested = within(root, f"{pytest} -p no:cacheprovider --color no {options} {files}")
     trained = within(root, f"{training.rpartition(' && ')[2]} mnist-tiny --steps {steps}")
     counts = {what: int(n) for n, what in TOLD.findall(tested.stdout.strip().splitlines()[-1])}
     return {
@@ -103,7 +107,7 @@ def main() -> None:
         suite, _, python = place.partition(":")
         with tempfile.TemporaryDirectory(prefix="minisn-") as folder:
             make(Path(folder, suite), suite, python, options.arch)
-            found = trial(Path(folder, suite), python, *((CORE, 2) if ours else (COMPILED, 3)))
+            found = trial(Path(folder, suite), python, *(NATIVE if ours else EMULATED))
         kept = json.loads(FOUND.read_text()) if FOUND.exists() else {}
         kept[f"{suite} {python} {options.arch}"] = found
         FOUND.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
