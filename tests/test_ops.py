@@ -735,3 +735,15 @@ def test_what_is_meant_where_nothing_is_said():
     np.testing.assert_array_equal(ops.leaky_relu(x).array, [[-0.1, 0.0], [0.0, 2.0]])
     np.testing.assert_allclose(np.exp(ops.log_softmax(x).array).sum(1), [1.0, 1.0], rtol=1e-15)
     np.testing.assert_array_equal(ops.clip(x, 1.0, 1.0).array, np.ones((2, 2)))
+
+
+def test_the_slope_of_a_negative_power_at_0_is_infinite():
+    x = Tensor([0.0], requires_grad=True)
+    with np.errstate(divide="ignore"):
+        assert grad((x**-0.5).sum(), x).item() == -np.inf
+
+
+def test_clip_takes_one_limit():
+    x = Tensor([-2.0, 3.0])
+    np.testing.assert_array_equal(ops.clip(x, None, 1.0).array, [-2.0, 1.0])
+    np.testing.assert_array_equal(ops.clip(x, 0.0).array, [0.0, 3.0])
