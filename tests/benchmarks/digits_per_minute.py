@@ -52,11 +52,11 @@ def contender(name, config, images):
 
 def contend(name: str, given: argparse.Namespace) -> None:
     """Train, and print the scores of samples at each moment."""
-    from minisn.config import load_preset
+    from minisn.config import load_preset, parse_settings
     from minisn.data import load
     from minisn.study.scores import scores
 
-    config = load_preset(given.preset).replace(seed=given.seed)
+    config = load_preset(given.preset).replace(seed=given.seed, **parse_settings(given.set))
     data = load(config.data, given.data_dir).images
     order = np.random.default_rng(0).permutation(len(data))
     kept = min(len(data) // 2, SAMPLES)
@@ -83,6 +83,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at", type=float, nargs="+", default=[30, 60, 120, 300])
     parser.add_argument("--steps", action="store_true", help="--at counts updates")
+    parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, of the preset")
     parser.add_argument("--contestant", choices=CONTESTANTS)
     given = parser.parse_args()
     if given.contestant:
