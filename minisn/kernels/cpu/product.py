@@ -43,6 +43,10 @@ def _registers() -> tuple[int, int]:
 
 
 VECTOR_BYTES, ROWS = _registers()
+ROOM = 16384
+"""Bytes for a copy of a part of B, half of a small first-level cache."""
+DEPTH = ROOM // (2 * VECTOR_BYTES)
+"""Rows of two vectors that fit into the copy."""
 
 
 def _tile(rows: int, vectors: int, part: int):
@@ -115,17 +119,77 @@ def _spread(builder, vector, number):
     return builder.shuffle_vector(first, undefined, zeros)
 
 
+@intrinsic
+def _pack(typingctx, b, b0, b_row, room, n):
+    """Copy two vectors of each of n rows of B to a place where the rows have no gaps."""
+    i = types.intp
+    sig = types.void(b, i, i, b, i)
+
+    def codegen(context, builder, signature, args):
+        b, b0, b_row, room, n = args
+        number = signature.args[0].dtype
+        size = number.bitwidth // 8
+        lanes = VECTOR_BYTES // size
+        vector = ir.VectorType(context.get_data_type(number), lanes)
+
+        def at(start, *offsets):
+            place = builder.gep(start, [functools.reduce(builder.add, offsets)])
+            return builder.bitcast(place, vector.as_pointer())
+
+        with cgutils.for_range(builder, n, intp=n.type) as loop:
+            source = builder.mul(loop.index, b_row)
+            target = builder.mul(loop.index, n.type(2 * lanes))
+            for v in range(2):
+                shift = n.type(v * lanes)
+                row = builder.load(at(b, b0, source, shift), align=size)
+                builder.store(row, at(room, target, shift), align=size)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic
+def _room(typingctx, like):
+    """Return a pointer to ``ROOM`` bytes of the stack, of the type of another pointer."""
+
+    def codegen(context, builder, signature, args):
+        with builder.goto_entry_block():  # cgutils.alloca_once would fill it with zeros
+            room = builder.alloca(ir.ArrayType(ir.IntType(8), ROOM))
+        room.align = VECTOR_BYTES
+        return builder.bitcast(room, args[0].type)
+
+    return like(like), codegen
+
+
 def _strip(vectors: int, part: int):
-    """Build the compiled step for some columns of C: tiles of several rows, then single rows."""
-    tile, row = _tile(ROWS, vectors, part), _tile(1, vectors, part)
+    """Build the compiled step for some columns of C: tiles of several rows, then two, then one.
+
+    If B is large, two vectors of its columns are copied first, ``DEPTH`` rows at a time. The rows
+    of B lie far apart in memory, and a cache holds only a few lines at such distances.
+    """
+    tile, two_rows, row = (_tile(rows, vectors, part) for rows in (ROWS, 2, 1))
 
     @njit
-    def strip(j, a, a_row, a_column, b, c, m, n, depth, add):
-        whole = m - m % ROWS
-        for i in range(0, whole, ROWS):
-            tile(a, i * a_row, a_row, a_column, b, j, n, c, i * n + j, n, depth, add)
-        for i in range(whole, m):
-            row(a, i * a_row, a_row, a_column, b, j, n, c, i * n + j, n, depth, add)
+    def strip(j, a, a_row, a_column, b, c, m, n, depth, add, lanes):
+        packs = vectors == 2 and m >= 8 * ROWS and depth >= DEPTH // 2
+        chunk = DEPTH if packs else max(1, depth)
+        room = _room(b)
+        whole, even = m - m % ROWS, m - m % 2
+        for k in range(0, max(1, depth), chunk):
+            count, start, more = min(chunk, depth - k), k * a_column, 1 if k else add
+            rows, first, step = b, k * n + j, n
+            if packs:
+                _pack(b, first, n, room, count)
+                rows, first, step = room, 0, 2 * lanes
+            for i in range(0, whole, ROWS):
+                x, y = start + i * a_row, i * n + j
+                tile(a, x, a_row, a_column, rows, first, step, c, y, n, count, more)
+            for i in range(whole, even, 2):
+                x, y = start + i * a_row, i * n + j
+                two_rows(a, x, a_row, a_column, rows, first, step, c, y, n, count, more)
+            for i in range(even, m):
+                x, y = start + i * a_row, i * n + j
+                row(a, x, a_row, a_column, rows, first, step, c, y, n, count, more)
 
     return strip
 
@@ -138,19 +202,19 @@ def _multiply(a, a_row, a_column, b, c, m, n, depth, add, lanes):
     """Multiply in strips of two vectors, then the remaining columns in narrower strips."""
     j = 0
     while n - j >= 2 * lanes:
-        _two(j, a, a_row, a_column, b, c, m, n, depth, add)
+        _two(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
         j += 2 * lanes
     if n - j >= lanes:
-        _one(j, a, a_row, a_column, b, c, m, n, depth, add)
+        _one(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
         j += lanes
     if n - j >= lanes // 2 > 0:
-        _half(j, a, a_row, a_column, b, c, m, n, depth, add)
+        _half(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
         j += lanes // 2
     if n - j >= lanes // 4 > 0:
-        _quarter(j, a, a_row, a_column, b, c, m, n, depth, add)
+        _quarter(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
         j += lanes // 4
     for rest in range(j, n):
-        _single(rest, a, a_row, a_column, b, c, m, n, depth, add)
+        _single(rest, a, a_row, a_column, b, c, m, n, depth, add, lanes)
 
 
 @functools.cache
