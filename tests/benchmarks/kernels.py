@@ -15,7 +15,7 @@ import numpy as np
 from minisn import kernels
 from minisn.kernels import cpu
 from minisn.kernels.cpu import narrow, winograd
-from minisn.kernels.cpu.product import multiply, product_of
+from minisn.kernels.cpu.product import ROWS, multiply, product_of
 
 BATCH, CALLS = 64, 15
 
@@ -31,13 +31,27 @@ def least(*calls):
     return [min(found[1:]) for found in times]
 
 
-def product(rng):
-    """Compare the product in registers with NumPy's BLAS on a product of a convolution."""
-    a, b = (rng.normal(size=s).astype(np.float32) for s in ((512, 256), (256, 32)))
-    c, at = np.empty((512, 32), np.float32), product_of(a.dtype)
-    ours, blas = least(lambda: multiply(at, a, b, c, False), lambda: np.dot(a, b, out=c))
-    work = 2 * a.size * b.shape[1] / 1e9
-    print(f"[512, 256] times [256, 32]: {work / ours:.0f} GFLOP/s, BLAS {work / blas:.0f}")
+@numba.njit
+def in_slices(at, a, b, c):
+    """Multiply a few rows at a time, too few to copy B for."""
+    for i in range(0, len(a), ROWS):
+        multiply(at, a[i : i + ROWS], b, c[i : i + ROWS], False)
+
+
+def product(rng, m, k, n):
+    """Compare the product in registers with itself without copies of B, and with NumPy's BLAS."""
+    a, b = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (k, n)))
+    c, at = np.empty((m, n), np.float32), product_of(a.dtype)
+    ours, slices, blas = least(
+        lambda: multiply(at, a, b, c, False),
+        lambda: in_slices(at, a, b, c),
+        lambda: np.dot(a, b, out=c),
+    )
+    work = 2 * m * k * n / 1e9
+    print(
+        f"[{m}, {k}] times [{k}, {n}]: {work / ours:.0f} GFLOP/s, "
+        f"without copies {work / slices:.0f}, BLAS {work / blas:.0f}"
+    )
 
 
 @numba.njit
@@ -115,7 +129,8 @@ if __name__ == "__main__":
     numba.set_num_threads(1)
     draw = np.random.default_rng(0)
     with kernels.one_pool():
-        product(draw)
+        for sizes in ((512, 256, 32), (96, 128, 128), (96, 512, 512), (512, 1152, 128)):
+            product(draw, *sizes)
         new_arrays(6_740_612)
         for layout in ((16, 28, 1), (32, 32, 3), (64, 32, 3)):
             convolutions(draw, *layout)

@@ -3,7 +3,7 @@
 A tile of C, some rows by two vectors, stays in registers while k runs. Each step loads two
 vectors of B and, for each row, one number of A, which it spreads over a vector. This is enough
 arithmetic per load to keep both multipliers of a core busy (``tests/benchmarks/kernels.py``
-prints the rate beside that of BLAS).
+prints the rate beside that of BLAS). A large B is copied strip by strip into the first-level cache.
 
 Numba has no vector type, so the tile is written in LLVM's intermediate language.
 """

@@ -49,8 +49,10 @@ def _transposed(matrices):
 _of_inputs, _of_taps, _of_products = square_sums(B_T), square_sums(G), square_sums(A_T)
 _of_outputs, _to_taps = square_sums(_transposed(A_T)), square_sums(_transposed(G))
 
-BLOCKS = 64
-"""How many blocks are multiplied at once."""
+BLOCKS = 96
+"""How many blocks are multiplied at once: whole tiles of the product, whose rows are 6 or 8."""
+MANY = 256
+"""The same for the gradient of the weight, which sums over blocks."""
 GAP = VECTOR_BYTES
 """Unused entries between the places in U: without a gap the places would lie whole pages apart,
 and a cache holds only a few addresses at such a distance."""
@@ -330,7 +332,7 @@ def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -
     """Return the gradient of the weight, [D, k, k, C]."""
     blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
     taps, c, d = kernel // stride, x.shape[3], y.shape[3]
-    tile = 4 * BLOCKS
+    tile = MANY
     n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # a tile for each
     parts = np.empty((n_threads, (taps + 1) ** 2, d, stride * stride * c), x.dtype)
     _correlate(
