@@ -12,23 +12,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the product is compiled by Numba, which is not installed")
 
-from minisn.kernels.cpu.product import ROWS, VECTOR_BYTES, fill, multiply, product_of
+from minisn.kernels.cpu.product import DEPTH, ROWS, VECTOR_BYTES, fill, multiply, product_of
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 
 GUARD = 7.5
 
 
-@given(
-    dtype=st.sampled_from([np.float32, np.float64]),
-    m=st.integers(0, 2 * ROWS + 1),
-    n=st.integers(0, 4 * VECTOR_BYTES // 4 + 3),
-    depth=st.integers(0, 20),
-    transposed=st.booleans(),
-    add=st.booleans(),
-    seed=st.integers(0, 99),
-)
-def test_is_the_product(dtype, m, n, depth, transposed, add, seed):
+def check(dtype, m, n, depth, transposed, add, seed):
+    """Multiply between guards, and compare with the product in more digits."""
     rng = np.random.default_rng(seed)
     a = rng.normal(size=(depth, m) if transposed else (m, depth)).astype(dtype)
     b = rng.normal(size=(depth, n)).astype(dtype)
@@ -43,6 +35,27 @@ def test_is_the_product(dtype, m, n, depth, transposed, add, seed):
     size = abs(a).astype(np.longdouble) @ abs(b) + (abs(before) if add else 0)
     assert np.all(abs(c - exact) <= (depth + 1) * np.finfo(dtype).eps * size)
     assert np.all(room[:32] == GUARD) and np.all(room[32 + m * n :] == GUARD)
+
+
+@given(
+    dtype=st.sampled_from([np.float32, np.float64]),
+    m=st.integers(0, 2 * ROWS + 1),
+    n=st.integers(0, 4 * VECTOR_BYTES // 4 + 3),
+    depth=st.integers(0, 20),
+    transposed=st.booleans(),
+    add=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_is_the_product(dtype, m, n, depth, transposed, add, seed):
+    check(dtype, m, n, depth, transposed, add, seed)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("depth", [DEPTH // 2, DEPTH, 2 * DEPTH + 1])
+def test_is_the_product_when_a_large_b_is_copied(dtype, depth):
+    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+    check(dtype, 8 * ROWS + 3, 5 * lanes + 1, depth, transposed=False, add=True, seed=depth)
+    check(dtype, 8 * ROWS, 2 * lanes, depth, transposed=True, add=False, seed=depth)
 
 
 def test_takes_rows_that_lie_apart():
