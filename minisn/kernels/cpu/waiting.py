@@ -25,9 +25,9 @@ def _idle() -> float:
         before, all_before = _ticks()
         time.sleep(WATCH)
         after, all_after = _ticks()
-    except (OSError, ValueError):
+        return (os.cpu_count() or 1) * (after - before) / (all_after - all_before)
+    except (OSError, ValueError, IndexError, ZeroDivisionError):  # absent, empty, or all zeros
         return math.inf
-    return (os.cpu_count() or 1) * (after - before) / max(all_after - all_before, 1)
 
 
 def _ticks() -> tuple[int, int]:
