@@ -96,11 +96,11 @@ def compile_notice(training: bool = False) -> Iterator[None]:
     """
     from .. import kernels
 
-    over = threading.Event()
+    over, before = threading.Event(), kernels.compiled()
 
     def watch() -> None:
         while not over.wait(0.2):
-            if kernels.compiled():
+            if kernels.compiled() > before:
                 with suppress(OSError):
                     tqdm.write("Compiling the kernels for this machine, once: about half a minute.")
                 if training:

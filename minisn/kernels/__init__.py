@@ -101,11 +101,11 @@ def compiling() -> AbstractContextManager:
     return cpu.compiling() if cpu else nullcontext()
 
 
-def compiled() -> bool:
-    """Return whether this process compiles or has compiled kernels that Numba's cache lacked."""
+def compiled() -> int:
+    """Return a count that grows with each kernel this process compiles as Numba's cache lacks it."""
     modules = [m for name, m in sys.modules.copy().items() if name.startswith(__name__)]
     counts = [getattr(v, "stats", None) for m in modules for v in vars(m).copy().values()]
-    return any(getattr(count, "cache_misses", None) for count in counts)
+    return sum(len(getattr(count, "cache_misses", ())) for count in counts)
 
 
 @functools.cache
