@@ -53,7 +53,8 @@ def within(root: Path, command: str) -> subprocess.CompletedProcess:
     enter += 'exec chroot "$1" /bin/sh -c "cd /minisn; $2"'
     kept = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
     plain = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-    plain |= {"PIP_NO_COMPILE": "1"}  # under qemu this takes longer than all other steps of pip
+    # pip reads 0 as yes; under qemu compiling takes longer than all its other steps
+    plain |= {"PIP_NO_COMPILE": "0"}
     # NEON and no SME, as in laptops; with qemu 7.2's default, OpenBLAS multiplies doubles wrongly
     plain |= {"QEMU_CPU": "cortex-a76"}
     process = subprocess.Popen(
