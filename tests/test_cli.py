@@ -132,7 +132,7 @@ def test_train_says_what_it_does_and_ends_with_the_report(trained):
         f"step 4 of 4, loss of D {last['loss_d']:.3f}, of G {last['loss_g']:.3f}, "
         f"norms up to {max(last['norm'].values()):.3f}"
     ) in lines
-    assert re.fullmatch(r"4 steps in \d+ s\.", lines[-3])
+    assert re.fullmatch(r"4 steps in (\d+ min )?\d+ s\.", lines[-3])
     assert lines[-2] == f"Train longer with: minisn train --resume {folder} --steps 8"
     assert lines[-1] == str(folder / "report.html")
 

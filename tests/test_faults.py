@@ -381,7 +381,7 @@ def test_a_run_does_not_notice_that_the_clock_is_set_back(tmp_path, clock, plain
     runs.train(
         trainer,
         folder,
-        minutes=5,
+        minutes=60,
         on_log=jump,
         on_sample=lambda step, x: sheets.append(step),
     )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def test_lines_samples_and_checkpoints_come_when_they_are_due(tmp_path, monkeypa
     save = runs.save
     monkeypatch.setattr(runs, "save", lambda p, t: (saved.append(t.step), save(p, t)))
     trainer = new_run(tmp_path / "run")
-    trainer.seconds = 10.0
+    trainer.seconds, started = 10.0, time.perf_counter()
     train(
         trainer,
         tmp_path / "run",
@@ -168,7 +169,8 @@ def test_lines_samples_and_checkpoints_come_when_they_are_due(tmp_path, monkeypa
     assert lines == read_log(tmp_path / "run")
     assert all(x.shape == (64, 1, 8, 8) and x.dtype == np.float32 for _, x in sheets)
     times = [line["seconds"] for line in lines]
-    assert times[0] == 10.0 and times == sorted(times) and times[-1] <= trainer.seconds < 60
+    assert times[0] == 10.0 and times == sorted(times)
+    assert times[-1] <= trainer.seconds <= 10.0 + time.perf_counter() - started
     assert load(tmp_path / "run" / runs.CHECKPOINT).seconds == times[-1] == trainer.seconds
     assert (lines[0]["loss_d"], lines[0]["loss_g"]) == (None, None)
 

@@ -102,7 +102,7 @@ def compiling() -> AbstractContextManager:
 
 
 def compiled() -> int:
-    """Return a count that grows with each kernel this process compiles as Numba's cache lacks it."""
+    """Return a count that grows with each kernel compiled here because Numba's cache lacked it."""
     modules = [m for name, m in sys.modules.copy().items() if name.startswith(__name__)]
     counts = [getattr(v, "stats", None) for m in modules for v in vars(m).copy().values()]
     return sum(len(getattr(count, "cache_misses", ())) for count in counts)
