@@ -18,7 +18,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy reads it
 
 from hypothesis import HealthCheck, Phase, settings
 
-from minisn import use_kernels
+from minisn import kernels, use_kernels
+from minisn.backend import is_numpy
 from minisn.errors import ConfigError
 
 settings.register_profile(
@@ -86,12 +87,31 @@ def one_thread():
         importlib.import_module("numba").set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def plain_doubles(request):
+    """Leave double precision to NumPy, whose kernels take long to compile; not for long tests.
+
+    A test that chooses ``cpu`` by name has the compiled ones.
+    """
+    chosen = kernels.of
+    if not any(item.get_closest_marker("slow") for item in request.session.items):
+        kernels.of = lambda array: (
+            kernels.array_api
+            if kernels._chosen == "auto" and is_numpy(array) and array.dtype == float
+            else chosen(array)
+        )
+    yield chosen
+    kernels.of = chosen
+
+
 @pytest.fixture(scope="module")
-def two_threads(one_thread):
-    """Compute a file's kernels on two threads."""
+def two_threads(one_thread, plain_doubles):
+    """Compute a file's kernels on two threads, and choose among them as the library does."""
     numba = pytest.importorskip("numba", reason="the compiled kernels are not installed")
     numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "of", plain_doubles)
+        yield
     numba.set_num_threads(1)
 
 

@@ -983,7 +983,7 @@ def test_a_width_that_no_machine_can_hold_is_refused_before_memory_is_eaten(word
 def test_memory_that_runs_out_is_one_line(tmp_path):
     code = (
         "import resource, sys; from minisn.cli import main\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
         "main(['train', 'mnist', '--set', 'width=512', '--out', sys.argv[1]])"
     )
     plain = {"OPENBLAS_NUM_THREADS": "1", "NUMBA_DISABLE_JIT": "1"}  # soon there, and small

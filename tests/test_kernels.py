@@ -341,15 +341,25 @@ def test_power_iteration_with_rows_in_every_thread(module, dtype):
         assert np.all(np.abs(a - b) <= 331 * np.finfo(dtype).eps * size)
 
 
-def test_power_iteration_finds_the_largest_singular_value(module):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize(
+    ("module", "dtype"),
+    [
+        ("spec", np.float64),
+        ("array_api", np.float64),
+        ("cpu", np.float32),
+        pytest.param("cpu", np.float64, marks=pytest.mark.slow),
+    ],
+    indirect=["module"],
+)
+def test_power_iteration_finds_the_largest_singular_value(module, dtype):
+    rng, eps = np.random.default_rng(0), np.finfo(dtype).eps
     q, r = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (5, 4))
     W = (q[:, :4] * [3.0, 1.5, 1.0, 0.5]) @ r
-    u, v, sigma = module.power_iteration(W, rng.normal(size=5), 60)
+    u, v, sigma = module.power_iteration(W.astype(dtype), rng.normal(size=5).astype(dtype), 60)
     # the ratio of singular values, 2, leaves 2^-60 of what is orthogonal, squared in sigma
-    assert abs(sigma - 3) <= 32 * np.finfo(float).eps
-    assert abs(np.abs(u @ q[:, 0]) - 1) <= 32 * np.finfo(float).eps
-    assert abs(np.abs(v @ r[0]) - 1) <= 32 * np.finfo(float).eps
+    assert abs(sigma - 3) <= 32 * eps
+    assert abs(np.abs(u @ q[:, 0]) - 1) <= 32 * eps
+    assert abs(np.abs(v @ r[0]) - 1) <= 32 * eps
 
 
 WIDE = st.sampled_from([1, 3, 4, 8, 16, 24, 32, 40])  # whole vectors of channels, and not
@@ -389,7 +399,7 @@ def test_many_tiles(module, name, args):
 
 def test_kernels_may_be_called_from_several_threads(module):
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(2, 2, 6, 6)), rng.normal(size=(3, 2, 3, 3))
+    x, w = (rng.normal(size=s).astype(np.float32) for s in ((2, 2, 6, 6), (3, 2, 3, 3)))
     expected = module.conv2d(x, w, (1, 1), (1, 1)).tobytes()
     found = []
 
@@ -522,7 +532,7 @@ print(time.process_time() - start)
 heavy = {"numba", "scipy", "matplotlib", "cupy", "click", "torch"} & set(sys.modules)
 assert not heavy, heavy
 """
-    assert min(float(run(code)) for _ in range(3)) < 0.5
+    assert any(float(run(code)) < 0.5 for _ in range(3))
 
 
 def test_import_brings_the_operators():
