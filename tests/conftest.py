@@ -88,6 +88,18 @@ def one_thread():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def compiled_once(one_thread):
+    """Compile at first, in every other process the last kernel first: so none is compiled twice."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")  # as gw0
+    if worker is None:
+        return
+    with contextlib.suppress(ImportError):
+        calls = importlib.import_module("minisn.kernels.cpu.ahead").calls()
+        for call in calls if int(worker[2:]) % 2 else reversed(calls):
+            call()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def plain_doubles(request):
     """Leave double precision to NumPy, whose kernels take long to compile; not for long tests.
 
