@@ -1,7 +1,8 @@
 """Labels with a known range, which is computed once, on the host for labels from the host.
 
 A conditional network looks labels up in every layer. If each layer asked a device for the smallest
-and the largest label, the host would wait for the device some thirty times a step.
+and the largest label, the host would wait for the device some thirty times a step. A plain array
+cannot carry its range, hence a class.
 """
 
 from collections.abc import Sequence
@@ -29,9 +30,11 @@ class Labels(Tensor):
         return self
 
     @classmethod
-    def joined(cls, parts: Sequence[Tensor]) -> Self:
-        """Join labels, one after another."""
-        found = [labels_of("labels", part, part._array) for part in parts]
+    def joined(cls, parts: Sequence[Tensor | None]) -> Self | None:
+        """Join the labels of batches, one after another; None for batches without labels."""
+        found = [labels_of("labels", part, part._array) for part in parts if part is not None]
+        if not found:
+            return None
         array = concat(found)._array
         return cls.known(array, min(x.least for x in found), max(x.most for x in found))
 

@@ -134,13 +134,20 @@ def conv_operator_norm(
     conv = _convolution("conv_operator_norm", w, size, stride, padding)
     if conv.entries <= 2**16:
         return unit * float(conv_singular_values(w, size, stride, padding)[0])
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
     n = math.prod(conv.inputs)
 
     def gram(x: np.ndarray) -> np.ndarray:
         image = near(w).asarray(np.reshape(x, (1, *conv.inputs)))
         return np.reshape(to_numpy(conv.adjoint(conv.forward(image))), (n,))
+
+    return unit * math.sqrt(_largest_eigenvalue(gram, n, tolerance))
+
+
+def _largest_eigenvalue(
+    gram: Callable[[np.ndarray], np.ndarray], n: int, tolerance: float
+) -> float:
+    """Return the largest eigenvalue of :math:`A^TA` by Lanczos iteration, and check it."""
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
     start = np.random.default_rng(0).standard_normal(n)
     if not np.any(gram(start)):
@@ -156,7 +163,7 @@ def conv_operator_norm(
             f"conv_operator_norm: the relative residual {residual / eigenvalue:.2g} stayed above "
             f"{2 * tolerance:.2g}; use a tolerance above the rounding of double precision"
         )
-    return unit * math.sqrt(eigenvalue)
+    return eigenvalue
 
 
 # -- the Lipschitz constant of a network ------------------------------------------------------

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +229,7 @@ class _Log:
 # -- the loop --------------------------------------------------------------------------------
 
 
+@np.errstate(all="ignore")
 def train(
     trainer: Trainer,
     folder: StrPath,
@@ -239,7 +240,8 @@ def train(
     """Train up to the configured number of steps, with a log and checkpoints.
 
     The step alone decides what is logged, sampled and saved. A run in pieces therefore leaves
-    the same log (except for its seconds) and the same samples as a run in one piece.
+    the same log (except for its seconds) and the same samples as a run in one piece. A signal, or
+    an ``on_log`` that cannot write, ends it after the update, with a checkpoint.
 
     Args:
         trainer: a new one, or the one that :func:`resume` returns. Its ``seconds`` continue, and
@@ -251,13 +253,12 @@ def train(
             drawn from the same latent vectors: every ``sample_every`` steps, at the first and the
             last step, and when the minutes end.
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed. The update was finished and a checkpoint saved.
-            A second Ctrl-C does not wait; :func:`resume` then goes back to the last checkpoint.
+        KeyboardInterrupt: Ctrl-C was pressed. A second Ctrl-C does not wait for the update;
+            :func:`resume` then goes back to the last checkpoint.
         SystemExit: SIGTERM or SIGHUP arrived, for example from a cluster's scheduler or a closed
-            terminal. The update was finished and a checkpoint saved. The status is 128 plus the
-            number of the signal. If the process ignored or handled the signal before, it still
-            does.
-        OSError: ``on_log`` could not write. The update was finished and a checkpoint saved.
+            terminal. The status is 128 plus the number of the signal. If the process ignored or
+            handled the signal before, it still does.
+        OSError: ``on_log`` could not write.
         NonFiniteError: training has diverged: a weight, gradient or loss is not finite. The
             message names the step, the quantity, and the layer with the largest weight. NumPy
             adds no warning. The last checkpoint, from before, is kept.
@@ -266,33 +267,36 @@ def train(
         ConfigError: another process is training this run, or minutes is not a number from 0.
     """
     folder = Path(folder)
-    if minutes is not None and not minutes >= 0:
-        raise ConfigError(f"minutes: expected at least 0, or None for no limit, got {minutes}")
+    until = trainer.seconds + _seconds(minutes)
     config = trainer.config
     start = time.perf_counter() - trainer.seconds
-    until = trainer.seconds + 60 * minutes if minutes is not None else math.inf
-    with alone(folder), _Patience() as patience, np.errstate(all="ignore"):
-        recorder = _Recorder(trainer, folder / LOG, on_log, on_sample)
-        try:
-            if trainer.step == 0:
-                recorder.record(None)
-            while trainer.step < config.steps:
-                with _told(trainer, trainer.step + 1):
-                    losses = trainer.update()
-                trainer.seconds = time.perf_counter() - start
-                recorder.record(losses)
-                end, done = patience.end or recorder.unheard, trainer.step == config.steps
-                stop = end or done or trainer.seconds >= until
-                if stop or trainer.step % config.checkpoint_every == 0:
-                    recorder.log.sync()
-                    save(folder / CHECKPOINT, trainer)
-                if end:
-                    raise end
-                if stop:
-                    recorder.sample()
-                    break
-        finally:
-            recorder.log.close()
+    with alone(folder), _Patience() as patience, closing(_Log(folder / LOG)) as log:
+        recorder = _Recorder(trainer, log, on_log, on_sample)
+        if trainer.step == 0:
+            recorder.record(None)
+        while trainer.step < config.steps:
+            with _told(trainer, trainer.step + 1):
+                losses = trainer.update()
+            trainer.seconds = time.perf_counter() - start
+            recorder.record(losses)
+            end, done = patience.end or recorder.unheard, trainer.step == config.steps
+            stop = end or done or trainer.seconds >= until
+            if stop or trainer.step % config.checkpoint_every == 0:
+                log.sync()
+                save(folder / CHECKPOINT, trainer)
+            if end:
+                raise end
+            if stop:
+                recorder.sample()
+                break
+
+
+def _seconds(minutes: float | None) -> float:
+    if minutes is None:
+        return math.inf
+    if not minutes >= 0:
+        raise ConfigError(f"minutes: expected at least 0, or None for no limit, got {minutes}")
+    return 60 * minutes
 
 
 def resume(
@@ -374,12 +378,12 @@ class _Recorder:
     """The writer of log lines and samples, at the steps where they are due."""
 
     def __init__(
-        self, trainer: Trainer, log: Path, on_log: OnLog | None, on_sample: OnSample | None
+        self, trainer: Trainer, log: _Log, on_log: OnLog | None, on_sample: OnSample | None
     ):
         self.trainer, self.on_log, self.on_sample = trainer, on_log, on_sample
-        self.log = _Log(log)
+        self.log = log
         self.health = Health(trainer.config)
-        for entry, _ in read_lines(log):
+        for entry, _ in read_lines(log.path):
             self.health.see(entry)  # earlier findings are not reported again
         self._sampled: int | None = None
         self.unheard: OSError | None = None

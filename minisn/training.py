@@ -200,7 +200,7 @@ class Trainer:
         real, y_real = self.next_batch()
         z, y_fake = self.latent()
         with no_grad():
-            fake = self.G(z, *y_fake)
+            fake = self.G(z, y_fake)
         if self.config.power_steps == "update":
             power_step(self.D)
         loss = self.loss_d(real, y_real, fake, y_fake)
@@ -214,7 +214,7 @@ class Trainer:
         return loss
 
     def loss_d(
-        self, real: Tensor, y_real: list[Labels], fake: Tensor, y_fake: list[Labels]
+        self, real: Tensor, y_real: Labels | None, fake: Tensor, y_fake: Labels | None
     ) -> Tensor:
         """Compute the loss of D on real images and samples: the objective and any penalty.
 
@@ -224,24 +224,24 @@ class Trainer:
         if self._apart:
             (of_real, guess), (of_fake, _) = self._judge(real, y_real), self._judge(fake, y_fake)
         else:
-            labels = [Labels.joined(pair) for pair in zip(y_real, y_fake, strict=True)]
+            labels = Labels.joined([y_real, y_fake])
             score, guess = self._judge(ops.concat([real, fake]), labels)
             of_real, of_fake = score[:n], score[n:]
         self.scores = of_real.array, of_fake.array
         loss = objective.d(of_real, of_fake)
         if guess is not None:
-            loss = loss + cross_entropy(guess[:n], y_real[0])
+            loss = loss + cross_entropy(guess[:n], y_real)
         for penalty in self.penalties:
             loss = loss + penalty(self.D, lambda x: self._judge(x, y_real)[0], real, fake, self.rng)
         return loss
 
-    def loss_g(self, z: Tensor, labels: list[Labels]) -> Tensor:
+    def loss_g(self, z: Tensor, labels: Labels | None) -> Tensor:
         """Compute the loss of G on samples."""
-        score, guess = self._judge(self.G(z, *labels), labels)
+        score, guess = self._judge(self.G(z, labels), labels)
         loss = OBJECTIVES[self.config.objective].g(score)
-        return loss if guess is None else loss + CLASS_LOSS_OF_G * cross_entropy(guess, labels[0])
+        return loss if guess is None else loss + CLASS_LOSS_OF_G * cross_entropy(guess, labels)
 
-    def _judge(self, images: Tensor, labels: list[Labels]) -> tuple[Tensor, Tensor | None]:
+    def _judge(self, images: Tensor, labels: Labels | None) -> tuple[Tensor, Tensor | None]:
         """Return D's scores of augmented images, and the logits of any auxiliary classifier."""
         images = augment(images, self.config.augment, self.rng)
         if self.config.power_steps == "pass":
@@ -249,7 +249,7 @@ class Trainer:
         if self.config.conditional == "auxiliary":
             score, guess = self.D(images)
         else:
-            score, guess = self.D(images, *labels), None
+            score, guess = self.D(images, labels), None
         if not kernels.finite_or_unseen(score.array):
             raise NonFiniteError(
                 "a logit is a NaN or an infinity, so there is no loss: training "
@@ -257,7 +257,7 @@ class Trainer:
             )
         return score, guess
 
-    def next_batch(self) -> tuple[Tensor, list[Labels]]:
+    def next_batch(self) -> tuple[Tensor, Labels | None]:
         """Take the next real images, float32 in [-1, 1], with their labels, on the device."""
         rows = self.data.next_indices()
         pixels = self.images[rows]
@@ -267,15 +267,15 @@ class Trainer:
             flipped = self.rng.random((len(images), 1, 1, 1)) < 0.5
             images = np.where(flipped, images[..., ::-1], images)
         x = self._on_device(images)
-        return x, [] if self.labels is None else [labels_of("labels", self.labels[rows], x.array)]
+        return x, None if self.labels is None else labels_of("labels", self.labels[rows], x.array)
 
-    def latent(self, n: int = 0) -> tuple[Tensor, list[Labels]]:
+    def latent(self, n: int = 0) -> tuple[Tensor, Labels | None]:
         """Draw n standard normal latent vectors, by default a batch, and uniform labels."""
         n = n or self.config.batch_size
         z = self._on_device(self.rng.standard_normal((n, self.config.latent), np.float32))
         if not self.classes:
-            return z, []
-        return z, [labels_of("labels", self.rng.integers(self.classes, size=n), z.array)]
+            return z, None
+        return z, labels_of("labels", self.rng.integers(self.classes, size=n), z.array)
 
     def _on_device(self, array: np.ndarray) -> Tensor:
         return Tensor.wrap(to_device(array, self.device))

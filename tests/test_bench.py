@@ -184,12 +184,12 @@ class Fed:
         real = scale_images(images[: config.batch_size])
         z = [rng.standard_normal((config.batch_size, config.latent), np.float32) for _ in "dg"]
         epsilon = rng.random((config.batch_size, 1, 1, 1))
-        self.ours.next_batch = lambda: (Tensor(real), [])
+        self.ours.next_batch = lambda: (Tensor(real), None)
         self.ours.rng = Same(epsilon)
         self.theirs.next_batch = lambda: torch.tensor(real)
         self.theirs.epsilon = lambda: torch.tensor(epsilon, dtype=torch.float32)
         ours, theirs = copy.copy(z), copy.copy(z)
-        self.ours.latent = lambda n=0: (Tensor(ours.pop(0)), [])
+        self.ours.latent = lambda n=0: (Tensor(ours.pop(0)), None)
         self.theirs.latent = lambda: torch.tensor(theirs.pop(0))
 
     def converge(self):

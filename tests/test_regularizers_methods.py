@@ -173,7 +173,7 @@ def adds(name, penalty):
     plain = OBJECTIVES["hinge"].d(trainer.D(real), trainer.D(fake)).item()
     expected = penalty(trainer.D, real, fake, rng(5))
     trainer.rng = rng(5)
-    loss = trainer.loss_d(real, [], fake, []).item()
+    loss = trainer.loss_d(real, None, fake, None).item()
     assert expected > 1e-4
     assert loss - plain == pytest.approx(expected, rel=1e-4)
 
@@ -213,7 +213,7 @@ def test_a_joint_batch_gives_the_loss_and_gradient_of_two(name):
     trainer.penalties = []
     D = trainer.D.to(dtype="float64")
     real, fake = batches(trainer)
-    joint = trainer.loss_d(real, [], fake, [])
+    joint = trainer.loss_d(real, None, fake, None)
     apart = OBJECTIVES["hinge"].d(D(real), D(fake))
     assert joint.item() == pytest.approx(apart.item(), rel=1e-12)
     grads = [grad(loss, D.parameters()) for loss in (joint, apart)]

@@ -48,7 +48,7 @@ class Recorded(Trainer):
 
     def _kept(self, fed, batch, labels):
         batch = Tensor.wrap(batch.numpy().astype(self.dtype))
-        fed.append([torch.tensor(t.numpy()) for t in (batch, *labels)])
+        fed.append([torch.tensor(t.numpy()) for t in (batch, labels) if t is not None])
         return batch, labels
 
     def arrays(self):

@@ -3,6 +3,9 @@
 Source: [M18 Table 3]
 """
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 
 from ..arguments import generator
@@ -77,35 +80,29 @@ def cnn_generator(
     it. The code of M18's authors and of L21's authors has one. Biases start at 0 in all three.
     """
     rng = generator(rng)
-    start, *larger = reversed(_halvings(size))
-    units = 8 * width * start * start
-    shape = Reshape(8 * width, start, start)
+    sizes, widths = _halvings(size)[::-1], [8 * width, 4 * width, 2 * width, width]
+    units = widths[0] * sizes[0] ** 2
+    shape = Reshape(widths[0], sizes[0], sizes[0])
     layers: list[Module] = [
         Linear(latent, units, rng, bias=False, init=init),
         *([batch_norm(units, classes), shape] if unit_norm else
-          [shape, batch_norm(8 * width, classes)]),
+          [shape, batch_norm(widths[0], classes)]),
         ReLU(),
     ]  # fmt: skip
-    now, d_in = start, 8 * width
-    for target, d_out in zip(larger, (4 * width, 2 * width, width), strict=True):
-        layers += [
-            ConvTranspose2d(
-                d_in,
-                d_out,
-                4,
-                rng,
-                stride=2,
-                padding=1,
-                output_padding=target - 2 * now,
-                bias=False,
-                init=init,
-            ),
-            batch_norm(d_out, classes),
-            ReLU(),
-        ]
-        now, d_in = target, d_out
+    for (now, target), (d_in, d_out) in zip(pairwise(sizes), pairwise(widths), strict=True):
+        layers += [_doubled(d_in, d_out, target - 2 * now, rng, init)]
+        layers += [batch_norm(d_out, classes), ReLU()]
     layers += [Conv2d(width, channels, 3, rng, padding=1, init=init), Tanh()]
     return Chain(*layers)
+
+
+def _doubled(
+    d_in: int, d_out: int, extra: int, rng: np.random.Generator, init: Initializer
+) -> ConvTranspose2d:
+    """Return a layer of G that doubles images, and adds extra rows and columns."""
+    return ConvTranspose2d(
+        d_in, d_out, 4, rng, stride=2, padding=1, output_padding=extra, bias=False, init=init
+    )
 
 
 def cnn_discriminator(
@@ -162,32 +159,19 @@ def cnn_discriminator(
     rng = generator(rng)
     sizes = _halvings(size)
     check_labels(conditional, classes)
+    scales = _scales(gamma)
     scheme, init = regularizer.reparametrize, regularizer.init
-    if gamma not in GAMMAS:
-        raise ConfigError(f"gamma = {gamma!r}: expected one of {', '.join(GAMMAS)}")
-    shared = Tensor(np.ones((), np.float32), requires_grad=True)
-    scales = {"none": list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}
     layers: list[Module] = []
     d_in = channels
     widths = [width * factor for factor in (1, 1, 2, 2, 4)]
     widths += [features_in or 4 * width, features or 8 * width]
     for step, d_out in enumerate(widths):
-        kernel, stride = (4, 2) if step % 2 else (3, 1)
         if conditional == "concat" and step == 4:
             layers.append(Join(Embedding(classes, 2 * width, rng, scheme, init)))
             d_in += 2 * width
         layers += [
-            Conv2d(
-                d_in,
-                d_out,
-                kernel,
-                rng,
-                stride=stride,
-                padding=1,
-                reparametrize=scheme.at(sizes[step // 2], stride, 1),
-                init=init,
-            ),
-            *scales[gamma](),
+            _convolution(step, d_in, d_out, sizes[step // 2], regularizer, rng),
+            *scales(),
             *normalization(regularizer, d_out, first=step == 0),
             LeakyReLU(0.1),
         ]
@@ -195,9 +179,28 @@ def cnn_discriminator(
     d_phi = d_in * sizes[-1] ** 2
     psi: Module = Linear(d_phi, 1, rng, bias=last_bias, reparametrize=scheme, init=init)
     if gamma != "none":
-        psi = Sequential(psi, *scales[gamma]())
+        psi = Sequential(psi, *scales())
     end = head(psi, d_phi, regularizer, rng, conditional, classes)
     return Chain(*layers, Reshape(-1), end)
+
+
+def _convolution(
+    step: int, d_in: int, d_out: int, size: int, regularizer: Method, rng: np.random.Generator
+) -> Conv2d:
+    """Return a convolution of D: 3x3, or 4x4 with stride 2 at every second step."""
+    kernel, stride = (4, 2) if step % 2 else (3, 1)
+    scheme = regularizer.reparametrize.at(size, stride, 1)
+    return Conv2d(
+        d_in, d_out, kernel, rng, stride, padding=1, reparametrize=scheme, init=regularizer.init
+    )
+
+
+def _scales(gamma: str) -> Callable[[], list[Scale]]:
+    """Return what makes the learned factor of D's next layer, in a list; empty if it has none."""
+    if gamma not in GAMMAS:
+        raise ConfigError(f"gamma = {gamma!r}: expected one of {', '.join(GAMMAS)}")
+    shared = Tensor(np.ones((), np.float32), requires_grad=True)
+    return {"none": list, "layer": lambda: [Scale()], "shared": lambda: [Scale(shared)]}[gamma]
 
 
 def normalization(regularizer: Method, channels: int, first: bool) -> list[Module]:

@@ -25,22 +25,23 @@ class Labeled(Module):
 class Chain(Sequential, Labeled):
     """A chain of modules, which passes labels to the modules that take them."""
 
-    def forward(self, x: Tensor, *labels: Tensor) -> Any:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Any:
         """Apply all modules to a batch of N items, with labels, integers, [N], if any.
 
         Raises:
             ShapeError: the number of labels is not N.
         """
-        if labels and labels[0].shape != x.shape[:1]:
-            raise ShapeError(
-                f"expected {len(x)} labels, one for each item of the batch, got shape "
-                f"{list(labels[0].shape)}"
-            )
-        labels = tuple(labels_of("Chain", each, x.array) for each in labels)
+        if labels is not None:
+            if labels.shape != x.shape[:1]:
+                raise ShapeError(
+                    f"expected {len(x)} labels, one for each item of the batch, got shape "
+                    f"{list(labels.shape)}"
+                )
+            labels = labels_of("Chain", labels, x.array)
 
         def call(layer: Module, x: Tensor) -> Any:
             takes = isinstance(layer, Labeled | ConditionalBatchNorm)
-            return layer(x, *labels) if takes else layer(x)
+            return layer(x, labels) if takes else layer(x)
 
         return self.apply(x, call)
 

@@ -87,10 +87,11 @@ class UpBlock(Labeled):
         self.c2 = Conv2d(d_out, d_out, 3, rng, padding=1, init=in_residual(init))
         self.c0 = Conv2d(d_in, d_out, 1, rng, init=init)
 
-    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Apply the block to images [N, d_in, H, W]; return [N, d_out, 2H, 2W]."""
-        h = upsample_nearest2d(ops.relu(self.n1(x, *labels)))
-        h = ops.relu(self.n2(self.c1(h), *labels))
+        given = () if labels is None else (labels,)
+        h = upsample_nearest2d(ops.relu(self.n1(x, *given)))
+        h = ops.relu(self.n2(self.c1(h), *given))
         return self.c2(h) + upsample_nearest2d(self.c0(x))
 
 
