@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .plots import figure_with_axes, series_color
 from .study import Study
-from .study.design import Row
+from .study.design import Row, grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,22 +34,26 @@ def draw(study: Study, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _values(rows: Sequence[Row], column: str) -> list[str]:
-    return list(dict.fromkeys(str(row[column]) for row in rows))
+def _groups(rows: Sequence[Row], *columns: str) -> Iterator[tuple[str, str, list[Row]]]:
+    """Yield the label, the color and the rows of each group."""
+    for k, (label, mine) in enumerate(grouped(rows, *columns).items()):
+        yield label, series_color(k), mine
+
+
+def _curve(axes: Axes, rows: Sequence[Row], x: str, y: str, style: str = "-", **looks: Any) -> None:
+    rows = [r for r in rows if r[y] != ""]
+    axes.plot([r[x] for r in rows], [r[y] for r in rows], style, **looks)
 
 
 def _by_setting(column: str) -> Draw:
     """Draw points for each method, grouped by the letter of the setting."""
 
     def form(axes: Axes, rows: Sequence[Row]) -> None:
-        settings, methods = _values(rows, "setting"), _values(rows, "method")
-        for k, method in enumerate(methods):
+        settings, methods = list(grouped(rows, "setting")), list(_groups(rows, "method"))
+        for k, (method, color, mine) in enumerate(methods):
             shift = (k - (len(methods) - 1) / 2) * 0.8 / len(methods)
-            mine = [r for r in rows if r["method"] == method and r[column] != ""]
-            x = [settings.index(r["setting"]) + shift for r in mine]
-            axes.plot(
-                x, [r[column] for r in mine], "o", color=series_color(k), label=method, markersize=5
-            )
+            placed = [r | {"x": settings.index(r["setting"]) + shift} for r in mine]
+            _curve(axes, placed, "x", column, "o", color=color, label=method, markersize=5)
         axes.set_xticks(range(len(settings)), settings)
         if column == "frechet":
             axes.set_yscale("log")
@@ -70,20 +74,12 @@ def _label_a_few(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _lines(group: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw:
-    """Draw a curve for each value of a column."""
+def _lines(*columns: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw:
+    """Draw a curve for each value of a column, or of several."""
 
     def form(axes: Axes, rows: Sequence[Row]) -> None:
-        for k, value in enumerate(_values(rows, group)):
-            mine = [r for r in rows if str(r[group]) == value and r[y] != ""]
-            axes.plot(
-                [r[x] for r in mine],
-                [r[y] for r in mine],
-                style,
-                color=series_color(k),
-                label=value,
-                markersize=3,
-            )
+        for label, color, mine in _groups(rows, *columns):
+            _curve(axes, mine, x, y, style, color=color, label=label, markersize=3)
         if "x" in log:
             axes.set_xscale("log")
             _label_a_few(axes)
@@ -95,89 +91,53 @@ def _lines(group: str, x: str, y: str, log: str = "", style: str = "-o") -> Draw
 
 def _spectra(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw the squared singular values of the middle convolutions, a color for each method."""
-    for k, method in enumerate(_values(rows, "method")):
-        for row in (r for r in rows if r["method"] == method and r["values"] > 1):
+    for method, color, mine in _groups(rows, "method"):
+        for row in (r for r in mine if r["values"] > 1):
             squares = [float(s) ** 2 for s in row["spectrum"].split()]
             places = [(t + 1) / len(squares) for t in range(len(squares))]
             label = method if row["layer"] == 2 else None
-            axes.plot(places, squares, color=series_color(k), alpha=0.7, linewidth=1, label=label)
+            axes.plot(places, squares, color=color, alpha=0.7, linewidth=1, label=label)
 
 
 def _admissible(axes: Axes, rows: Sequence[Row]) -> None:
-    _lines("method", "x", "y", style="-")(axes, rows)
+    _lines("method", x="x", y="y", style="-")(axes, rows)
     axes.set_aspect("equal")
 
 
-def _bars(axes: Axes, rows: Sequence[Row]) -> None:
-    names = [r["method"] for r in rows]
-    axes.bar(
-        names,
-        [r["seconds_per_100_updates"] for r in rows],
-        color=[series_color(k) for k in range(len(rows))],
-    )
+def _bars(column: str) -> Draw:
+    """Draw a bar for each method."""
+
+    def form(axes: Axes, rows: Sequence[Row]) -> None:
+        names, heights = [r["method"] for r in rows], [r[column] or 0 for r in rows]
+        axes.bar(names, heights, color=[series_color(k) for k in range(len(rows))])
+
+    return form
 
 
 def _inverse_variance(axes: Axes, rows: Sequence[Row]) -> None:
-    for k, method in enumerate(_values(rows, "method")):
-        mine = [r for r in rows if r["method"] == method]
-        axes.plot(
-            [r["fan_in"] for r in mine],
-            [1 / r["variance"] for r in mine],
-            "o",
-            color=series_color(k),
-            label=method,
-        )
+    for method, color, mine in _groups(rows, "method"):
+        inverse = [r | {"inverse": 1 / r["variance"]} for r in mine]
+        _curve(axes, inverse, "fan_in", "inverse", "o", color=color, label=method)
     ends = sorted(r["fan_in"] for r in rows)
     axes.plot([ends[0], ends[-1]], [ends[0], ends[-1]], "k--", linewidth=1, label="LeCun")
     axes.set_xscale("log")
     axes.set_yscale("log")
 
 
-def _gradient_label(rows: Sequence[Row]) -> list[Row]:
-    return [{**r, "run": f"{r['method']}, {r['init']}"} for r in rows]
-
-
-def _gradients(column: str) -> Draw:
-    draw_lines = _lines("run", "step", column, log="y")
-    return lambda axes, rows: draw_lines(axes, _gradient_label(rows))
-
-
 def _critic_lines(axes: Axes, rows: Sequence[Row]) -> None:
-    for k, name in enumerate(_values(rows, "reparametrization")):
-        mine = [r for r in rows if r["reparametrization"] == name]
-        steps = [r["step"] for r in mine]
-        axes.plot(
-            steps, [r["train"] for r in mine], color=series_color(k), linewidth=1.2, label=name
-        )
-        axes.plot(
-            steps, [r["held_out"] for r in mine], color=series_color(k), linewidth=6, alpha=0.3
-        )
-
-
-def _distance_bars(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.bar(
-        [r["method"] for r in rows],
-        [r["frechet"] or 0 for r in rows],
-        color=[series_color(k) for k in range(len(rows))],
-    )
+    for name, color, mine in _groups(rows, "reparametrization"):
+        _curve(axes, mine, "step", "train", color=color, linewidth=1.2, label=name)
+        _curve(axes, mine, "step", "held_out", color=color, linewidth=6, alpha=0.3)
 
 
 def _seeds(x: str, y: str, log: bool = False) -> Draw:
     """Draw a curve for each seed, in the color of its method."""
 
     def form(axes: Axes, rows: Sequence[Row]) -> None:
-        for k, name in enumerate(_values(rows, "method")):
-            for seed in _values(rows, "seed"):
-                mine = [
-                    r for r in rows if r["method"] == name and str(r["seed"]) == seed and r[y] != ""
-                ]
-                axes.plot(
-                    [r[x] for r in mine],
-                    [r[y] for r in mine],
-                    linewidth=1.2,
-                    color=series_color(k),
-                    label=None if seed != "0" else name,
-                )
+        for name, color, mine in _groups(rows, "method"):
+            for seed, run in grouped(mine, "seed").items():
+                label = None if seed != "0" else name
+                _curve(axes, run, x, y, color=color, linewidth=1.2, label=label)
         if log:
             axes.set_yscale("log")
 
@@ -191,20 +151,21 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "fig3": (("place among the singular values, from largest to smallest",
               r"$\sigma_t^2 / \sigma_1^2$"), _spectra),
     "fig4": (("channels of D's last convolution", _SCORE),
-             _lines("method", "features", "inception", log="x")),
-    "fig9": (("step (updates of G)", r"$\sigma_1(\bar W)$"), _lines("layer", "step", "norm")),
-    "fig10": (("method", "seconds per 100 updates of G"), _bars),
-    "fig11": (("updates of D for one of G", _SCORE), _lines("method", "n_dis", "inception")),
+             _lines("method", x="features", y="inception", log="x")),
+    "fig9": (("step (updates of G)", r"$\sigma_1(\bar W)$"), _lines("layer", x="step", y="norm")),
+    "fig10": (("method", "seconds per 100 updates of G"), _bars("seconds_per_100_updates")),
+    "fig11": (("updates of D for one of G", _SCORE), _lines("method", x="n_dis", y="inception")),
     "fig14": ((r"$\sigma_1$", r"$\sigma_2$"), _admissible),
     "fig15": (("step (updates of G)", "critic's loss (broad: held-out images)"), _critic_lines),
-    "l21-a": (("step (updates of G)", r"$\|\nabla_w D\|_F$"), _gradients("weights")),
+    "l21-a": (("step (updates of G)", r"$\|\nabla_w D\|_F$"),
+              _lines("method", "init", x="step", y="weights", log="y")),
     "l21-b": ((r"$1 / \|w_t\|_{sp}$", r"$\|\nabla_{w_t} D\|_F$"),
-              _lines("method", "inverse_norm", "gradient", log="xy", style="o")),
+              _lines("method", x="inverse_norm", y="gradient", log="xy", style="o")),
     "l21-c": (("fan-in", "1 / variance of the normalized weight"), _inverse_variance),
-    "l21-d": (("method", _DISTANCE), _distance_bars),
-    "l21-e": (("constant $c$", _DISTANCE), _lines("method", "scale", "frechet")),
+    "l21-d": (("method", _DISTANCE), _bars("frechet")),
+    "l21-e": (("constant $c$", _DISTANCE), _lines("method", x="scale", y="frechet")),
     "l21-f": (("step (updates of G)", r"largest $\|\nabla_x D(x)\|_2$ of 256 images"),
-              _gradients("inputs_max")),
+              _lines("method", "init", x="step", y="inputs_max", log="y")),
     "collapse": (("step (updates of G)", "spread of samples (images: 1)"),
                  _seeds("step", "spread")),
     "hour": (("minutes on two quiet cores", _DISTANCE), _seeds("minutes", "frechet", log=True)),

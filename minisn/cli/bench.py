@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .options import settings_option
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -52,13 +54,7 @@ def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -
     help="Training steps in each turn.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads per library [default: all cores].")
-@click.option(
-    "--set",
-    "settings",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Change a setting of the preset.",
-)
+@settings_option
 def bench(
     works: tuple[str, ...],
     against: str | None,

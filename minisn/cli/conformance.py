@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .options import file_option, folder_option
+
 if TYPE_CHECKING:
     from ..conformance import Row
 
@@ -22,19 +24,8 @@ def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str
 @click.argument(
     "names", metavar="[NAME|MODULE:FACTORY]...", nargs=-1, shell_complete=complete_adapter
 )
-@click.option(
-    "--json",
-    "data",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File for the results, with versions and date.",
-)
-@click.option(
-    "--vectors",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for inputs and expected outputs, for any language.",
-)
+@file_option("--json", "data", help="File for the results, with versions and date.")
+@folder_option("--vectors", help="Folder for inputs and expected outputs, for any language.")
 @click.option(
     "--list",
     "listed",

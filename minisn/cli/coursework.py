@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from .options import folder_option
+
 
 @click.group()
 def coursework() -> None:
@@ -33,13 +35,7 @@ def list_() -> None:
 
 
 @coursework.command()
-@click.option(
-    "--out",
-    metavar="FOLDER",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the notebooks.",
-)
+@folder_option("--out", required=True, help="Folder for the notebooks.")
 @click.option(
     "--format",
     "form",
@@ -48,12 +44,7 @@ def list_() -> None:
     show_default=True,
     help="Grader to build for.",
 )
-@click.option(
-    "--tutorials",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Tutorials of another checkout [default: of the running one].",
-)
+@folder_option("--tutorials", help="Tutorials of another checkout [default: of the running one].")
 def build(out: Path, form: str, tutorials: Path | None) -> None:
     """Write student versions and solved versions of the tutorials.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import data_dir_option
+from .options import data_dir_option, file_option
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
@@ -45,25 +45,9 @@ _REFERENCES = 10_000  # real reference images, at most half of the data [M18 App
     show_default=True,
     help="Seed of latent vectors, halves of the data, subsets and pairs.",
 )
-@click.option(
-    "--features",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="NumPy file, [N, d], with features of samples.",
-)
-@click.option(
-    "--reference",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="NumPy file, [M, d], with features of real images.",
-)
-@click.option(
-    "--json",
-    "out",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File for the scores, with their provenance.",
-)
+@file_option("--features", help="NumPy file, [N, d], with features of samples.")
+@file_option("--reference", help="NumPy file, [M, d], with features of real images.")
+@file_option("--json", "out", help="File for the scores, with their provenance.")
 @data_dir_option
 def evaluate(
     run: Path | None,

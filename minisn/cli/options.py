@@ -1,6 +1,7 @@
 """Arguments and options of several commands, with their completions."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str
     return [entry.name for entry in list_datasets() if entry.name.startswith(incomplete)]
 
 
+def file_option(*names: str, help: str) -> Callable[..., Any]:
+    """Make an option for the path of a file."""
+    kind = click.Path(path_type=Path, dir_okay=False)
+    return click.option(*names, metavar="FILE", type=kind, help=help)
+
+
+def folder_option(*names: str, help: str, required: bool = False) -> Callable[..., Any]:
+    """Make an option for the path of a folder."""
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.option(*names, metavar="FOLDER", type=kind, required=required, help=help)
+
+
 preset_argument = click.argument(
     "preset", metavar="[PRESET]", required=False, shell_complete=complete_preset
 )
@@ -28,10 +41,15 @@ run_argument = click.argument(
     "run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False)
 )
 dataset_argument = click.argument("name", metavar="NAME", shell_complete=complete_dataset)
-data_dir_option = click.option(
+settings_option = click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Change a setting; may be repeated.",
+)
+data_dir_option = folder_option(
     "--data-dir",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the complete data sets [default: $MINISN_DATA, "
     "else minisn/data in the user's cache].",
 )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .options import file_option
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,13 +23,7 @@ INDENT = 20
 
 @click.command()
 @click.argument("part", nargs=-1)
-@click.option(
-    "--json",
-    "data",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File for the index, as JSON.",
-)
+@file_option("--json", "data", help="File for the index, as JSON.")
 def paper(part: tuple[str, ...], data: Path | None) -> None:
     """Show the statements of the papers and their place in code.
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import click
 from tqdm import tqdm
 
-_FORMAT = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+FORMAT = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
 def steady_bar(**settings: Any) -> tqdm:
@@ -52,7 +52,7 @@ class Progress:
         self._first, self._steps = step, steps
         self._start, self._minutes = seconds, minutes
         self._norm = ""
-        self._bar = steady_bar(total=1.0, bar_format=_FORMAT)
+        self._bar = steady_bar(total=1.0, bar_format=FORMAT)
 
     def __call__(self, entry: dict[str, Any]) -> None:
         """Show an entry of the log, and print its health notes above the bar."""

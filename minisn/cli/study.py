@@ -10,7 +10,9 @@ import click
 from .options import complete_dataset, data_dir_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from tqdm import tqdm
 
     from ..study import Cell, Standing, Study
     from ..study.design import Row
@@ -86,11 +88,12 @@ def study(
         size += " with the shipped digits"
     click.echo(f"{chosen.name}: {chosen.title} ({len(cells)} runs, {size})")
     from ..study import run_cells
+    from .progress import FORMAT, steady_bar
 
     results = []
     if cells:
-        with _View(len(cells)) as view:
-            results = run_cells(cells, out / CELLS, scheduler, workers, data_dir, view)
+        with steady_bar(total=len(cells), bar_format=FORMAT) as bar:
+            results = run_cells(cells, out / CELLS, scheduler, workers, data_dir, _shown_on(bar))
     rows = chosen.table(results)
     folder = out / "-".join([chosen.name, *(["full"] if full else []), *([data] if data else [])])
     _write(folder, chosen, rows)
@@ -138,29 +141,18 @@ def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
         click.echo(folder / file)
 
 
-class _View:
-    """A bar with the cells done, running and left, and the time left."""
+def _shown_on(bar: tqdm) -> Callable[[Standing], None]:
+    """Return a function that shows the cells done, running and left."""
 
-    def __init__(self, cells: int):
-        from .progress import steady_bar
-
-        form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        self._bar = steady_bar(total=cells, bar_format=form)
-
-    def __call__(self, standing: Standing) -> None:
-        """Show the progress of the study."""
+    def show(standing: Standing) -> None:
         words = f"{standing.done} done, {standing.running} running, {standing.left} left"
-        if self._bar.disable:
+        if bar.disable:
             latest = f", finished {standing.latest}" if standing.latest else ""
             click.echo(words + latest)
             return
         if standing.latest is None:
-            self._bar.initial = self._bar.n = standing.done
-        self._bar.set_postfix_str(words, refresh=False)
-        self._bar.update(standing.done - self._bar.n)
+            bar.initial = bar.n = standing.done
+        bar.set_postfix_str(words, refresh=False)
+        bar.update(standing.done - bar.n)
 
-    def __enter__(self) -> _View:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
+    return show

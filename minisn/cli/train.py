@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import Minutes, complete_dataset, data_dir_option, device_option, preset_argument
+from .options import (
+    Minutes,
+    complete_dataset,
+    data_dir_option,
+    device_option,
+    preset_argument,
+    settings_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +31,7 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
 
 @click.command()
 @preset_argument
-@click.option(
-    "--set",
-    "settings",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Change a setting; may be repeated.",
-)
+@settings_option
 @click.option(
     "--config",
     "config_file",

@@ -8,7 +8,7 @@ from ..config import Config, load_preset
 from ..instruments import stable_rank
 from ..optim import TABLE_1
 from .cells import Cell, Result
-from .design import Row, Study, borne_out, last, outcome
+from .design import Row, Study, borne_out, grouped, last, outcome
 
 COMPARED: dict[str, dict[str, Any]] = {
     "weight clipping": {"regularizer": "wc"},
@@ -31,6 +31,9 @@ OVERFIT = 0.1
 FACTORS = (0.5, 1, 2, 4, 8)
 """Factors of the input and output channels of D's seventh convolution [M18 Fig. 4]."""
 
+PAPER = {"width": 64, "steps": 100_000, "rates": 1}
+"""Settings of the paper's size; ``rates`` multiplies the step sizes of Table 1."""
+
 LAPTOP = {
     5: {"width": 8, "steps": 1_000, "rates": 4},
     1: {"width": 16, "steps": 2_500, "rates": 8},
@@ -48,37 +51,28 @@ def base(full: bool, setting: str = "C", **changes: Any) -> Config:
     """Return the configuration that a study starts from.
 
     Args:
-        full: use the paper's size: CIFAR-10, width 64, 100,000 updates of G; else the shipped
-            digits and :data:`LAPTOP`.
+        full: use CIFAR-10 and :data:`PAPER`; else the shipped digits and :data:`LAPTOP`.
         setting: letter of Table 1.
         changes: values of single settings.
     """
     adam = TABLE_1[setting]
-    laptop = LAPTOP[adam.n_dis]
-    config = load_preset("cifar10" if full else "mnist-tiny").replace(
-        objective="standard",
-        average=0.0,
-        rate_d=adam.rate,
-        rate_g=adam.rate,
-        beta1=adam.beta1,
-        beta2=adam.beta2,
-        n_dis=adam.n_dis,
-        steps=100_000,
-    )
-    if not full:
-        rate = laptop["rates"] * adam.rate
-        config = config.replace(
-            rate_d=rate, rate_g=rate, width=laptop["width"], steps=laptop["steps"]
-        )
-    config = config.replace(**changes)
-    return config.replace(
-        **{
-            "sample_every": config.steps,
-            "checkpoint_every": max(config.steps // 20, 50),
-            "log_every": max(config.steps // 100, 10),
-        }
-        | changes
-    )
+    size = PAPER if full else LAPTOP[adam.n_dis]
+    rate, steps = size["rates"] * adam.rate, changes.get("steps", size["steps"])
+    settings = {
+        "objective": "standard",
+        "average": 0.0,
+        "rate_d": rate,
+        "rate_g": rate,
+        "beta1": adam.beta1,
+        "beta2": adam.beta2,
+        "n_dis": adam.n_dis,
+        "width": size["width"],
+        "steps": steps,
+        "sample_every": steps,
+        "checkpoint_every": max(steps // 20, 50),
+        "log_every": max(steps // 100, 10),
+    }
+    return load_preset("cifar10" if full else "mnist-tiny").replace(**settings | changes)
 
 
 # -- Figures 1 and 2: methods and settings ------------------------------------------------------
@@ -119,11 +113,10 @@ def trained(row: Row) -> bool:
 
 def _settings_verdict(rows: Sequence[Row]) -> str:
     """Say in how many settings each method trained, and whether SN trained in all."""
-    counts = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == method]
-        good = {s for s in TABLE_1 if all(trained(r) for r in mine if r["setting"] == s)}
-        counts[method] = good
+    counts = {
+        method: {s for s in TABLE_1 if all(trained(r) for r in mine if r["setting"] == s)}
+        for method, mine in grouped(rows, "method").items()
+    }
     sn = counts.get("SN", set())
     others = ", ".join(f"{m} in {len(good)}" for m, good in counts.items() if m != "SN")
     borne = borne_out(len(sn) == len(TABLE_1))
@@ -161,11 +154,10 @@ def _spectra_table(results: Sequence[Result]) -> list[Row]:
 
 
 def _spectra_verdict(rows: Sequence[Row]) -> str:
-    ranks = {
-        m: [r["stable_rank"] / r["values"] for r in rows if r["method"] == m and r["values"] > 1]
-        for m in dict.fromkeys(r["method"] for r in rows)
+    shares = {
+        method: median(r["stable_rank"] / r["values"] for r in mine if r["values"] > 1)
+        for method, mine in grouped(rows, "method").items()
     }
-    shares = {m: median(values) for m, values in ranks.items()}
     said = ", ".join(f"{m} {share:.2f}" for m, share in shares.items())
     borne = borne_out(shares["SN"] == max(shares.values()))
     return (
@@ -195,8 +187,8 @@ def _width_cells(full: bool) -> list[Cell]:
 
 def _width_verdict(rows: Sequence[Row]) -> str:
     spread = {}
-    for method in ("orthonormal", "SN"):
-        scores = [r["inception"] for r in rows if r["method"] == method and r["inception"] != ""]
+    for method, mine in grouped(rows, "method").items():
+        scores = [r["inception"] for r in mine if r["inception"] != ""]
         spread[method] = min(scores) / max(scores)
     borne = borne_out(spread["SN"] > spread["orthonormal"])
     return (
@@ -247,11 +239,12 @@ def _n_dis_cells(full: bool) -> list[Cell]:
 
 
 def _n_dis_verdict(rows: Sequence[Row]) -> str:
-    def scores(method: str) -> dict[int, float]:
-        return {r["n_dis"]: r["inception"] or 1.0 for r in rows if r["method"] == method}
-
-    sn, wn = scores("SN"), scores("weight norm")
-    gain = {name: s[max(s)] / s[min(s)] for name, s in (("SN", sn), ("weight norm", wn))}
+    scores = {
+        method: {r["n_dis"]: r["inception"] or 1.0 for r in mine}
+        for method, mine in grouped(rows, "method").items()
+    }
+    gain = {method: s[max(s)] / s[min(s)] for method, s in scores.items()}
+    sn = scores["SN"]
     borne = borne_out(gain["SN"] >= max(gain["weight norm"], 1))
     return (
         f"From {min(sn)} to {max(sn)} updates of D for one of G the score changes by a factor of "
@@ -293,8 +286,7 @@ def _critic_table(results: Sequence[Result]) -> list[Row]:
 
 def _critic_verdict(rows: Sequence[Row]) -> str:
     gaps = {}
-    for name in dict.fromkeys(row["reparametrization"] for row in rows):
-        mine = [row for row in rows if row["reparametrization"] == name]
+    for name, mine in grouped(rows, "reparametrization").items():
         late = mine[len(mine) // 2 :]
         level = median(abs(row["train"]) for row in late)
         gaps[name] = median(row["held_out"] - row["train"] for row in late) / level

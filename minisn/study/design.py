@@ -91,6 +91,14 @@ def borne_out(holds: bool) -> str:
     return "is borne out" if holds else "is not borne out"
 
 
+def grouped(rows: Sequence[Row], *columns: str) -> dict[str, list[Row]]:
+    """Return the rows by their value in a column, or by their values in several, in order."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(", ".join(str(row[column]) for column in columns), []).append(row)
+    return groups
+
+
 def last(result: Result) -> Row:
     """Return the last measures of a cell; empty if there are none."""
     return result["measures"][-1] if result["measures"] else {}

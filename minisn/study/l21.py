@@ -7,7 +7,7 @@ from typing import Any
 from ..config import Config
 from .cells import Cell, Result
 from .comparisons import base, scores_table
-from .design import Row, Study, borne_out, last, outcome
+from .design import Row, Study, borne_out, grouped, last, outcome
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6)
 """The constants that the authors' sweeps share; on CIFAR-10 they continue to 4 in steps of 0.2.
@@ -81,7 +81,7 @@ def _gradient_verdict(rows: Sequence[Row]) -> str:
 
 
 def _input_verdict(rows: Sequence[Row]) -> str:
-    peaks = {m: max(r["inputs_max"] for r in rows if r["method"] == m) for m in ("none", "sn")}
+    peaks = {m: max(r["inputs_max"] for r in mine) for m, mine in grouped(rows, "method").items()}
     borne = borne_out(peaks["sn"] < peaks["none"])
     return (
         f"The steepest gradient of D at an image is {peaks['none']:.3g} without normalization "
@@ -109,8 +109,8 @@ def _layer_table(results: Sequence[Result]) -> list[Row]:
 
 def _layer_verdict(rows: Sequence[Row]) -> str:
     spread = {}
-    for method in ("none", "sn"):
-        g = [r["gradient"] for r in rows if r["method"] == method]
+    for method, mine in grouped(rows, "method").items():
+        g = [r["gradient"] for r in mine]
         spread[method] = max(g) / min(g)
     return (
         f"Across the layers of a trained D the gradient's norm varies by a factor of "
@@ -137,8 +137,8 @@ def _variance_table(results: Sequence[Result]) -> list[Row]:
 
 def _variance_verdict(rows: Sequence[Row]) -> str:
     said = {
-        m: median(r["times_fan_in"] for r in rows if r["method"] == m)
-        for m in dict.fromkeys(r["method"] for r in rows)
+        method: median(r["times_fan_in"] for r in mine)
+        for method, mine in grouped(rows, "method").items()
     }
     text = ", ".join(f"{m} {v:.3g}" for m, v in said.items())
     borne = borne_out(said["sn-conv"] < said["sn"])
@@ -180,14 +180,9 @@ def _scale_cells(full: bool) -> list[Cell]:
 
 
 def _scale_verdict(rows: Sequence[Row]) -> str:
-    best = {
-        m: min((r for r in rows if r["method"] == m), key=lambda r: r["frechet"])
-        for m in ("sn", "bsn")
-    }
-    one = {
-        m: next(r["frechet"] for r in rows if r["method"] == m and r["scale"] == 1)
-        for m in ("sn", "bsn")
-    }
+    by = grouped(rows, "method")
+    best = {m: min(mine, key=lambda r: r["frechet"]) for m, mine in by.items()}
+    one = {m: next(r["frechet"] for r in mine if r["scale"] == 1) for m, mine in by.items()}
     borne = borne_out(best["bsn"]["frechet"] < one["sn"])
     return (
         f"Fréchet distance at the best constant: SSN {best['sn']['frechet']:.4g} (c = "

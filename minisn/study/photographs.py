@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import load_preset
 from .cells import Cell, Result
-from .design import Row, Study, outcome
+from .design import Row, Study, grouped, outcome
 
 STEPS, SEEDS = 300, 3
 
@@ -65,8 +65,8 @@ def _verdict(rows: Sequence[Row]) -> str:
     """Say how many seeds ended in alike samples, and the share inside D's margin at the end."""
     end = max(row["step"] for row in rows)
     said = []
-    for name in dict.fromkeys(row["method"] for row in rows):
-        late = [r for r in rows if r["method"] == name and r["step"] > 2 / 3 * end]
+    for name, mine in grouped(rows, "method").items():
+        late = [r for r in mine if r["step"] > 2 / 3 * end]
         ends = [r["spread"] for r in late if r["step"] == end]
         left = mean((r["slope_real"] + r["slope_fake"]) / 2 for r in late)
         alike = sum(spread <= ALIKE for spread in ends)
@@ -123,11 +123,10 @@ def _curves(results: Sequence[Result]) -> list[Row]:
 
 def _end_of_hour(rows: Sequence[Row]) -> str:
     """Say the mean distance of each recipe over the seeds, at the end of the hour."""
-    ends: dict[str, list[float]] = {}
-    for row in rows:
-        if row["minutes"] == 60:
-            ends.setdefault(row["method"], []).append(row["frechet"])
-    told = [f"{name}: {mean(found):.1f} (seeds: {len(found)})" for name, found in ends.items()]
+    told = [
+        f"{name}: {mean(r['frechet'] for r in ends):.1f} (seeds: {len(ends)})"
+        for name, ends in grouped([r for r in rows if r["minutes"] == 60], "method").items()
+    ]
     return f"Distance after an hour: {'; '.join(told)}."
 
 
