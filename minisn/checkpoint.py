@@ -32,6 +32,9 @@ FORMAT = 1
 MOST_BYTES = 8 * 2**30
 """The largest file that is read; the paper's largest networks need a quarter of this."""
 
+_ARCHITECTURE = (
+    "data", "size", "model", "width", "latent", "conditional", "regularizer", "gain", "average",
+)  # fmt: skip
 _COUNTERS = ("step", "adam_d", "adam_g")
 _KINDS = {
     "config": dict, "step": int, "seconds": float, "adam_d": int, "adam_g": int,
@@ -298,19 +301,7 @@ def _check_arrays(trainer: Trainer, checkpoint: Checkpoint) -> None:
         changed = [
             f"{key} = {before[key]}, here {now[key]}"
             for key in now
-            if key
-            in (
-                "data",
-                "size",
-                "model",
-                "width",
-                "latent",
-                "conditional",
-                "regularizer",
-                "gain",
-                "average",
-            )
-            and before[key] != now[key]
+            if key in _ARCHITECTURE and before[key] != now[key]
         ]
         raise CheckpointError(
             f"{checkpoint.path} belongs to another architecture: {reason}"

@@ -182,15 +182,28 @@ def _d_wins(line: Line, config: Config) -> str | None:
     )
 
 
-def _starves(who: str) -> Callable[[Line, Config], str | None]:
+def _gradient(who: str, fails: Callable[[float, float], bool]) -> Callable[..., str | None]:
+    """Look at a norm of a gradient, beside the factor by which the layers' scale changes it."""
+
     def look(line: Line, config: Config) -> str | None:
-        if "gradient" not in line or (who == "D" and _d_wins(line, config)):
+        if "gradient" not in line:
             return None
-        norm = line["gradient"][who]
-        small = norm < _reach(line, config) * VANISHED
-        return f"the norm of {who}'s gradient was {norm:.1g}" if small else ""
+        norm, reach = line["gradient"][who], config.scale ** len(line["sigma"])
+        return f"the norm of {who}'s gradient was {norm:.1g}" if fails(norm, reach) else ""
 
     return look
+
+
+def _vanished(norm: float, reach: float) -> bool:
+    return norm < reach * VANISHED
+
+
+def _exploded(norm: float, reach: float) -> bool:
+    return norm > reach * EXPLODED
+
+
+def _d_starves(line: Line, config: Config) -> str | None:
+    return None if _d_wins(line, config) else _gradient("D", _vanished)(line, config)
 
 
 def _collapse(line: Line, config: Config) -> str | None:
@@ -206,22 +219,6 @@ def _sigma_lags(line: Line, config: Config) -> str | None:
         return None
     norm = max(line["norm"].values()) / config.scale
     return f"a normalized weight had {norm:.2f} times its target norm" if norm > LAGS else ""
-
-
-def _explodes(who: str) -> Callable[[Line, Config], str | None]:
-    def look(line: Line, config: Config) -> str | None:
-        if "gradient" not in line:
-            return None
-        norm = line["gradient"][who]
-        large = norm > _reach(line, config) * EXPLODED
-        return f"the norm of {who}'s gradient was {norm:.1g}" if large else ""
-
-    return look
-
-
-def _reach(line: Line, config: Config) -> float:
-    """Return the factor that the layers' scale puts on D's scores, and so on all gradients."""
-    return config.scale ** len(line["sigma"])
 
 
 def _anew(*rates: str) -> Callable[[Config], str]:
@@ -259,12 +256,12 @@ CALM = 2e-4
 
 RULES = {
     "d-wins": _Rule("D wins", 6, _d_wins, _slower_d),
-    "d-starves": _Rule("D learns nothing", 8, _starves("D"), _anew("rate_d")),
-    "g-starves": _Rule("G learns nothing", 8, _starves("G"), _anew("rate_d", "rate_g")),
+    "d-starves": _Rule("D learns nothing", 8, _d_starves, _anew("rate_d")),
+    "g-starves": _Rule("G learns nothing", 8, _gradient("G", _vanished), _anew("rate_d", "rate_g")),
     "collapse": _Rule("the samples are alike", 2, _collapse, _vary),
     "sigma-lags": _Rule("sigma lags behind", 3, _sigma_lags, _anew("rate_d")),
-    "d-explodes": _Rule("D's gradient explodes", 3, _explodes("D"), _anew("rate_d")),
-    "g-explodes": _Rule("G's gradient explodes", 3, _explodes("G"), _anew("rate_g")),
+    "d-explodes": _Rule("D's gradient explodes", 3, _gradient("D", _exploded), _anew("rate_d")),
+    "g-explodes": _Rule("G's gradient explodes", 3, _gradient("G", _exploded), _anew("rate_g")),
 }
 """The kinds of failure, by their keys under ``health`` in the log."""
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .probes import KINDS, along, operator, reinterpreted
-from .reference import SEMANTICS, gap, leading, nearest, norm, pull
+from .probes import KINDS, along, operator
+from .reference import gap, leading, nearest, norm, pull
 
 MEANINGS = {
     "not normalized": "nothing bounds D's slope: training is that of a plain GAN",
@@ -137,24 +137,18 @@ MEANINGS = {
 }
 """What each deviation means for training, by its name."""
 
-GRADIENTS = dict(
-    zip(
-        SEMANTICS,
-        (
-            "",
-            "the gradient stops at W̄",
-            "σ is detached",
-            "the second term has the wrong sign",
-            "the second term is doubled",
-            "1/σ is missing",
-            "λ is taken with W",
-            "λ is missing",
-            "1/σ comes twice",
-            "gradient of the Frobenius norm",
-        ),
-        strict=True,
-    )
-)
+GRADIENTS = {
+    "constant": "",
+    "overwritten": "the gradient stops at W̄",
+    "detached": "σ is detached",
+    "sign": "the second term has the wrong sign",
+    "doubled": "the second term is doubled",
+    "no 1/sigma": "1/σ is missing",
+    "lambda of W": "λ is taken with W",
+    "no lambda": "λ is missing",
+    "twice 1/sigma": "1/σ comes twice",
+    "frobenius": "gradient of the Frobenius norm",
+}
 """The name of the deviation for each semantics; "" for (12)."""
 
 
@@ -205,12 +199,9 @@ def _of_kernels(kind: str, W: np.ndarray, first: float) -> Iterator[tuple[str, f
     other = leading(along(kind, 1 - axis).matrix(W))[1]
     yield f"axis of the {KINDS[kind].title}", other
     yield "one matrix alone (SN)", first
-    if axis:  # the output axis must move to the front, which a view does not do
-        seen = leading(reinterpreted(kind, axis).matrix(W))[1]
-        yield "mean of both axes, a view in place of a transposition", (seen + other) / 2
-    else:
-        seen = leading(reinterpreted(kind, 1).matrix(W))[1]
-        yield "mean of both axes, a view in place of a transposition", (seen + first) / 2
+    seen = leading(W.reshape(W.shape[1], -1))[1]  # axis 1 should move to the front first
+    right = other if axis else first
+    yield "mean of both axes, a view in place of a transposition", (seen + right) / 2
     yield "a view in place of a transposition", seen
     yield "mean of both axes (BSN)", (first + other) / 2
     yield "root mean square of both axes", float(np.hypot(first, other) / np.sqrt(2))

@@ -152,17 +152,6 @@ def along(kind: str, axis: int) -> View:
     )
 
 
-def reinterpreted(kind: str, axis: int) -> View:
-    """Return the view that ``reshape(d, -1)`` makes in place of a transposition.
-
-    Args:
-        kind: kind of the layer.
-        axis: axis of length d.
-    """
-    shape = KINDS[kind].shape
-    return View(lambda W: W.reshape(shape[axis], -1), lambda M: M.reshape(shape))
-
-
 def operator() -> View:
     """Return the view of a convolution as a matrix between whole images, padded with zeros."""
     o, i, a, b, r, c = np.indices((*KINDS["conv"].shape, SIZE, SIZE)).reshape(6, -1)

@@ -6,7 +6,7 @@ gradient of the quotient. Both have names, so that a wrong layer can be recogniz
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def pull(
               - \mathrm{tr}((\nabla_{\bar W}V)^T\bar W)\,\nabla_WN\big)
 
     Args:
-        semantics: one of :data:`SEMANTICS`.
+        semantics: one of :data:`SEMANTICS`; "constant" is (12).
         G: gradient with respect to the normalized weight.
         W: weight.
         sigma, slope: the divisor and its gradient.
@@ -104,24 +104,21 @@ def pull(
     Source: M18 Eq. (9), (10), (11), (12), M18 Eq. (37)
     """
     lam = (G * W).sum() / sigma
-    return {
-        "constant": lambda: (G - lam * slope) / sigma,
-        "overwritten": lambda: G,
-        "detached": lambda: G / sigma,
-        "sign": lambda: (G + lam * slope) / sigma,
-        "doubled": lambda: (G - 2 * lam * slope) / sigma,
-        "no 1/sigma": lambda: G - lam * slope,
-        "lambda of W": lambda: (G - lam * sigma * slope) / sigma,
-        "no lambda": lambda: (G - slope) / sigma,
-        "twice 1/sigma": lambda: (G - lam * slope) / sigma**2,
-        "frobenius": lambda: (G - lam * sigma * W / (W * W).sum()) / sigma,
-    }[semantics]()
+    return SEMANTICS[semantics](G, lam, slope, sigma, W)
 
 
-SEMANTICS = (
-    "constant", "overwritten", "detached", "sign", "doubled", "no 1/sigma", "lambda of W",
-    "no lambda", "twice 1/sigma", "frobenius",
-)  # fmt: skip
+SEMANTICS: dict[str, Callable[..., np.ndarray]] = {
+    "constant": lambda G, lam, slope, sigma, W: (G - lam * slope) / sigma,
+    "overwritten": lambda G, lam, slope, sigma, W: G,
+    "detached": lambda G, lam, slope, sigma, W: G / sigma,
+    "sign": lambda G, lam, slope, sigma, W: (G + lam * slope) / sigma,
+    "doubled": lambda G, lam, slope, sigma, W: (G - 2 * lam * slope) / sigma,
+    "no 1/sigma": lambda G, lam, slope, sigma, W: G - lam * slope,
+    "lambda of W": lambda G, lam, slope, sigma, W: (G - lam * sigma * slope) / sigma,
+    "no lambda": lambda G, lam, slope, sigma, W: (G - slope) / sigma,
+    "twice 1/sigma": lambda G, lam, slope, sigma, W: (G - lam * slope) / sigma**2,
+    "frobenius": lambda G, lam, slope, sigma, W: (G - lam * sigma * W / (W * W).sum()) / sigma,
+}
 """The known rules for the gradient; the first is (12)."""
 
 
@@ -193,29 +190,26 @@ def algorithm_1(
     n: int,
     semantics: str = "constant",
     scale: float = 1.0,
-    steps: int = 200,
-    rate: float = 0.1,
 ) -> np.ndarray:
-    r"""Run Algorithm 1 with plain descent along :func:`signal`; return the last weight.
+    r"""Run 200 steps of Algorithm 1 along :func:`signal`; return the last weight.
 
-    .. math:: W \leftarrow W - \alpha\,\nabla_W\ell(\bar W(W))
+    .. math:: W \leftarrow W - \alpha\,\nabla_W\ell(\bar W(W)), \qquad \alpha = 0.1
 
     Args:
         W, u, v, order, n: as in :func:`rounds`; n rounds a step.
         semantics: one of :data:`SEMANTICS`, or "through".
         scale: factor of the normalized weight.
-        steps, rate: number of steps, and alpha.
 
     Source: M18 Alg. 1, M18 Eq. (20), (21), (22), (23)
     """
-    for step in range(steps):
+    for step in range(200):
         before, (u, v) = (u, v), rounds(W, u, v, order, n)
         sigma, G = u @ W @ v, scale * signal(step)
         if semantics == "through":
             g = through(G, W, *before, order, n)
         else:
             g = pull(semantics, G, W, sigma, np.outer(u, v))
-        W = (W / sigma if semantics == "overwritten" else W) - rate * g
+        W = (W / sigma if semantics == "overwritten" else W) - 0.1 * g
     return W
 
 
