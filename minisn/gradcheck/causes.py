@@ -70,10 +70,8 @@ def _causes(found: Evidence) -> Iterator[Cause]:
         return
     if not np.any(found.claimed):
         if np.any(np.abs(found.value) > found.slack):
-            yield (
-                "zero",
-                ("the claimed gradient is zero: a term is missing, or the graph was cut (detach)"),
-            )
+            text = "the claimed gradient is zero: a term is missing, or the graph was cut (detach)"
+            yield "zero", text
         return
     for name, other in found.others.items():
         if found.telling > 1 and found.fits(other):
@@ -113,24 +111,20 @@ def _moved(found: Evidence) -> Iterator[Cause]:
             if found.fits(np.flip(claimed, flipped)):
                 named = ", ".join(str(a - 1) for a in flipped)
                 along = f"axis {named}" if count == 1 else f"axes {named}"
-                yield (
-                    f"flipped {named}",
-                    (
-                        f"flipped: the claimed gradient is the right one "
-                        f"reversed along {along} (a kernel that was not flipped?)"
-                    ),
+                text = (
+                    f"flipped: the claimed gradient is the right one "
+                    f"reversed along {along} (a kernel that was not flipped?)"
                 )
+                yield f"flipped {named}", text
     for axis in range(1, ndim):
         for shift in range(1, min(claimed.shape[axis], 8)):
             for by in (-shift, shift):
                 if found.fits(np.roll(claimed, by, axis)):
-                    yield (
-                        f"rolled {axis} {by}",
-                        (
-                            f"rolled: the claimed gradient is the right one "
-                            f"shifted by {-by} along axis {axis - 1}"
-                        ),
+                    text = (
+                        f"rolled: the claimed gradient is the right one "
+                        f"shifted by {-by} along axis {axis - 1}"
                     )
+                    yield f"rolled {axis} {by}", text
 
 
 def _jacobian(found: Evidence) -> Iterator[Cause]:
@@ -140,10 +134,8 @@ def _jacobian(found: Evidence) -> Iterator[Cause]:
     if m > 1 and flat.shape[1] == m and len(found.at) == m:
         turned = flat[:m].T * found.scale
         if np.all(np.abs(turned - found.value[:m]) <= found.slack[:m]):
-            yield (
-                "jacobian",
-                "the Jacobian is transposed: the backward uses W in place of its transpose",
-            )
+            text = "the Jacobian is transposed: the backward uses W in place of its transpose"
+            yield "jacobian", text
     signs = np.abs(np.abs(found.taken(found.claimed)) - np.abs(found.value)) <= found.slack
     bad = found.bad[:m] if m else found.bad
     if signs.all() and bad.any() and bad.sum() > 2 and found.value.shape[0] > 0:
@@ -164,10 +156,8 @@ def _misplaced(found: Evidence) -> Iterator[Cause]:
     order = np.argsort(right, axis=1)
     gap = np.abs(np.sort(flat, axis=1) - np.take_along_axis(right, order, 1))
     if several and np.all(gap <= np.take_along_axis(slack, order, 1)):
-        yield (
-            "misplaced",
-            "the right numbers stand in the wrong places (a sort or a flip that was not undone?)",
-        )
+        text = "the right numbers stand in the wrong places (a sort or a flip that was not undone?)"
+        yield "misplaced", text
 
 
 def _transposes(ndim: int) -> list[tuple[tuple[int, ...], str]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -55,15 +57,25 @@ class Engine:
 
         With gs the result can be differentiated again.
         """
-        total: Any = None
+        ys, seeds = [], []
         for y, g in zip(fn(xs), gs or arrays or [], strict=True):
             if y.requires_grad:
-                seed = self.like(g, y) if gs is None else _cast(g, y.dtype)
-                part = (y * seed).sum()
-                total = part if total is None else total + part
-        if total is None:
-            return [x * 0.0 for x in xs]
-        return grad(total, xs, create_graph=gs is not None)
+                ys.append(y)
+                seeds.append(self.like(g, y) if gs is None else self.cast(g, y.dtype))
+        zeros = [x * 0.0 for x in xs]
+        if not ys:
+            return zeros
+        found = self.pull(ys, xs, seeds, gs is not None)
+        return [z if g is None else g for g, z in zip(found, zeros, strict=True)]
+
+    def cast(self, g: Any, dtype: Any) -> Any:
+        """Convert an incoming gradient to the dtype of an output."""
+        return g if g.dtype == dtype else ops.astype(g, dtype)
+
+    def pull(self, ys: Leaves, xs: Leaves, seeds: Leaves, again: bool) -> Sequence[Any]:
+        """Return the gradients of the outputs' product with seeds, None for an unused leaf."""
+        products = ((y * seed).sum() for y, seed in zip(ys, seeds, strict=True))
+        return grad(reduce(add, products), xs, create_graph=again)
 
     def leads(self, parameter: Any, array: np.ndarray) -> Any:
         """Give a module's parameter new values, in place, and return it."""
@@ -88,10 +100,6 @@ class Engine:
         return restore
 
 
-def _cast(g: Tensor, dtype: Any) -> Tensor:
-    return g if g.dtype == dtype else ops.astype(g, dtype)
-
-
 class TorchEngine(Engine):
     """PyTorch's engine: tensors, modules and autograd Functions."""
 
@@ -113,26 +121,13 @@ class TorchEngine(Engine):
         """Return an incoming gradient for an output, in its dtype and on its device."""
         return self.torch.tensor(array, dtype=y.dtype, device=y.device)
 
-    def vjp(
-        self,
-        fn: Callable[[Leaves], Leaves],
-        xs: Leaves,
-        gs: Sequence[Any] | None,
-        arrays: list[np.ndarray] | None = None,
-    ) -> Leaves:
-        """Return for each leaf the gradient of the outputs' product with gs, or with arrays."""
-        ys, seeds = [], []
-        for y, g in zip(fn(xs), gs or arrays or [], strict=True):
-            if y.requires_grad:
-                ys.append(y)
-                seeds.append(self.like(g, y) if gs is None else g.to(y.dtype))
-        zeros = [x * 0.0 for x in xs]
-        if not ys:
-            return zeros
-        found = self.torch.autograd.grad(
-            ys, xs, seeds, create_graph=gs is not None, allow_unused=True
-        )
-        return [z if g is None else g for g, z in zip(found, zeros, strict=True)]
+    def cast(self, g: Any, dtype: Any) -> Any:
+        """Convert an incoming gradient to the dtype of an output."""
+        return g.to(dtype)
+
+    def pull(self, ys: Leaves, xs: Leaves, seeds: Leaves, again: bool) -> Sequence[Any]:
+        """Return the gradients of the outputs' product with seeds, None for an unused leaf."""
+        return self.torch.autograd.grad(ys, xs, seeds, create_graph=again, allow_unused=True)
 
     def leads(self, parameter: Any, array: np.ndarray) -> Any:
         """Give a module's parameter new values, in place, and return it."""

@@ -77,10 +77,10 @@ def constant(found: Evidence) -> Iterator[tuple[str, str]]:
     roots += [f"1/√{n}" for n in sorted(found.lengths) if abs(factor * n**0.5 - 1) < 1e-6]
     hint = f" ({(named + roots)[0]}?)" if named + roots else ""
     digits = 6 if abs(factor - 1.0) > 1e-4 else 2 - math.floor(math.log10(abs(factor - 1.0)))
-    yield (
-        f"constant {factor:.5g}",
-        f"a constant factor: the claimed gradient is {factor:.{digits}g} times the right one{hint}",
+    text = (
+        f"a constant factor: the claimed gradient is {factor:.{digits}g} times the right one{hint}"
     )
+    yield f"constant {factor:.5g}", text
 
 
 def offset(found: Evidence) -> Iterator[tuple[str, str]]:
@@ -106,13 +106,11 @@ def through_mean(found: Evidence) -> Iterator[tuple[str, str]]:
         for name, without in (("mean", np.mean), ("sum", np.sum)):
             less = found.claimed - without(found.claimed, axis=axis, keepdims=True)
             if found.fits(less):
-                yield (
-                    f"{name} {axis}",
-                    (
-                        f"the gradient through the {name} over axis {axis - 1} is missing "
-                        "or wrong (normalization with constant statistics?)"
-                    ),
+                text = (
+                    f"the gradient through the {name} over axis {axis - 1} is missing "
+                    "or wrong (normalization with constant statistics?)"
                 )
+                yield f"{name} {axis}", text
 
 
 def projection(found: Evidence) -> Iterator[tuple[str, str]]:
@@ -134,11 +132,11 @@ def projection(found: Evidence) -> Iterator[tuple[str, str]]:
             excess = _along(claimed - right, x, axis)
             aside = np.any(np.abs(found.taken(right - _along(right, x, axis))) > found.slack)
             if aside and np.any(excess[:rows]) and found.fits(claimed - excess):
-                yield (
-                    f"projection {axis} {held}",
+                text = (
                     f"the claim is off by {off}, along axis {axis - 1} "
-                    f"(a normalization with its {held} held constant, or a wrong term for it?)",
+                    f"(a normalization with its {held} held constant, or a wrong term for it?)"
                 )
+                yield f"projection {axis} {held}", text
 
 
 def _along(a: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
@@ -188,10 +186,8 @@ def chain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
         for sign, prefix in ((1.0, ""), (-1.0, "-")):
             with np.errstate(all="ignore"):
                 if total(sign * found.claimed * h):
-                    yield (
-                        f"missing {prefix}{words}",
-                        f"a missing factor of the chain rule: {prefix}{words}",
-                    )
+                    text = f"a missing factor of the chain rule: {prefix}{words}"
+                    yield f"missing {prefix}{words}", text
                 if np.all(h != 0) and total(sign * found.claimed / h):
                     yield f"extra {prefix}{words}", f"a factor too many: {prefix}{words}"
 
@@ -217,11 +213,11 @@ def output_factor(found: Evidence) -> Iterator[tuple[str, str]]:
     wrong = found.bad[:m].any(axis=1)
     each = np.all(clear.sum(axis=1)[wrong] > 1) and np.unique(np.round(by[wrong], 4)).size > 2
     if each and np.all(np.abs(claimed - by[:, None] * right) <= np.abs(by)[:, None] * slack):
-        yield (
-            "by output",
+        text = (
             "each output has a wrong factor of its own: a factor of the chain rule that belongs "
-            "to the output is missing or wrong",
+            "to the output is missing or wrong"
         )
+        yield "by output", text
 
 
 def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
@@ -251,8 +247,8 @@ def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
             for w in (found.claimed / (y * (1 - y)), found.claimed / y):
                 inner = np.sum(w * y, axis=over, keepdims=True)
                 if found.telling > 2 and found.fits(y * (w - inner)):
-                    yield (
-                        "multiple of softmax",
+                    text = (
                         "off by a multiple of y = softmax(x): the cross term -y_i y_j of a "
-                        "softmax, or the sum in a log-softmax, is missing or wrong",
+                        "softmax, or the sum in a log-softmax, is missing or wrong"
                     )
+                    yield "multiple of softmax", text

@@ -28,13 +28,11 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
     words = "; there the claim is zero" if zero else ""
     if n == 1:
         index = [int(i) for i in where[:, int(np.argmax(bad))]]
-        yield (
-            "one",
-            (
-                f"one entry alone is wrong, {index} of {found.name}, of {bad.size} compared: "
-                f"look for code that treats it differently{words}"
-            ),
+        text = (
+            f"one entry alone is wrong, {index} of {found.name}, of {bad.size} compared: "
+            f"look for code that treats it differently{words}"
         )
+        yield "one", text
     elif n < bad.size:
         error = np.abs(found.taken(found.claimed) - found.value)[:rows].max(axis=0)
         if error[bad].min() > CLEAR * error[~bad].max():
@@ -62,23 +60,19 @@ def _by_value(
         low = x[bad].max() < x[~bad].min()
         edge = (x[bad].max(), x[~bad].min()) if low else (x[~bad].max(), x[bad].min())
         side = "below" if low else "above"
-        yield (
-            side,
-            (
-                f"wrong only where the input is {side} a bound between {edge[0]:.4g} and "
-                f"{edge[1]:.4g}{words}"
-            ),
+        text = (
+            f"wrong only where the input is {side} a bound between {edge[0]:.4g} and "
+            f"{edge[1]:.4g}{words}"
         )
+        yield side, text
     elif bad.size >= 6:
         size = np.abs(x)
         if size[bad].min() > size[~bad].max():
-            yield (
-                "outside",
-                (
-                    f"wrong only outside a range, where |x| > {size[~bad].max():.4g} "
-                    f"(at most {size[bad].min():.4g}){words}"
-                ),
+            text = (
+                f"wrong only outside a range, where |x| > {size[~bad].max():.4g} "
+                f"(at most {size[bad].min():.4g}){words}"
             )
+            yield "outside", text
         elif size[bad].max() < size[~bad].min():
             yield "inside", f"wrong only inside a range, where |x| <= {size[bad].max():.4g}{words}"
 
@@ -111,10 +105,8 @@ def _by_place(
         right = {int(i) for i in where[axis][~bad]}
         if right.isdisjoint(wrong) and (2 * len(wrong) <= length or bad.size > length):
             edge = " (an edge)" if set(wrong) <= {0, length - 1} else ""
-            yield (
-                f"index {axis} {wrong}",
-                (f"wrong only at index {wrong} of axis {axis}{edge}{words}"),
-            )
+            text = f"wrong only at index {wrong} of axis {axis}{edge}{words}"
+            yield f"index {axis} {wrong}", text
 
 
 def _by_output(found: Evidence) -> Iterator[tuple[str, str]]:
@@ -146,10 +138,7 @@ def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
     kept = ~bad[last, columns] & (bad.sum(axis=0) == used.sum(axis=0) - 1)
     hit = bad.any(axis=0)
     if np.all(kept[several]) and np.array_equal(hit, several):
-        yield (
-            "assigned",
-            (
-                "`=` in place of `+=`: where several outputs use one entry, only the "
-                "last output counts"
-            ),
+        text = (
+            "`=` in place of `+=`: where several outputs use one entry, only the last output counts"
         )
+        yield "assigned", text
