@@ -60,6 +60,14 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
     return answer
 
 
+def _both_ways(name: str) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any], Tensor]]:
+    """Return an operator, and the one that Python asks if the tensor stands on the right."""
+    return (
+        lambda self, other: OPERATIONS[name](self, other),
+        lambda self, other: OPERATIONS[name](other, self),
+    )
+
+
 def numbers(value: Any) -> Any:
     """Replace every tensor in nested lists, tuples and dicts by its NumPy array."""
     if isinstance(value, Answers):
@@ -196,23 +204,9 @@ class Answers:
     def __pos__(self) -> Any:
         return self
 
-    def __pow__(self, exponent: Any) -> Tensor:
-        return OPERATIONS["power"](self, exponent)
-
-    def __rpow__(self, base: Any) -> Tensor:
-        return OPERATIONS["power"](base, self)
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return OPERATIONS["floor_divide"](self, other)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return OPERATIONS["floor_divide"](other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return OPERATIONS["remainder"](self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return OPERATIONS["remainder"](other, self)
+    __pow__, __rpow__ = _both_ways("power")
+    __floordiv__, __rfloordiv__ = _both_ways("floor_divide")
+    __mod__, __rmod__ = _both_ways("remainder")
 
     def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return self // other, self % other

@@ -40,6 +40,7 @@ PATIENCE = 5.0
 """Seconds that a process may take to end."""
 
 POOLS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""The variables that set the threads of every pool."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -173,9 +173,7 @@ class Config:
         Raises:
             ConfigError: an unknown name (the message gives the nearest one) or a bad value.
         """
-        for name in changes:
-            if name not in NAMES:
-                raise ConfigError(f"unknown setting {name!r}{nearest(name, NAMES)}")
+        _refuse_unknown(changes)
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -282,9 +280,7 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
 def parse_config(text: str, source: str) -> Config:
     """Make a configuration from TOML text; errors name ``source``."""
     values = LATER | _parse_toml(text, source)
-    for name in values:
-        if name not in NAMES:
-            raise ConfigError(f"{source}: unknown setting {name!r}{nearest(name, NAMES)}")
+    _refuse_unknown(values, f"{source}: ")
     missing = [name for name in NAMES if name not in values]
     if missing:
         raise ConfigError(f"{source}: these settings are missing: {', '.join(missing)}")
@@ -292,6 +288,12 @@ def parse_config(text: str, source: str) -> Config:
         return Config(**values)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
+
+
+def _refuse_unknown(values: Iterable[str], where: str = "") -> None:
+    for name in values:
+        if name not in NAMES:
+            raise ConfigError(f"{where}unknown setting {name!r}{nearest(name, NAMES)}")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

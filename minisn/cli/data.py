@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .options import complete_dataset, data_dir_option, dataset_argument
-
-if TYPE_CHECKING:
-    from ..data.folder import File
 
 _LOOKED_AT = 8  # pixels: a small size, since only the report is used
 
@@ -113,12 +109,9 @@ def _verify_folder(name: str) -> None:
     """Read a folder of images as training would, and print its content."""
     from ..data import read_folder
     from ..errors import DataError
-    from .progress import steady_bar
+    from .progress import images_bar
 
-    def watch(files: list[File]) -> Iterable[File]:
-        return steady_bar(iterable=files, unit="image", leave=False)
-
-    _, found = read_folder(name, _LOOKED_AT, watch=watch)
+    _, found = read_folder(name, _LOOKED_AT, watch=images_bar)
     widths, heights = zip(*found.sizes, strict=True)
     gray = f", {found.gray:,} of the images are gray" if found.channels == 3 and found.gray else ""
     labels = ", ".join(f"{label} {count:,}" for label, count in found.labels.items())

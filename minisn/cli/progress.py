@@ -23,6 +23,11 @@ def steady_bar(**settings: Any) -> tqdm:
     return bar
 
 
+def images_bar(files: list[Any]) -> tqdm:
+    """Make a progress bar over the files of a folder of images."""
+    return steady_bar(iterable=files, unit="image", leave=False)
+
+
 def is_closed(error: OSError) -> bool:
     """Return whether a write failed because the reader closed the pipe or the terminal."""
     return error.errno in (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)

@@ -171,14 +171,9 @@ def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
 def _training_set(config: Config, data_dir: Path | None, run: Path | None = None) -> Dataset:
     """Return the training images with labels; print a report on a folder of images."""
     from ..training_set import training_set
-    from .progress import steady_bar
+    from .progress import images_bar
 
-    dataset, found = training_set(
-        config,
-        data_dir,
-        run,
-        watch=lambda files: steady_bar(iterable=files, unit="image", leave=False),
-    )
+    dataset, found = training_set(config, data_dir, run, images_bar)
     if found:
         click.echo(" ".join(str(found).split()))
     return dataset

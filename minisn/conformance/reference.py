@@ -7,6 +7,7 @@ gradient of the quotient. Both have names, so that a wrong layer can be recogniz
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -122,6 +123,22 @@ SEMANTICS: dict[str, Callable[..., np.ndarray]] = {
 """The known rules for the gradient; the first is (12)."""
 
 
+def differences(f: Callable[[np.ndarray], Any], x: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Differentiate a scalar function by central differences, entry by entry.
+
+    Args:
+        f: the function.
+        x: the point, an array.
+        step: half the distance of two points.
+    """
+    slope = np.zeros(x.shape)
+    for at in np.ndindex(*x.shape):
+        e = np.zeros(x.shape)
+        e[at] = step
+        slope[at] = (f(x + e) - f(x - e)) / (2 * step)
+    return slope
+
+
 def through(
     G: np.ndarray, W: np.ndarray, u: np.ndarray, v: np.ndarray, order: str, n: int
 ) -> np.ndarray:
@@ -140,13 +157,7 @@ def through(
         a, b = rounds(M, u, v, order, n)
         return float((G * M).sum() / (a @ M @ b))
 
-    h = 1e-5 * np.abs(W).max()
-    slope = np.zeros_like(W)
-    for at in np.ndindex(W.shape):
-        E = np.zeros_like(W)
-        E[at] = h
-        slope[at] = (value(W + E) - value(W - E)) / (2 * h)
-    return slope
+    return differences(value, W, 1e-5 * np.abs(W).max())
 
 
 def second(

@@ -6,6 +6,7 @@ be nbgrader's source. The student version is the version that nbgrader would rel
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,7 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
 
 
 def _refuse_taken_names(path: Path, notebook: Any) -> None:
-    exercises = {
-        call.group(1)
-        for cell in notebook.cells
-        if _role(cell) == "grade" and (call := _CHECKED.search(cell.source))
-    }
+    exercises = {name for _, name, _ in _checks(notebook)}
     for cell in notebook.cells:
         if cell.cell_type != "code" or _role(cell):
             continue
@@ -153,10 +150,15 @@ def _unmarked(notebook: Any) -> Any:
 def _otter_tests(stem: str, notebook: Any) -> list[tuple[str, str]]:
     """Return the name and text of a test file for each check in a notebook."""
     found = []
+    for cell, name, function in _checks(notebook):
+        points = cell.metadata.nbgrader.points
+        text = _OTTER_TEST.format(name=name, function=function, points=points)
+        found.append((f"tests/{stem}/{name}.py", text))
+    return found
+
+
+def _checks(notebook: Any) -> Iterator[tuple[Any, str, str]]:
+    """Yield every cell with a check, the name of the exercise, and that of the function."""
     for cell in notebook.cells:
         if _role(cell) == "grade" and (call := _CHECKED.search(cell.source)):
-            name, function = call.groups()
-            points = cell.metadata.nbgrader.points
-            text = _OTTER_TEST.format(name=name, function=function, points=points)
-            found.append((f"tests/{stem}/{name}.py", text))
-    return found
+            yield cell, *call.groups()

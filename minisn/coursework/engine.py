@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..conformance.reference import differences
 from ..regularizers import gradient_penalty
 from ..tensor import Tensor, grad, sum_to
-from .exercise import Case, Exercise, Mistake, differences
+from .exercise import Case, Exercise, Mistake
 
 # -- a rule ----------------------------------------------------------------------------------
 

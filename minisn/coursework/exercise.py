@@ -83,13 +83,3 @@ class Exercise:
 def shape_of(array: np.ndarray) -> str:
     """Write a shape in the style of the tutorials."""
     return str(list(array.shape)) if array.ndim else "a single number"
-
-
-def differences(f: Callable, x: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """Differentiate a scalar function by central differences, entry by entry."""
-    slope = np.zeros(x.shape)
-    for index in np.ndindex(*x.shape):
-        e = np.zeros(x.shape)
-        e[index] = step
-        slope[index] = (f(x + e) - f(x - e)) / (2 * step)
-    return slope

@@ -4,9 +4,10 @@ from functools import partial
 
 import numpy as np
 
+from ..conformance.reference import differences
 from ..regularizers import BidirectionalSpectralNorm, layer_gradient
 from ..spectral import as_matrix, power_iteration, singular_values, spectral_normalize
-from .exercise import Case, Exercise, Mistake, differences
+from .exercise import Case, Exercise, Mistake
 
 # -- power iteration -------------------------------------------------------------------------
 

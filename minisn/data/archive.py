@@ -1,14 +1,12 @@
 """Reading the files of a data set from one archive, or from the folder that it unpacks to."""
 
-import gzip
 import tarfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from minisn.data.catalog import CIFAR_FOLDER, STL_FOLDER, Content
-from minisn.data.storage import unpacked
+from minisn.data.storage import naming, unpacked
 from minisn.errors import DataError
 
 LARGEST = {CIFAR_FOLDER: 200_000_000, STL_FOLDER: 3_200_000_000}
@@ -32,7 +30,7 @@ def read_members(path: Path, contents: tuple[Content, ...], folder: str, take: T
             a member lies outside the folder, or ``take`` raises the error.
     """
     wanted = {content.name: content for content in contents}
-    try:
+    with naming(path, "a gzipped tar archive"):
         if path.is_dir():
             for name in [name for name in wanted if (path / name).exists()]:
                 with unpacked(path / name) as file:
@@ -47,12 +45,6 @@ def read_members(path: Path, contents: tuple[Content, ...], folder: str, take: T
                         if content and (inside := archive.extractfile(member)):
                             take(content, inside, f"{path}: {content.name}")
                             wanted.pop(content.name)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: damaged or cut short; expected a gzipped tar archive, got: {error}"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if wanted:
         raise DataError(f"{path}: lacks {', '.join(wanted)}; expected them in {folder}/")
 

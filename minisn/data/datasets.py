@@ -37,26 +37,19 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """One line of the list of data sets.
+class Listing(Entry):
+    """An entry of the catalog, and whether the data set is on this machine.
 
     Args:
-        name: the name that :func:`load` takes.
-        title: a description in one line.
-        shape: shape of one image, (C, H, W).
-        counts: number of images in each split.
-        shipped: whether the data set ships with minisn.
         present: whether all files exist; :func:`minisn.data.verify` checks their contents.
-        download_bytes: bytes that :func:`minisn.data.fetch` would download; 0 if shipped.
     """
 
-    name: str
-    title: str
-    shape: tuple[int, int, int]
-    counts: dict[str, int]
-    shipped: bool
-    present: bool
-    download_bytes: int
+    present: bool = False
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the data set ships with minisn."""
+        return self.format == "sample"
 
 
 def load(name: str, data_dir: StrPath | None = None, split: str = "train") -> Dataset:
@@ -106,17 +99,12 @@ def list_datasets(data_dir: StrPath | None = None) -> list[Listing]:
     folder = resolve_data_dir(data_dir)
     return [
         Listing(
-            name=entry.name,
-            title=entry.title,
-            shape=entry.shape,
-            counts=entry.counts,
-            shipped=entry.format == "sample",
+            **vars(entry),
             present=all(
                 locate(entry, content, folder)
                 for contents in entry.files.values()
                 for content in contents
             ),
-            download_bytes=entry.download_bytes,
         )
         for entry in CATALOG.values()
     ]

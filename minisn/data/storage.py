@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import re
+import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -42,12 +43,25 @@ def open_file(path: Path, size: int) -> Iterator[Any]:
     Raises:
         DataError: the file is unreadable or a web page, or its compressed stream is damaged.
     """
+    with naming(path, f"gzip of {size:,} bytes"), unpacked(path) as stream:
+        yield stream
+
+
+@contextmanager
+def naming(path: Path, expected: str) -> Iterator[None]:
+    """Make errors of reading and unpacking name a file.
+
+    Args:
+        path: the file.
+        expected: what it should hold.
+    Raises:
+        DataError: the code inside the context could not read or unpack the file.
+    """
     try:
-        with unpacked(path) as stream:
-            yield stream
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
-            f"{path}: damaged or cut short; expected gzip of {size:,} bytes, got: {error}"
+            f"{path}: damaged or cut short; expected {expected}, got: {error}"
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error

@@ -90,17 +90,8 @@ def gather(s: Survey, t: Table, k: int) -> Evidence | None:
     if not chosen:
         return None
     at = np.array([t.entries[j] for j in chosen])
-    unit = s.relative[at] / s.scale[at]
-    return _evidence(
-        s,
-        piece=piece,
-        at=at,
-        x=s.x,
-        claims=s.claims,
-        y=s.y,
-        value=t.low[chosen].T * unit,
-        estimate=t.estimate[chosen].T * unit,
-    )
+    value, estimate = t.low[chosen].T, t.estimate[chosen].T
+    return _evidence(s, piece, at, s.x, s.claims, s.y, value, estimate)
 
 
 def elsewhere(s: Survey, first: Evidence) -> list[Evidence]:
@@ -159,17 +150,7 @@ def _measured(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Eviden
     estimate = np.stack([d.estimate for d in found], axis=1)
     if not (np.isfinite(value).all() and np.isfinite(z).all() and np.isfinite(claims).all()):
         return None
-    unit = s.relative[at] / s.scale[at]
-    return _evidence(
-        s,
-        piece=piece,
-        at=at,
-        x=x,
-        claims=claims,
-        y=s.subject.value(x),
-        value=value * unit,
-        estimate=estimate * unit,
-    )
+    return _evidence(s, piece, at, x, claims, s.subject.value(x), value, estimate)
 
 
 def _evidence(
@@ -182,6 +163,7 @@ def _evidence(
     value: np.ndarray,
     estimate: np.ndarray,
 ) -> Evidence:
+    unit = s.relative[at] / s.scale[at]
     claimed = {p.name: claims[:, p.part].reshape(-1, *p.shape) for p in s.point.pieces}
     inputs = {p.name: x[p.part].reshape(p.shape) for p in s.point.pieces}
     own, here = claimed.pop(piece.name), inputs.pop(piece.name)
@@ -196,8 +178,8 @@ def _evidence(
         same,
         at - piece.part.start,
         s.relative[at],
-        value,
-        estimate,
+        value * unit,
+        estimate * unit,
         s.y.size if s.every_row else 0,
         s.subject.shape,
         frozenset(lengths - {1}),

@@ -95,6 +95,12 @@ class Along:
         error = np.maximum(self.low - claimed, claimed - self.high)
         return (error <= self.estimate) & (self.kind != STEEP)
 
+    def take(self, where: np.ndarray, other: Difference) -> None:
+        """Replace the measurements of some rows by a difference."""
+        self.low, self.high = (np.where(where, other.value, a) for a in (self.low, self.high))
+        self.estimate = np.where(where, other.estimate, self.estimate)
+        self.step = np.where(where, other.step, self.step)
+
 
 def _plain(found: Difference) -> Along:
     kind = np.full(found.value.shape, SMOOTH)
@@ -269,10 +275,7 @@ class Survey:
         for one in (left, right):
             edge = ~np.isfinite(both.value) & np.isfinite(one.value) & np.isfinite(one.estimate)
             edge &= ~steep
-            for name in ("value", "estimate", "step"):
-                for mine in ("low", "high") if name == "value" else (name,):
-                    there = getattr(found, mine)
-                    setattr(found, mine, np.where(edge, getattr(one, name), there))
+            found.take(edge, one)
             found.kind = np.where(edge, EDGE, found.kind)
         return self._farther(line, found) if self.every_entry else found
 
@@ -284,13 +287,7 @@ class Survey:
         far = line.far()
         better = weak & (far.estimate < 0.1 * np.abs(far.value)) & (far.estimate < found.estimate)
         better &= np.abs(far.value - found.low) <= far.estimate + found.estimate
-        for name, there in (
-            ("low", far.value),
-            ("high", far.value),
-            ("estimate", far.estimate),
-            ("step", far.step),
-        ):
-            setattr(found, name, np.where(better, there, getattr(found, name)))
+        found.take(better, far)
         return found
 
     def _rounded(self, line: Line, found: Along, claimed: np.ndarray) -> Along | None:

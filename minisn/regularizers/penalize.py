@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -109,9 +110,7 @@ class Orthonormal:
 
     weight: float = 1.0
 
-    def __call__(
-        self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
-    ) -> Tensor:
+    def __call__(self, D: Module, *_: Any) -> Tensor:
         """Return the term of D's loss."""
         layers = weighted_layers(D).values()
         terms = [orthonormal_penalty(m.effective_weight(), m.axis) for m in layers]
@@ -135,9 +134,7 @@ class SpectralPenalty:
 
     weight: float = 0.1
 
-    def __call__(
-        self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
-    ) -> Tensor:
+    def __call__(self, D: Module, *_: Any) -> Tensor:
         """Return the term of D's loss."""
         layers = weighted_layers(D).values()
         norms = [spectral.sigma(m.weight, m.state["u"], m.state["v"], m.axis) for m in layers]

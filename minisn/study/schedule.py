@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bench import POOLS
 from ..errors import ConfigError, MinisnError
 from .cells import Cell, Result, read_result, run_cell
 
-THREAD_SETTINGS = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
-)  # fmt: skip
 PATIENCE = 15.0
 """Seconds to wait for the answer of a scheduler."""
 
@@ -146,7 +144,7 @@ def _client(scheduler: str | None, workers: int | None, most: int) -> Iterator[A
         return
     cores = os.cpu_count() or 1
     count = min(workers or cores, most)
-    environment = dict.fromkeys(THREAD_SETTINGS, str(max(cores // count, 1)))
+    environment = dict.fromkeys(POOLS, str(max(cores // count, 1)))
     with (
         dask.config.set(
             {
