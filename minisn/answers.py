@@ -33,10 +33,15 @@ _TURNED = {
 }  # fmt: skip
 
 
-def operation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Enter a function in the table of operations, under its name."""
-    OPERATIONS[function.__name__] = function
-    return function
+def enter(module: dict[str, Any]) -> None:
+    """Enter the public functions of a file in the table of operations, under their names.
+
+    Args:
+        module: what the file defines, its ``globals()``.
+    """
+    for name, value in module.items():
+        if name[0] != "_" and getattr(value, "__module__", "") == module["__name__"]:
+            OPERATIONS[name] = value
 
 
 def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

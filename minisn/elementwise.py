@@ -7,58 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .answers import OPERATIONS
+from .answers import enter
 from .arguments import generator, real_number, whole_number
 from .backend import bring, is_numpy, namespace, to_numpy
 from .ops import exp, log, log_softmax, sigmoid, sqrt, where
 from .tensor import Tensor, as_tensor, is_floating, primitive
-
-__all__ = [
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
-    "ceil",
-    "cos",
-    "cosh",
-    "deg2rad",
-    "digamma",
-    "dropout",
-    "elu",
-    "erf",
-    "erfc",
-    "erfinv",
-    "exp2",
-    "expm1",
-    "floor",
-    "floor_divide",
-    "gammaln",
-    "gelu",
-    "hypot",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "logit",
-    "nan_to_num",
-    "polygamma",
-    "rad2deg",
-    "raise_to",
-    "reciprocal",
-    "remainder",
-    "round",
-    "sign",
-    "silu",
-    "sin",
-    "sinh",
-    "softmax",
-    "square",
-    "tan",
-]  # fmt: skip
-
 
 # -- circular and hyperbolic functions --------------------------------------------------------
 
@@ -539,4 +492,4 @@ def dropout(x: Tensor, rate: float, rng: np.random.Generator | int) -> Tensor:
     return where(kept, x * (1 / (1 - rate)), 0.0)
 
 
-OPERATIONS.update({name: globals()[name] for name in __all__})
+enter(globals())

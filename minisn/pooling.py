@@ -4,14 +4,12 @@ import math
 
 import numpy as np
 
-from .answers import OPERATIONS
+from .answers import enter
 from .backend import near
 from .errors import ShapeError
 from .geometry import Pixels, image_shape, output_size, pair
 from .ops import concat, max, mean, pad, permute, stack
 from .tensor import Tensor, as_tensor, broadcast_to, reshape, sum
-
-__all__ = ["avg_pool2d", "global_sum_pool2d", "max_pool2d", "upsample_nearest2d"]
 
 
 def _windows(name: str, x: Tensor, size: Pixels, stride: Pixels | None, padding: Pixels) -> Tensor:
@@ -134,4 +132,4 @@ def global_sum_pool2d(x: Tensor) -> Tensor:
     return sum(x, axis=(2, 3))
 
 
-OPERATIONS.update({name: globals()[name] for name in __all__})
+enter(globals())

@@ -6,25 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .answers import OPERATIONS
+from .answers import enter
 from .arguments import axes_of, axis_of, whole_number
 from .backend import Array, namespace, near
 from .ops import concat, permute, reshape, sqrt, var
 from .shaping import flatten, flip, moveaxis
 from .tensor import Tensor, as_tensor, as_tensors, is_floating, primitive
-
-__all__ = [
-    "all",
-    "any",
-    "average",
-    "count_nonzero",
-    "cumprod",
-    "cumsum",
-    "diff",
-    "prod",
-    "ptp",
-    "std",
-]
 
 
 def std(
@@ -194,4 +181,4 @@ def cumprod(x: Tensor, axis: int | None = None) -> Tensor:
     return moveaxis(y, 0, axis)
 
 
-OPERATIONS.update({name: globals()[name] for name in __all__})
+enter(globals())
