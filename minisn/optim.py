@@ -146,11 +146,6 @@ class _Flat:
         self.latest = _join(given, self.latest)
         return self.latest
 
-    def zero(self) -> None:
-        """Clear the gradients that ``backward()`` left."""
-        for p in self.parameters:
-            p.grad = None
-
     def check(self, what: str, vector: Array) -> None:
         """Refuse a vector with a NaN or an infinity; the error names the parameter."""
         if not kernels.finite_or_unseen(vector):
@@ -186,17 +181,28 @@ def _join(arrays: Sequence[Array], room: Array | None) -> Array:
     return room
 
 
-def _set_known(self: Any, name: str, value: Any) -> None:
-    """Set an attribute of an optimizer; refuse a name that no step would read."""
-    if name not in self.names and not hasattr(self, name):
-        raise AttributeError(
-            f"{type(self).__name__} has no setting {name!r}; its settings are "
-            f"{', '.join(n for n in self.names if n[0] != '_')}"
-        )
-    vars(self)[name] = value
+class _Optimizer:
+    """Settings with known names, and parameters whose gradients can be cleared."""
+
+    names: tuple[str, ...]
+    _flat: _Flat
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; refuse a name that no step would read."""
+        if name not in self.names and not hasattr(self, name):
+            raise AttributeError(
+                f"{type(self).__name__} has no setting {name!r}; its settings are "
+                f"{', '.join(n for n in self.names if n[0] != '_')}"
+            )
+        vars(self)[name] = value
+
+    def zero_grad(self) -> None:
+        """Clear the gradients that ``backward()`` has added to the parameters."""
+        for p in self._flat.parameters:
+            p.grad = None
 
 
-class SGD:
+class SGD(_Optimizer):
     r"""Plain gradient descent.
 
     .. math:: W \leftarrow W - \alpha\,\nabla_W \ell
@@ -209,7 +215,6 @@ class SGD:
     """
 
     names = ("_flat", "rate")
-    __setattr__ = _set_known
 
     def __init__(self, parameters: Parameters, rate: float):
         self._flat = _Flat(parameters)
@@ -228,12 +233,8 @@ class SGD:
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is refused below
             flat.assign(flat.values() - rate * flat.gradients(grads))
 
-    def zero_grad(self) -> None:
-        """Clear the gradients that ``backward()`` has added to the parameters."""
-        self._flat.zero()
 
-
-class Adam:
+class Adam(_Optimizer):
     r"""Adam: descent along a mean gradient, entry by entry in units of its root mean square.
 
     .. math:: m \leftarrow \beta_1 m + (1-\beta_1) g, \quad
@@ -252,7 +253,6 @@ class Adam:
     """
 
     names = ("_flat", "beta1", "beta2", "eps", "m", "rate", "steps", "v")
-    __setattr__ = _set_known
 
     def __init__(
         self,
@@ -298,10 +298,6 @@ class Adam:
         self._flat.check("the gradient, or its square,", v)
         self._flat.assign(theta)
         self.m, self.v, self.steps = m, v, steps
-
-    def zero_grad(self) -> None:
-        """Clear the gradients that ``backward()`` has added to the parameters."""
-        self._flat.zero()
 
     def _settings(self) -> tuple[float, ...]:
         """Return rate, decays and eps; a caller may have changed them."""

@@ -73,7 +73,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 3712, 5164, 19781
+BUDGET_BELOW, BUDGET_APART, BUDGET = 3712, 5019, 19479
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
@@ -91,7 +91,7 @@ nested inputs, tries a backward with several incoming gradients, and knows the u
 Conformance is nineteen hundred: 28 clauses, 90 deviations by name, the adapters of six libraries,
 vectors. What people type around a tensor, and the operations that courses need, are a thousand."""
 
-EVENING, EVENING_CODE = 1200, 677
+EVENING, EVENING_CODE = 1191, 677
 """Lines of the path that tutorials/site/evening.py leads along: all, and of code."""
 
 DOOR = "conftest.py"
