@@ -18,7 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy reads it
 
 from hypothesis import HealthCheck, Phase, settings
 
-from minisn import kernels, use_kernels
+from minisn import kernels, plots, use_kernels
 from minisn.backend import is_numpy
 from minisn.errors import ConfigError
 
@@ -77,6 +77,17 @@ def every_size(monkeypatch):
 def plain_kernels():
     """Keep a file's small weights from the compiled kernels, whose threads take longer to wake."""
     with use_kernels("array_api"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def empty_plots():
+    """Leave the plots of a file's reports empty, where only the report is asked for."""
+    from matplotlib.figure import Figure
+
+    empty = plots.png(Figure(figsize=(1, 1)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "png", lambda figure: empty)
         yield
 
 

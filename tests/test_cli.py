@@ -31,6 +31,8 @@ from minisn.errors import MinisnError
 from minisn.nn import Conv2d, Weighted
 from minisn.optim import TABLE_1
 
+pytestmark = pytest.mark.usefixtures("empty_plots")
+
 TINY = ("--set", "width=4", "--set", "batch_size=4", "--set", "rate_g=0.02", "--set",
         "log_every=1", "--set", "sample_every=2", "--set", "checkpoint_every=2")  # fmt: skip
 

@@ -24,6 +24,8 @@ from minisn.metrics import (
     measure_features,
 )
 
+pytestmark = pytest.mark.usefixtures("empty_plots")
+
 ROWS = ["inception-style score", "Fréchet distance", "kernel distance", "precision", "recall",
         "MS-SSIM in a class"]  # fmt: skip
 

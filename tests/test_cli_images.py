@@ -15,7 +15,7 @@ from minisn.data import fingerprint, load, read_folder
 from minisn.training import Trainer
 from minisn.training_set import IMAGES, keep_images
 
-pytestmark = pytest.mark.usefixtures("plain_kernels")
+pytestmark = pytest.mark.usefixtures("plain_kernels", "empty_plots")
 
 CIFAR = ("cifar10-small", *TINY, "--set", "features=8", "--set", "latent=8")
 DIGITS = ("mnist-tiny", *TINY, "--set", "features=8", "--set", "latent=8")
