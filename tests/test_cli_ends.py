@@ -15,6 +15,8 @@ import minisn
 from minisn import checkpoint, runs
 from minisn.cli import main
 
+pytestmark = pytest.mark.usefixtures("empty_plots")
+
 TINY = ("train", "mnist-tiny", "--set", "width=4", "--set", "batch_size=4", "--set", "log_every=1",
         "--set", "sample_every=2", "--set", "checkpoint_every=1000")  # fmt: skip
 SOURCE = str(Path(minisn.__file__).parents[1])

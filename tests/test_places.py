@@ -21,6 +21,8 @@ from minisn.cli import main
 from minisn.cli.bench import _memory
 from minisn.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("empty_plots")
+
 SOURCE = str(Path(minisn.__file__).parents[1])
 TINY = ("train", "mnist-tiny", "--set", "width=4", "--set", "batch_size=4", "--steps", "2")
 
