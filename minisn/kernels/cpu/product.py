@@ -173,7 +173,7 @@ def _strip(vectors: int, part: int):
     def strip(j, a, a_row, a_column, b, c, m, n, depth, add, lanes):
         packs = vectors == 2 and m >= 8 * ROWS and depth >= DEPTH // 2
         chunk = DEPTH if packs else max(1, depth)
-        room = _room(b)
+        room = _room(b)  # type: ignore[call-arg, var-annotated]
         whole, even = m - m % ROWS, m - m % 2
         for k in range(0, max(1, depth), chunk):
             count, start, more = min(chunk, depth - k), k * a_column, 1 if k else add
