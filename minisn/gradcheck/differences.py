@@ -17,8 +17,8 @@ import numpy as np
 
 Flat = np.ndarray
 EPS = float(np.finfo(np.float64).eps)
-BASE = 2.0**-13
-"""First step, in units of the direction."""
+BASE = 1.2e-4
+"""First step, in units of the direction; no power of 2, as the steps of a floor may be."""
 
 SPACINGS = (2.0**-34, 2.0**-25, 2.0**-20, 2.0**-16, 2.0**-9, 2.0**-5)
 """Spacings at which noise is measured, in units of the direction; the two finest come first."""

@@ -11,7 +11,7 @@ from .differences import EPS
 from .linear import nonlinear
 from .report import KINK, NON_FINITE, NOTHING, PRECISION, RIGHT, STATE, WRONG, Check, Entry
 from .subject import EngineFunction, Subject
-from .survey import BENT, DIRECTIONS, EDGE, FULL_ENTRIES, SINGLE, STEEP, Survey, Table
+from .survey import BENT, DIRECTIONS, EDGE, FULL_ENTRIES, SINGLE, STEEP, TINY, Survey, Table
 from .wording import describe_kink, entry_of, name_wrong, notes_of
 
 SAMPLE = 32
@@ -241,6 +241,11 @@ def _judge(s: Survey, table: Table, kinks: bool) -> Check | None:
         message = describe_kink(s, table, k, r)
     elif diagnosis == NON_FINITE:
         message = "fn is NaN or infinite beside this point, at every step; check at another point"
+    elif table.kind[k, r] == TINY:
+        message = (
+            "the derivative is 0 up to fn's rounding, and so are all claims: they can be neither "
+            "confirmed nor refuted; check where the derivative is larger"
+        )
     else:
         message = (
             "fn's rounding hides its derivative, as when fn computes in float32; the claim "
@@ -266,7 +271,11 @@ def _cause_by_output(s: Survey, t: Table, k: int) -> str:
 
 
 def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, int]]]:
-    """List the failures, the most certain first, each with its worst direction and row."""
+    """List the failures, the most certain first, each with its worst direction and row.
+
+    A claim other than 0 that is too small to check is marked in the table, and refused where no
+    other claim has digits to check.
+    """
     steep, bent = t.kind == STEEP, t.kind == BENT
     lost = ~np.isfinite(t.low) & ~steep
     wrong = ~lost & ~steep & (t.ratio > 1)
@@ -275,7 +284,13 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
     mixed = np.broadcast_to(s.every_row & (np.arange(len(s.rows)) >= s.y.size), t.ratio.shape)
     # a direction beside all entries confirms them, and refuses nothing for lack of digits
     spare = s.every_entry & np.array([[e is None] for e in t.entries])
-    weak = _weak(s, t) & ~(wrong | lost | steep | mixed | spare)
+    dim, small = _weak(s, t)
+    decided = wrong | lost | steep | mixed | spare
+    tiny = dim & small & (t.claimed != 0) & ~decided
+    if not np.any(~dim & (t.claimed != 0)):
+        small = small & ~tiny
+    weak = dim & ~small & ~decided
+    t.kind = np.where(tiny, TINY, t.kind)
     found = []
     for name, mask in (
         (WRONG, wrong),
@@ -301,8 +316,8 @@ def _one_sided(s: Survey, t: Table, steep: np.ndarray) -> np.ndarray:
     return found
 
 
-def _weak(s: Survey, t: Table) -> np.ndarray:
-    """Return where the differences have no correct digit of the derivative.
+def _weak(s: Survey, t: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the differences have no correct digit of the derivative, and where none matters.
 
     A derivative that is zero up to rounding has no digits. There a small error estimate is enough:
     small beside the values and the inputs, or far smaller than the change of fn nearby, provided
@@ -322,7 +337,7 @@ def _weak(s: Survey, t: Table) -> np.ndarray:
     for k in np.flatnonzero(weak.any(axis=1)):
         moved, hidden = s.reach(t.directions[k])
         small[k] = (small[k] | (bar[k] <= 1e-10 * moved)) & ~hidden | beside[k]
-    return weak & ~small
+    return weak, small
 
 
 def _joint(s: Survey, table: Table) -> Check | None:

@@ -30,9 +30,11 @@ CANCELED = 2.0**-40
 """Steps up to this fraction of the largest number are rounding errors of terms that cancel."""
 COARSE = 2.0**-12
 """Steps up to this fraction of the largest number may be rounding errors."""
-SMOOTH, BENT, STEEP, EDGE = range(4)
+FLAT = 2.0**-16
+"""Steps up to this fraction may be rounding errors where fn is flat between them."""
+SMOOTH, BENT, STEEP, EDGE, TINY = range(5)
 """Kinds of a function along a line: differentiable; with a kink; with a jump or an infinite slope;
-defined on one side only."""
+defined on one side only; with a derivative below rounding."""
 
 
 def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
@@ -112,7 +114,8 @@ class Survey:
 
     The *rows* are the numbers to differentiate: two random combinations of the outputs and, where
     there are few outputs, every output. The combinations have both signs and different sizes,
-    because a backward must be right for every g.
+    because a backward must be right for every g. Only the ``own`` rows are differentiated; with
+    every output, the combinations follow from them.
 
     Args:
         subject: the function and its claim.
@@ -135,6 +138,7 @@ class Survey:
         drawn = sign * rng.uniform(0.5, 1.5, (2, m)) * np.array([[3.0], [-0.3]])
         drawn *= 2.0**-20 if np.any(np.abs(self.y) > 2.0**300) else 1.0
         self.rows = np.vstack([np.eye(m), drawn]) if self.every_row else drawn
+        self.own = slice(m if self.every_row else len(drawn))
         # rows as large as exp(700) get a unit of their own
         with np.errstate(over="ignore", invalid="ignore"):
             size = np.abs(self._rows(self.y))
@@ -248,13 +252,27 @@ class Survey:
         error = np.abs(claimed - quick.value)
         natural = np.minimum(np.abs(self.z), 1e3 * float(np.max(self.relative)))
         limit = np.where(claimed == 0, 1e-8 * natural, 1e-6 * np.abs(quick.value))
-        fine = (error <= quick.estimate) & (quick.estimate <= limit)
-        if fine.all() and not line.bent(BASE).any():
-            return _plain(quick)
+        fine = (error <= quick.estimate) & (quick.estimate <= limit) & ~line.bent(BASE)
+        if fine[self.own].all():
+            return self._mixed(_plain(quick))
         found = self._closely(line)
-        if not found.fits(claimed).all():
-            other = self._rounded(line, found, claimed)
+        flat = (claimed == 0) & (found.low == 0) & (found.high == 0)
+        if flat.any() or not found.fits(claimed)[self.own].all():
+            other = self._rounded(line, found, claimed, flat)
             found = found if other is None else other
+        return self._mixed(found)
+
+    def _mixed(self, found: Along) -> Along:
+        """Derive the combinations from the outputs: in a combination, large outputs hide others."""
+        if self.every_row:
+            m = self.own.stop
+            w = self.rows[m:] * self.unit_of[:m] / self.unit_of[m:, None]
+            up, down = np.maximum(w, 0), np.minimum(w, 0)
+            low, high, estimate = found.low[:m], found.high[:m], found.estimate[:m]
+            found.low = np.r_[low, up @ low + down @ high]
+            found.high = np.r_[high, up @ high + down @ low]
+            found.estimate = np.r_[estimate, np.abs(w) @ estimate]
+            found.kind[m:] = np.max(found.kind[:m])
         return found
 
     def _closely(self, line: Line) -> Along:
@@ -290,8 +308,14 @@ class Survey:
         found.take(better, far)
         return found
 
-    def _rounded(self, line: Line, found: Along, claimed: np.ndarray) -> Along | None:
-        """Differentiate again with the noise of float32, which can hide among changing digits."""
+    def _rounded(
+        self, line: Line, found: Along, claimed: np.ndarray, flat: np.ndarray
+    ) -> Along | None:
+        """Differentiate again with the noise of float32, which can hide among changing digits.
+
+        Fine steps may belong to fn or be the rounding of large terms that cancel. With both, fn
+        is flat between them, and a claim of 0 is neither right nor wrong.
+        """
         wide = self.wide_noise()
         hidden = (wide > SINGLE * np.abs(self.z)) & (wide > self.noise)
         if not hidden.any():
@@ -299,6 +323,7 @@ class Survey:
         other = Line(line.f, line.x, line.d, np.where(hidden, wide, self.noise))
         other._seen = line._seen
         again = self._closely(other)
+        found.estimate = np.where(hidden & flat & ~again.fits(claimed), np.inf, found.estimate)
         better = hidden & ~found.fits(claimed) & again.fits(claimed)
         if not better.any():
             return None
@@ -309,12 +334,14 @@ class Survey:
         """Return the noise at a wider spacing: rounding can hide among changing digits."""
         if self._wide is None:
             # truncation shrinks with the spacing, noise does not
-            height = COARSE * max(self.natural, 1.0)
-            found = [
-                noise_level(self.f, self.x, self.nudge(), (spacing,), height)
-                for spacing in (SPACINGS[3], SPACINGS[3] / 4)
-            ]
-            self._wide = np.maximum(self.noise, np.minimum(*found))
+            size = max(self.natural, 1.0)
+            spacings = ((SPACINGS[3], COARSE), (SPACINGS[3] / 4, COARSE), (SPACINGS[4], FLAT))
+            wide, close, steps = (
+                noise_level(self.f, self.x, self.nudge(), (spacing,), height * size)
+                for spacing, height in spacings
+            )
+            found = np.where(close > 0, np.minimum(wide, close), steps)
+            self._wide = np.maximum(self.noise, found)
         return self._wide
 
     def reach(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

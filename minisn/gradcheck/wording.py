@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .report import Entry
-from .survey import BENT, EDGE, STEEP, Survey, Table
+from .survey import BENT, EDGE, STEEP, TINY, Survey, Table
 
 
 def entry_of(s: Survey, t: Table, k: int, r: int) -> Entry:
@@ -65,17 +65,20 @@ def name_wrong(s: Survey, t: Table) -> str:
 
 
 def notes_of(s: Survey, t: Table) -> tuple[str, ...]:
-    """Return notes on accepted kinks and one-sided points."""
+    """Return notes on accepted kinks, one-sided points, and derivatives below rounding."""
     notes = []
     for kind, words in (
         (BENT, "fn has a kink there, and the claim is a subgradient"),
         (EDGE, "fn is defined on one side only, and was checked on that side"),
+        (TINY, "fn's rounding hides the derivative; of the claim only the size was checked"),
     ):
         seen = np.argwhere((t.kind == kind) & (t.ratio <= 1))
         if seen.size:
             k, r = (int(n) for n in seen[0])
             more = len({int(a) for a, _ in seen}) - 1
             others = f" and {more} more" if more else ""
+            entry = entry_of(s, t, k, r)
             detail = f": {slopes_of(s, t, k, r)}" if kind == BENT else ""
-            notes.append(f"{entry_of(s, t, k, r).place}{others}: {words}{detail}")
+            detail = f": {entry.claimed:.2g} ± {entry.estimate:.1g}" if kind == TINY else detail
+            notes.append(f"{entry.place}{others}: {words}{detail}")
     return tuple(notes)
