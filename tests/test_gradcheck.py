@@ -5,7 +5,7 @@ import pytest
 
 from minisn import Tensor, grad, ops
 from minisn.conv import conv2d, conv2d_transpose, conv2d_weight
-from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
+from minisn.errors import ConfigError, DTypeError, GraphError, NonFiniteError, ShapeError
 from minisn.fused import normalize
 from minisn.gradcheck import check_adjoint, gradcheck
 from minisn.gradcheck.differences import Line, noise_level, taylor_slope
@@ -401,8 +401,7 @@ RIGHT = {
     "constant": (lambda x: 3.0, X, np.zeros_like),
     "saturated": (lambda x: np.sum(np.tanh(x)), np.array([40.0, 1.0]), sech2),
     "all saturated": (lambda x: np.sum(np.tanh(x)), np.array([40.0, 50.0]), sech2),
-    "zero but for rounding": (lambda x: np.sum(x - x.mean()), rng.normal(size=7),
-                              lambda x: np.ones(7) - np.full((7, 7), 1 / 7).sum(0)),
+    "zero but for rounding": (lambda x: np.sum(x - x.mean()), rng.normal(size=7), np.zeros_like),
     "float32 inputs": (lambda x: np.sum(np.tanh(x)), X.astype(np.float32), sech2),
     "float32 inside": (lambda x: np.tanh(x.astype(np.float32)).sum(), X, sech2),
     "float32 hidden": (lambda x: np.sum(np.tanh(x.astype(np.float32)) + x), X,
@@ -413,7 +412,6 @@ RIGHT = {
     "tiny outputs": (lambda x: np.exp(-(x**2)), np.array([20.5, 1.0]),
                      lambda x: np.diag(-2 * x * np.exp(-(x**2)))),
     "a number": (lambda x: x**2, 1.5, lambda x: 2 * x),
-    "nothing": (np.sum, np.zeros((0, 3)), lambda x: np.zeros((0, 3))),
     "a float16 input": (np.sum, X.astype(np.float16), np.ones_like),
 }  # fmt: skip
 
@@ -733,6 +731,7 @@ NOT_RIGHT = {
     "half lost in rounding": (lambda x: 1e12 + np.sum(x**2), FIELD, {"grad": lambda x: 0 * x},
                               "wrong gradient"),
     "inputs ignored": (lambda x: Tensor(np.ones(3)), FIELD, {}, "nothing to check"),
+    "no entry": (np.sum, np.zeros((0, 3)), {"grad": np.zeros_like}, "nothing to check"),
     "empty, of another shape": (lambda x: np.sum(x**2), np.zeros((0, 3)), {
         "grad": lambda x: np.zeros((3, 0))}, "wrong gradient"),
 }  # fmt: skip
@@ -931,6 +930,23 @@ def test_a_success_prints_how_sure_it_is():
     ("error", "message", "fn", "inputs", "options"),
     [
         (ConfigError, "order must be 1, 2, ..., got 0", ops.exp, X, {"order": 0}),
+        (ConfigError, "full must be True, False or None, got 'no'", ops.exp, X, {"full": "no"}),
+        (DTypeError, "expected a generator .* got 'a'", ops.exp, X, {"seed": "a"}),
+        (
+            ConfigError,
+            r"called with 1 arguments: missing a required argument: 'b'; .* so write \[x\]",
+            lambda a, b: a + b,
+            X,
+            {},
+        ),
+        (
+            ConfigError,
+            "called with 1 arguments, keywords \\['b'\\]: got an unexpected keyword",
+            lambda a: np.sum(a),
+            X,
+            {"kwargs": {"b": 1.0}, "grad": np.ones_like},
+        ),
+        (GraphError, "without grad= and vjp=, fn must compute with Tensors", np.sin, X, {}),
         (ConfigError, "not both", np.sum, X, {"grad": np.ones_like, "vjp": np.ones_like}),
         (
             ConfigError,
@@ -1057,6 +1073,15 @@ def test_what_is_no_linear_map_is_told():
     assert "non-finite" in check_adjoint(lambda x: x * np.nan, lambda y: y, (3,)).message
     with pytest.raises(ShapeError, match=r"f takes shapes \[\(3,\)\], f_adj returned \[\(4,\)\]"):
         check_adjoint(lambda x: B @ x, lambda y: y, (3,))
+
+
+@pytest.mark.parametrize(
+    ("x", "trials", "error", "said"),
+    [((3,), 0, ConfigError, "at least 1, got 0"), ("3", 3, DTypeError, "x is '3', expected a shape")],
+)
+def test_adjoints_that_cannot_be_checked(x, trials, error, said):
+    with pytest.raises(error, match=said):
+        check_adjoint(lambda a: 2 * a, lambda b: 3 * b, x, trials=trials)
 
 
 def test_equal_seeds_give_equal_adjoint_reports():
@@ -1224,6 +1249,60 @@ def test_a_function_of_terms_that_cancel_is_no_staircase(name):
     assert not gradcheck(fn, [np.array(x)], vjp=lambda g, x: 0 * g)
 
 
+def offset(f, size):
+    return lambda x: (f(x) + size) - size
+
+
+@pytest.mark.parametrize("size", [3e9, 1e11])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_steps_of_a_large_offset_that_cancels_are_rounding(size, seed):
+    x = np.random.default_rng(seed).normal(size=3)
+    for f, slope in ((lambda x: x, np.ones_like), (np.sin, np.cos)):
+        fn = offset(f, size)
+        assert gradcheck(fn, [x], vjp=lambda g, x: g * slope(x), seed=seed)  # noqa: B023
+        assert not gradcheck(fn, [x], vjp=lambda g, x: 2 * g * slope(x), seed=seed)  # noqa: B023
+        assert not gradcheck(fn, [x], vjp=lambda g, x: 0 * g, seed=seed)
+
+
+@pytest.mark.parametrize("at", [100000.3, 2000000.3])
+def test_no_step_fits_the_period_of_a_floor(at):
+    assert gradcheck(np.floor, [np.array([at])], vjp=lambda g, x: 0 * g)
+    assert not gradcheck(np.floor, [np.array([at])], vjp=lambda g, x: g)
+
+
+def test_a_small_output_beside_a_huge_one_is_right_in_every_combination():
+    x = np.array([1.2e6, 1.08e-12, 3.594, -1.1e-5])
+    for seed in range(4):
+        assert gradcheck(lambda x: 1 / x, [x], vjp=lambda g, x: -g / x**2, seed=seed)
+
+
+BELOW_ROUNDING = {
+    "tanh": (np.tanh, [18.5, -18.7], 1e-15),
+    "a sum of tanh": (lambda x: np.sum(np.tanh(x)), [18.5, -18.7], 1e-15),
+    "1 + 1e-20 x": (lambda x: 1 + 1e-20 * x, [0.3, 0.4], 1e-20),
+    "a sum of a softmax": (lambda x: np.sum(softmax_rows(x[None])), [0.3, 0.4, 1.0], 1e-17),
+}
+
+
+@pytest.mark.parametrize("name", BELOW_ROUNDING)
+def test_a_claim_below_rounding_is_neither_right_nor_wrong(name):
+    fn, x, size = BELOW_ROUNDING[name]
+    for claim in (size, -2 * size):
+        report = gradcheck(fn, [np.array(x)], vjp=lambda g, x: claim * g * np.ones_like(x))  # noqa: B023
+        assert report.diagnosis == "too little precision"
+        assert "neither confirmed nor refuted; check where" in report.failure.message
+    assert gradcheck(lambda x: np.tanh(x), [np.array([40.0])], vjp=lambda g, x: 0 * g)
+
+
+def test_a_claim_below_rounding_beside_others_is_noted():
+    slope = lambda x: np.where(x > 18, -3e-16, sech2(x))  # noqa: E731
+    report = gradcheck(np.tanh, [np.array([0.3, 18.5])], vjp=lambda g, x: g * slope(x))
+    assert report
+    (note,) = report.checks[0].notes
+    assert note.startswith("input 0 [1] = 18.5, of output [1]: fn's rounding hides the derivative")
+    assert "of the claim only the size was checked: -3e-16 ± " in note
+
+
 def test_a_probability_far_below_rounding_is_right_in_a_log_softmax():
     x = np.array([[1.1, -28.0, -30.0], [4.0, -25.0, 2.0]])
 
@@ -1360,6 +1439,42 @@ def test_a_cause_is_named_where_the_evidence_decides(name):
     fn, inputs, vjp, likely = DECIDED[name]
     guess = gradcheck(fn, inputs, vjp=vjp).failure.guess
     assert likely in guess
+
+
+KERNELS = np.random.default_rng(3).normal(size=(2, 3, 2, 2))
+
+
+def filtered(x):
+    """A convolution of three channels, [3, 4, 4] to [2, 3, 3]."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, (2, 2), (1, 2))
+    return np.einsum("ocij,cyxij->oyx", KERNELS, windows)
+
+
+def by_windows(g, x):
+    d = np.zeros_like(x)
+    for i, j in np.ndindex(3, 3):
+        d[:, i : i + 2, j : j + 2] = np.tensordot(g[:, i, j], KERNELS, 1)
+    return d
+
+
+def by_taps(g, x):
+    d = np.zeros_like(x)
+    for i, j in np.ndindex(2, 2):
+        d[:, i : i + 3, j : j + 3] = np.tensordot(KERNELS[:, :, i, j], g, (0, 0))
+    return d
+
+
+@pytest.mark.parametrize(("claim", "kept"), [(by_windows, "last"), (by_taps, "first")])
+def test_windows_that_overwrite_each_other_are_named(claim, kept):
+    x = np.random.default_rng(4).normal(size=(3, 4, 4))
+    guess = gradcheck(filtered, [x], vjp=claim).failure.guess
+    assert guess.startswith("`=` in place of `+=`")
+    assert guess.endswith(f"only the {kept} output counts")
+
+
+def test_what_a_recurrence_forgets_is_no_assignment():
+    report = gradcheck(np.cumprod, [X], vjp=lambda g, x: g * np.cumprod(x) / x)
+    assert "+=" not in report.failure.guess
 
 
 def test_a_mistake_that_goes_by_rank_is_no_range():

@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kernels", choices=MODULES, help="check in this kernel module only")
     args = parser.parse_args(argv)
     if len(args.names) == 1 and ":" in args.names[0]:
+        if args.all or args.kernels:
+            parser.error("--all and --kernels are for primitives, not for a function of your own")
         try:
             return check_own(
                 args.names[0],
@@ -61,9 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(str(error))
     if args.all == bool(args.names):
         parser.error("give either the names of primitives or --all")
+    if args.inputs or args.grad or args.vjp or args.order > 2:
+        parser.error("--inputs, --grad, --vjp and --order are for a function of your own")
     for name in args.names:
         if name not in RULES:
-            parser.error(f"no primitive {name!r}{nearest(name, RULES)}")
+            parser.error(
+                f"no primitive {name!r}{nearest(name, RULES)}; a function of your own is "
+                "MODULE:FUNCTION, one at a time"
+            )
     modules = [args.kernels] if args.kernels else list(MODULES)
     try:
         return _run(list(RULES) if args.all else args.names, modules)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, GraphError
 from .engines import Engine, Leaves, TorchEngine, engine_for
 from .subject import ArrayFunction, EngineFunction, Point
 from .tree import leaves
 
 
-def refuse(fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: Any) -> None:
+def refuse(
+    fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: Any, full: Any
+) -> None:
     """Refuse a call that gradcheck cannot check, and suggest a correct one.
 
     Raises:
@@ -39,6 +41,8 @@ def refuse(fn: Any, inputs: Any, misplaced: tuple, order: int, grad: Any, vjp: A
         )
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ConfigError(f"gradcheck: order must be 1, 2, ..., got {order!r}")
+    if full is not None and not isinstance(full, bool):
+        raise ConfigError(f"gradcheck: full must be True, False or None, got {full!r}")
     if grad is not None and vjp is not None:
         raise ConfigError("gradcheck: pass grad= or vjp=, not both")
     claim, name = (grad, "grad") if grad is not None else (vjp, "vjp")
@@ -83,6 +87,20 @@ def _takes(fn: Callable, n: int, kwargs: dict) -> bool:
     return True
 
 
+def _callable_with(fn: Callable, point: Point) -> None:
+    """Refuse inputs that fn cannot be called with."""
+    try:
+        inspect.signature(fn, follow_wrapped=False).bind(*point.args, **point.kwargs)
+    except TypeError as error:
+        named = f", keywords {list(point.kwargs)}" if point.kwargs else ""
+        raise ConfigError(
+            f"gradcheck: fn cannot be called with {len(point.args)} arguments{named}: {error}; "
+            "inputs must hold one item for each argument of fn, so write [x] for one list or array"
+        ) from None
+    except ValueError:  # builtins without a signature
+        return
+
+
 def _is_module(value: Any) -> bool:
     return callable(getattr(value, "named_parameters", None)) and not isinstance(value, type)
 
@@ -108,6 +126,7 @@ def prepared(
                 "a module's own gradient, leave out grad= and vjp="
             )
         point = Point(inputs, kwargs)
+        _callable_with(fn, point)
         _swapped("grad" if grad is not None else "vjp", claim, point)
         yield ArrayFunction(fn, point, grad, vjp)
         return
@@ -123,12 +142,18 @@ def prepared(
         own = issubclass(fn, sys.modules["torch"].autograd.Function)
         call = getattr(fn, "apply") if own else fn  # noqa: B009 - not every type has one
     point = Point(inputs, kwargs, parameters)
+    _callable_with(call, point)
     on_leaves = _on_leaves(call, point)
     engine = engine_for(call, point.given, lambda: call(*point.args, **point.kwargs), on_leaves)
     if isinstance(fn, type) and call is not fn:
         engine = TorchEngine()
     with _doubled(engine, modules, parameters):
-        yield EngineFunction(engine, on_leaves, point)
+        try:
+            yield EngineFunction(engine, on_leaves, point)
+        except GraphError as error:
+            raise GraphError(
+                f"gradcheck: without grad= and vjp=, fn must compute with Tensors: {error}"
+            ) from error
 
 
 def _list(inputs: Any) -> list[Any]:

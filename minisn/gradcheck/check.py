@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import generator, whole_number
 from ..backend import is_array, near
-from ..errors import ShapeError
+from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor
 from .calls import prepared, refuse
 from .examine import examine
@@ -82,8 +83,8 @@ def gradcheck(
         ShapeError: the claim has the wrong number of arrays or the wrong leading axes, or the
             shape of fn's output depends on the values.
     """
-    refuse(fn, inputs, misplaced, order, grad, vjp)
-    rng = np.random.default_rng(seed) if rng is None else rng
+    refuse(fn, inputs, misplaced, order, grad, vjp, full)
+    rng = generator(seed if rng is None else rng)
     with np.errstate(all="ignore"), prepared(fn, inputs, kwargs, grad, vjp) as subject:
         checks = [examine(subject, 1, full, rng, subgradients)]
         for n in range(2, order + 1):
@@ -122,10 +123,10 @@ def check_adjoint(
     Raises:
         ShapeError: f_adj returns shapes that differ from those of f's inputs.
     """
-    rng = np.random.default_rng(seed) if rng is None else rng
+    rng = generator(seed if rng is None else rng)
     models = [_model(m) for m in (x if isinstance(x, list) else [x])]
     report = AdjointReport(0.0, 0.0, 0.0)
-    for _ in range(trials):
+    for _ in range(whole_number("check_adjoint: trials", trials, least=1)):
         report = _adjoint_trial(f, f_adj, models, rng)
         if not report:
             break
@@ -186,6 +187,10 @@ def _model(value: Any) -> Any:
     if isinstance(value, tuple) and all(isinstance(n, int) for n in value):
         return value
     array = as_numpy(value)
+    if array.dtype.kind not in "iubf":
+        raise DTypeError(
+            f"check_adjoint: x is {value!r:.60}, expected a shape such as (2, 3) or a real array"
+        )
     return array.astype(np.float64) if array.dtype.kind in "iub" else value
 
 

@@ -42,8 +42,6 @@ def examine(
         failed = stage(s)
         if failed is not None:
             return failed
-    if s.x.size == 0 or s.y.size == 0:
-        return _check(s)
     table = _measure(s)
     joint = _joint(s, table) if (table.kind == BENT).any() else None
     s.measure_slope()
@@ -95,7 +93,7 @@ def _empty(s: Survey) -> Check | None:
     for i, claimed in enumerate(s.subject.pull(s.x, np.zeros(s.y.size))):
         if claimed.shape != s.point.pieces[i].shape:
             return _check(s, WRONG, _shapes(s, i, claimed))
-    return _check(s)
+    return _check(s, NOTHING, "no entry or no output, so nothing was checked; pass larger arrays")
 
 
 def _shapes(s: Survey, i: int, claimed: np.ndarray) -> str:
@@ -273,8 +271,8 @@ def _cause_by_output(s: Survey, t: Table, k: int) -> str:
 def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, int]]]:
     """List the failures, the most certain first, each with its worst direction and row.
 
-    A claim other than 0 that is too small to check is marked in the table, and refused where no
-    other claim has digits to check.
+    A claim that the differences cannot tell from 0, but is not 0, is marked in the table. It is
+    refused where they tell no claim from 0.
     """
     steep, bent = t.kind == STEEP, t.kind == BENT
     lost = ~np.isfinite(t.low) & ~steep
@@ -286,8 +284,9 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
     spare = s.every_entry & np.array([[e is None] for e in t.entries])
     dim, small = _weak(s, t)
     decided = wrong | lost | steep | mixed | spare
-    tiny = dim & small & (t.claimed != 0) & ~decided
-    if not np.any(~dim & (t.claimed != 0)):
+    seen = t.estimate < np.abs(t.claimed)
+    tiny = dim & small & ~seen & (t.claimed != 0) & ~decided
+    if not seen.any():
         small = small & ~tiny
     weak = dim & ~small & ~decided
     t.kind = np.where(tiny, TINY, t.kind)

@@ -99,5 +99,6 @@ def neglected(s: Survey, part: slice) -> str:
                 return (
                     f"a missing sum over axis {axis} of the output, a broadcast axis: only the "
                     f"part of g at index {index % g.shape[axis]} is used"
+                    + (" (`=` in place of `+=` in a loop?)" if index else "")
                 )
     return ""

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..arguments import generator
+from ..errors import ConfigError, MinisnError
 from .check import gradcheck
 from .survey import away_from_zero
 
@@ -28,9 +29,9 @@ def check_own(
         order: highest order to check.
         seed: seed of random inputs and directions.
     Raises:
-        ConfigError: a name cannot be imported, or an input cannot be read.
+        ConfigError: a name cannot be imported, an input cannot be read, or the function fails.
     """
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     fn = named(target)
     module = target.partition(":")[0]
     claimed = {
@@ -44,7 +45,13 @@ def check_own(
             "gradcheck: no inputs; give --inputs with a shape such as 2x3, a number, or a .npy "
             "file for each argument"
         )
-    report = gradcheck(fn, arrays, order=order, seed=seed, **claimed)
+    try:
+        report = gradcheck(fn, arrays, order=order, seed=seed, **claimed)
+    except MinisnError:
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"gradcheck: {target} or its gradient raised {told}") from error
     print(report)
     return 0 if report else 1
 

@@ -123,22 +123,27 @@ def _by_output(found: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
-    """Try `=` in place of `+=`: only the last of several outputs that use an entry counts."""
+    """Try `=` in place of `+=`: of the outputs that use an entry only one counts.
+
+    A loop over the outputs keeps the last, a loop over the positions of a kernel the first, each
+    for one channel or for all.
+    """
     m = found.outputs
     if m < 2:
         return
     used = np.abs(found.value[:m]) > found.slack[:m]
     bad, taken = found.bad[:m], found.taken(found.claimed)[:m]
-    lost = bad & (taken == 0)
-    if not bad.any() or not np.array_equal(lost, bad):
+    if np.any(bad & (taken != 0)):
         return
-    several = used.sum(axis=0) > 1
-    last = m - 1 - np.argmax(used[::-1], axis=0)
-    columns = np.arange(used.shape[1])
-    kept = ~bad[last, columns] & (bad.sum(axis=0) == used.sum(axis=0) - 1)
-    hit = bad.any(axis=0)
-    if np.all(kept[several]) and np.array_equal(hit, several):
-        text = (
-            "`=` in place of `+=`: where several outputs use one entry, only the last output counts"
-        )
-        yield "assigned", text
+    place, columns = np.arange(m)[:, None], np.arange(used.shape[1])
+    for at in (place, place % int(np.prod(found.shape[1:]))):
+        for order, word in ((at, "last"), (-at, "first")):
+            kept = order == np.max(np.where(used, order, -m), axis=0)
+            own = np.array_equal(np.nonzero(kept & used), (found.at, columns))
+            if np.array_equal(bad, used & ~kept) and not (own and word == "first"):
+                text = (
+                    "`=` in place of `+=`: where several outputs use one entry, only the "
+                    f"{word} output counts"
+                )
+                yield "assigned", text
+                return
