@@ -1077,7 +1077,10 @@ def test_what_is_no_linear_map_is_told():
 
 @pytest.mark.parametrize(
     ("x", "trials", "error", "said"),
-    [((3,), 0, ConfigError, "at least 1, got 0"), ("3", 3, DTypeError, "x is '3', expected a shape")],
+    [
+        ((3,), 0, ConfigError, "at least 1, got 0"),
+        ("3", 3, DTypeError, "x is '3', expected a shape"),
+    ],
 )
 def test_adjoints_that_cannot_be_checked(x, trials, error, said):
     with pytest.raises(error, match=said):

@@ -8,7 +8,7 @@ import numpy as np
 
 from .differences import EPS, Line
 from .subject import Piece
-from .survey import REFUSALS, SMOOTH, Survey, Table
+from .survey import REFUSALS, SMOOTH, TINY, Survey, Table
 
 WITNESSES = 64
 """How many entries are compared again at other points."""
@@ -84,7 +84,7 @@ def gather(s: Survey, t: Table, k: int) -> Evidence | None:
         for j, e in enumerate(t.entries)
         if e is not None
         and piece.part.start <= e < piece.part.stop
-        and (t.kind[j] == SMOOTH).all()
+        and np.isin(t.kind[j], (SMOOTH, TINY)).all()
         and np.isfinite(t.low[j]).all()
     ]
     if not chosen:

@@ -30,7 +30,7 @@ CANCELED = 2.0**-40
 """Steps up to this fraction of the largest number are rounding errors of terms that cancel."""
 COARSE = 2.0**-12
 """Steps up to this fraction of the largest number may be rounding errors."""
-FLAT = 2.0**-16
+FLAT = 1e-5
 """Steps up to this fraction may be rounding errors where fn is flat between them."""
 SMOOTH, BENT, STEEP, EDGE, TINY = range(5)
 """Kinds of a function along a line: differentiable; with a kink; with a jump or an infinite slope;
@@ -334,13 +334,20 @@ class Survey:
         """Return the noise at a wider spacing: rounding can hide among changing digits."""
         if self._wide is None:
             # truncation shrinks with the spacing, noise does not
-            size = max(self.natural, 1.0)
-            spacings = ((SPACINGS[3], COARSE), (SPACINGS[3] / 4, COARSE), (SPACINGS[4], FLAT))
-            wide, close, steps = (
-                noise_level(self.f, self.x, self.nudge(), (spacing,), height * size)
-                for spacing, height in spacings
+            size, least = max(self.natural, 1.0), 4 * EPS * self.natural
+            wide, close, steps, far = (
+                noise_level(self.f, self.x, self.nudge(), (spacing,), height)
+                for spacing, height in (
+                    (SPACINGS[3], COARSE * size),
+                    (SPACINGS[3] / 4, COARSE * size),
+                    (SPACINGS[4], FLAT * size),
+                    (SPACINGS[5], least),
+                )
             )
             found = np.where(close > 0, np.minimum(wide, close), steps)
+            # in a small result, numbers of the natural size have canceled or multiply it
+            for last in (steps, far):
+                found = np.where(last <= least, np.maximum(found, last), found)
             self._wide = np.maximum(self.noise, found)
         return self._wide
 
