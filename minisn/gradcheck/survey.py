@@ -336,12 +336,12 @@ class Survey:
             # truncation shrinks with the spacing, noise does not
             size, least = max(self.natural, 1.0), 4 * EPS * self.natural
             wide, close, steps, far = (
-                noise_level(self.f, self.x, self.nudge(), (spacing,), height)
-                for spacing, height in (
-                    (SPACINGS[3], COARSE * size),
-                    (SPACINGS[3] / 4, COARSE * size),
-                    (SPACINGS[4], FLAT * size),
-                    (SPACINGS[5], least),
+                noise_level(self.f, self.x, d, (spacing,), height)
+                for d, spacing, height in (
+                    (self.nudge(), SPACINGS[3], COARSE * size),
+                    (self.nudge(), SPACINGS[3] / 4, COARSE * size),
+                    (self.direction(), SPACINGS[4], FLAT * size),
+                    (self.direction(), SPACINGS[5], least),
                 )
             )
             found = np.where(close > 0, np.minimum(wide, close), steps)
