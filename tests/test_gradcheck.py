@@ -1304,6 +1304,8 @@ def test_a_claim_below_rounding_beside_others_is_noted():
     (note,) = report.checks[0].notes
     assert note.startswith("input 0 [1] = 18.5, of output [1]: fn's rounding hides the derivative")
     assert "of the claim only the size was checked: -3e-16 ± " in note
+    report = gradcheck(np.tanh, [np.array([40.0, 18.5])], vjp=lambda g, x: g * sech2(x))
+    assert report and "only the size" in report.checks[0].notes[0]
 
 
 def test_a_probability_far_below_rounding_is_right_in_a_log_softmax():

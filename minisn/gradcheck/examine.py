@@ -272,7 +272,7 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
     """List the failures, the most certain first, each with its worst direction and row.
 
     A claim that the differences cannot tell from 0, but is not 0, is marked in the table. It is
-    refused where they tell no claim from 0.
+    refused where every entry has one and no other claim is told from 0.
     """
     steep, bent = t.kind == STEEP, t.kind == BENT
     lost = ~np.isfinite(t.low) & ~steep
@@ -286,7 +286,7 @@ def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, in
     decided = wrong | lost | steep | mixed | spare
     seen = t.estimate < np.abs(t.claimed)
     tiny = dim & small & ~seen & (t.claimed != 0) & ~decided
-    if not seen.any():
+    if np.all(tiny.any(axis=1) | spare[:, 0]) and not seen.any():
         small = small & ~tiny
     weak = dim & ~small & ~decided
     t.kind = np.where(tiny, TINY, t.kind)
