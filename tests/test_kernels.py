@@ -661,6 +661,25 @@ if not {temporary}:
     assert list(tmp_path.iterdir()) == []  # what was kept there is gone
 
 
+def test_kernels_of_other_sources_are_forgotten(tmp_path):
+    """A kernel compiled against an older product of matrices would jump to it and end there."""
+    pytest.importorskip("numba", reason="the compiled kernels are not installed")
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    code = "import numpy; from minisn.kernels import cpu; cpu.leaky_relu(numpy.ones(1 << 20), 0.1)"
+    names = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], env=env, check=True)
+        (mark,) = tmp_path.rglob("sources.nbs")
+        names.append({index: index.stat().st_mtime_ns for index in mark.parent.glob("*.nbi")})
+    assert names[0] and names[0] == names[1]  # kept between starts
+    mark.write_text("of another version")
+    old = mark.with_name("narrow._to_few-1.py311.nbi")
+    old.write_bytes(b"")
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    assert not old.exists() and mark.read_text() != "of another version"
+    assert all(index.stat().st_mtime_ns > names[0][index] for index in names[0])
+
+
 # -- busy neighbors ----------------------------------------------------------------------------
 
 

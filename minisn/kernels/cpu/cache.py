@@ -1,8 +1,11 @@
 """The folder of compiled kernels: Numba's own, or a temporary one for this process."""
 
 import atexit
+import hashlib
 import shutil
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -15,8 +18,23 @@ def _probe() -> None:
     """Do nothing: Numba looks for a cache folder for this function as it does for kernels."""
 
 
+def _forget_others(folder: Path) -> None:
+    """Let Numba forget what it compiled from other versions of these modules.
+
+    Numba compiles a kernel again when the kernel's own module changes. Kernels call those of other
+    modules too, by address: one compiled against an older ``product`` would end the process.
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    mark = folder / "sources.nbs"
+    if not mark.exists() or mark.read_text() != digest:
+        for index in folder.glob("*.nbi"):
+            index.unlink(missing_ok=True)
+        mark.write_text(digest)
+
+
 def find_place() -> None:
-    """Give Numba a temporary cache folder if it finds no folder that it may write to.
+    """Give Numba a cache folder: its own, without what is out of date, or a temporary one.
 
     Raises:
         ImportError: Numba's compiler is switched off, or a temporary folder cannot be made.
@@ -24,7 +42,9 @@ def find_place() -> None:
     if config.DISABLE_JIT:
         raise ImportError("Numba's compiler is switched off by NUMBA_DISABLE_JIT")
     try:
-        numba.njit(cache=True)(_probe)
+        probe: Any = numba.njit(cache=True)(_probe)
+        with suppress(OSError):
+            _forget_others(Path(probe.stats.cache_path))
     except RuntimeError:  # Numba may write to none of its folders
         try:
             folder = tempfile.mkdtemp(prefix="minisn-numba-")

@@ -185,12 +185,11 @@ def conv2d_transpose(
     if stride == (1, 1):
         return conv2d(y, _turned(w), stride, _around(tuple(kernel), padding))
     size = transposed_size(out, kernel, stride, padding, output_padding)
-    x, maps = np.zeros((n, *size, d_in), y.dtype), _channels_last(y)
+    x, maps = np.empty((n, *size, d_in), y.dtype), _channels_last(y)
     if fits := winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
         winograd.conv2d_transpose(maps, w, x, padding)
     if not (fits and all_finite(x)):
-        if fits:
-            x[:] = 0
+        x[:] = 0
         filters, rows = _filters(w), maps.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, filters.shape[1])

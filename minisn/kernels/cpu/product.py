@@ -164,21 +164,23 @@ def _room(typingctx, like):
 def _strip(vectors: int, part: int):
     """Build the compiled step for some columns of C: tiles of several rows, then two, then one.
 
-    If B is large, two vectors of its columns are copied first, ``DEPTH`` rows at a time. The rows
-    of B lie far apart in memory, and a cache holds only a few lines at such distances.
+    If C has many rows, ``DEPTH`` rows of B are used for all of them, from the first-level cache.
+    Unless they lie one after another already, in strips, they are copied there first: the rows of
+    B lie far apart in memory, and a cache holds only a few lines at such distances.
     """
     tile, two_rows, row = (_tile(rows, vectors, part) for rows in (ROWS, 2, 1))
 
     @njit
-    def strip(j, a, a_row, a_column, b, c, m, n, depth, add, lanes):
-        packs = vectors == 2 and m >= 8 * ROWS and depth >= DEPTH // 2
-        chunk = DEPTH if packs else max(1, depth)
+    def strip(j, a, a_row, a_column, b, strips, c, m, n, depth, add, lanes):
+        many = vectors == 2 and m >= 8 * ROWS and depth >= DEPTH // 2
+        chunk = DEPTH if many else max(1, depth)
         room = _room(b)  # type: ignore[call-arg, var-annotated]
         whole, even = m - m % ROWS, m - m % 2
         for k in range(0, max(1, depth), chunk):
             count, start, more = min(chunk, depth - k), k * a_column, 1 if k else add
-            rows, first, step = b, k * n + j, n
-            if packs:
+            step = vectors * lanes if strips else n
+            rows, first = b, k * step + (j * depth if strips else j)
+            if many and not strips:
                 _pack(b, first, n, room, count)
                 rows, first, step = room, 0, 2 * lanes
             for i in range(0, whole, ROWS):
@@ -198,29 +200,29 @@ _two, _one, _half, _quarter = _strip(2, 1), _strip(1, 1), _strip(1, 2), _strip(1
 _single = _strip(1, VECTOR_BYTES)
 
 
-def _multiply(a, a_row, a_column, b, c, m, n, depth, add, lanes):
+def _multiply(a, a_row, a_column, b, strips, c, m, n, depth, add, lanes):
     """Multiply in strips of two vectors, then the remaining columns in narrower strips."""
     j = 0
     while n - j >= 2 * lanes:
-        _two(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
+        _two(j, a, a_row, a_column, b, strips, c, m, n, depth, add, lanes)
         j += 2 * lanes
     if n - j >= lanes:
-        _one(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
+        _one(j, a, a_row, a_column, b, strips, c, m, n, depth, add, lanes)
         j += lanes
     if n - j >= lanes // 2 > 0:
-        _half(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
+        _half(j, a, a_row, a_column, b, strips, c, m, n, depth, add, lanes)
         j += lanes // 2
     if n - j >= lanes // 4 > 0:
-        _quarter(j, a, a_row, a_column, b, c, m, n, depth, add, lanes)
+        _quarter(j, a, a_row, a_column, b, strips, c, m, n, depth, add, lanes)
         j += lanes // 4
     for rest in range(j, n):
-        _single(rest, a, a_row, a_column, b, c, m, n, depth, add, lanes)
+        _single(rest, a, a_row, a_column, b, strips, c, m, n, depth, add, lanes)
 
 
 @functools.cache
 def _compiled(dtype: np.dtype):
     i, numbers = types.intp, types.CPointer(from_dtype(dtype))
-    sig = types.void(numbers, i, i, numbers, numbers, i, i, i, i, i)
+    sig = types.void(numbers, i, i, numbers, i, numbers, i, i, i, i, i)
     return cfunc(sig, cache=True)(_multiply)
 
 
@@ -234,9 +236,9 @@ def product_of(dtype: np.dtype) -> int:
 
 
 @intrinsic
-def _jump(typingctx, address, a, a_row, a_column, b, c, m, n, depth, add, lanes):
+def _jump(typingctx, address, a, a_row, a_column, b, strips, c, m, n, depth, add, lanes):
     """Call the function at an address with integers, some of which are pointers."""
-    given = 10
+    given = 11
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(ir.VoidType(), [args[0].type] * given)
@@ -247,13 +249,15 @@ def _jump(typingctx, address, a, a_row, a_column, b, c, m, n, depth, add, lanes)
 
 
 @njit(cache=True, nogil=True)
-def multiply(product, a, b, c, add):
+def multiply(product, a, b, c, add, strips=False):
     """Compute C = AB, or C += AB.
 
     Args:
         product: from :func:`product_of`, for the type of all three.
         a: [M, K], any strides. b: [K, N] and c: [M, N], contiguous rows.
         add: add the product to c.
+        strips: b's memory holds its columns in strips of two vectors, [K, two vectors] one after
+            another; N fills whole vectors.
     """
     (m, n), size = c.shape, c.itemsize
     _jump(  # type: ignore[call-arg]  # its first parameter is the compiler's
@@ -262,10 +266,11 @@ def multiply(product, a, b, c, add):
         a.strides[0] // size,
         a.strides[1] // size,
         b.ctypes.data,
+        1 if strips else 0,
         c.ctypes.data,
         m,
         n,
-        b.shape[0],
+        a.shape[1],
         1 if add else 0,
         VECTOR_BYTES // size,
     )
@@ -279,21 +284,22 @@ def fill(rows, row):
             rows[i, j] = row[j]
 
 
-def square_sums(matrices):
+def square_sums(matrices, scattered=False):
     """Build the compiled step y = M x M^T for a square x of vectors of channels.
 
     Args:
         matrices: M, of plain numbers, by its kind, the integer that the step takes first.
+        scattered: the channels of x may lie apart.
     """
 
     @intrinsic
-    def sums(typingctx, kind, x, x_row, x_column, y, y_row, y_column, channels, like):
+    def sums(typingctx, kind, x, x_row, x_column, x_channel, y, y_row, y_column, channels, like):
         """Read at address x and write at address y; channels fill whole vectors."""
         i = types.intp
-        sig = types.void(i, i, i, i, i, i, i, i, like)
+        sig = types.void(i, i, i, i, i, i, i, i, i, like)
 
         def codegen(context, builder, signature, args):
-            kind, x, x_row, x_column, y, y_row, y_column, channels, _ = args
+            kind, x, x_row, x_column, x_channel, y, y_row, y_column, channels, _ = args
             number = context.get_data_type(signature.args[-1].dtype)
             size = signature.args[-1].dtype.bitwidth // 8
             lanes = VECTOR_BYTES // size
@@ -305,6 +311,17 @@ def square_sums(matrices):
                 address = builder.add(start, builder.mul(offset, offset.type(size)))
                 return builder.inttoptr(address, vector.as_pointer())
 
+            def load(place):
+                if not scattered:
+                    return builder.load(place, align=size)
+                row = ir.Constant(vector, ir.Undefined)
+                first = builder.bitcast(place, number.as_pointer())
+                for lane in range(lanes):
+                    source = builder.gep(first, [builder.mul(x_channel, x_channel.type(lane))])
+                    entry = builder.load(source)
+                    row = builder.insert_element(row, entry, ir.IntType(32)(lane))
+                return row
+
             def apply(matrix, values):
                 return [_combination(builder, vector, row, values) for row in matrix]
 
@@ -313,10 +330,11 @@ def square_sums(matrices):
                 count = builder.udiv(channels, channels.type(lanes))
                 with cgutils.for_range(builder, count, intp=count.type) as loop:
                     shift = builder.mul(loop.index, count.type(lanes))
+                    from_x = builder.mul(shift, x_channel)
                     columns = []
                     for c in taken:
-                        places = [at(x, x_row, x_column, r, c, shift) for r in taken]
-                        columns.append(apply(matrix, [builder.load(p, align=size) for p in places]))
+                        places = [at(x, x_row, x_column, r, c, from_x) for r in taken]
+                        columns.append(apply(matrix, [load(place) for place in places]))
                     for r in range(len(matrix)):
                         for c, total in enumerate(apply(matrix, [k[r] for k in columns])):
                             place = at(y, y_row, y_column, r, c, shift)

@@ -46,7 +46,7 @@ def _transposed(matrices):
     return {taps: tuple(zip(*rows, strict=True)) for taps, rows in matrices.items()}
 
 
-_of_inputs, _of_taps, _of_products = square_sums(B_T), square_sums(G), square_sums(A_T)
+_of_inputs, _of_taps, _of_products = square_sums(B_T), square_sums(G, True), square_sums(A_T)
 _of_outputs, _to_taps = square_sums(_transposed(A_T)), square_sums(_transposed(G))
 
 BLOCKS = 96
@@ -54,8 +54,8 @@ BLOCKS = 96
 MANY = 256
 """The same for the gradient of the weight, which sums over blocks."""
 GAP = VECTOR_BYTES
-"""Unused entries between the places in U: without a gap the places would lie whole pages apart,
-and a cache holds only a few addresses at such a distance."""
+"""Unused entries between the places in U and F: without a gap the places would lie whole pages
+apart, and a cache holds only a few addresses at such a distance."""
 
 
 @njit(cache=True, nogil=True)
@@ -92,17 +92,10 @@ def _sum_inputs(x, first, last, blocks, taps, stride, origin, U, window):
             source, row = window.ctypes.data, side * c
         for image in range(stride * stride):
             a, b = divmod(image, stride)
-            _of_inputs(
-                taps,
-                source + (a * row + b * c) * x.itemsize,
-                stride * row,
-                stride * c,
-                U.ctypes.data + ((block - first) * width + image * c) * x.itemsize,
-                (taps + 1) * place,
-                place,
-                c,
-                U,
-            )
+            start = source + (a * row + b * c) * x.itemsize
+            target = U.ctypes.data + ((block - first) * width + image * c) * x.itemsize
+            down, across = stride * row, stride * c
+            _of_inputs(taps, start, down, across, 1, target, (taps + 1) * place, place, c, U)
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +112,7 @@ def _sum_outputs(y, first, last, blocks, taps, U, window):
             _take(y, n, 2 * i, 2 * j, 2, window)
             source, row = window.ctypes.data, 2 * d
         target = U.ctypes.data + (block - first) * d * y.itemsize
-        _of_outputs(taps, source, row, d, target, (taps + 1) * place, place, d, U)
+        _of_outputs(taps, source, row, d, 1, target, (taps + 1) * place, place, d, U)
 
 
 @njit(cache=True, nogil=True)
@@ -138,7 +131,7 @@ def _sum_products(U, first, last, blocks, taps, stride, origin, y, window):
             target, row = window.ctypes.data, 2 * d
         step = stride if inside else 1
         source = U.ctypes.data + (block - first) * d * y.itemsize
-        _of_products(taps, source, (taps + 1) * place, place, target, step * row, step * d, d, U)
+        _of_products(taps, source, (taps + 1) * place, place, 1, target, step * row, step * d, d, U)
         if not inside:
             for a in range(min(2, (h - top + stride - 1) // stride)):
                 for b in range(min(2, (w - left + stride - 1) // stride)):
@@ -149,34 +142,24 @@ def _sum_products(U, first, last, blocks, taps, stride, origin, y, window):
 
 @njit(cache=True, nogil=True, parallel=True)
 def _sum_taps(w, F, taps, stride, lanes):
-    """Fill F[place, channel, filter] with G w G^T, from w of [k, k, channels, filters]."""
-    _, _, c, d = w.shape
-    place = F.shape[1] * d
-    for index in prange(c):
-        k = np.int64(index)  # signed, like the numbers that it is added to
-        several = np.empty((stride, stride, taps, taps, lanes), F.dtype)
-        for first in range(0, d, lanes):
-            for m in range(lanes):  # reads each filter in the order of its memory
-                for p in range(taps):
-                    for a in range(stride):
-                        for q in range(taps):
-                            for b in range(stride):
-                                tap = w[p * stride + a, q * stride + b, k, first + m]
-                                several[a, b, p, q, m] = tap
-            for image in range(stride * stride):
-                source = several.ctypes.data + image * taps * taps * lanes * F.itemsize
-                target = F.ctypes.data + ((image * c + k) * d + first) * F.itemsize
-                _of_taps(
-                    taps,
-                    source,
-                    taps * lanes,
-                    lanes,
-                    target,
-                    (taps + 1) * place,
-                    place,
-                    lanes,
-                    several,
-                )
+    """Fill F[place] with G w G^T in strips of filters, from w of [filters, channels, k, k].
+
+    A strip holds two vectors of filters for each channel, and then for the next: memory is
+    written in its order, and the product reads it so.
+    """
+    d, c, _, _ = w.shape
+    place, size = F.shape[1], w.itemsize
+    by_filter, by_channel, by_row, by_column = [step // size for step in w.strides]
+    for index in prange(-(-d // (2 * lanes)) * c):
+        strip, k = divmod(np.int64(index), c)  # signed, like the numbers that it meets
+        first, width = strip * 2 * lanes, min(2 * lanes, d - strip * 2 * lanes)
+        for image in range(stride * stride):
+            a, b = divmod(image, stride)
+            start = first * by_filter + k * by_channel + a * by_row + b * by_column
+            row = (first * stride * stride + image * width) * c + k * width
+            x, y = w.ctypes.data + start * size, F.ctypes.data + row * size
+            down, across = stride * by_row, stride * by_column
+            _of_taps(taps, x, down, across, by_filter, y, (taps + 1) * place, place, width, F)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -196,7 +179,7 @@ def _spread_taps(parts, w, taps, stride):
             source = parts.ctypes.data + (m * parts.shape[3] + image * c) * w.itemsize
             target = w.ctypes.data + ((m * k + a) * k + b) * c * w.itemsize
             _to_taps(
-                taps, source, (taps + 1) * place, place, target, stride * k * c, stride * c, c, w
+                taps, source, (taps + 1) * place, place, 1, target, stride * k * c, stride * c, c, w
             )
 
 
@@ -204,7 +187,7 @@ def _spread_taps(parts, w, taps, stride):
 def _convolve(product, x, F, bias, y, blocks, taps, s_in, o_in, s_out, o_out, tile, n_threads):
     total = x.shape[0] * blocks[0] * blocks[1]
     tiles = -(-total // tile)
-    places, width, d = F.shape
+    places, width, d = len(F), s_in * s_in * x.shape[3], y.shape[3]
     side = s_in * (taps + 1)
     middle = taps + 2  # a constant at this place adds the same constant to all four outputs
     for t in prange(n_threads):
@@ -220,7 +203,8 @@ def _convolve(product, x, F, bias, y, blocks, taps, s_in, o_in, s_out, o_out, ti
                 products = V[place, : m * d].reshape(m, d)
                 if place == middle:
                     fill(products, bias)
-                multiply(product, sums, F[place], products, place == middle)
+                factors = F[place, : width * d].reshape(width, d)
+                multiply(product, sums, factors, products, place == middle, True)
             _sum_products(V, first, last, blocks, taps, s_out, o_out, y, corner)
 
 
@@ -270,33 +254,19 @@ def fits(x: Array, y: Array, kernel: Pair, stride: Pair, transposed: bool = Fals
 
 
 def _filters(w: Array, stride: int) -> Array:
-    """Return the sums of taps, [places, stride^2 C, D]."""
+    """Return the sums of taps by place, each a matrix [stride^2 C, D] in strips, and a gap."""
     d, c, k, _ = w.shape
-    taps = k // stride
-    F = np.empty(((taps + 1) ** 2, stride * stride * c, d), w.dtype)
-    _sum_taps(read_only(w.transpose(2, 3, 1, 0)), F, taps, stride, VECTOR_BYTES // w.itemsize)
+    taps, lanes = k // stride, VECTOR_BYTES // w.itemsize
+    F = np.empty(((taps + 1) ** 2, stride * stride * c * d + GAP), w.dtype)
+    _sum_taps(read_only(w), F, taps, stride, lanes)
     return F
 
 
 def conv2d(x: Array, w: Array, bias: Array, y: Array, stride: int, padding: Pair) -> None:
     """Convolve x into y, and add a bias."""
-    blocks = (-(-y.shape[1] // 2), -(-y.shape[2] // 2))
-    origin = (-padding[0], -padding[1])
-    _convolve(
-        product_of(x.dtype),
-        x,
-        _filters(w, stride),
-        bias,
-        y,
-        blocks,
-        w.shape[2] // stride,
-        stride,
-        origin,
-        1,
-        (0, 0),
-        BLOCKS,
-        threads(),
-    )
+    product, F, taps = product_of(x.dtype), _filters(w, stride), w.shape[2] // stride
+    blocks, origin = (-(-y.shape[1] // 2), -(-y.shape[2] // 2)), (-padding[0], -padding[1])
+    _convolve(product, x, F, bias, y, blocks, taps, stride, origin, 1, (0, 0), BLOCKS, threads())
 
 
 def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
@@ -305,27 +275,13 @@ def conv2d_transpose(y: Array, w: Array, x: Array, padding: Pair) -> None:
     Every second row and column of x is a convolution of y with 2 by 2 taps of its own.
     """
     turned = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-    none = np.zeros(x.shape[3], x.dtype)
+    product, none = product_of(x.dtype), np.zeros(x.shape[3], x.dtype)
     blocks = (-(-x.shape[1] // 4), -(-x.shape[2] // 4))
     for a in range(2):
         for b in range(2):
             (i, p), (j, q) = divmod(a + padding[0], 2), divmod(b + padding[1], 2)
-            F = _filters(turned[:, :, 1 - p :: 2, 1 - q :: 2], 1)
-            _convolve(
-                product_of(x.dtype),
-                y,
-                F,
-                none,
-                x,
-                blocks,
-                2,
-                1,
-                (i - 1, j - 1),
-                2,
-                (a, b),
-                BLOCKS,
-                threads(),
-            )
+            F, origin = _filters(turned[:, :, 1 - p :: 2, 1 - q :: 2], 1), (i - 1, j - 1)
+            _convolve(product, y, F, none, x, blocks, 2, 1, origin, 2, (a, b), BLOCKS, threads())
 
 
 def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -> Array:
@@ -335,18 +291,8 @@ def conv2d_weight(x: Array, y: Array, kernel: int, stride: int, padding: Pair) -
     tile = MANY
     n_threads = min(threads(), -(-len(x) * blocks[0] * blocks[1] // tile))  # a tile for each
     parts = np.empty((n_threads, (taps + 1) ** 2, d, stride * stride * c), x.dtype)
-    _correlate(
-        product_of(x.dtype),
-        x,
-        y,
-        parts,
-        blocks,
-        taps,
-        stride,
-        (-padding[0], -padding[1]),
-        tile,
-        n_threads,
-    )
+    product, origin = product_of(x.dtype), (-padding[0], -padding[1])
+    _correlate(product, x, y, parts, blocks, taps, stride, origin, tile, n_threads)
     w = np.empty((d, kernel, kernel, c), x.dtype)
     _spread_taps(parts, w, taps, stride)
     return w
