@@ -103,11 +103,13 @@ def _conv2d(product, x, w, bias, y, out, kernel, stride, padding, tile, n_thread
 
 @njit(cache=True, nogil=True, parallel=True)
 def _conv2d_transpose(product, y, w, x, out, kernel, stride, padding, tile, n_threads):
-    images = x.shape[0]
-    pixels = out[0] * out[1]
+    images, pixels = x.shape[0], out[0] * out[1]
+    rows = x.reshape(images, -1)
     for t in prange(n_threads):
+        begin, end = t * images // n_threads, (t + 1) * images // n_threads
+        fill(rows[begin:end], np.zeros(rows.shape[1], x.dtype))
         cols = np.empty((tile, w.shape[1]), x.dtype)
-        begin, end = t * images // n_threads * pixels, (t + 1) * images // n_threads * pixels
+        begin, end = begin * pixels, end * pixels
         for first in range(begin, end, tile):
             last = min(first + tile, end)
             multiply(product, y[first:last], w, cols[: last - first], False)
@@ -189,7 +191,6 @@ def conv2d_transpose(
     if fits := winograd.fits(x, maps, tuple(kernel), stride, transposed=True):
         winograd.conv2d_transpose(maps, w, x, padding)
     if not (fits and all_finite(x)):
-        x[:] = 0
         filters, rows = _filters(w), maps.reshape(-1, d_out)
         n_threads = threads()
         tile = _tile(len(rows), n_threads, filters.shape[1])
