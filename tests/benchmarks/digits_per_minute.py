@@ -8,7 +8,8 @@ minisn. The second is the same SNGAN in PyTorch (:mod:`minisn.bench_torch`) with
 sizes, without the running average, augmentation, flips, scale and decay that the PyTorch program
 lacks. The third is the second with the usual step sizes (2e-4, beta 0.5 and 0.999). At each moment
 the features that ship with minisn score samples, and the clock stops meanwhile. With ``--steps``
-the moments are updates instead of seconds, for machines that do other work, too.
+the moments are updates instead of seconds, for machines that do other work, too. With
+``--as-study`` the images and scores are those of ``minisn study hour``.
 """
 
 import argparse
@@ -54,13 +55,18 @@ def contend(name: str, given: argparse.Namespace) -> None:
     """Train, and print the scores of samples at each moment."""
     from minisn.config import load_preset, parse_settings
     from minisn.data import load
+    from minisn.study.cells import HELD_OUT
     from minisn.study.scores import scores
 
     config = load_preset(given.preset).replace(seed=given.seed, **parse_settings(given.set))
     data = load(config.data, given.data_dir).images
-    order = np.random.default_rng(0).permutation(len(data))
-    kept = min(len(data) // 2, SAMPLES)
-    training, reference = data[order[:-kept]], data[order[-kept:]]
+    if given.as_study:
+        training = reference = data[np.arange(len(data)) % HELD_OUT != 0]
+    else:
+        order = np.random.default_rng(0).permutation(len(data))
+        kept = min(len(data) // 2, SAMPLES)
+        training, reference = data[order[:-kept]], data[order[-kept:]]
+    samples = {} if given.as_study else {"samples": SAMPLES}
     trainer = contender(name, config, training)
     trainer.update()  # compiles
     seconds, steps = 0.0, 1
@@ -71,7 +77,7 @@ def contend(name: str, given: argparse.Namespace) -> None:
             seconds += time.perf_counter() - start
             steps += 1
         with tempfile.TemporaryDirectory() as folder:
-            found = scores(trainer, reference, Path(folder), samples=SAMPLES)
+            found = scores(trainer, reference, Path(folder), **samples)
         told = {"contestant": name, "seed": given.seed, "seconds": round(seconds), "steps": steps}
         print(json.dumps(told | found), flush=True)
 
@@ -83,6 +89,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at", type=float, nargs="+", default=[30, 60, 120, 300])
     parser.add_argument("--steps", action="store_true", help="--at counts updates")
+    parser.add_argument("--as-study", action="store_true", help="train and score on its images")
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, of the preset")
     parser.add_argument("--contestant", choices=CONTESTANTS)
     given = parser.parse_args()
