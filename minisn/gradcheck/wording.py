@@ -1,11 +1,24 @@
-"""The words of a report: which entry, what a kink looks like, what was accepted."""
+"""The words of a report: a verdict, which entry, what a kink looks like, what was accepted."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .report import Entry
+from .report import RIGHT, Check, Entry
 from .survey import BENT, EDGE, STEEP, TINY, Survey, Table
+
+
+def check_of(
+    s: Survey,
+    diagnosis: str = RIGHT,
+    message: str = "",
+    *,
+    guess: str = "",
+    worst: Entry | None = None,
+    ratio: float = 0.0,
+) -> Check:
+    """Return a verdict on what was surveyed."""
+    return Check(s.order, diagnosis, message, guess, worst, ratio, s.slope, s.scope)
 
 
 def entry_of(s: Survey, t: Table, k: int, r: int) -> Entry:

@@ -1,0 +1,199 @@
+"""From a table of differences to a verdict: which claims fail, and what the worst one says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .causes import cause_of
+from .differences import EPS
+from .linear import nonlinear
+from .report import KINK, NON_FINITE, PRECISION, WRONG, Check
+from .survey import BENT, FULL_ENTRIES, SINGLE, STEEP, TINY, Survey, Table
+from .wording import check_of, describe_kink, entry_of, name_wrong
+
+SAMPLE = 32
+"""How many entries are measured one by one after a random direction failed."""
+CLOSE_ROWS = 512
+"""How many outputs are compared one by one to name a mistake."""
+WEAK = 0.1
+"""An error estimate above this fraction of a derivative leaves no correct digit."""
+
+
+def judge(s: Survey, table: Table, kinks: bool) -> Check | None:
+    """Return what the worst difference says, or None if every claim agrees."""
+    failed = _failures(s, table, kinks)
+    if not failed:
+        return None
+    if not s.every_entry:
+        closer = _localize(s, table, *failed[0][1])
+        found = _failures(s, closer, kinks)
+        if found:
+            table, failed = closer, found
+    if failed[0][0] == WRONG and _within_noise(s, table, failed[0][1][1]):
+        failed = failed[1:]
+        if not failed:
+            return None
+    diagnosis, (k, r) = failed[0]
+    worst = entry_of(s, table, k, r)
+    likely = ""
+    if diagnosis == WRONG and _imprecise(s, table, r):
+        diagnosis = PRECISION
+        message = (
+            "the claimed gradient agrees to about 7 digits, as many as float32 has; compute "
+            "it in float64"
+        )
+    elif diagnosis == WRONG:
+        s.measure_slope(table.directions[k], r)
+        message = name_wrong(s, table)
+        likely = nonlinear(s) if s.order == 1 else ""
+        if not likely and worst.index is not None:
+            likely = _cause_by_output(s, table, k) or cause_of(s, table, k)
+    elif diagnosis == KINK:
+        message = describe_kink(s, table, k, r)
+    elif diagnosis == NON_FINITE:
+        message = "fn is NaN or infinite beside this point, at every step; check at another point"
+    elif table.kind[k, r] == TINY:
+        message = (
+            "the derivative is 0 up to fn's rounding, and so are all claims: they can be neither "
+            "confirmed nor refuted; check where the derivative is larger"
+        )
+    else:
+        message = (
+            "fn's rounding hides its derivative, as when fn computes in float32; the claim "
+            "can be neither confirmed nor refuted: compute in float64"
+        )
+    ratio = float(table.ratio[k, r])
+    return check_of(s, diagnosis, message, guess=likely, worst=worst, ratio=ratio)
+
+
+def _cause_by_output(s: Survey, t: Table, k: int) -> str:
+    """Name the likely mistake from every single output, where only combinations were compared."""
+    piece, _ = s.point.locate(t.entries[k])
+    entries = range(piece.part.start, piece.part.stop)
+    if s.every_row or s.order > 1 or s.y.size > CLOSE_ROWS or len(entries) > FULL_ENTRIES:
+        return ""
+    closer = Survey(s.subject, s.order, True, s.rng)
+    claims = np.stack([s.pull(s.x, row) for row in closer.rows])
+    if not np.isfinite(claims).all():
+        return ""
+    closer.set_claims(claims)
+    table = closer.measure(list(entries))
+    return cause_of(closer, table, t.entries[k] - piece.part.start)
+
+
+def _failures(s: Survey, t: Table, kinks: bool) -> list[tuple[str, tuple[int, int]]]:
+    """List the failures, the most certain first, each with its worst direction and row.
+
+    A claim that the differences cannot tell from 0, but is not 0, is marked in the table. It is
+    refused where every entry has one and no other claim is told from 0.
+    """
+    steep, bent = t.kind == STEEP, t.kind == BENT
+    lost = ~np.isfinite(t.low) & ~steep
+    wrong = ~lost & ~steep & (t.ratio > 1)
+    refused = steep | bent if not kinks else steep
+    one_sided = steep & _one_sided(s, t, steep)
+    mixed = np.broadcast_to(s.every_row & (np.arange(len(s.rows)) >= s.y.size), t.ratio.shape)
+    # a direction beside all entries confirms them, and refuses nothing for lack of digits
+    spare = s.every_entry & np.array([[e is None] for e in t.entries])
+    dim, small = _weak(s, t)
+    decided = wrong | lost | steep | mixed | spare
+    seen = t.estimate < np.abs(t.claimed)
+    tiny = dim & small & ~seen & (t.claimed != 0) & ~decided
+    if np.all(tiny.any(axis=1) | spare[:, 0]) and not seen.any():
+        small = small & ~tiny
+    weak = dim & ~small & ~decided
+    t.kind = np.where(tiny, TINY, t.kind)
+    found = []
+    for name, mask in (
+        (WRONG, wrong),
+        (NON_FINITE, lost | one_sided),
+        (KINK, refused & ~one_sided & ~wrong),
+        (PRECISION, weak),
+    ):
+        if mask.any():
+            # an output says more than a combination of outputs
+            mask = mask & ~mixed if (mask & ~mixed).any() else mask
+            score = np.where(mask, t.estimate if name == PRECISION else t.ratio, -1.0)
+            k, r = np.unravel_index(np.argmax(score), mask.shape)
+            found.append((name, (int(k), int(r))))
+    return found
+
+
+def _one_sided(s: Survey, t: Table, steep: np.ndarray) -> np.ndarray:
+    """Return where f is undefined on one side, as the square root is below 0."""
+    found = np.zeros(steep.shape, dtype=bool)
+    for k in np.flatnonzero(steep.any(axis=1)):
+        ends = [np.isfinite(s.f(s.x + sign * 2.0**-20 * t.directions[k])) for sign in (1, -1)]
+        found[k] = ~(ends[0] & ends[1])
+    return found
+
+
+def _weak(s: Survey, t: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the differences have no correct digit of the derivative, and where none matters.
+
+    A derivative that is zero up to rounding has no digits. There a small error estimate is enough:
+    small beside the values and the inputs, or far smaller than the change of fn nearby, provided
+    that fn changes in more than its last digits; or small beside the other entries, a thousandth
+    where fn computes in float32.
+    """
+    with np.errstate(invalid="ignore"):
+        bar, size = t.estimate, np.maximum(np.abs(t.claimed), np.abs(t.value))
+        sure = np.where(np.abs(t.value) > bar, np.abs(t.value), 0.0)
+        row = np.max(np.where(np.isfinite(sure), sure, 0.0), axis=0)
+        natural = float(np.max(s.relative))
+        zero = np.abs(t.claimed) <= 64 * EPS * np.maximum(row, natural)
+        small = bar <= np.where(zero, 1e-4 * np.maximum(np.maximum(row, np.abs(s.z)), natural), 0)
+        fine = np.where(s.noise > SINGLE * np.abs(s.z), 1e-3, 1e-8)
+        beside = (bar <= fine * row) & (t.error <= bar)
+        weak = ~(bar <= WEAK * size)
+    for k in np.flatnonzero(weak.any(axis=1)):
+        moved, hidden = s.reach(t.directions[k])
+        small[k] = (small[k] | (bar[k] <= 1e-10 * moved)) & ~hidden | beside[k]
+    return weak, small
+
+
+def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
+    """Bisect a failing direction down to one entry, and measure that entry and some others."""
+    d, t = table.directions[k], 4.0 * table.step[k, r]
+
+    def badness(half: np.ndarray) -> float:
+        masked = np.zeros_like(d)
+        masked[half] = d[half]
+        line = s.line(masked)
+        found = line.difference(t)
+        if line.bent(t)[r] or not np.isfinite(found.value[r]):
+            return np.inf
+        return float(np.abs(s.claims[r] @ masked - found.value[r]) / found.estimate[r])
+
+    group = np.arange(s.x.size)
+    while group.size > 1:
+        group = max(np.array_split(group, 2), key=badness)
+    worst = int(group[0])
+    part = s.point.locate(worst)[0].part
+    others = s.rng.permutation(np.setdiff1d(np.arange(part.start, part.stop), [worst]))
+    return s.measure([worst, *map(int, np.sort(others[: SAMPLE - 1]))])
+
+
+def _imprecise(s: Survey, t: Table, r: int) -> bool:
+    """Return whether rounding to float32 in the claim explains the error."""
+    error, size = _error_and_size(t, r)
+    if error > 1e-4 * size:
+        return False
+    row = s.claims[r]
+    single = float(np.finfo(np.float32).eps)
+    if np.array_equal(row, row.astype(np.float32)) and error <= 8 * single * size:
+        return True
+    return error <= 32 * s.claim_noise(r)
+
+
+def _error_and_size(t: Table, r: int) -> tuple[float, float]:
+    """Return the largest error of all rows, and the largest derivative of one row."""
+    error = float(np.max(t.error, initial=0.0, where=np.isfinite(t.error)))
+    size = float(np.max(np.abs(t.value[:, r]), initial=0.0, where=np.isfinite(t.low[:, r])))
+    return error, size
+
+
+def _within_noise(s: Survey, t: Table, r: int) -> bool:
+    """Return whether the claim's own rounding in float64 explains the error, as after a mean."""
+    error, size = _error_and_size(t, r)
+    return error <= SINGLE * size and error <= 32 * s.claim_noise(r)
