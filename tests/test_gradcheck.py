@@ -778,6 +778,20 @@ def test_right_at_seams_steps_and_edges(name):
         assert not wrong, wrong
 
 
+@pytest.mark.parametrize("near", [1e-12, 1e-9, 1e-8, -1e-9, 1e-6])
+@pytest.mark.parametrize("rest", [[0.5], [0.5, -2.0], [30.0]], ids=str)
+def test_right_near_a_seam_beside_larger_entries(near, rest):
+    """The rounding of the large entries hides the small slope: its size beside them is enough."""
+    for fn, df, at in (
+        (lambda x: relu(x) ** 2, lambda x: 2 * relu(x), 0.0),
+        (lambda x: relu(1 - x) ** 2, lambda x: -2 * relu(1 - x), 1.0),
+    ):
+        x = np.array([at + near, *rest])
+        assert gradcheck(lambda x: np.sum(fn(x)), [x], grad=df)  # noqa: B023
+        off = np.where(np.arange(x.size) == 0, 1e-4, 0.0)
+        assert not gradcheck(lambda x: np.sum(fn(x)), [x], grad=lambda x: df(x) + off)  # noqa: B023
+
+
 def test_ties_a_millionth_apart_are_right():
     x = np.array([[a, a + 1e-6] for a in (0.3, -0.7, 1.1, 0.05, -2.0, 0.9)])
     for seed in (0, 36):

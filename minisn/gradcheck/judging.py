@@ -143,7 +143,7 @@ def _weak(s: Survey, t: Table) -> tuple[np.ndarray, np.ndarray]:
         natural = float(np.max(s.relative))
         zero = np.abs(t.claimed) <= 64 * EPS * np.maximum(row, natural)
         small = bar <= np.where(zero, 1e-4 * np.maximum(np.maximum(row, np.abs(s.z)), natural), 0)
-        fine = np.where(s.noise > SINGLE * np.abs(s.z), 1e-3, 1e-8)
+        fine = np.where(s.noise > SINGLE * np.abs(s.z), 1e-3, 1e-6)
         beside = (bar <= fine * row) & (t.error <= bar)
         weak = ~(bar <= WEAK * size)
     for k in np.flatnonzero(weak.any(axis=1)):
