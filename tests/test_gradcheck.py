@@ -792,6 +792,26 @@ def test_right_near_a_seam_beside_larger_entries(near, rest):
         assert not gradcheck(lambda x: np.sum(fn(x)), [x], grad=lambda x: df(x) + off)  # noqa: B023
 
 
+HALVES = {
+    "float16 outputs": lambda x: np.tanh(x.astype(np.float16)),
+    "float16 inputs": lambda x: np.tanh(x.astype(np.float16).astype(np.float64)),
+    "levels": lambda x: np.round(255 * np.tanh(x)) / 255,
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_a_function_that_rounds_is_told_apart_from_a_mistake(name):
+    x = np.random.default_rng(0).normal(size=5)
+    half = lambda a: np.asarray(a, np.float16).astype(np.float64)  # noqa: E731
+    for seed in range(5):
+        for claim in (lambda g, x: g * sech2(x), lambda g, x: half(g) * half(sech2(x))):
+            report = gradcheck(HALVES[name], [x], vjp=claim, seed=seed)
+            assert report.failure.guess.startswith("fn moves in steps"), report
+    for fn in (relu, lambda x: np.clip(x, -1, 1)):  # flat here, and no staircase
+        report = gradcheck(lambda x: np.sum(fn(x)), [-2 - np.abs(x)], grad=np.ones_like)  # noqa: B023
+        assert report.diagnosis == "wrong gradient" and "steps" not in report.failure.guess
+
+
 def test_ties_a_millionth_apart_are_right():
     x = np.array([[a, a + 1e-6] for a in (0.3, -0.7, 1.1, 0.05, -2.0, 0.9)])
     for seed in (0, 36):

@@ -31,6 +31,25 @@ Cause = tuple[str, str]
 """The name of a mistake, the same at every point where it is found, and a sentence about it."""
 
 
+def rounding(s: Survey, t: Table, k: int) -> str:
+    """Say so if fn is flat along an input, here and at several points around, but no constant."""
+    if t.value[k].any():
+        return ""
+    part, values, near = s.point.locate(t.entries[k])[0].part, [], np.zeros_like(s.x)
+    near[part] = 2.0**-26 * s.nudge()[part]
+    for factor in (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0):
+        at = s.x + factor * s.nudge()
+        values.append(s.f(at))
+        if not np.array_equal(values[-1], s.f(at + near)):
+            return ""
+    if len(np.unique(values, axis=0)) < 3:
+        return ""
+    return (
+        "fn moves in steps, and is flat between them: it rounds to levels or to half precision "
+        "(astype, autocast), and the derivative of a rounding is 0"
+    )
+
+
 def cause_of(s: Survey, t: Table, k: int) -> str:
     """Name the likely mistake in one input's gradient, or return an empty string."""
     first = gather(s, t, k)

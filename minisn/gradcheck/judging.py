@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .causes import cause_of
+from .causes import cause_of, rounding
 from .differences import EPS
 from .linear import nonlinear
 from .report import KINK, NON_FINITE, PRECISION, WRONG, Check
@@ -45,8 +45,10 @@ def judge(s: Survey, table: Table, kinks: bool) -> Check | None:
     elif diagnosis == WRONG:
         s.measure_slope(table.directions[k], r)
         message = name_wrong(s, table)
-        likely = nonlinear(s) if s.order == 1 else ""
-        if not likely and worst.index is not None:
+        entry = worst.index is not None
+        likely = rounding(s, table, k) if entry else ""
+        likely = likely or (nonlinear(s) if s.order == 1 else "")
+        if not likely and entry:
             likely = _cause_by_output(s, table, k) or cause_of(s, table, k)
     elif diagnosis == KINK:
         message = describe_kink(s, table, k, r)

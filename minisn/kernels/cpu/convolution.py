@@ -159,21 +159,9 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, bias: Array | None =
         winograd.conv2d(images, w, b, y, stride[0], padding)
     if not (fits and all_finite(y)):
         filters, rows = np.ascontiguousarray(_filters(w).T), y.reshape(-1, d_out)
-        n_threads = threads()
-        tile = _tile(len(rows), n_threads, len(filters))
-        _conv2d(
-            product_of(x.dtype),
-            images,
-            filters,
-            b,
-            rows,
-            out,
-            tuple(kernel),
-            stride,
-            padding,
-            tile,
-            n_threads,
-        )
+        tile = _tile(len(rows), count := threads(), len(filters))
+        shape = out, tuple(kernel), stride, padding
+        _conv2d(product_of(x.dtype), images, filters, b, rows, *shape, tile, count)
     return y.transpose(0, 3, 1, 2)
 
 
@@ -192,20 +180,9 @@ def conv2d_transpose(
         winograd.conv2d_transpose(maps, w, x, padding)
     if not (fits and all_finite(x)):
         filters, rows = _filters(w), maps.reshape(-1, d_out)
-        n_threads = threads()
-        tile = _tile(len(rows), n_threads, filters.shape[1])
-        _conv2d_transpose(
-            product_of(x.dtype),
-            rows,
-            filters,
-            x,
-            tuple(out),
-            tuple(kernel),
-            stride,
-            padding,
-            tile,
-            n_threads,
-        )
+        tile = _tile(len(rows), count := threads(), filters.shape[1])
+        shape = tuple(out), tuple(kernel), stride, padding
+        _conv2d_transpose(product_of(x.dtype), rows, filters, x, *shape, tile, count)
     return x.transpose(0, 3, 1, 2)
 
 
@@ -227,22 +204,11 @@ def conv2d_weight(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pair)
         w = winograd.conv2d_weight(images, maps, kernel[0], stride[0], padding)
         if all_finite(w):
             return w.transpose(0, 3, 1, 2)
-    rows = maps.reshape(-1, d_out)
-    n_threads = threads()
-    tile = _tile(len(rows), n_threads, kernel[0] * kernel[1] * d_in)
-    parts = np.zeros((n_threads, d_out, kernel[0] * kernel[1] * d_in), x.dtype)
-    _conv2d_weight(
-        product_of(x.dtype),
-        images,
-        rows,
-        parts,
-        tuple(out),
-        kernel,
-        stride,
-        padding,
-        tile,
-        n_threads,
-    )
+    rows, taps = maps.reshape(-1, d_out), kernel[0] * kernel[1] * d_in
+    tile = _tile(len(rows), count := threads(), taps)
+    parts = np.zeros((count, d_out, taps), x.dtype)
+    shape = tuple(out), kernel, stride, padding
+    _conv2d_weight(product_of(x.dtype), images, rows, parts, *shape, tile, count)
     return parts.sum(axis=0).reshape(d_out, *kernel, d_in).transpose(0, 3, 1, 2)
 
 
