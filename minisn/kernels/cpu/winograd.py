@@ -142,14 +142,14 @@ def _sum_products(U, first, last, blocks, taps, stride, origin, y, window):
 
 @njit(cache=True, nogil=True, parallel=True)
 def _sum_taps(w, F, taps, stride, lanes):
-    """Fill F[place] with G w G^T in strips of filters, from w of [filters, channels, k, k].
+    """Fill F[place] with G w G^T in strips of filters, from w of [k, k, channels, filters].
 
     A strip holds two vectors of filters for each channel, and then for the next: memory is
     written in its order, and the product reads it so.
     """
-    d, c, _, _ = w.shape
+    _, _, c, d = w.shape
     place, size = F.shape[1], w.itemsize
-    by_filter, by_channel, by_row, by_column = [step // size for step in w.strides]
+    by_row, by_column, by_channel, by_filter = [step // size for step in w.strides]
     for index in prange(-(-d // (2 * lanes)) * c):
         strip, k = divmod(np.int64(index), c)  # signed, like the numbers that it meets
         first, width = strip * 2 * lanes, min(2 * lanes, d - strip * 2 * lanes)
@@ -258,7 +258,8 @@ def _filters(w: Array, stride: int) -> Array:
     d, c, k, _ = w.shape
     taps, lanes = k // stride, VECTOR_BYTES // w.itemsize
     F = np.empty(((taps + 1) ** 2, stride * stride * c * d + GAP), w.dtype)
-    _sum_taps(read_only(w), F, taps, stride, lanes)
+    # one order of axes, for which Numba compiles once
+    _sum_taps(read_only(w.transpose(2, 3, 1, 0)), F, taps, stride, lanes)
     return F
 
 
