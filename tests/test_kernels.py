@@ -675,11 +675,11 @@ def test_kernels_of_other_sources_are_forgotten(tmp_path):
         (mark,) = tmp_path.rglob("sources.nbs")
         names.append({index: index.stat().st_mtime_ns for index in mark.parent.glob("*.nbi")})
     assert names[0] and names[0] == names[1]  # kept between starts
-    mark.write_text("of another version")
+    mark.write_bytes(b"of another version")
     old = mark.with_name("narrow._to_few-1.py311.nbi")
     old.write_bytes(b"")
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
-    assert not old.exists() and mark.read_text() != "of another version"
+    assert not old.exists() and mark.read_bytes() != b"of another version"
     assert all(index.stat().st_mtime_ns > names[0][index] for index in names[0])
 
 

@@ -25,12 +25,12 @@ def _forget_others(folder: Path) -> None:
     modules too, by address: one compiled against an older ``product`` would end the process.
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).digest()
     mark = folder / "sources.nbs"
-    if not mark.exists() or mark.read_text() != digest:
+    if not mark.exists() or mark.read_bytes() != digest:
         for index in folder.glob("*.nbi"):
             index.unlink(missing_ok=True)
-        mark.write_text(digest)
+        mark.write_bytes(digest)
 
 
 def find_place() -> None:
