@@ -810,6 +810,9 @@ def test_a_function_that_rounds_is_told_apart_from_a_mistake(name):
     for fn in (relu, lambda x: np.clip(x, -1, 1)):  # flat here, and no staircase
         report = gradcheck(lambda x: np.sum(fn(x)), [-2 - np.abs(x)], grad=np.ones_like)  # noqa: B023
         assert report.diagnosis == "wrong gradient" and "steps" not in report.failure.guess
+    claim = lambda x, y: (2 * x, np.ones_like(y))  # noqa: E731
+    report = gradcheck(lambda x, y: np.sum(x**2), [x, x + 1], grad=claim)  # y is not used
+    assert report.diagnosis == "wrong gradient" and "steps" not in report.failure.guess
 
 
 def test_ties_a_millionth_apart_are_right():

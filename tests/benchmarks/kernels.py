@@ -74,6 +74,16 @@ def filled(size):
     return y
 
 
+def taps(rng, channels):
+    """Compare the sums of a filter's taps with the whole convolution of 4 x 4 images."""
+    w = rng.normal(size=(channels, channels, 3, 3)).astype(np.float32)
+    x = np.ones((BATCH, channels, 4, 4), np.float32)
+    sums, all_of_it = least(
+        lambda: winograd._filters(w, 1), lambda: cpu.conv2d(x, w, (1, 1), (1, 1))
+    )
+    print(f"{channels} channels: sums of taps {1e3 * sums:.1f} ms of {1e3 * all_of_it:.1f} ms")
+
+
 def new_arrays(size):
     """Compare arrays that compiled code allocates with those of NumPy, three at a time."""
     inside, outside = least(
@@ -131,6 +141,7 @@ if __name__ == "__main__":
     with kernels.one_pool():
         for sizes in ((512, 256, 32), (96, 128, 128), (96, 512, 512), (512, 1152, 128)):
             product(draw, *sizes)
+        taps(draw, 512)
         new_arrays(6_740_612)
         for layout in ((16, 28, 1), (32, 32, 3), (64, 32, 3)):
             convolutions(draw, *layout)

@@ -3,7 +3,8 @@
 A tile of C, some rows by two vectors, stays in registers while k runs. Each step loads two
 vectors of B and, for each row, one number of A, which it spreads over a vector. This is enough
 arithmetic per load to keep both multipliers of a core busy (``tests/benchmarks/kernels.py``
-prints the rate beside that of BLAS). A large B is copied strip by strip into the first-level cache.
+prints the rate beside that of BLAS). A large B is copied strip by strip into the first-level
+cache, unless its memory holds it in strips.
 
 Numba has no vector type, so the tile is written in LLVM's intermediate language.
 """
@@ -289,7 +290,7 @@ def square_sums(matrices, scattered=False):
 
     Args:
         matrices: M, of plain numbers, by its kind, the integer that the step takes first.
-        scattered: the channels of x may lie apart.
+        scattered: the channels of x lie ``x_channel`` numbers apart, which is else 1.
     """
 
     @intrinsic
@@ -312,15 +313,9 @@ def square_sums(matrices, scattered=False):
                 return builder.inttoptr(address, vector.as_pointer())
 
             def load(place):
-                if not scattered:
-                    return builder.load(place, align=size)
-                row = ir.Constant(vector, ir.Undefined)
-                first = builder.bitcast(place, number.as_pointer())
-                for lane in range(lanes):
-                    source = builder.gep(first, [builder.mul(x_channel, x_channel.type(lane))])
-                    entry = builder.load(source)
-                    row = builder.insert_element(row, entry, ir.IntType(32)(lane))
-                return row
+                if scattered:
+                    return _gathered(builder, vector, place, x_channel)
+                return builder.load(place, align=size)
 
             def apply(matrix, values):
                 return [_combination(builder, vector, row, values) for row in matrix]
@@ -348,6 +343,18 @@ def square_sums(matrices, scattered=False):
         return sig, codegen
 
     return sums
+
+
+def _gathered(builder, vector, place, distance):
+    """Load the numbers of a vector one by one, at a distance from each other."""
+    row, first = (
+        ir.Constant(vector, ir.Undefined),
+        builder.bitcast(place, vector.element.as_pointer()),
+    )
+    for lane in range(vector.count):
+        entry = builder.load(builder.gep(first, [builder.mul(distance, distance.type(lane))]))
+        row = builder.insert_element(row, entry, ir.IntType(32)(lane))
+    return row
 
 
 def _combination(builder, vector, factors, values):

@@ -16,7 +16,8 @@ A difference of two infinities is a NaN, and sums near the largest number overfl
 of products may not. ``convolution`` therefore computes a result that is not finite again, from
 the products themselves.
 
-Images are [N, H, W, C] as in ``convolution``. U holds sums by place, block and channel.
+Images are [N, H, W, C] as in ``convolution``. U holds sums by place, block and channel,
+F those of the taps, in the strips that the product reads.
 
 Source: Winograd (1980); Lavin and Gray (2016), arXiv 1509.09308
 """
