@@ -1,4 +1,4 @@
-"""Reliable timing of training steps and their parts, alone or against other libraries.
+"""Reliable timing of training steps, alone or against other libraries.
 
 Each contestant runs in its own process and waits without spinning while another is timed.
 They take turns, and the ratio is computed turn by turn. Compile time and first runs do not
@@ -6,7 +6,7 @@ count.
 
 The program ``python -m minisn.bench`` is one contestant: it reads its description as one line
 of JSON, then what to run and how often, and answers with seconds. Another program can be a
-contestant too, if it calls :func:`main` with its jobs.
+contestant too, if it calls :func:`main` with what to time.
 """
 
 import dataclasses
@@ -24,10 +24,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import kernels
+from .backend import Array
 from .config import Config
+from .data import scale_images
+from .data.catalog import find_entry
 from .errors import ConfigError, MinisnError
 from .machine import keep_freed_memory
+from .training import Trainer
 
 LEAST = 0.1
 """Minimum seconds of a turn; a shorter job runs again."""
@@ -42,6 +48,9 @@ PATIENCE = 5.0
 POOLS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """The variables that set the threads of every pool."""
 
+IMAGES = 1024
+"""How many images to train on: noise, of the size of the data."""
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -51,7 +60,7 @@ class Contestant:
         name: its name, different from the others'.
         library: ``"minisn"`` or ``"torch"``.
         config: the settings of training, or of the networks whose parts are timed.
-        work: ``"step"`` for training steps, ``"conv"`` for each convolution by itself.
+        work: what a run is, ``"step"`` for a training step; other programs know other works.
         threads: the threads of every pool; 0 for minisn's default.
         program: the arguments of the Python interpreter.
     """
@@ -89,7 +98,7 @@ class Timing:
 
 
 def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[Timing]:
-    """Time several contestants in turn, each with one job.
+    """Time several contestants in turn.
 
     Args:
         contestants: the programs to time.
@@ -98,48 +107,33 @@ def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[T
     Raises:
         ConfigError: a contestant's library is not installed, or cannot do it.
     """
-    (timings,) = race(contestants, turns, steps).values()
-    return timings
-
-
-def race(contestants: Sequence[Contestant], turns: int, steps: int) -> dict[str, list[Timing]]:
-    """Time several contestants in turn at every job; return the timings by the job's name.
-
-    Arguments and errors are those of :func:`compare`.
-    """
-    with _processes(contestants) as (processes, jobs):
-        seconds: dict[str, list[list[float]]] = {job: [[] for _ in contestants] for job in jobs}
+    with _processes(contestants) as processes:
+        seconds: list[list[float]] = [[] for _ in contestants]
         for turn in range(turns + 1):
             least = {"steps": steps, "seconds": LEAST} if turn else {"steps": 2, "seconds": 0}
-            for job in jobs:
-                for process, times in zip(processes, seconds[job], strict=True):
-                    time.sleep(REST)
-                    answer = _ask(process, {"job": job, "least": least})
-                    times += [answer["seconds"]] if turn else []  # the first turn warms up
+            for process, times in zip(processes, seconds, strict=True):
+                time.sleep(REST)
+                answer = _ask(process, least)
+                times += [answer["seconds"]] if turn else []  # the first turn warms up
         peaks = [_ask(process, {})["peak_mb"] for process in processes]
     names = [contestant.name for contestant in contestants]
-    return {
-        job: [Timing(*row) for row in zip(names, seconds[job], peaks, strict=True)] for job in jobs
-    }
+    return [Timing(*row) for row in zip(names, seconds, peaks, strict=True)]
 
 
 @contextmanager
-def _processes(
-    contestants: Sequence[Contestant],
-) -> Iterator[tuple[list[subprocess.Popen], list[str]]]:
+def _processes(contestants: Sequence[Contestant]) -> Iterator[list[subprocess.Popen]]:
     processes: list[subprocess.Popen] = []
     try:
-        jobs: list[str] = []
         for contestant in contestants:
             whole = dataclasses.replace(contestant, threads=contestant.threads or kernels.threads())
             processes.append(_start(whole))
-            answer = _ask(processes[-1], dataclasses.asdict(whole))
-            if answer["compiled"]:  # start again, without the compiler's memory
+            if _ask(processes[-1], dataclasses.asdict(whole))[
+                "compiled"
+            ]:  # start again, without the compiler's memory
                 _end(processes[-1])
                 processes[-1] = _start(whole)
-                answer = _ask(processes[-1], dataclasses.asdict(whole))
-            jobs = answer["jobs"]
-        yield processes, jobs
+                _ask(processes[-1], dataclasses.asdict(whole))
+        yield processes
     finally:
         for process in processes:
             _end(process)
@@ -182,32 +176,31 @@ def missing(library: str) -> str:
 # -- a contestant ----------------------------------------------------------------------------
 
 
-def main(make: Callable[[Contestant], dict[str, Any]] | None = None) -> None:
+def main(make: Callable[[Contestant], Callable[[], Any]] | None = None) -> None:
     """Run as one contestant: answer questions from standard input on standard output.
 
     Args:
-        make: returns the jobs by name; by default training steps and convolutions.
+        make: returns what to time; by default a training step.
     """
     asked = json.loads(sys.stdin.readline())
     try:
         contestant = Contestant(**asked | {"config": Config(**asked["config"])})
         if contestant.library == "minisn":
             keep_freed_memory()  # as in `minisn train`
-        jobs = (make or _jobs)(contestant)
-        for job in jobs.values():
-            job()
+        job = (make or _step)(contestant)
+        job()
     except MinisnError as error:
         return _answer(error=str(error))
     except Exception as error:  # any failure of a rival, in one line
         reason = str(error).strip().splitlines() or [""]
         return _answer(error=f"{asked['library']}: {type(error).__name__}: {reason[0]}")
-    _answer(jobs=list(jobs), compiled=kernels.compiled())
+    _answer(compiled=kernels.compiled())
     for line in sys.stdin:
-        question = json.loads(line)
-        if not question:
+        least = json.loads(line)
+        if not least:
             _answer(peak_mb=_peak_mb())
             continue
-        job, least, runs, start = jobs[question["job"]], question["least"], 0, time.perf_counter()
+        runs, start = 0, time.perf_counter()
         while runs < least["steps"] or time.perf_counter() - start < least["seconds"]:
             job()
             runs += 1
@@ -215,14 +208,23 @@ def main(make: Callable[[Contestant], dict[str, Any]] | None = None) -> None:
     return None
 
 
-def _jobs(contestant: Contestant) -> dict[str, Any]:
-    if reason := missing(contestant.library):
+def _step(contestant: Contestant) -> Callable[[], Any]:
+    config, library = contestant.config, contestant.library
+    if reason := missing(library):
         raise ConfigError(reason)
-    if contestant.library == "minisn":
-        from . import bench_jobs as side
-    else:
-        from . import bench_torch as side  # type: ignore[no-redef]
-    return side.jobs(contestant.work, contestant.config)
+    images = noise(config)
+    if library == "torch":
+        from .bench_torch import TorchTrainer
+
+        return TorchTrainer(config, scale_images(images), contestant.threads).update
+    labels = np.arange(IMAGES) % max(len(find_entry(config.data).classes), 1)
+    return Trainer(config, images, labels=labels).update
+
+
+def noise(config: Config) -> Array:
+    """Draw images, uint8, [N, C, size, size], of the size of the data."""
+    shape = (IMAGES, find_entry(config.data).shape[0], config.size, config.size)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def _peak_mb() -> float:

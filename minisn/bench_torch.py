@@ -10,9 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from . import nn as ours
-from .bench_jobs import Job, convolution_jobs, noise
 from .config import Config
-from .data import scale_images
 from .errors import ConfigError
 from .models import resnet
 from .training import bare_networks
@@ -192,27 +190,3 @@ class TorchTrainer:
     def epsilon(self) -> torch.Tensor:
         """Draw the places between data and samples where the penalty applies."""
         return torch.rand(self.config.batch_size, 1, 1, 1)
-
-
-def jobs(work: str, config: Config) -> dict[str, Job]:
-    """Make the jobs of PyTorch by name; see :func:`minisn.bench_jobs.jobs`."""
-    torch.manual_seed(config.seed)
-    if work == "conv":
-        return convolution_jobs(config, _convolution)
-    images = scale_images(noise(config))
-    return {"": TorchTrainer(config, images, torch.get_num_threads()).update}
-
-
-def _convolution(
-    module: ours.Conv2d | ours.ConvTranspose2d, x: np.ndarray, g: np.ndarray
-) -> tuple[Job, Job]:
-    layer, x_, g_ = translated(module), torch.tensor(x).requires_grad_(), torch.tensor(g)
-    (w_,) = layer.parameters()
-    w_.data = torch.tensor(module.weight.numpy())
-
-    def forward() -> torch.Tensor:
-        with torch.inference_mode():
-            return layer(x_)
-
-    y = layer(x_)
-    return forward, lambda: torch.autograd.grad(y, (x_, w_), g_, retain_graph=True)

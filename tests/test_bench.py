@@ -5,6 +5,7 @@ That they do equal work is checked in one process: equal weights, losses, gradie
 
 import copy
 import dataclasses
+import importlib
 import math
 import os
 import sys
@@ -12,8 +13,8 @@ import sys
 import numpy as np
 import pytest
 
-from minisn import bench, bench_jobs
-from minisn.bench import Contestant, Timing, compare, race
+from minisn import bench
+from minisn.bench import Contestant, Timing, compare, noise
 from minisn.config import load_preset
 from minisn.data import scale_images
 from minisn.errors import ConfigError
@@ -77,35 +78,22 @@ def test_threads_of_one_contestant_have_gone_to_sleep_when_the_next_begins(monke
     assert rests.count(bench.REST) == 2 * (1 + 2)  # the first turn warms up
 
 
-@pytest.mark.needs("torch")
-def test_every_job_of_a_work_is_timed_by_its_name():
-    both = [Contestant(name, name, TABLE_3, "conv") for name in ("minisn", "torch")]
-    found = race(both, turns=2, steps=1)
-    assert list(found) == [
-        f"{layer.name}, {job}"
-        for layer in bench_jobs.convolutions(TABLE_3)
-        for job in ("forward", "gradients")
-    ]
-    assert all(len(t.seconds) == 2 for timings in found.values() for t in timings)
-
-
 @pytest.mark.parametrize(
-    ("library", "work", "changes", "words"),
+    ("library", "changes", "words"),
     [
-        ("minisn", "step", {"data": "nothing-like-it"}, r"bench: .*nothing-like-it"),
+        ("minisn", {"data": "nothing-like-it"}, r"bench: .*nothing-like-it"),
         pytest.param(
             "torch",
-            "step",
             {"objective": "standard"},
             r"bench: torch: \w+: \S+",
             marks=pytest.mark.needs("torch"),
         ),
     ],
 )
-def test_a_contestant_that_cannot_run_is_one_clear_line(library, work, changes, words):
+def test_a_contestant_that_cannot_run_is_one_clear_line(library, changes, words):
     config = dataclasses.replace(CONFIG, **changes)
     with pytest.raises(ConfigError, match=words) as caught:
-        compare([Contestant("it", library, config, work)], turns=1, steps=1)
+        compare([Contestant("it", library, config)], turns=1, steps=1)
     assert "\n" not in str(caught.value)
 
 
@@ -126,19 +114,25 @@ def test_ratios_are_taken_turn_by_turn():
     assert Timing("a", [1.0, 6.0], 0).over(Timing("b", [2.0, 3.0], 0)) == [0.5, 2.0]
 
 
-# --- the works of minisn ----------------------------------------------------------------------
+# --- each convolution by itself, tests/benchmarks/convolutions.py -----------------------------
+
+
+@pytest.fixture
+def convolutions(monkeypatch):
+    monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "benchmarks"))
+    return importlib.import_module("convolutions")
 
 
 @pytest.mark.parametrize(("config", "sizes"), [(CONFIG, (3, 7, 14, 28)), (TABLE_3, (4, 8, 16, 32))])
-def test_the_convolutions_are_those_of_the_networks(config, sizes):
-    trainer = Trainer(config, bench_jobs.noise(config))
+def test_the_convolutions_are_those_of_the_networks(convolutions, config, sizes):
+    trainer = Trainer(config, noise(config))
     shapes = [
         layer.weight.shape
         for network in (trainer.D, trainer.G)
         for layer in weighted_layers(network).values()
         if layer.weight.ndim == 4
     ]
-    layers = bench_jobs.convolutions(config)
+    layers = convolutions.convolutions(config)
     assert [layer.module.weight.shape for layer in layers] == shapes
     assert {layer.given[0] for layer in layers} == {config.batch_size}
     a, b, c, d = sizes
@@ -146,8 +140,34 @@ def test_the_convolutions_are_those_of_the_networks(config, sizes):
         *((d, d), (d, c), (c, c), (c, b), (b, b), (b, a), (a, a)),
         *((a, b), (b, c), (c, d), (d, d)),
     ]
-    names = [layer.name for layer in bench_jobs.convolutions(TABLE_3.replace(width=64))]
+    names = [layer.name for layer in convolutions.convolutions(TABLE_3.replace(width=64))]
     assert names[1::6] == ["D2 64->64 4x4/2", "G1 512->256 4x4/2 transposed"]
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("config", [CONFIG, TABLE_3], ids=["28", "32"])
+def test_both_libraries_compute_the_same_convolutions(convolutions, config):
+    for place, layer in enumerate(convolutions.convolutions(config)):
+        for name, results in (("forward", 1), ("gradients", 2)):
+            work = f"{place} {name}"
+            job = convolutions.job("torch", config, work)
+            ours = arrays(convolutions.job("minisn", config, work)())
+            theirs, again = arrays(job()), arrays(job())  # gradients must not add up
+            assert len(ours) == len(theirs) == results
+            windows = layer.given if "transposed" in layer.name else layer.made
+            multiply_adds = layer.module.weight.size * windows[2] ** 2 * config.batch_size
+            for a, b, c in zip(theirs, ours, again, strict=True):
+                assert a.shape == b.shape and a.dtype == b.dtype == np.float32
+                # an entry sums so many products; each sum rounds by 2**-24 of where it stands
+                rounding = 2**-22 * math.sqrt(multiply_adds / a.size) * np.abs(b).max()
+                np.testing.assert_allclose(a, b, rtol=0, atol=rounding, err_msg=layer.name)
+                np.testing.assert_array_equal(a, c)
+
+
+def arrays(result):
+    """What a job returns, as a list of NumPy arrays."""
+    many = result if isinstance(result, list | tuple) else [result]
+    return [x if isinstance(x, np.ndarray) else x.numpy() for x in many]
 
 
 # --- equal work -------------------------------------------------------------------------------
@@ -166,7 +186,7 @@ class Fed:
     def __init__(self, torch, config):
         from minisn.bench_torch import TorchTrainer
 
-        images = bench_jobs.noise(config)
+        images = noise(config)
         self.ours = Trainer(config, images)
         self.theirs = TorchTrainer(config, scale_images(images), 1)
         rng = np.random.default_rng(5)
@@ -259,31 +279,3 @@ def test_the_average_of_g_is_kept_as_here(torch):
     names = [name for name, value in both.ours.average.items() if value.dtype == np.float32]
     assert len(both.theirs.average) == len(names)
     assert Fed(torch, CONFIG.replace(average=0.0)).theirs.average == []
-
-
-def arrays(result):
-    """What a job returns, as a list of NumPy arrays."""
-    many = result if isinstance(result, list | tuple) else [result]
-    return [x if isinstance(x, np.ndarray) else x.numpy() for x in many]
-
-
-@pytest.mark.parametrize("config", [CONFIG, TABLE_3], ids=["28", "32"])
-def test_both_libraries_compute_the_same_convolutions(torch, config):
-    from minisn import bench_torch
-
-    ours, theirs = bench_jobs.jobs("conv", config), bench_torch.jobs("conv", config)
-    layers = {layer.name: layer for layer in bench_jobs.convolutions(config)}
-    assert list(ours) == list(theirs) and len(ours) == 22
-    for name, job in theirs.items():
-        found, expected = arrays(job()), arrays(ours[name]())
-        assert len(found) == len(expected) == (1 if name.endswith("forward") else 2)
-        again = arrays(job())  # gradients must not add up from turn to turn
-        layer = layers[name.split(",")[0]]
-        windows = layer.given if "transposed" in name else layer.made
-        multiply_adds = layer.module.weight.size * windows[2] ** 2 * config.batch_size
-        for a, b, c in zip(found, expected, again, strict=True):
-            assert a.shape == b.shape and a.dtype == b.dtype == np.float32
-            # each entry sums so many products, and every sum rounds by 2**-24 of where it stands
-            rounding = 2**-22 * math.sqrt(multiply_adds / a.size) * np.abs(b).max()
-            np.testing.assert_allclose(a, b, rtol=0, atol=rounding, err_msg=name)
-            np.testing.assert_array_equal(a, c)

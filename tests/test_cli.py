@@ -1,6 +1,5 @@
 """The command line, as people meet it: what is printed, what is left on disk, how it ends."""
 
-import dataclasses
 import os
 import re
 import shlex
@@ -692,15 +691,7 @@ def timed(monkeypatch):
             timings.append(Timing(c.name, seconds, 123.4 * (1 + k)))
         return timings
 
-    def race(contestants, turns, steps):
-        timings = compare(contestants, turns, steps)
-        if contestants[0].work != "conv":
-            return {"": timings}
-        slow = [dataclasses.replace(timings[0], seconds=[9.0, 9.0, 9.0]), *timings[1:]]
-        return {"one, forward": timings, "two, forward": slow, "two, gradients": timings}
-
     monkeypatch.setattr(bench, "compare", compare)
-    monkeypatch.setattr(bench, "race", race)
     monkeypatch.setattr(bench, "find_spec", lambda name: object())
     return asked
 
@@ -753,26 +744,23 @@ def test_pytorch_takes_part_only_where_it_computes_the_same(timed):
 
 
 def test_bench_changes_settings(timed):
-    minisn("bench", "resnet", "conv", "--set", "width=8")
-    (resnet, conv) = (contestants[0] for contestants, _, _ in timed)
+    minisn("bench", "resnet", "--set", "width=8")
+    (((resnet, _), _, _),) = timed
     assert resnet.config == load_preset("cifar10-resnet").replace(n_dis=1, width=8)
-    assert (conv.work, conv.config) == ("conv", load_preset("cifar10").replace(width=8))
 
 
 def test_the_table_is_every_work_against_pytorch(timed):
-    lines = lines_of("table")
+    minisn("bench", "table")
     works = [
-        (c.work, c.config.data, c.config.model, c.config.gradient_penalty, other.library)
+        (c.config.data, c.config.model, c.config.gradient_penalty, other.library)
         for (c, other), _, _ in timed
     ]
     assert works == [
-        ("step", "mnist-10k", "cnn", 0.0, "torch"),
-        ("step", "cifar10", "cnn", 0.0, "torch"),
-        ("step", "cifar10", "resnet", 0.0, "torch"),
-        ("step", "cifar10", "cnn", 10.0, "torch"),
-        ("conv", "cifar10", "cnn", 0.0, "torch"),
+        ("mnist-10k", "cnn", 0.0, "torch"),
+        ("cifar10", "cnn", 0.0, "torch"),
+        ("cifar10", "resnet", 0.0, "torch"),
+        ("cifar10", "cnn", 10.0, "torch"),
     ]
-    assert "two, forward 45.00 (22.50 - 90.00) 9.000 s 200 ms" in lines
 
 
 def test_bench_says_where_a_library_is_missing(timed, monkeypatch):
@@ -781,7 +769,7 @@ def test_bench_says_where_a_library_is_missing(timed, monkeypatch):
     assert lines[0] == "torch is not installed; run: pip install torch"
     assert len(lines) == 4 and libraries(timed) == [["minisn"]]
     assert "not installed" not in minisn("bench", "mnist", "--against", "none").stdout
-    result = minisn("bench", "conv", "--against", "torch", code=1)
+    result = minisn("bench", "resnet", "--against", "torch", code=1)
     assert "torch is not installed; run: pip install torch" in error_of(result)
 
 

@@ -14,7 +14,7 @@ from minisn.cli import progress
 ahead = pytest.importorskip("minisn.kernels.cpu.ahead", reason="Numba is not installed")
 
 STEP = """if True:
-    from minisn.bench_jobs import noise
+    from minisn.bench import noise
     from minisn.kernels import compiled
     from minisn.config import load_preset
     from minisn.training import Trainer

@@ -1,4 +1,4 @@
-"""``minisn bench``: time training steps and their parts, also in PyTorch."""
+"""``minisn bench``: time training steps, also in PyTorch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 WGAN_GP = {"regularizer": "none", "objective": "wasserstein", "gradient_penalty": 10.0}
 
-RACES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "resnet": ("step", "cifar10-resnet", {"n_dis": 1}),
-    "wgan-gp": ("step", "cifar10", WGAN_GP),
-    "conv": ("conv", "cifar10", {}),
+RACES: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet": ("cifar10-resnet", {"n_dis": 1}),
+    "wgan-gp": ("cifar10", WGAN_GP),
 }
-"""Benchmarks by name: what to time, on which preset, with which changes."""
+"""Benchmarks by name: the preset whose training step is timed, and what is changed."""
 
 TABLE = ("mnist", "cifar10", *RACES)
 DEFAULT = ("cifar10", "cifar10-small", "mnist", "mnist-tiny")
@@ -63,12 +62,11 @@ def bench(
     threads: int | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Time training steps and their parts, also in PyTorch.
+    """Time training steps, also in PyTorch.
 
     A WORK is a preset, to time its training step, or one of: resnet (Table 4 with one update of
-    D), wgan-gp, or conv (each convolution of Table 3). The default is the presets cifar10,
-    cifar10-small, mnist and mnist-tiny; `table` stands for mnist, cifar10, resnet, wgan-gp and
-    conv.
+    D) or wgan-gp. The default is the presets cifar10, cifar10-small, mnist and mnist-tiny; `table`
+    stands for mnist, cifar10, resnet and wgan-gp.
 
     Each library runs in its own process. The processes take turns, so that a busy machine slows
     both, and the ratio is computed turn by turn. Compilation and the first runs do not count. The
@@ -79,10 +77,9 @@ def bench(
         minisn bench
         minisn bench mnist --turns 20
         minisn bench mnist --set width=32
-        minisn bench conv
         minisn bench table --turns 15 --steps 1
     """
-    from ..bench import Contestant, missing, race
+    from ..bench import Contestant, compare, missing
     from ..config import load_preset, parse_settings
     from ..errors import ConfigError
     from ..machine import check_memory
@@ -95,17 +92,18 @@ def bench(
         click.echo(reason)
     click.echo(f"{'':46}{'ratio: median (range)':22}{'minisn':>10}{'torch':>10}   ({turns} turns)")
     for name in [x for work in works or DEFAULT for x in (TABLE if work == "table" else [work])]:
-        work, preset, changes = RACES.get(name, ("step", name, {}))
+        preset, changes = RACES.get(name, (name, {}))
         config = load_preset(preset).replace(**changes | asked)
         check_memory(config)
         alone = reason or against == "none" or not _in_torch(config)
         libraries = ("minisn",) if alone else ("minisn", "torch")
-        contestants = [Contestant(x, x, config, work, threads or 0) for x in libraries]
-        sizes = f"{name}: width {config.width}, batch {config.batch_size}, n_dis {config.n_dis}"
-        for job, timings in race(contestants, turns, steps).items():
-            _times(job or sizes, timings)
-        if work == "step":
-            _memory(timings)
+        contestants = [Contestant(x, x, config, threads=threads or 0) for x in libraries]
+        timings = compare(contestants, turns, steps)
+        _times(
+            f"{name}: width {config.width}, batch {config.batch_size}, n_dis {config.n_dis}",
+            timings,
+        )
+        _memory(timings)
 
 
 def _in_torch(config: Config) -> bool:

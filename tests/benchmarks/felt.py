@@ -150,7 +150,7 @@ def limit() -> None:
 def moved(config) -> float:
     """Return the bytes moved in a step, if each result of an operation is written and read once."""
     from minisn import tensor
-    from minisn.bench_jobs import noise
+    from minisn.bench import noise
     from minisn.training import Trainer
 
     trainer, total = Trainer(config, noise(config)), 0
