@@ -125,17 +125,33 @@ class Planted:
         if self.fault == "frozen":
             return
         M = self.matrix(layer.kind, layer.W)
-        if self.fault in ("fresh", "restart"):
-            layer.u, layer.v = layer.first if self.fault == "restart" else self.vectors(M)
+        if getattr(layer, "restart", False):
+            layer.u, layer.v, layer.restart = *layer.first, False
+        if self.fault == "restart":
+            layer.u, layer.v = layer.first
+        if self.draws(layer):
+            layer.u, layer.v = self.vectors(M)
         layer.before = layer.u, layer.v
         for _ in range(self.more or layer.rounds):
             layer.u, layer.v = self.step(M, layer.u, layer.v)
+        if self.fault == "half state":
+            layer.u, layer.v = (x.astype("float16").astype(x.dtype) for x in (layer.u, layer.v))
+
+    def draws(self, layer):
+        """Whether it draws u anew at every pass."""
+        return self.fault == "fresh" or (self.fault == "fresh kernels" and layer.W.ndim == 4)
 
     def vectors(self, M):
         u, v = (self.rng.standard_normal(n).astype(M.dtype) for n in M.shape)
         return unit(u), unit(v)
 
     def sigma(self, layer):
+        if self.fault == "old σ":
+            layer.sigma = getattr(layer, "sigma", None) or self.estimate(layer)
+            return layer.sigma
+        return self.estimate(layer)
+
+    def estimate(self, layer):
         W, kind = layer.W, layer.kind
         M = self.matrix(kind, W)
         if self.fault in DIVISORS:
@@ -183,7 +199,8 @@ class Planted:
         sigma = self.sigma(layer)
         if sigma == 0 and self.fault != "0/0":
             return W if self.fault in ("u dies", "squares") else np.zeros_like(W)
-        return W.dtype.type(self.scale) * (W / sigma)
+        scale = 1.0 if self.fault == "no constant" else self.scale
+        return W.dtype.type(scale) * (W / sigma)
 
     def forward(self, layer, train):
         if train:
@@ -196,6 +213,12 @@ class Planted:
             return B
         if self.fault == "raw in evaluation":
             return layer.W
+        if self.fault == "evaluated once":
+            layer.kept = getattr(layer, "kept", None)
+            layer.kept = self.normalized(layer) if layer.kept is None else layer.kept
+            return layer.kept
+        if self.fault == "start after evaluation":
+            layer.restart = True
         kept = layer.u, layer.v
         if self.fault in ("round in evaluation", "moves in evaluation", "writes in evaluation"):
             self.advance(layer)
@@ -223,11 +246,16 @@ class Planted:
 
     def gradient(self, layer, Gs):
         axis, passes = KINDS[layer.kind].axis, []
+        before = layer.u, layer.v
         for _ in Gs:
             self.advance(layer)
             passes.append((layer.W, layer.u, layer.v, float(self.sigma(layer))))
             if self.fault == "overwritten":
                 layer.W = self.normalized(layer)
+        if self.fault == "round in backward":
+            self.advance(layer)
+        if self.fault == "no state with a gradient":
+            layer.u, layer.v = before
         found = []
         for G, (W, u, v, sigma) in zip(Gs, passes, strict=True):
             if self.fault == "in place":
@@ -281,10 +309,11 @@ class Planted:
     def read(self, layer):
         if self.fault == "read moves":
             self.advance(layer)
-        return self.normalized(layer)
+        return layer.W.copy() if self.fault == "read raw" else self.normalized(layer)
 
     def reload(self, layer):
-        other = self.make(layer.kind, layer.W, layer.rounds, layer.dtype)
+        W = layer.W / 2 if self.fault == "half saved" else layer.W
+        other = self.make(layer.kind, W, layer.rounds, layer.dtype)
         if self.fault != "not saved":
             other.u, other.v, other.before = layer.u.copy(), layer.v.copy(), layer.before
         return other
@@ -295,7 +324,7 @@ class Planted:
         if self.fault == "remove round":
             self.advance(layer)
         if self.fault == "remove anew":
-            return layer.W / top(layer.W)
+            return layer.W / top(rows_first(layer.W, KINDS[layer.kind].axis))
         return self.normalized(layer)
 
     def dtype(self, layer):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import file_option, folder_option
+from .options import folder_option, result_option
 
 if TYPE_CHECKING:
     from ..conformance import Row
@@ -24,7 +24,7 @@ def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str
 @click.argument(
     "names", metavar="[NAME|MODULE:FACTORY]...", nargs=-1, shell_complete=complete_adapter
 )
-@file_option("--json", "data", help="File for the results, with versions and date.")
+@result_option("--json", "data", help="File for the results, with versions and date.")
 @folder_option("--vectors", help="Folder for inputs and expected outputs, for any language.")
 @click.option(
     "--list",
@@ -49,10 +49,13 @@ def conformance(
         minisn conformance my_layers:factory
         minisn conformance --vectors vectors
     """
+    from ..conformance import load
     from ..errors import ConfigError
 
     if not (names or vectors or listed):
         raise ConfigError("conformance: give a library's name, MODULE:FACTORY, or --list")
+    if data is not None and not names:
+        raise ConfigError("conformance: --json needs a library's name or MODULE:FACTORY")
     if listed:
         _list()
     if vectors is not None:
@@ -60,7 +63,8 @@ def conformance(
 
         for path in write(vectors):
             click.echo(path)
-    rows = [_ask(name) for name in _chosen(names)]
+    adapters = [load(name) for name in _chosen(names)]  # all of them before the first is asked
+    rows = [_ask(adapter) for adapter in adapters]
     if data is not None and rows:
         from ..conformance import write_table
 
@@ -84,14 +88,14 @@ def _chosen(names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _ask(name: str) -> Row:
+def _ask(adapter: Any) -> Row:
     """Check one library, and print every clause as it is checked."""
-    from ..conformance import load, row, run
+    from ..conformance import row, run
     from ..conformance.report import line, summary
+    from ..conformance.suite import fact, title
 
-    adapter = load(name)
     results = []
-    click.echo(f"{getattr(adapter, 'name', name)} {getattr(adapter, 'version', '')}".rstrip())
+    click.echo(f"{title(adapter)} {fact(adapter, 'version')}".rstrip())
     for result in run(adapter):
         results.append(result)
         click.echo(line(result))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import data_dir_option, file_option
+from .options import data_dir_option, file_option, result_option
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
@@ -47,7 +47,7 @@ _REFERENCES = 10_000  # real reference images, at most half of the data [M18 App
 )
 @file_option("--features", help="NumPy file, [N, d], with features of samples.")
 @file_option("--reference", help="NumPy file, [M, d], with features of real images.")
-@file_option("--json", "out", help="File for the scores, with their provenance.")
+@result_option("--json", "out", help="File for the scores, with their provenance.")
 @data_dir_option
 def evaluate(
     run: Path | None,

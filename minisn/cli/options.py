@@ -28,6 +28,18 @@ def file_option(*names: str, help: str) -> Callable[..., Any]:
     return click.option(*names, metavar="FILE", type=kind, help=help)
 
 
+def result_option(*names: str, help: str) -> Callable[..., Any]:
+    """Make an option for the path of a file to write; its folder must exist before the work."""
+
+    def check(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+        if path is not None and not path.parent.is_dir():
+            raise click.BadParameter(f"there is no folder {str(path.parent)!r}; make it first")
+        return path
+
+    kind = click.Path(path_type=Path, dir_okay=False)
+    return click.option(*names, metavar="FILE", type=kind, callback=check, help=help)
+
+
 def folder_option(*names: str, help: str, required: bool = False) -> Callable[..., Any]:
     """Make an option for the path of a folder."""
     kind = click.Path(path_type=Path, file_okay=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import file_option
+from .options import result_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ INDENT = 20
 
 @click.command()
 @click.argument("part", nargs=-1)
-@file_option("--json", "data", help="File for the index, as JSON.")
+@result_option("--json", "data", help="File for the index, as JSON.")
 def paper(part: tuple[str, ...], data: Path | None) -> None:
     """Show the statements of the papers and their place in code.
 

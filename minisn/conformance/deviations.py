@@ -56,6 +56,8 @@ MEANINGS = {
     "rows of d_out times h": "the matrix of another map: the norm is not 1",
     "multiplied by a constant": "scaled spectral normalization (SSN): the network is scaled by the "
     "constant to the power of its depth",
+    "the constant is not applied": "the layer is plain spectral normalization, not the scaled one "
+    "that it says to be",
     "an absolute ε": "small weights are not normalized, so training depends on the scale of "
     "the initialization",
     "power iteration has not converged": "the divisor is too small: the norm is above 1",
@@ -75,6 +77,11 @@ MEANINGS = {
     "u starts over at every pass": "the divisor never gets better than after one round",
     "u is never moved": "the divisor is that of a random direction: D's slope is not bounded",
     "u does not advance by one round a pass": "the estimate is not that of Algorithm 1",
+    "σ is not renewed": "the divisor is that of an older weight: the norm follows late, if at all",
+    "a gradient moves u once more": "power iteration runs ahead of Algorithm 1, and D(real) and "
+    "D(fake) differ more",
+    "a pass with a gradient does not move u": "u never learns from training: only passes without a "
+    "gradient move it",
     "no warm start": "the first steps, which set the course of training, use weights of norm well "
     "above 1",
     # -- gradients
@@ -105,11 +112,15 @@ MEANINGS = {
     "no second derivatives": "a gradient penalty cannot be trained",
     "second derivatives are zero": "a gradient penalty does not see the normalization",
     "another second derivative": "a gradient penalty trains something else",
+    "too little precision in the gradient": "the step is rounded: training and checks lose digits",
     "another trajectory": "200 steps lead to another weight than Algorithm 1's",
     # -- state
     "a training pass changes W": "the optimizer does not find the weight that it left",
     "reading moves u": "a logged weight is not the one in use, and logging changes training",
     "reading changes W": "logging changes training",
+    "reading gives W itself": "a logged norm is that of the raw weight",
+    "reading gives another weight": "a logged weight is not the one in use",
+    "evaluation keeps an old weight": "later evaluations are those of an earlier network",
     "evaluation moves u": "evaluating changes the training that follows",
     "evaluation writes W": "evaluating changes the weight itself",
     "two evaluations differ": "results cannot be repeated",
@@ -127,6 +138,7 @@ MEANINGS = {
     "the type is not kept": "half precision saves no memory or time, or double loses digits",
     "computed in another precision": "double precision is double in name only: checks fail",
     "too little precision": "in this type the norm is not 1",
+    "another W is saved": "the optimizer continues from another weight",
     "lost when saved": "training resumed from a checkpoint differs from uninterrupted training",
     "removing leaves W un-normalized": "the exported network was never trained",
     "removing takes one round more": "the exported network is not the one that was evaluated",
@@ -246,8 +258,11 @@ def name_value(
         return "all zeros", float("inf")
     sigma, off = sigma_of(W, B)
     if off > 1e-3:
-        return _not_a_multiple(kind, W, B), float("nan")
-    if fitting := [name for name in candidates(kind, W, B, definition, scale) if name]:
+        rounded = gap(B, scale * W / right) < 2e-2
+        return "too little precision" if rounded else _not_a_multiple(kind, W, B), float("nan")
+    if scale != 1 and abs(sigma / right - 1) < 3e-4:
+        return "the constant is not applied", sigma
+    if (fitting := candidates(kind, W, B, definition, scale)) and fitting[0]:
         return fitting[0], sigma
     low = 0.7 * right < sigma * scale < right * (1 - 1e-5)
     return ("power iteration has not converged" if low else ""), sigma
@@ -320,5 +335,6 @@ def name_gradient(
     named = [(name, pull(s, G, W, sigma, slope)) for s, name in GRADIENTS.items()]
     name, least = nearest(found, named)
     if least > tolerance:
-        name = "another gradient"
+        near = not name and least < 2e-3
+        name = "too little precision in the gradient" if near else "another gradient"
     return "W is overwritten" if overwritten and name else name

@@ -2,6 +2,7 @@ r"""Clauses about the normalized weight: is it :math:`W/\sigma_1` for every W?""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from . import probes
 from .deviations import candidates, name_value, sigma_of
 from .probes import KINDS, along, draw
-from .reference import gap, leading, norm, paces
-from .suite import Finding, Subject, clause
+from .reference import CONVERGED, gap, leading, norm, paces, rounds
+from .suite import STOPPED, Finding, Subject, clause
 
 ROUNDS = 60
 """Enough rounds for these weights: the second singular value is at most 1/1.2 of the first."""
@@ -27,7 +28,7 @@ def _norm(B: np.ndarray, kind: str = "dense") -> float:
 
 
 def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
-    """Name the deviation of an applied weight, with up to two more weights if needed.
+    """Name the deviation of an applied weight, with more rounds and more weights if needed.
 
     Args:
         subject: the adapter under test.
@@ -36,32 +37,42 @@ def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
         B: the weight that the layer applied.
     """
     name, sigma = name_value(kind, W, B, subject.definition, subject.scale)
-    if name and name != "power iteration has not converged":
+    if name == "power iteration has not converged":
+        applied = subject.applied(kind, W)
+        more = subject.forward(subject.make(W, kind, 8 * ROUNDS))
+        name = name if gap(more, applied) < 0.5 * gap(B, applied) else ""
+    if name:
         return _surely(subject, kind, name, W, B)
-    ratio = sigma / norm(kind, W, subject.definition)[0]
-    others = {}
-    for factor, seed in ((1.0, 2), (100.0, 0)):
-        other = factor * draw(kind, seed)
-        divided, _ = sigma_of(other, _converged(subject, other, kind))
-        others[factor] = divided / norm(kind, other, subject.definition)[0]
-    if abs(others[100.0] / ratio - 1) > 1e-3 and gap(W, draw(kind)) < 1e-6:
+
+    def deviation(W: np.ndarray, sigma: float) -> float:
+        return sigma * subject.scale / subject.norm(kind, W) - 1
+
+    own, others = deviation(W, sigma), []
+    another = draw(kind, 2)
+    another = another * (subject.norm(kind, W) / subject.norm(kind, another))
+    for other in (100 * W, another):
+        others.append(deviation(other, sigma_of(other, _converged(subject, other, kind))[0]))
+    close = min(1e-3, 0.2 * abs(own)) + 1e-6
+    if abs(others[0]) < 0.5 * abs(own) and abs(others[0]) < abs(own) - close:
         return "an absolute ε"
-    if max(abs(value / ratio - 1) for value in others.values()) < 1e-3:
+    if max(abs(value - own) for value in others) < close:
         return "multiplied by a constant"
-    return name or "not a known norm"
+    return "too little precision" if abs(own) < 3e-3 else "not a known norm"
 
 
 def _surely(subject: Subject, kind: str, name: str, W: np.ndarray, B: np.ndarray) -> str:
     """Choose among fitting names, by weights with a larger norm along one axis or the other."""
     about = subject.definition, subject.scale
     left = [n for n in candidates(kind, W, B, *about) if n]
+    if name not in left:
+        return name
     for axis in (0, 1) if len(left) > 1 and W.ndim == 4 else ():
         view = along(kind, axis)
         u, sigma, v = leading(view.matrix(W))
         tilted = W + 2 * sigma * view.back(np.outer(u, v))
         fits = candidates(kind, tilted, _converged(subject, tilted, kind), *about)
         left = [n for n in left if n in fits] or left
-    return left[0] if left else name
+    return left[0]
 
 
 def _value(kind: str):
@@ -92,7 +103,9 @@ def one_round(subject: Subject) -> Finding:
     if subject.pace:
         order, n = subject.pace
         note = f"{order}, {n} round{'s' * (n > 1)} a pass"
-        a, b = next((a, b) for o, k, a, b in paces(W, u, v, n) if (o, k) == (order, n))
+        if n == CONVERGED:
+            note = "each pass reaches the singular vectors"
+        a, b = rounds(W, u, v, order, n)
         return Finding(gap(B, W / (a @ W @ b)), f"divided by {a @ W @ b:.6g}", note=note)
     steps = [(order, a, b) for order, _, a, b in paces(W, u, v, 1)]
     stale = [("σ of the vectors before the round", u @ W @ v)]
@@ -105,6 +118,7 @@ def one_round(subject: Subject) -> Finding:
     if off > 1e-3 or not abs(sigma / value - 1) < 1e-4:
         name = "another σ after one round"
     error = min(gap(B, W / (a @ W @ b)) for _, a, b in steps)
+    name = "too little precision" if error < 1e-3 else name
     return Finding(error, f"divided by {sigma:.6g}", name)
 
 
@@ -132,12 +146,24 @@ def leaves_zero(subject: Subject) -> Finding:
     for _ in range(60):
         B = subject.forward(layer)
     error = gap(B, subject.applied("dense", W))
-    name = "a weight that leaves 0 is not normalized"
+    return Finding(error, f"norm {_norm(B):.6g}", _stuck(subject, W, B) if error > 1e-3 else "")
+
+
+def _stuck(subject: Subject, W: np.ndarray, B: np.ndarray) -> str:
+    """Name what keeps a weight from its norm after zeros."""
     if not np.isfinite(B).all():
-        name = "NaN stays after a zero weight"
-    elif gap(B, W) < 1e-3 or not B.any():
-        name = "u stays 0 after a zero weight"
-    return Finding(error, f"norm {_norm(B):.6g}", name)
+        return "NaN stays after a zero weight"
+    fresh = subject.make(W, rounds=ROUNDS)
+    before = subject.forward(fresh)
+    if gap(before, subject.applied("dense", W)) > 1e-3:  # not because of the zeros
+        return named(subject, "dense", W, before)
+    other = draw("dense", 5)
+    subject.ask("set_parameter", fresh, other)
+    after = [subject.forward(fresh) for _ in range(ROUNDS)][-1]
+    if gap(after, subject.applied("dense", other)) > 1e-3:
+        return "σ is not renewed"
+    dead = gap(B, W) < 1e-3 or not B.any()
+    return "u stays 0 after a zero weight" if dead else "a weight that leaves 0 is not normalized"
 
 
 def _scales(subject: Subject, sizes: tuple[float, ...]) -> Finding:
@@ -154,6 +180,9 @@ def _scales(subject: Subject, sizes: tuple[float, ...]) -> Finding:
 
 def _scale_name(subject: Subject, size: float, B: np.ndarray, W: np.ndarray) -> str:
     """Distinguish squares that leave the range of numbers from an ε that hides small weights."""
+    base = _converged(subject, W)
+    if gap(base, subject.applied("dense", W)) > 1e-3:  # at every scale
+        return named(subject, "dense", W, base)
     if gap(B, W * size) < 1e-4 and size > 1:
         return "squares overflow"
     if size > 1:
@@ -163,8 +192,8 @@ def _scale_name(subject: Subject, size: float, B: np.ndarray, W: np.ndarray) -> 
     near = _converged(subject, W * 1e-17)
     if np.isfinite(B).all() and gap(near, subject.applied("dense", W)) > 1e-3:
         return "an absolute ε"
-    if "float64" in getattr(subject.adapter, "precisions", ()):
-        with suppress(Exception):  # float64 is asked in a clause of its own
+    if "float64" in subject.precisions:
+        with suppress(*STOPPED):  # float64 is asked in a clause of its own
             double = _converged(subject, W * size, dtype="float64")
             if gap(double, subject.applied("dense", W)) > 1e-3:
                 return "an absolute ε"
@@ -204,19 +233,23 @@ def first_pass(subject: Subject) -> Finding:
 
 def _precision(dtype: str):
     def ask(subject: Subject) -> Finding:
-        if dtype not in getattr(subject.adapter, "precisions", ()):
+        if dtype not in subject.precisions:
             raise NotImplementedError(f"the adapter has no {dtype}")
         W = draw("dense")
         layer = subject.make(W, rounds=ROUNDS, dtype=dtype)
         B = subject.forward(layer)
         with suppress(NotImplementedError):
-            if (kept := subject.ask("dtype", layer)) != dtype:
+            kept = re.findall(r"\w+", str(subject.ask("dtype", layer)))[-1]  # of torch.float16, too
+            if kept != dtype:
                 return Finding(np.inf, f"{kept} came out", "the type is not kept")
         error = abs(_norm(B) / subject.scale - 1)
         error = error if np.isfinite(error) else np.inf
         single = dtype == "float64" and 1e-12 < error < 1e-5
         name = "computed in another precision" if single else "too little precision"
         name = name if np.isfinite(B).all() else "not finite"
+        base = _converged(subject, W)  # in the usual precision
+        if gap(base, subject.applied("dense", W)) > 2e-5:
+            name = named(subject, "dense", W, base)
         return Finding(error, f"norm 1 {_norm(B) / subject.scale - 1:+.1e}", name)
 
     return ask

@@ -16,6 +16,9 @@ from .probes import KINDS, View, along, operator
 ORDERS = ("v first", "u first")
 """The order of a round: (18) makes v from u, then u; the other makes u from v, then v."""
 
+CONVERGED = 300
+"""So many rounds count as the singular vectors themselves."""
+
 
 def leading(matrix: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     """Return the leading singular vectors and value (u, sigma, v) of a matrix."""
@@ -74,10 +77,13 @@ def rounds(
         W: [m, n].
         u, v: the last pair; the order decides which of the two counts.
         order: one of :data:`ORDERS`.
-        n: number of rounds.
+        n: number of rounds; from :data:`CONVERGED` on, the singular vectors.
 
     Source: M18 Eq. (18), (19), (20), (21)
     """
+    if n >= CONVERGED:
+        u, _, v = leading(W)
+        return u, v
     for _ in range(n):
         if order == "v first":
             v = unit(W.T @ u)

@@ -12,7 +12,8 @@ from typing import Any
 
 from .. import __version__
 from ..errors import DataError
-from .suite import BROKEN, KEPT, NOT_ASKED, Result
+from ..files import write_file
+from .suite import BROKEN, KEPT, NOT_ASKED, Result, fact, title
 
 Row = dict[str, Any]
 """A library: name, version, definition and clauses, each clause a mapping."""
@@ -26,9 +27,9 @@ def row(adapter: Any, results: Iterable[Result]) -> Row:
         results: results of :func:`~minisn.conformance.suite.run`.
     """
     return {
-        "name": getattr(adapter, "name", "") or type(adapter).__name__,
-        "version": str(getattr(adapter, "version", "")),
-        "definition": getattr(adapter, "definition", "SN"),
+        "name": title(adapter),
+        "version": str(fact(adapter, "version")),
+        "definition": fact(adapter, "definition", "SN"),
         "clauses": [as_data(result) for result in results],
     }
 
@@ -84,7 +85,8 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
         rows: results of :func:`row`.
     """
     data = {"date": datetime.date.today().isoformat(), "minisn": __version__, "libraries": rows}
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    write_file(path, text.encode("utf-8", "backslashreplace"), "choose another file")
 
 
 def read_table(path: Path | str) -> dict[str, Any]:

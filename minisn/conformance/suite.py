@@ -7,7 +7,7 @@ A clause returns a :class:`Finding`. If an adapter cannot be asked, it raises
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,9 +19,14 @@ import numpy as np
 from ..errors import ConfigError
 from . import probes
 from .deviations import MEANINGS
-from .reference import gap, norm, paces
+from .reference import CONVERGED, ORDERS, gap, norm, paces
 
 KEPT, BROKEN, NOT_ASKED = "kept", "broken", "not asked"
+
+DEFINITIONS = ("SN", "BSN", "SN_Conv")
+
+STOPPED = (Exception, SystemExit)
+"""What an adapter may raise; only an interruption ends the suite."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def clause(
     equation: str,
     expected: str,
     tolerance: float = 0.0,
-    definitions: tuple[str, ...] = ("SN", "BSN", "SN_Conv"),
+    definitions: tuple[str, ...] = DEFINITIONS,
 ) -> Callable[[Callable[[Subject], Finding]], Callable[[Subject], Finding]]:
     """Register a function as a clause; the arguments are those of :class:`Clause`."""
 
@@ -133,12 +138,25 @@ class Subject:
 
     Args:
         adapter: see :mod:`minisn.conformance.adapters`.
+    Raises:
+        ConfigError: its definition or its scale is none.
     """
 
     def __init__(self, adapter: Any):
         self.adapter = adapter
-        self.definition = getattr(adapter, "definition", "SN")
-        self.scale = getattr(adapter, "scale", 1.0)
+        self.definition = fact(adapter, "definition", "SN")
+        self.scale = fact(adapter, "scale", 1.0)
+        self.precisions = fact(adapter, "precisions", ()) or ()
+        if self.definition not in DEFINITIONS:
+            raise ConfigError(
+                f"{title(adapter)}: definition is {self.definition!r}, expected one of "
+                f"{', '.join(DEFINITIONS)}"
+            )
+        number = isinstance(self.scale, int | float | np.number)
+        if not (number and np.isfinite(self.scale) and self.scale):
+            raise ConfigError(
+                f"{title(adapter)}: scale is {self.scale!r}, expected a finite number other than 0"
+            )
 
     def ask(self, method: str, made: Made, *arguments: Any) -> Any:
         """Call a method of the adapter with a layer and copies of the arguments.
@@ -197,7 +215,9 @@ class Subject:
         state: list[np.ndarray] = []
         weight: list[np.ndarray] = []
         with suppress(NotImplementedError):
-            state = [np.array(a, np.float64) for a in self.ask("state", made)]
+            found = self.ask("state", made)
+            found = found.values() if isinstance(found, Mapping) else found
+            state = [np.array(a, np.float64) for a in found]
         with suppress(NotImplementedError):
             weight = [self.parameter(made)]
         return state, weight
@@ -206,9 +226,13 @@ class Subject:
         """Return whether a pass has replaced the weight W."""
         return any(gap(found, W) > 1e-5 for found in self.kept(made)[1])
 
+    def norm(self, kind: str, W: np.ndarray) -> float:
+        """Return the norm of a weight by the subject's definition."""
+        return norm(kind, W, self.definition)[0]
+
     def applied(self, kind: str, W: np.ndarray) -> np.ndarray:
         """Return the weight that a right layer applies."""
-        return self.scale * W / norm(kind, W, self.definition)[0]
+        return self.scale * W / self.norm(kind, W)
 
     def started(self, W: np.ndarray) -> Made:
         """Make a dense layer with the known u and v of :func:`~minisn.conformance.probes.start`."""
@@ -226,24 +250,39 @@ class Subject:
             self.forward(self.make(probes.draw("dense")))
         except NotImplementedError:
             return
-        except Exception as error:  # of the adapter's, whatever its kind
-            name = getattr(self.adapter, "name", "") or type(self.adapter).__name__
+        except STOPPED as error:
             raise ConfigError(
-                f"{name}: make('dense', W, 1), then forward(layer, True): {told(error)[0]}"
+                f"{title(self.adapter)}: make('dense', W, 1), then forward(layer, True): "
+                f"{told(error)[0]}"
             ) from error
 
     @cached_property
+    def kinds(self) -> list[str]:
+        """The kinds of layers that can be made and asked for a pass, dense first."""
+        found = ["dense"]
+        for kind in list(probes.KINDS)[1:]:
+            with suppress(*STOPPED):  # a clause of its own says so
+                self.forward(self.make(probes.draw(kind), kind))
+                found.append(kind)
+        return found
+
+    @cached_property
     def pace(self) -> tuple[str, int] | None:
-        """Order and number of rounds in a training pass, or None if they are unknown."""
+        """Order and number of rounds in a training pass, or None if they are unknown.
+
+        A pass that reaches the singular vectors counts as :data:`CONVERGED` rounds.
+        """
         W = probes.slow()
         try:
             B = self.forward(self.started(W))
         except NotImplementedError:
             return None
-        for n in range(1, 61):  # fewest rounds first
-            for order, k, u, v in paces(W, *probes.start(), most=n):
-                if k == n and gap(B, self.scale * W / (u @ W @ v)) < 1e-5:
-                    return order, n
+        if gap(B, self.applied("dense", W)) < 1e-5:
+            return ORDERS[0], CONVERGED
+        tried = paces(W, *probes.start(), most=200)
+        for order, n, u, v in sorted(tried, key=lambda each: each[1]):  # fewest rounds first
+            if gap(B, self.scale * W / (u @ W @ v)) < 1e-5:
+                return order, n
         return None
 
 
@@ -281,14 +320,36 @@ def judge(each: Clause, subject: Subject) -> Result:
             found = each.ask(subject)
     except NotImplementedError as reason:
         return Result(each, NOT_ASKED, found=str(reason) or "the adapter cannot be asked")
-    except Exception as error:  # a layer's error is a finding, whatever its kind
+    except STOPPED as error:  # a layer's error is a finding, whatever its kind
         return Result(each, BROKEN, float("inf"), *told(error))
     if found.error <= each.tolerance:
         return Result(each, KEPT, found.error, found.found, note=found.note)
     return Result(each, BROKEN, found.error, found.found, found.deviation, found.note)
 
 
-def told(error: Exception) -> tuple[str, str]:
+def fact(adapter: Any, name: str, default: Any = "") -> Any:
+    """Return what an adapter says of itself.
+
+    Args:
+        adapter: the adapter.
+        name: name of an attribute.
+        default: the answer if it has none.
+    Raises:
+        ConfigError: the adapter raises an error.
+    """
+    try:
+        return getattr(adapter, name, default)
+    except STOPPED as error:
+        raise ConfigError(f"{type(adapter).__name__}: {name}: {told(error)[0]}") from error
+
+
+def title(adapter: Any) -> str:
+    """Return the name of an adapter, its own or that of its class, in characters that print."""
+    name = str(fact(adapter, "name") or type(adapter).__name__)
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def told(error: BaseException) -> tuple[str, str]:
     """Return an adapter's error in one line, and its name among the deviations.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
+import importlib.util
 import operator
 import os
 import sys
@@ -49,7 +50,7 @@ def check_own(
         report = gradcheck(fn, arrays, order=order, seed=seed, **claimed)
     except MinisnError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = f"{type(error).__name__}: {error}"
         raise ConfigError(f"gradcheck: {target} or its gradient raised {told}") from error
     print(report)
@@ -65,16 +66,31 @@ def named(target: str) -> Any:
         ConfigError: the module cannot be imported, whatever it raises, or has no such name.
     """
     place, _, name = target.partition(":")
-    folder, module = os.path.split(place.removesuffix(".py"))
-    sys.path.insert(0, folder)  # "" is the working folder; it stays, for later imports
     try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        raise ConfigError(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+        found = _file(place) if place.endswith(".py") else _module(place)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"cannot import {place!r}: {type(error).__name__}: {error}") from error
     try:
         return operator.attrgetter(name)(found)
     except AttributeError:
-        raise ConfigError(f"module {module!r} has no {name!r}; write package.module:name") from None
+        raise ConfigError(f"module {place!r} has no {name!r}; write package.module:name") from None
+
+
+def _module(name: str) -> Any:
+    sys.path.insert(0, "")  # the working folder; it stays, for later imports
+    return importlib.import_module(name)
+
+
+@functools.cache
+def _file(place: str) -> Any:
+    """Import a file under its own name, also where another module has that name."""
+    folder, file = os.path.split(place)
+    sys.path.insert(0, folder)  # for what it imports
+    spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), place)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _input(text: str, rng: np.random.Generator) -> Any:

@@ -103,11 +103,11 @@ def _own(name: str) -> Any:
     found = named(name)
     try:
         adapter = found() if callable(found) else found
-    except Exception as error:  # of the user's, whatever its kind
+        lacking = [e for e in ("make", "forward") if not callable(getattr(adapter, e, None))]
+    except (Exception, SystemExit) as error:  # of the user's, whatever its kind
         raise ConfigError(f"{name}() stopped: {type(error).__name__}: {error}") from error
     if isinstance(adapter, type):
         raise ConfigError(f"{name} gave the class {adapter.__name__}, expected an object of it")
-    lacking = [each for each in ("make", "forward") if not callable(getattr(adapter, each, None))]
     if lacking:
         raise ConfigError(
             f"{name} gave a {type(adapter).__name__} without {' and '.join(lacking)}; "

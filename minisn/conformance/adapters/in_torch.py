@@ -62,8 +62,11 @@ class Torch(Adapter):
 
     def weight(self, module: nn.Module) -> torch.Tensor:
         """Return the only parameter."""
-        (raw,) = module.parameters()
-        return raw
+        if len(found := list(module.parameters())) != 1:
+            raise NotImplementedError(
+                f"the module has {len(found)} parameters, expected the raw weight alone"
+            )
+        return found[0]
 
     def assign(self, layer: Any, W: torch.Tensor) -> None:
         """Write the only parameter."""
