@@ -209,6 +209,11 @@ class Answers:
     def __pos__(self) -> Any:
         return self
 
+    __add__, __radd__ = _both_ways("add")
+    __sub__, __rsub__ = _both_ways("subtract")
+    __mul__, __rmul__ = _both_ways("multiply")
+    __truediv__, __rtruediv__ = _both_ways("divide")
+    __matmul__, __rmatmul__ = _both_ways("matmul")
     __pow__, __rpow__ = _both_ways("power")
     __floordiv__, __rfloordiv__ = _both_ways("floor_divide")
     __mod__, __rmod__ = _both_ways("remainder")

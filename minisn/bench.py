@@ -59,7 +59,7 @@ class Contestant:
     Args:
         name: its name, different from the others'.
         library: ``"minisn"`` or ``"torch"``.
-        config: the settings of training, or of the networks whose parts are timed.
+        config: the settings of training.
         work: what a run is, ``"step"`` for a training step; other programs know other works.
         threads: the threads of every pool; 0 for minisn's default.
         program: the arguments of the Python interpreter.
@@ -105,7 +105,7 @@ def compare(contestants: Sequence[Contestant], turns: int, steps: int) -> list[T
         turns: how often each is timed.
         steps: training steps, or other runs, in a turn; more if they are short.
     Raises:
-        ConfigError: a contestant's library is not installed, or cannot do it.
+        ConfigError: a contestant's library is not installed, or cannot train this configuration.
     """
     with _processes(contestants) as processes:
         seconds: list[list[float]] = [[] for _ in contestants]
@@ -228,7 +228,7 @@ def noise(config: Config) -> Array:
 
 
 def _peak_mb() -> float:
-    """Return the peak memory of this program in MB, without what its process held before it.
+    """Return the peak memory of this program in MB, without what its process held before.
 
     It is NaN if the system does not report it: Windows has neither source.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training run needs to go on, in one file that is never half written.
+"""Checkpoints: all that a training run needs to continue, in one file that is never half written.
 
 The file has the safetensors format. Its arrays are the parameters and state of G and D (u, v
 and the running moments of batch normalization included), the averaged generator and Adam's
@@ -33,7 +33,8 @@ MOST_BYTES = 8 * 2**30
 """The largest file that is read; the paper's largest networks need a quarter of this."""
 
 _ARCHITECTURE = (
-    "data", "size", "model", "width", "latent", "conditional", "regularizer", "gain", "average",
+    "data", "size", "model", "width", "features", "features_in", "latent", "conditional",
+    "regularizer", "gain", "gamma", "unit_norm", "last_bias", "average",
 )  # fmt: skip
 _COUNTERS = ("step", "adam_d", "adam_g")
 _KINDS = {

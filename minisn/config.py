@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .augment import KINDS, kinds_of
-from .errors import ConfigError, nearest
+from .errors import ConfigError, nearest, similar
 from .files import StrPath
 from .init import INITIALIZERS
 from .losses import OBJECTIVES
@@ -46,7 +46,8 @@ class Config:
         gain: also learn such a factor for each layer of D.
         gamma: of ``cnn``: multiply the output of D's layers, weight and bias alike, by learned
             numbers that start at 1: ``layer``, one for each layer, ``shared``, one for all, or
-            ``none``. L21's variants, which it trains with SN and a gradient penalty of 10.
+            ``none``. L21's variants, which it trains with SN, the Wasserstein objective and a
+            gradient penalty of 10.
         gradient_penalty: weight of the gradient penalty, beside any regularizer; 0 for none.
         rate_d, rate_g: Adam's step sizes.
         beta1, beta2: Adam's decay rates.
@@ -148,7 +149,7 @@ class Config:
             if value not in known:
                 raise ConfigError(
                     f"{name} = {value!r:.60}: expected one of {', '.join(known)}"
-                    + nearest(value, known)
+                    + similar(value, known)
                 )
         if self.decay_at_once and self.decay_after:
             raise ConfigError(
@@ -186,8 +187,7 @@ UNNAMED: dict[str, Any] = {
     for field in dataclasses.fields(Config)
     if field.default is not dataclasses.MISSING
 }
-"""Settings that follow the authors' code, with defaults that do not. A file may leave them out, as
-files from before these settings do."""
+"""Settings that came later, each with the value that changes nothing. A file may leave them out."""
 
 LATER: dict[str, Any] = {"flip": False, "augment": "none", **UNNAMED}
 """Settings that files of earlier versions lack, with the values that change nothing."""

@@ -138,5 +138,5 @@ def _call(
 def _gradients(y: Tensor, xs: list[Tensor], recorded: bool) -> list[Tensor]:
     """Differentiate y; if it depends on no x, every gradient is 0."""
     if not y.requires_grad:
-        return [Tensor(x * 0.0) for x in xs]
+        return [Tensor.wrap(near(x.array).zeros(x.shape, dtype=x.dtype)) for x in xs]
     return grad(y, xs, create_graph=recorded)

@@ -176,12 +176,8 @@ def logaddexp(a, b):
 
 def _falling(a, b):
     """Return the share of a in the gradient; equal infinities get half each."""
-    equal = Tensor.wrap(a.array == b.array)
-    return (
-        where(equal, 0.5, sigmoid(a - b))
-        if bool(namespace(a.array).any(namespace(a.array).isinf(a.array)))
-        else sigmoid(a - b)
-    )
+    tied = Tensor.wrap((a.array == b.array) & namespace(a.array).isinf(a.array))
+    return sigmoid(where(tied, 0.0, a - b))
 
 
 def deg2rad(x: Tensor) -> Tensor:
@@ -238,7 +234,8 @@ def raise_to(a, b):
 
 
 def _by_base(g, a, b):
-    flat = Tensor.wrap((b.array == 0) | ((a.array == 0) & (b.array > 0) & (b.array < 1)))
+    root = (a.array == 0) & (b.array >= 0) & (b.array < 1)
+    flat = Tensor.wrap(root | ((b.array == 0) & (a.array != a.array)))  # NaN to the power of 0 is 1
     return where(flat, 0.0, g * b * raise_to(where(flat, 1.0, a), b - 1.0))
 
 

@@ -1,9 +1,9 @@
 r"""Operations fused for speed: one pass over memory where their compositions take several.
 
-Each is declared with its plain composition, which defines the operation; see
-:class:`minisn.tensor.Fused`. Tests check that the fast form equals the composition, up to second
-derivatives. The fast form of spectral normalization is here too; its composition, equation (8), is
-in :mod:`minisn.spectral`.
+Batch normalization and spectral normalization are declared with their plain compositions, which
+define them; see :class:`minisn.tensor.Fused`. A convolution with its bias needs none. Tests check
+that a fast form equals its composition, up to second derivatives. The composition of spectral
+normalization, equation (8), is in :mod:`minisn.spectral`.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 from . import kernels, ops
 from .arguments import axes_of
 from .backend import Array, namespace
-from .conv import adjoint, check_fit, conv2d_weight
+from .conv import check_fit, conv2d
 from .errors import ShapeError
 from .geometry import moves
 from .tensor import Tensor, fused, primitive, sum
@@ -20,13 +20,7 @@ from .tensor import Tensor, fused, primitive, sum
 # -- a convolution and its bias -------------------------------------------------------------------
 
 
-@primitive(
-    lambda g, x_shape, w, stride, padding: adjoint(g, w, x_shape, stride, padding),
-    lambda g, x, w_shape, stride, padding: conv2d_weight(
-        x, g, kernel=w_shape[2:], stride=stride, padding=padding
-    ),
-    lambda g: sum(g, axis=(0, 2, 3)),
-)
+@primitive(*conv2d.rules, lambda g: sum(g, axis=(0, 2, 3)))
 def conv2d_with_bias(x, w, b, stride=1, padding=0):
     r"""Correlate images with a kernel and add a number to each channel, in one pass.
 
@@ -66,7 +60,7 @@ def _normalize(
 
 
 def _normalize_pull(
-    g: Array, saved: Any, wanted: list[bool], x: Array, gain: Array, shift: Array, **_: Any
+    g: Array, saved: Any, x: Array, gain: Array, shift: Array, **_: Any
 ) -> tuple[Array, Array, Array]:
     return kernels.of(x).normalize_pull(g, x, *saved, gain, shift)
 
@@ -114,7 +108,7 @@ def spectral_divide(W: Array, u: Array, v: Array, axis: int, scale: float) -> tu
 
 
 def spectral_pull(
-    g: Array, r: Array, wanted: list[bool], W: Array, u: Array, v: Array, axis: int, scale: float
+    g: Array, r: Array, W: Array, u: Array, v: Array, axis: int, scale: float
 ) -> tuple[Array]:
     r"""Compute the gradient of W: equation (12) of the paper times :math:`c`.
 

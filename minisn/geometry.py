@@ -57,7 +57,7 @@ def transposed_size(size, kernel, stride: Pair, padding: Pair, extra: Pair = (0,
 
 
 def left_over(size, out, kernel, stride: Pair, padding: Pair) -> Pair:
-    """Return the rows and columns at the end that no window of a convolution reaches."""
+    """Return the rows and columns at the end that no window reaches."""
     reached = transposed_size(out, kernel, stride, padding)
     return size[0] - reached[0], size[1] - reached[1]
 

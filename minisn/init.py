@@ -54,7 +54,10 @@ def initializer(init: "Initializer | str") -> "Initializer":
 def normal(std: float = 0.02) -> Initializer:
     r"""Draw from a normal distribution with mean 0; the authors' standard deviation is 0.02.
 
-    .. math:: w \sim N(0, 0.02^2)
+    .. math:: w \sim N(0, s^2)
+
+    Args:
+        std: the standard deviation :math:`s`.
 
     Source: [L21 experiments]
     """

@@ -227,7 +227,7 @@ def estimates(network: Module) -> dict[str, float]:
 
     .. math:: u^TW^lv
 
-    with the u and v that the scheme keeps. The scheme divides by this number.
+    with the u and v that the scheme keeps. Every scheme but ``Watched`` divides by this number.
 
     Args:
         network: D or G.

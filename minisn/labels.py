@@ -1,8 +1,8 @@
-"""Labels with a known range, which is computed once, on the host for labels from the host.
+"""Labels that know their range. It is computed once: on the host, if the labels come from there.
 
 A conditional network looks labels up in every layer. If each layer asked a device for the smallest
 and the largest label, the host would wait for the device some thirty times a step. A plain array
-cannot carry its range, hence a class.
+cannot carry its range, so labels have a class.
 """
 
 from collections.abc import Sequence

@@ -19,14 +19,14 @@ from .backend import Array, namespace, near, svdvals, to_numpy
 from .display import table
 from .errors import ConfigError, MinisnError, NonFiniteError, ShapeError
 from .geometry import Pixels, left_over, moves, output_size, pair
-from .spectral import Map, check_finite, double, peak, scaled, shape_of, values_of
+from .spectral import Map, double, peak, scaled, shape_of, values_of
 from .tensor import Tensor, grad, sum
 
 # -- the norm of a convolution ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Convolution:
+class Convolution:
     """A convolution of images of one size as a linear map; both maps take batches [N, ...]."""
 
     forward: Map
@@ -39,18 +39,25 @@ class _Convolution:
         return math.prod(self.inputs) * math.prod(self.outputs)
 
 
-def _convolution(
-    name: str, w: Array, size: Pixels, stride: Pixels, padding: Pixels
-) -> _Convolution:
+def convolution(name: str, w: Array, size: Pixels, stride: Pixels, padding: Pixels) -> Convolution:
+    """Return the convolution with a weight [d_out, d_in, h, w] as a linear map of its images.
+
+    Args:
+        name: the caller's name, for the error message.
+        w: the weight.
+        size: the size of the images, (H, W) pixels or one number.
+        stride, padding: those of the convolution.
+    Raises:
+        ShapeError: the weight has no four axes, or the kernel does not fit.
+    """
     if w.ndim != 4:
         raise ShapeError(f"{name}: expected a weight [d_out, d_in, h, w], got shape {shape_of(w)}")
     images, (s, a) = pair("size", size), moves(stride, padding)
     d_out, d_in, *kernel = w.shape
     out = output_size(name, images, kernel, s, a)
     rest = left_over(images, out, kernel, s, a)
-    w = double(w)
     kernel_module = kernels.of(w)
-    return _Convolution(
+    return Convolution(
         lambda x: kernel_module.conv2d(x, w, s, a),
         lambda y: kernel_module.conv2d_transpose(y, w, s, a, rest),
         (d_in, *images),
@@ -79,7 +86,7 @@ def conv_singular_values(
     """
     w = values_of(w)
     peak("conv_singular_values", w)
-    conv = _convolution("conv_singular_values", w, size, stride, padding)
+    conv = convolution("conv_singular_values", double(w), size, stride, padding)
     if conv.entries > 2**25:
         raise ShapeError(
             f"conv_singular_values: the matrix of this convolution has {conv.entries} entries; "
@@ -112,8 +119,8 @@ def conv_operator_norm(
     :math:`A^TA` from a fixed random start; it uses only the convolution and its adjoint, in
     double precision. The function then checks :math:`\|A^TAx - \lambda x\| \le
     2\epsilon\lambda`: a singular value lies within :math:`\epsilon\|A\|` of the result, and
-    the result never exceeds the norm. With probability 1 no larger singular value was missed,
-    but this is not proved.
+    the result never exceeds the norm. The iteration misses a larger singular value with
+    probability 0; the check does not exclude it.
 
     Args:
         w: weight, [d_out, d_in, h, w]; [d_in, d_out, ...] as a transposed convolution holds it.
@@ -131,7 +138,7 @@ def conv_operator_norm(
     Deviation: M18 normalizes by the norm of the matrix, not by this one.
     """
     w, unit = scaled("conv_operator_norm", values_of(w))
-    conv = _convolution("conv_operator_norm", w, size, stride, padding)
+    conv = convolution("conv_operator_norm", w, size, stride, padding)
     if conv.entries <= 2**16:
         return unit * float(conv_singular_values(w, size, stride, padding)[0])
     n = math.prod(conv.inputs)
@@ -212,7 +219,8 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
     """
     factors = []
     for name, norm, constant in layers:
-        check_finite(name, norm)
+        if not math.isfinite(norm):
+            raise NonFiniteError(f"{name}: expected a finite norm, got {float(norm)}")
         if norm < 0 or constant < 0:
             raise ConfigError(
                 f"{name}: expected a norm and a constant of at least 0, "

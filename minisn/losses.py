@@ -65,7 +65,7 @@ def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def hinge_g(fake: Tensor) -> Tensor:
-    r"""Compute the loss of the generator that goes with the hinge.
+    r"""Compute the loss of the generator that goes with the hinge; Wasserstein's is the same.
 
     .. math:: -E[D(G(z))]
 

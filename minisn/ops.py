@@ -289,8 +289,10 @@ def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
 
     Source: [M18 Table 3]
     """
-    if not isinstance(slope, Tensor):
-        real_number("leaky_relu: slope", slope)
+    if isinstance(slope, Tensor):
+        x = as_tensor(x)
+        return where(Tensor.wrap(x._array > 0), x, slope * x)
+    real_number("leaky_relu: slope", slope)
     if slope >= 0 or not isinstance(x, Tensor):
         return _leaky_relu(x, slope=slope)
     return where(Tensor.wrap(x._array > 0), x, slope * x)

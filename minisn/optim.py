@@ -1,4 +1,4 @@
-"""Optimizers: plain descent (23) and Adam, over one flat buffer."""
+"""Optimizers: plain descent (23) and Adam, on all parameters as one flat vector."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass

@@ -51,7 +51,7 @@ Entry = dict[str, Any]
 - ``slope``: :func:`minisn.losses.slopes` in the scores of ``real`` images and of samples
   (``fake``) at D's last update; not at step 0.
 - ``gradient``: norm of the gradient at the last update of ``D`` and of ``G``; not at step 0.
-- ``sigma``: estimate of each normalized weight's norm, by layer of D.
+- ``sigma``: estimate of the norm of each weight whose scheme keeps one, by layer of D.
 - ``norm``: exact norm of each weight that D computes with; only with a sample sheet.
 - ``spread``: :func:`minisn.health.spread` of the sheet's ``samples`` and of as many images of the
   ``data``; only with a sample sheet.

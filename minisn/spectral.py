@@ -12,10 +12,10 @@ A weight of any shape is read as a matrix, its output axis first:
 ``axis=1`` for a transposed convolution, which holds the weight of the convolution that it
 transposes.
 
-Three numbers must not be mixed: the estimate :math:`u^TWv`, never above the norm of the
-matrix; that norm; and the norm of the *convolution* as an operator on images, which is
-larger than that of its matrix by a factor between 1 and
-:math:`\sqrt{\lceil h/s\rceil\lceil w/s\rceil}`.
+Do not confuse three numbers: the estimate :math:`u^TWv`, never above the norm of the
+matrix; that norm; and the norm of the *convolution* as an operator on images. The last is at
+most :math:`\sqrt{\lceil h/s\rceil\lceil w/s\rceil}` times the matrix's, and at least the
+matrix's where some patch lies wholly inside the input.
 
 Source: [M18 §2.1], [M18 App. A]
 """
@@ -28,7 +28,7 @@ import numpy as np
 
 from . import fused as fast
 from . import kernels
-from .arguments import axes_of
+from .arguments import axes_of, whole_number
 from .backend import Array, check_together, namespace, near, svdvals
 from .display import table
 from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
@@ -102,6 +102,8 @@ def _output_axis(W: Tensor | Array, axis: int) -> int:
             f"expected a weight of floating-point numbers, got dtype {W.dtype}; "
             "convert it to float32 or float64 first"
         )
+    if 0 in W.shape:
+        raise ShapeError(f"expected a weight with entries, got shape {shape_of(W)}")
     return axes_of(axis, W.ndim)[0]
 
 
@@ -312,7 +314,7 @@ def power_iteration(
     Deviation: (18) does not say what follows a zero vector. We keep u, so a weight that
     starts at zero finds its norm once it is no longer zero.
     """
-    _check_rounds("power_iteration", n)
+    n = whole_number("power_iteration: n", n, 1)
     _check_vectors("power_iteration", W, axis, u)
     matrix = as_matrix(values_of(W), axis)
     u = namespace(u).astype(u, matrix.dtype, copy=False)
@@ -339,7 +341,7 @@ def power_iteration_operator(
 
     Source: [M18 Eq. (18), (19)]
     """
-    _check_rounds("power_iteration_operator", n)
+    n = whole_number("power_iteration_operator: n", n, 1)
     xp = namespace(u)
     for _ in range(n):
         v = _unit(rmatvec(u))
@@ -347,11 +349,6 @@ def power_iteration_operator(
         u_next = _unit(image)
         u = xp.where(xp.any(u_next != 0), u_next, u)
     return u, v, xp.sum(u * image)
-
-
-def _check_rounds(name: str, n: int) -> None:
-    if n < 1:
-        raise ConfigError(f"{name}: expected at least one round, got n={n}")
 
 
 def initial_vectors(
@@ -391,7 +388,7 @@ def initial_vectors(
     ceiling = unit * _norm_bound(in_units)
     u = _unit(near(matrix).asarray(rng.standard_normal(matrix.shape[0]), dtype=matrix.dtype))
     block = 8
-    for _ in range(0, most, block):
+    for _ in range(0, whole_number("initial_vectors: most", most, 1), block):
         u, v, sigma = power_iteration(matrix, u, block)
         if (1 + tolerance) * float(sigma) >= ceiling:
             return u, v
@@ -421,7 +418,10 @@ class Certificate:
 
     @property
     def excess(self) -> float:
-        r"""The upper bound of the norm of :math:`W / u^TWv`, :math:`\tau / u^TWv`; 1 for W = 0."""
+        r"""The upper bound of the norm of :math:`W / u^TWv`, :math:`\tau / u^TWv`.
+
+        It is 1 for W = 0, and infinite if only the estimate is 0.
+        """
         if self.sigma == 0:
             return 1.0 if self.upper == 0 else math.inf
         return self.upper / abs(self.sigma)
@@ -512,29 +512,6 @@ def _norm_bound(matrix: Array) -> float:
     gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
     largest = max(float(xp.linalg.eigvalsh(gram)[-1]), 0.0)
     return math.sqrt(largest) * (1 + matrix.size * float(xp.finfo(xp.float64).eps))
-
-
-def check_finite(name: str, sigma: float | Tensor | Array) -> None:
-    r"""Refuse a spectral norm that is not finite, naming the layer.
-
-    .. math:: u^TWv = \sum_{ij} u_i W_{ij} v_j
-
-    Every entry of W enters this sum, even where u or v is zero, since
-    :math:`0 \cdot \infty` is NaN. A NaN or an infinity anywhere in W therefore shows in
-    sigma, and the check needs no pass over W.
-
-    Args:
-        name: the name of the layer, for the error message.
-        sigma: the estimate of its norm, one entry.
-    Raises:
-        NonFiniteError: sigma is a NaN or an infinity.
-    """
-    value = float(sigma)
-    if not math.isfinite(value):
-        raise NonFiniteError(
-            f"{name}: the spectral norm is {value}, so its weight holds a NaN or an infinity; "
-            "go back to an earlier state and use a smaller step size"
-        )
 
 
 # -- spectra --------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self, overload
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class Tensor(Answers):
     """
 
     __slots__ = ("__weakref__", "_array", "_grad", "_requires_grad", "_version", "node")
+    before: ClassVar[tuple[Vertex | None, ...]] = ()
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
@@ -230,37 +231,7 @@ class Tensor(Answers):
         for leaf, g in zip(leaves, grad(self, leaves, grad_output), strict=True):
             leaf._grad = g if leaf._grad is None else Tensor.wrap(leaf._grad._array + g._array)
 
-    # -- operators: each is the primitive of that name ------------------------
-
-    def __add__(self, other: Any) -> Tensor:
-        return RULES["add"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return RULES["add"](other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return RULES["subtract"](self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return RULES["subtract"](other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return RULES["multiply"](self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return RULES["multiply"](other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return RULES["divide"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return RULES["divide"](other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return RULES["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return RULES["matmul"](other, self)
+    # -- further operators; those of two numbers are in answers.py ------------
 
     def __neg__(self) -> Tensor:
         return RULES["negative"](self)
@@ -541,10 +512,9 @@ class Fused(Primitive):
             ends = [inputs[p].vertex for p in positions]
             found = _walk(y.vertex, g, ends, True, partial=True)
             return [found.get(id(end)) for end in ends]
-        wanted = [place in positions for place in range(len(inputs))]
         arrays = [t._array for t in inputs]
-        pulled = self.backward(g._array, node.saved, wanted, *arrays, **node.params)
-        return [None if (a := pulled[p]) is None else Tensor.wrap(a) for p in positions]
+        pulled = self.backward(g._array, node.saved, *arrays, **node.params)
+        return [Tensor.wrap(pulled[p]) for p in positions]
 
 
 def fused(
@@ -820,7 +790,7 @@ def _walk(
     order = _graph(start, wanted if partial else set())
     leads = set(wanted)
     for vertex in order:
-        if isinstance(vertex, Node) and any(id(b) in leads for b in vertex.before):
+        if any(id(b) in leads for b in vertex.before):
             leads.add(id(vertex))
     found: dict[int, Tensor] = {}
     cotangents = {id(start): g}
@@ -846,22 +816,18 @@ def _graph(start: Vertex, until: set[int] | None = None) -> list[Vertex]:
     """
     order: list[Vertex] = []
     seen = {id(start)}
-    stack: list[tuple[Vertex, Iterator[Vertex | None]]] = [(start, _before(start))]
+    stack: list[tuple[Vertex, Iterator[Vertex | None]]] = [(start, iter(start.before))]
     while stack:
         vertex, inputs = stack[-1]
         for x in inputs:
             if x is not None and id(x) not in seen:
                 seen.add(id(x))
-                stack.append((x, iter(()) if until and id(x) in until else _before(x)))
+                stack.append((x, iter(() if until and id(x) in until else x.before)))
                 break
         else:
             order.append(vertex)
             stack.pop()
     return order
-
-
-def _before(vertex: Vertex) -> Iterator[Vertex | None]:
-    return iter(vertex.before if isinstance(vertex, Node) else ())
 
 
 def _pull(

@@ -33,9 +33,6 @@ from .optim import Adam
 from .regularizers import GradientPenalty, method, project
 from .tensor import Tensor, grad, no_grad
 
-Loss = Array
-"""A loss: an array without axes, on the device of the networks."""
-
 PIECE = 250
 """How many images a generator draws at once."""
 
@@ -48,8 +45,8 @@ public CIFAR-10 code, on which the networks of [M18 Table 8] build; M18 does not
 class Losses:
     """The losses of one step: of D's last update and of G's update."""
 
-    d: Loss
-    g: Loss
+    d: Array
+    g: Array
 
 
 def networks(
@@ -346,12 +343,12 @@ def _labels(config: Config, labels: np.ndarray | None, count: int) -> np.ndarray
         return None
     if labels is not None and getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
         raise DTypeError("labels: expected a NumPy array of integers, [N]; pass np.array(labels)")
+    if labels is not None and labels.shape != (count,):
+        raise ConfigError(f"expected {count} labels, one for each image, got {list(labels.shape)}")
     if labels is None or labels.min() < 0:
         raise ConfigError(
-            f"conditional = {config.conditional!r} needs labeled images, but those of "
-            f"{config.data} have {'no labels' if labels is None else 'negative labels'}; set "
-            'conditional = "none" or choose other data'
+            f"conditional = {config.conditional!r} needs labels, but got "
+            f"{'none' if labels is None else 'negative ones'}; pass labels=..., choose labeled "
+            'data, or set conditional = "none"'
         )
-    if labels.shape != (count,):
-        raise ConfigError(f"expected {count} labels, one for each image, got {list(labels.shape)}")
     return labels

@@ -122,3 +122,8 @@ def test_what_is_no_function_and_what_is_no_tensor():
     leaves = [Tensor(X, requires_grad=True), Tensor(X)]
     with pytest.raises(DTypeError, match=r"argument 0 is a list of tensors; pass each .* or call"):
         value_and_grad(lambda xs: (xs[0] * xs[1]).sum())(leaves)
+
+
+def test_the_gradient_of_a_constant_is_0_at_infinity_too():
+    found = value_and_grad(lambda x: Tensor(3.0))(Tensor([np.inf, 1.0]))[1]
+    np.testing.assert_array_equal(found.array, [0.0, 0.0])

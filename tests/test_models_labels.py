@@ -251,7 +251,7 @@ def test_a_conditional_d_without_classes_is_refused(build):
 @pytest.mark.parametrize("labels", [None, np.full(8, -1)])
 def test_a_conditional_model_on_images_without_labels_is_refused(labels):
     config = load_preset("mnist-tiny").replace(conditional="concat", width=1, batch_size=4)
-    with pytest.raises(ConfigError, match="needs labeled images"):
+    with pytest.raises(ConfigError, match="needs labels, but got"):
         Trainer(config, np.zeros((8, 1, 28, 28), np.uint8), labels=labels)
 
 

@@ -798,3 +798,17 @@ def test_what_has_no_meaning_is_refused():
     }.items():
         with pytest.raises(MinisnError, match=wrong):
             call()
+
+
+def test_one_infinity_does_not_change_another_entry_s_second_derivative():
+    a, b = (Tensor(x, requires_grad=True) for x in ([0.0, np.inf, 1.0], [0.0, 5.0, 1.0]))
+    first = grad(ops.logaddexp(a, b).sum(), a, create_graph=True)
+    np.testing.assert_allclose(first.array, [0.5, 1.0, 0.5])
+    np.testing.assert_allclose(grad(first[0] + first[2], a).array, [0.25, 0.0, 0.25])
+
+
+def test_mixed_second_derivatives_of_a_power_agree_at_exponent_0():
+    a, b = Tensor(2.0, requires_grad=True), Tensor(0.0, requires_grad=True)
+    by_a, by_b = grad(a**b, [a, b], create_graph=True)
+    assert float(grad(by_a, b)) == pytest.approx(0.5)
+    assert float(grad(by_b, a)) == pytest.approx(0.5)

@@ -747,3 +747,11 @@ def test_clip_takes_one_limit():
     x = Tensor([-2.0, 3.0])
     np.testing.assert_array_equal(ops.clip(x, None, 1.0).array, [-2.0, 1.0])
     np.testing.assert_array_equal(ops.clip(x, 0.0).array, [0.0, 3.0])
+
+
+@pytest.mark.parametrize("slope", [0.3, -0.2])
+def test_a_learned_slope_has_its_gradient_whatever_its_sign(slope):
+    a, x = Tensor(slope, requires_grad=True), Tensor([-2.0, 1.0, -0.5], requires_grad=True)
+    by_slope, by_x = grad(ops.leaky_relu(x, a).sum(), [a, x])
+    assert float(by_slope) == pytest.approx(-2.5)
+    np.testing.assert_allclose(by_x.array, [slope, 1.0, slope])

@@ -191,9 +191,15 @@ def test_power_iteration_names_what_does_not_fit():
     words = r"axis 0, weight \[6, 4, 3, 2\] needs u of shape \[6\], got \[4\].*transposed"
     with pytest.raises(ShapeError, match=words):
         spectral.power_iteration(W, np.ones(4))
-    with pytest.raises(ConfigError, match="at least one round, got n=0"):
+    with pytest.raises(ConfigError, match="power_iteration: n: expected a whole number of at least 1, got 0"):
         spectral.power_iteration(W, np.ones(6), 0)
-    with pytest.raises(ConfigError, match=r"power_iteration_operator: .* n=-1"):
+    with pytest.raises(DTypeError, match="n: expected a whole number, got 1.5"):
+        spectral.power_iteration(W, np.ones(6), 1.5)
+    with pytest.raises(ConfigError, match="initial_vectors: most"):
+        spectral.initial_vectors(W, np.random.default_rng(0), most=0)
+    with pytest.raises(ShapeError, match=r"expected a weight with entries, got shape \[0, 3\]"):
+        spectral.norm_bound(np.zeros((0, 3)))
+    with pytest.raises(ConfigError, match=r"power_iteration_operator: n: .* got -1"):
         spectral.power_iteration_operator(lambda x: x, lambda x: x, np.ones(6), -1)
 
 
@@ -396,14 +402,7 @@ def test_one_bad_entry_anywhere_shows_in_sigma(bad, kernel_name):
         with np.errstate(invalid="ignore"):
             estimate = spectral.sigma(Tensor(W), u, v)
             power = spectral.power_iteration(W, u)[2]
-        for found in (estimate, estimate.array, power, float(estimate)):
-            with pytest.raises(NonFiniteError, match=r"^body\.3: the spectral norm is (nan|inf|-)"):
-                spectral.check_finite("body.3", found)
-
-
-def test_finite_sigma_passes(asarray):
-    for sigma in (0.0, 1e300, Tensor(2.0), asarray(np.float32(3.0))):
-        spectral.check_finite("dense", sigma)
+        assert not math.isfinite(float(estimate)) and not math.isfinite(float(power))
 
 
 # -- the normalized weight ------------------------------------------------------------------------
@@ -795,7 +794,7 @@ def test_bound_of_a_network_is_the_product():
     assert bound.factors == (("dense", 2.0), ("conv", 1.5), ("out", 0.75))
     assert bound.value == pytest.approx(2.25)
     assert lipschitz.lipschitz_bound([]).value == 1.0
-    with pytest.raises(NonFiniteError, match=r"^conv: the spectral norm is nan"):
+    with pytest.raises(NonFiniteError, match=r"^conv: expected a finite norm, got nan"):
         lipschitz.lipschitz_bound([("dense", 1.0, 1.0), ("conv", math.nan, 1.0)])
     for norm_, constant in ((-1.0, 1.0), (1.0, -1.0)):
         with pytest.raises(

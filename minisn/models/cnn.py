@@ -90,19 +90,10 @@ def cnn_generator(
         ReLU(),
     ]  # fmt: skip
     for (now, target), (d_in, d_out) in zip(pairwise(sizes), pairwise(widths), strict=True):
-        layers += [_doubled(d_in, d_out, target - 2 * now, rng, init)]
-        layers += [batch_norm(d_out, classes), ReLU()]
+        doubled = ConvTranspose2d(d_in, d_out, 4, rng, 2, 1, target - 2 * now, False, init=init)
+        layers += [doubled, batch_norm(d_out, classes), ReLU()]
     layers += [Conv2d(width, channels, 3, rng, padding=1, init=init), Tanh()]
     return Chain(*layers)
-
-
-def _doubled(
-    d_in: int, d_out: int, extra: int, rng: np.random.Generator, init: Initializer
-) -> ConvTranspose2d:
-    """Return a layer of G that doubles images, and adds extra rows and columns."""
-    return ConvTranspose2d(
-        d_in, d_out, 4, rng, stride=2, padding=1, output_padding=extra, bias=False, init=init
-    )
 
 
 def cnn_discriminator(
@@ -169,8 +160,10 @@ def cnn_discriminator(
         if conditional == "concat" and step == 4:
             layers.append(Join(Embedding(classes, 2 * width, rng, scheme, init)))
             d_in += 2 * width
+        kernel, stride = (4, 2) if step % 2 else (3, 1)
+        here = scheme.at(sizes[step // 2], stride, 1)
         layers += [
-            _convolution(step, d_in, d_out, sizes[step // 2], regularizer, rng),
+            Conv2d(d_in, d_out, kernel, rng, stride, 1, reparametrize=here, init=init),
             *scales(),
             *normalization(regularizer, d_out, first=step == 0),
             LeakyReLU(0.1),
@@ -182,17 +175,6 @@ def cnn_discriminator(
         psi = Sequential(psi, *scales())
     end = head(psi, d_phi, regularizer, rng, conditional, classes)
     return Chain(*layers, Reshape(-1), end)
-
-
-def _convolution(
-    step: int, d_in: int, d_out: int, size: int, regularizer: Method, rng: np.random.Generator
-) -> Conv2d:
-    """Return a convolution of D: 3x3, or 4x4 with stride 2 at every second step."""
-    kernel, stride = (4, 2) if step % 2 else (3, 1)
-    scheme = regularizer.reparametrize.at(size, stride, 1)
-    return Conv2d(
-        d_in, d_out, kernel, rng, stride, padding=1, reparametrize=scheme, init=regularizer.init
-    )
 
 
 def _scales(gamma: str) -> Callable[[], list[Scale]]:

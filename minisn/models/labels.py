@@ -32,18 +32,16 @@ class Chain(Sequential, Labeled):
             ShapeError: the number of labels is not N.
         """
         if labels is not None:
+            labels = labels_of("Chain", labels, x.array)
             if labels.shape != x.shape[:1]:
                 raise ShapeError(
                     f"expected {len(x)} labels, one for each item of the batch, got shape "
                     f"{list(labels.shape)}"
                 )
-            labels = labels_of("Chain", labels, x.array)
-
-        def call(layer: Module, x: Tensor) -> Any:
+        for layer in self.layers:
             takes = isinstance(layer, Labeled | ConditionalBatchNorm)
-            return layer(x, labels) if takes else layer(x)
-
-        return self.apply(x, call)
+            x = layer(x, labels) if takes else layer(x)
+        return x
 
 
 class Join(Labeled):

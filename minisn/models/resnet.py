@@ -256,8 +256,8 @@ def resnet_discriminator(
     Source: [M18 Table 4], [M18 Table 5], [M18 Table 6]
     Deviation: the first weights are normal with deviation 0.02. The code of M18's and L21's authors
     draws them uniformly by Glorot's rule, times :math:`\sqrt2` in the residual path
-    (``init = "glorot"``). Under SN their scale changes only the relative size of Adam's steps,
-    which is 2 to 6 times smaller there.
+    (``init = "glorot"``). Under SN their scale changes only the relative size of Adam's steps.
+    With the authors' weights it is 2 to 6 times smaller.
     Deviation: the dense layer has a bias; in the authors' network for 32 pixels it has none
     (``last_bias = false``).
     Deviation: L21's ResNet has as many hidden channels as output channels, and a 1x1 shortcut in

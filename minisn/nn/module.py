@@ -6,7 +6,7 @@ to an optimizer.
 """
 
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import is_dataclass
 from types import SimpleNamespace
 from typing import Any, Self
@@ -18,7 +18,7 @@ from ..display import table
 from ..errors import CheckpointError, DTypeError
 from ..tensor import Tensor, is_floating
 
-HIDDEN = ("training", "ends", "lipschitz")
+HIDDEN = ("training", "lipschitz")
 """Attributes that :func:`describe` leaves out."""
 
 
@@ -321,10 +321,6 @@ class Sequential(Module):
 
     def forward(self, x: Tensor) -> Any:
         """Apply all modules in turn."""
-        return self.apply(x, lambda layer, x: layer(x))
-
-    def apply(self, x: Tensor, call: Callable[[Module, Tensor], Any]) -> Any:
-        """Apply all modules in turn, each by ``call(module, x)``."""
         for layer in self.layers:
-            x = call(layer, x)
+            x = layer(x)
         return x

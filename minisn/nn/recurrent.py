@@ -50,7 +50,8 @@ class Recurrent(Module, ABC):
         super().__init__()
         rng = generator(rng)  # a seed would give each gate the same weight
         self.d_in, self.d_hidden = d_in, d_hidden
-        # One bias per gate is enough, except in the last gate of a GRU: elsewhere two just add up.
+        # Two biases of a gate would only add up, so each has one; in the last gate of a GRU, r
+        # stands between them.
         self.input = [
             Linear(d_in, d_hidden, rng, reparametrize=reparametrize_input, init=lecun)
             for _ in range(self.gates)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from ..errors import ConfigError, nearest
-from ..init import INITIALIZERS, Initializer, orthogonal
+from ..init import INITIALIZERS, Initializer, initializer, orthogonal
 from ..nn import Reparametrization
 from .penalize import Orthonormal, Penalty, SpectralPenalty
 from .project import Projection, SingularValueClipping, WeightClipping
@@ -77,7 +77,7 @@ def method(name: str, scale: float = 1.0, gain: bool = False, init: str = "defau
         raise ConfigError(f"unknown regularizer {name!r}{nearest(name, METHODS)}")
     found = METHODS[name]
     if init != "default":
-        found = replace(found, init=INITIALIZERS[init])
+        found = replace(found, init=initializer(init))
     scheme = found.reparametrize
     if isinstance(scheme, Normalization | SingularValues):
         return replace(found, reparametrize=replace(scheme, scale=scale, gain=gain))

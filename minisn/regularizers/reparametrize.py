@@ -1,8 +1,8 @@
 r"""Schemes that compute a layer's weight from its learned tensors.
 
 Most schemes divide the weight by a norm, :math:`\bar W = c\,\gamma\,W / N(W)`, with a constant
-:math:`c` and, optionally, a learned :math:`\gamma`. It starts at the norm of the first weight, so
-that with :math:`c = 1` the layer starts at the weight that the initializer drew.
+:math:`c` and, optionally, a learned :math:`\gamma`. :math:`\gamma` starts at the norm of the first
+weight. With :math:`c = 1` the layer therefore starts at the weight that the initializer drew.
 """
 
 from abc import ABC, abstractmethod
@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import lipschitz, ops, spectral
 from ..backend import Array, namespace, near
-from ..conv import conv2d, conv2d_transpose
+from ..conv import conv2d
 from ..errors import ConfigError
-from ..geometry import Pixels, left_over, moves, output_size, pair
+from ..geometry import Pixels
 from ..nn import Learned, Reparametrization, State
 from ..tensor import Tensor, no_grad
 
@@ -103,7 +103,7 @@ class Normalization(Reparametrization, ABC):
         return learned["gamma"] * self.scale if self.gain else self.scale
 
     def estimate(self, learned: Learned, axis: int, state: State) -> Tensor | None:
-        """Return the estimate of the spectral norm; None for other norms."""
+        """Return the norm that ``apply`` divides by, if the state estimates it; else None."""
         return self.norm(learned["weight"], axis, state) if state else None
 
 
@@ -269,9 +269,8 @@ class ConvSpectralNorm(SpectralNorm):
                 "ConvSpectralNorm with a size: expected a convolution with a weight "
                 f"[d_out, d_in, h, w], got shape {list(W.shape)} with output axis {axis}"
             )
-        size, by = pair("size", self.size), moves(self.stride, self.padding)
-        out = output_size("ConvSpectralNorm", size, W.shape[2:], *by)
-        u = near(W.array).asarray(rng.standard_normal((1, W.shape[0], *out)), dtype=W.dtype)
+        draws = rng.standard_normal((1, *self._map(W).outputs))
+        u = near(W.array).asarray(draws, dtype=W.dtype)
         norm = lipschitz.conv_operator_norm(W, self.size, self.stride, self.padding, 1e-3)
         for _ in range(2500):
             u, v, sigma = self._iterate(W, u, 8)
@@ -301,19 +300,13 @@ class ConvSpectralNorm(SpectralNorm):
         kind = SpectralNorm if self.size is None else Normalization
         return kind.apply(self, learned, axis, state)
 
+    def _map(self, W: Tensor) -> lipschitz.Convolution:
+        by = self.size or 0, self.stride, self.padding
+        return lipschitz.convolution("ConvSpectralNorm", W.array, *by)
+
     def _iterate(self, W: Tensor, u: Array, n: int) -> tuple[Array, Array, Array]:
-        kernel, (stride, padding) = Tensor.wrap(W.array), moves(self.stride, self.padding)
-        size = pair("size", self.size or 0)
-        ragged = left_over(size, u.shape[2:], W.shape[2:], stride, padding)
-
-        def matvec(v: Array) -> Array:
-            return conv2d(Tensor.wrap(v), kernel, stride=stride, padding=padding).array
-
-        def rmatvec(u: Array) -> Array:
-            y = Tensor.wrap(u)
-            return conv2d_transpose(y, kernel, stride, padding, output_padding=ragged).array
-
-        return spectral.power_iteration_operator(matvec, rmatvec, u, n)
+        conv = self._map(W)
+        return spectral.power_iteration_operator(conv.forward, conv.adjoint, u, n)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def conv_norm_bound(
     Source: Sedghi et al. (2019) for the torus
     """
     w = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
-    spectral.check_finite("conv_norm_bound", np.abs(w).max())
+    spectral.peak("conv_norm_bound", w)
     both = [pair("size", size), *moves(stride, padding)]
     output_size("conv_norm_bound", both[0], w.shape[2:], *both[1:])
     s, t = both[1]

@@ -16,7 +16,7 @@ PATH: tuple[tuple[str, str, tuple[str, ...]], ...] = (
       "_normalize")),
     ("The engine: a recorded call, a rule, the walk back", "tensor.py",
      ("Node", "_Reading", "Primitive", "Fused", "add", "sum", "sum_to", "grad", "_walk", "_graph",
-      "_before", "_pull")),
+      "_pull")),
     ("Operations, each beside its rules", "ops.py",
      ("multiply", "divide", "inverse", "exp", "log", "_leaky_relu", "leaky_relu_pull",
       "_as_matrix", "_matmul_rule_a", "_matmul_rule_b", "matmul", "getitem", "scatter")),
@@ -90,9 +90,9 @@ def page() -> str:
     parts = [
         "# The core in an evening",
         "",
-        f"These {sum(each.lines for each in read):,} lines, half of them formulas and prose, are "
-        "the whole idea. Read them in this order; all other code makes them fast, complete or "
-        "pleasant to use.",
+        f"These {sum(each.lines for each in read):,} lines, almost half of them formulas and "
+        "prose, are the whole idea. Read them in this order; all other code makes them fast, "
+        "complete or pleasant to use.",
         "",
         "| what | file | names and lines |",
         "|---|---|---|",
