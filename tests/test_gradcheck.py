@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad, ops
+from minisn import Tensor, grad, nn, ops
 from minisn.conv import conv2d, conv2d_transpose, conv2d_weight
 from minisn.errors import ConfigError, DTypeError, GraphError, NonFiniteError, ShapeError
 from minisn.fused import normalize
@@ -1151,7 +1151,7 @@ def test_wrong_places_and_wrong_signs_are_told_apart_where_they_coincide(negativ
 
     guess = gradcheck(lambda x: np.sum(np.sin(x)), [x], grad=claimed).failure.guess
     assert guess == (
-        "wrong only where the input is negative"
+        "wrong only where the input is negative; the bound lies between -0.7 and 0.4"
         if negative
         else "wrong only at index [0, 1] of axis 0"
     )
@@ -1523,3 +1523,140 @@ def test_a_mistake_that_goes_by_rank_is_no_range():
     x = np.array([0.8, -0.05, -1.9, 1.3, 0.07, -1.1, 2.0, -0.6])
     report = gradcheck(np.median, [x], grad=lambda x: 1.0 * (x == np.sort(x)[3]))
     assert report.failure.guess == "2 of 8 entries compared are wrong, the others right"
+
+
+# -- structure finer than the steps, kinks that meet, claims with noise ---------------------------
+
+TWO = np.array([0.37, -1.1])
+HILBERT = 1 / (np.arange(8)[:, None] + np.arange(8) + 1.0)
+ZEROS_AND_OTHERS = np.r_[np.zeros(300), np.random.default_rng(0).normal(size=300)]
+MIXED = np.random.default_rng(1).normal(size=600)
+
+
+def refuses_by_assertion(p):
+    assert (p > 0).all()
+    return np.sum(np.log(p))
+
+
+def near_half(x):
+    return np.where(x == 0, 0.5, (1 - np.cos(x)) / np.where(x == 0, 1, x) ** 2)
+
+
+FINE_RIGHT = {
+    "a ripple": (lambda x: x + 0.5e-6 * np.sin(1e6 * x), [0.37],
+                 lambda x: 1 + 0.5 * np.cos(1e6 * x)),
+    "a fast wave": (lambda x: np.sum(np.sin(1e7 * x)), TWO, lambda x: 1e7 * np.cos(1e7 * x)),
+    "a small fast wave": (lambda x: x + 1e-9 * np.sin(1e8 * x), [0.37],
+                          lambda x: 1 + 0.1 * np.cos(1e8 * x)),
+    "a wave of a round frequency": (
+        lambda t: np.cos(2e7 * np.pi * t).sum(), np.array([0.37123456]),
+        lambda t: -2e7 * np.pi * np.sin(2e7 * np.pi * t)),
+    "a pole beside 0": (lambda x: np.sum(1 / (x + 1e-8)), np.array([0.0, 0.3, 0.7]),
+                        lambda x: -1 / (x + 1e-8) ** 2),
+    "a badly conditioned matrix": (lambda A: np.linalg.slogdet(A)[1], HILBERT,
+                                   lambda A: np.linalg.inv(A).T),
+    "a logarithm with a tiny ε": (lambda x: np.sum(np.log(x + 1e-20)), np.array([0.0, 0.3, 0.7]),
+                                  lambda x: 1 / (x + 1e-20)),
+    "rounding beside a removable singularity": (lambda x: np.sum(near_half(x)), np.zeros(1),
+                                                lambda x: 0 * x),
+    "digits of one entry below those of others": (
+        lambda x: np.sum(np.log1p(-np.exp(-x))), np.array([1e-8, 1.0, 30.0]),
+        lambda x: 1 / np.expm1(x)),
+    "an assertion beyond an edge": (refuses_by_assertion, np.array([0.05, 1.4]), lambda p: 1 / p),
+    "many zeros at an edge": (lambda x: np.sum(x**1.5), np.where(np.arange(300) % 2, 0, 1.0),
+                              lambda x: 1.5 * np.sqrt(x)),
+    "many kinks of both signs": (lambda x: np.sum(MIXED * np.maximum(x, 0)), ZEROS_AND_OTHERS,
+                                 lambda x: MIXED * (x > 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FINE_RIGHT)
+def test_fine_structure_is_no_mistake(name):
+    fn, x, claimed = FINE_RIGHT[name]
+    for seed in range(2):
+        assert gradcheck(fn, [x] if isinstance(x, np.ndarray) else x, grad=claimed, seed=seed)
+
+
+FINE_WRONG = {
+    "a ripple taken for rounding": (lambda x: x + 0.5e-6 * np.sin(1e6 * x), [0.37], lambda x: 1.0),
+    "a large ripple": (lambda x: np.sum(np.sin(x) + 1e-3 * np.sin(2.0**18 * x)),
+                       [np.array([1.1, 0.7])], np.cos),
+    "beside many kinks": (
+        lambda x: np.sum(np.sin(x)) + np.sum(np.abs(x)), [ZEROS_AND_OTHERS],
+        lambda x: np.where(x != 0, 1.5, 1) * np.cos(x) + np.sign(x)),
+    "ties far apart": (lambda x: np.sum(x.max(0)), [np.ones((2, 5))],
+                       lambda x: 1.0 * (x == x.max(0))),
+    "a kink across the diagonal": (lambda w: np.abs(w @ [1.0, 2, 3] - 6), [np.ones(3)],
+                                   lambda w: np.array([0.5, -1, 1.5])),
+    "a small input beside a large one": (
+        lambda p, t: np.sum(p**2) / 2 + np.sum(t**2) / 2,
+        [255 * MIXED[:300], 1e-3 * MIXED[300:304]], lambda p, t: (p, 2 * t)),
+    "a noisy entry beside the wrong one": (
+        lambda x: 5e5 * x[0] ** 2 + 1e-3 * np.sin(x[1]), [np.array([1.3, 0.4])],
+        lambda x: np.array([(1e6 * x[0] + 1e13) - 1e13, -1e-3 * np.cos(x[1])])),
+    "zero beside a large round number": (lambda x: 1e7 * x[0] + x[1], [np.array([1.2, 0.3])],
+                                         lambda x: np.array([1e7, 0])),
+    "six digits of π": (lambda x: np.sum(np.sin(6 * np.pi * x)), [np.array([1.1, 1.3])],
+                        lambda x: 6 * 3.141592 * np.cos(6 * np.pi * x)),
+    "beside an empty input": (lambda x, y: np.sum(x**2) + np.sum(y**2), [np.zeros(0), np.ones(2)],
+                              lambda x, y: [2 * x, y]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FINE_WRONG)
+def test_a_mistake_does_not_hide_behind_fine_structure_or_kinks(name):
+    fn, inputs, claimed = FINE_WRONG[name]
+    for seed in range(2):
+        assert gradcheck(fn, inputs, grad=claimed, seed=seed).diagnosis == "wrong gradient"
+
+
+def test_a_library_s_own_gradient_is_accepted_where_kinks_of_several_units_meet():
+    zeros = np.zeros((2, 3, 8, 8))
+    zeros[:, :, 2:4, 2:4] = MIXED[:24].reshape(2, 3, 2, 2)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 0), nn.ReLU(), nn.Reshape(-1), nn.Linear(144, 2, 1))
+    report = gradcheck(lambda: (network(zeros) ** 2).sum(), network)
+    assert report and "several kinks of fn meet there" in str(report)
+    assert not gradcheck(lambda: (network(zeros) ** 2).sum(), network, subgradients=False)
+    assert gradcheck(lambda x: (ops.relu(x) - ops.relu(-x)).sum(), np.zeros(3)).diagnosis == (
+        "wrong gradient"
+    )
+
+
+@pytest.mark.parametrize(
+    ("claimed", "guess"),
+    [(np.zeros(3), "a tie gets no gradient"), (np.array([1.0, 1, 0]), "counted more than once")],
+)
+def test_ties_are_named_whatever_the_seed(claimed, guess):
+    for seed in range(4):
+        x = np.array([1.0, 1.0, 0.0])
+        report = gradcheck(np.max, [x], grad=lambda x: claimed, seed=seed)
+        assert guess in report.failure.guess
+
+
+def test_causes_are_not_named_without_their_evidence():
+    x = np.random.default_rng(0).standard_normal(5000)
+    swapped = np.r_[1, 0, 2:5000]
+    guess = gradcheck(
+        lambda x: np.sum(np.sin(x)), [x], grad=lambda x: np.cos(x)[swapped]
+    ).failure.guess
+    assert "alone" not in guess
+    sines = gradcheck(np.sin, [X], vjp=lambda g, x: g.astype(np.float32) * np.cos(x))
+    assert "transposed" not in str(sines)
+    half = gradcheck(np.sin, [X], vjp=lambda g, x: (g * np.cos(x)).astype(np.float16))
+    assert "the backward computes in float16" in str(half)
+    norm = gradcheck(np.sin, [X], vjp=lambda g, x: np.linalg.norm(g) * np.cos(x))
+    assert "|g| in place of g" not in str(norm)
+    second = gradcheck(
+        lambda x: np.array([np.sum(np.sin(x)), np.sum(x**2)]), [X],
+        vjp=lambda g, x: g[0] * np.cos(x),
+    )  # fmt: skip
+    assert "broadcast" not in str(second) and "only the part of g at index 0" in str(second)
+
+
+def test_an_elementwise_derivative_is_told_from_a_gradient():
+    with pytest.raises(ShapeError, match="an elementwise derivative d is vjp="):
+        gradcheck(np.sin, [X], grad=np.cos)
+
+
+def test_an_adjoint_of_what_is_odd_or_even_is_refused():
+    assert "f(-x) differs" in check_adjoint(np.abs, lambda y: y, (5,)).message

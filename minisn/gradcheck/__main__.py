@@ -63,8 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(str(error))
     if args.all == bool(args.names):
         parser.error("give either the names of primitives or --all")
-    if args.inputs or args.grad or args.vjp or args.order > 2:
-        parser.error("--inputs, --grad, --vjp and --order are for a function of your own")
+    if len(args.names) > 1 and any(":" in name for name in args.names):
+        parser.error("a function of your own is checked alone: give one MODULE:FUNCTION")
+    if args.inputs or args.grad or args.vjp or args.order != 1:
+        named = [n for n in args.names if "." in n]
+        hint = (
+            f"; write {named[0].rpartition('.')[0]}:{named[0].rpartition('.')[2]}" if named else ""
+        )
+        parser.error(f"--inputs, --grad, --vjp and --order are for MODULE:FUNCTION{hint}")
     for name in args.names:
         if name not in RULES:
             parser.error(

@@ -149,7 +149,8 @@ def _jacobian(found: Evidence) -> Iterator[Cause]:
     flat = found.claimed.reshape(len(found.claimed), -1)
     if m > 1 and flat.shape[1] == m and len(found.at) == m:
         turned = flat[:m].T * found.scale
-        if np.all(np.abs(turned - found.value[:m]) <= found.slack[:m]):
+        differs = found.bad[:m].any()  # a symmetric Jacobian is its own transpose
+        if differs and np.all(np.abs(turned - found.value[:m]) <= found.slack[:m]):
             text = "the Jacobian is transposed: the backward uses W in place of its transpose"
             yield "jacobian", text
     signs = np.abs(np.abs(found.taken(found.claimed)) - np.abs(found.value)) <= found.slack

@@ -164,10 +164,11 @@ def _adjoint_trial(
 def _explain(
     report: AdjointReport, f: Callable, f_adj: Callable, xs: list, fx: np.ndarray
 ) -> AdjointReport:
-    twice = _wide(f(*(_same_kind(2.0 * _wide(a), a) for a in xs)))
     size = float(np.max(np.abs(fx), initial=0.0))
-    if not np.allclose(twice, 2.0 * fx, rtol=0.0, atol=1e-4 * size):
-        return replace(report, message="f is not linear: f(2x) differs from 2 f(x)")
+    for factor, words in ((2.0, "f(2x) differs from 2 f(x)"), (-1.0, "f(-x) differs from -f(x)")):
+        scaled = _wide(f(*(_same_kind(factor * _wide(a), a) for a in xs)))
+        if not np.allclose(scaled, factor * fx, rtol=0.0, atol=1e-4 * size):
+            return replace(report, message=f"f is not linear: {words}")
     details = gradcheck(
         lambda *arrays: as_numpy(f(*map(_same_kind, arrays, xs))),
         [_wide(a) for a in xs],

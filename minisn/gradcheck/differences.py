@@ -107,32 +107,51 @@ class Line:
             self._seen[t] = self.f(self.x + t * self.d if t else self.x)
         return self._seen[t]
 
-    def ladder(self, deep: bool = False) -> list[float]:
+    def ladder(self, depth: int = 0) -> list[float]:
         """Return decreasing steps that cover every scale the point suggests.
 
         Args:
-            deep: go down to the last digits of the point, as for an f undefined beside it.
+            depth: 1 to go down to the last digits of the point, as for an f undefined beside it;
+                2 to go further from 0, where steps are exact, however small.
         """
         moved = self.d != 0
         size, values = np.abs(self.d[moved]), np.abs(self.x[moved])
         widest, least = float(np.max(size)), np.where(values > 0, values / size, 1.0).min()
         top = 2.0**-3 * max(1.0, 1.0 / widest)
         bottom = 2.0**-26 * max(min(1.0, float(least), 1.0 / widest), 2.0**-60)
-        if deep:
-            bottom = 2.0**-46 * max(min(1.0, float(least)), 1e-290)
+        if depth:
+            digits = 2.0**-46 if depth == 1 or np.any(values) else 2.0**-100
+            bottom = digits * max(min(1.0, float(least)), 1e-290)
         return [top * 4.0**-k for k in range(2 + int((np.log2(top) - np.log2(bottom)) // 2))]
 
     def difference(self, t: float) -> Difference:
         """Return the difference at the step t/4; the one at t gives the error estimate."""
         return self.settle([t, t / 4], self._central)
 
-    def central(self, deep: bool = False) -> Difference:
-        """Return the central difference at the step with the least error estimate."""
-        return self.settle(self.ladder(deep), self._central)
+    def wide(self, t: float) -> Flat:
+        """Return the difference at the step t alone."""
+        return self._central(t)
 
-    def side(self, sign: int, deep: bool = False) -> Difference:
+    def central(self, depth: int = 0) -> Difference:
+        """Return the central difference at the step with the least error estimate.
+
+        Steps that reach a point where f is not smooth do not count if others are left: about a
+        symmetric one the differences agree with each other, and with no derivative.
+        """
+        steps = self.ladder(depth)
+        banned = np.stack([self.bent(t) for t in steps[:-1]])
+        return self.settle(steps, self._central, banned & ~banned.all(axis=0))
+
+    def unsettled(self, depth: int = 0) -> np.ndarray:
+        """Return whether the least steps of a ladder are too wide for f, by more than noise."""
+        wide, narrow = self.ladder(depth)[-2:]
+        with np.errstate(invalid="ignore"):
+            moved, size = np.abs(self._central(wide) - self._central(narrow)), self._central(narrow)
+            return (moved > 1e-4 * np.abs(size)) & (moved * narrow > 64 * self.noise)
+
+    def side(self, sign: int, depth: int = 0) -> Difference:
         """Return the derivative from one side, +1 or -1."""
-        return self.settle(self.ladder(deep), lambda t: self._slope(sign * t))
+        return self.settle(self.ladder(depth), lambda t: self._slope(sign * t))
 
     def _central(self, t: float) -> Flat:
         return (self(t) - self(-t)) / (2 * t)
@@ -140,10 +159,15 @@ class Line:
     def _slope(self, t: float) -> Flat:
         return (self(t) - self(0.0)) / t
 
-    def settle(self, steps: list[float], quotient: Callable[[float], Flat]) -> Difference:
+    def settle(
+        self,
+        steps: list[float],
+        quotient: Callable[[float], Flat],
+        banned: np.ndarray | None = None,
+    ) -> Difference:
         """Return the quotient with the least error estimate among decreasing steps.
 
-        A quotient that a smaller step contradicts does not count.
+        A quotient that a smaller step contradicts does not count, nor does a banned one.
         """
         t = np.array(steps)[:, None]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -153,6 +177,7 @@ class Line:
             rounded = np.maximum.accumulate((spread * t[:-1])[::-1], axis=0)[::-1]
             rounded = np.vstack([rounded[1:], np.zeros((1, rounded.shape[1]))])
             estimates = spread + (3 * rounded + 8 * self.noise) / t[1:]
+            estimates = estimates if banned is None else np.where(banned, np.inf, estimates)
             values = np.where(np.isfinite(series[1:]), series[1:], np.nan)
             gaps = np.abs(values[:, None] - values[None, :])
             agree = ~(gaps > 2 * (estimates[:, None] + estimates[None, :]))
@@ -185,14 +210,46 @@ class Line:
             np.stack(values)[pick, rows], estimate[pick, rows], np.array(steps[1:3])[pick]
         )
 
+    def jumps(self, noise: Flat) -> np.ndarray:
+        """Return for each row whether f moves in steps of about the size of a noise.
+
+        Rounding jumps between neighboring points, however near; a ripple becomes flat.
+        """
+        starts = 2.0**-10 * (1 + np.arange(8) / 8)
+        found = noise > self.noise
+        for r in np.flatnonzero(found):
+            found[r] = any(self._jumps_after(float(a), int(r), float(noise[r])) for a in starts)
+        return found
+
+    def _jumps_after(self, a: float, r: int, noise: float) -> bool:
+        """Halve an interval, each time to the half with the larger change, down to the digits."""
+
+        def change(a: float, b: float) -> float:
+            return abs(float(self(b)[r] - self(a)[r]))
+
+        for width in (2.0**-14, 2.0**-10, 2.0**-6):
+            b = a + width
+            if max(change(a, (a + b) / 2), change(a, b)) > 2 * noise:
+                break
+        else:
+            return True  # too rare to tell
+        while (a + b) / 2 not in (a, b) and np.any(self.x + a * self.d != self.x + b * self.d):
+            middle = (a + b) / 2
+            a, b = max((a, middle), (middle, b), key=lambda ends: change(*ends))
+        return change(a, b) > 0.05 * noise
+
     def bent(self, t: float) -> np.ndarray:
         """Return for each row whether the steps t and t/4 look like a kink."""
         wide, narrow = (np.abs(self(s) - 2 * self(0.0) + self(-s)) for s in (t, t / 4))
         return (narrow > 64 * self.noise) & (narrow * 4**1.7 > wide)
 
-    def steep(self, sign: int, deep: bool = False) -> np.ndarray:
+    def steep(self, sign: int, depth: int = 0) -> np.ndarray:
         """Return whether a one-sided slope still grows at the least steps: a jump or a cusp."""
-        steps = [t for t in self.ladder(deep) if np.any(self.x + t * self.d != self.x)][-4:]
+        steps = [t for t in self.ladder(depth) if np.any(self.x + t * self.d != self.x)]
+        if depth > 1:  # f itself ends before the digits of x do
+            moved = [np.abs(self(sign * t) - self(0.0)) > 64 * self.noise for t in steps]
+            steps = [t for t, seen in zip(steps, moved, strict=True) if seen.any()] or steps
+        steps = steps[-4:]
         slopes = np.abs(np.stack([self._slope(sign * t) for t in steps]))
         with np.errstate(invalid="ignore"):
             grows = np.all(slopes[1:] >= 1.6 * slopes[:-1], axis=0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .differences import EPS, Line
 from .subject import Piece
-from .survey import REFUSALS, SMOOTH, TINY, Survey, Table
+from .survey import OURS, SMOOTH, TINY, Survey, Table
 
 WITNESSES = 64
 """How many entries are compared again at other points."""
@@ -30,6 +30,7 @@ class Evidence:
         outputs: how many rows are single outputs; the others are combinations.
         shape: shape of the output.
         lengths: lengths of the axes of inputs and output, except 1.
+        whole: whether no entry can be wrong but those compared.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Evidence:
     outputs: int
     shape: tuple[int, ...]
     lengths: frozenset[int]
+    whole: bool
 
     @property
     def slack(self) -> np.ndarray:
@@ -138,7 +140,9 @@ def _measured(s: Survey, first: Evidence, piece: Piece, x: np.ndarray) -> Eviden
     z = s.f(x)
     try:
         claims = np.stack([s.pull(x, row) for row in s.rows]) / s.unit_of[:, None]
-    except REFUSALS:
+    except OURS:
+        raise
+    except Exception:  # fn or the claim is undefined there
         return None
     # wrong entries and right ones, half of each where there are enough
     bad = first.bad.any(axis=0)
@@ -164,7 +168,7 @@ def _evidence(
     estimate: np.ndarray,
 ) -> Evidence:
     unit = s.relative[at] / s.scale[at]
-    claimed = {p.name: claims[:, p.part].reshape(-1, *p.shape) for p in s.point.pieces}
+    claimed = {p.name: claims[:, p.part].reshape(len(claims), *p.shape) for p in s.point.pieces}
     inputs = {p.name: x[p.part].reshape(p.shape) for p in s.point.pieces}
     own, here = claimed.pop(piece.name), inputs.pop(piece.name)
     same = {name: a for name, a in inputs.items() if a.shape == here.shape}
@@ -183,4 +187,5 @@ def _evidence(
         s.y.size if s.every_row else 0,
         s.subject.shape,
         frozenset(lengths - {1}),
+        s.whole,
     )

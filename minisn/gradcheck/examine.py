@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from .judging import judge
-from .kinks import joint
+from .kinks import beside, joint, where_kinks_meet
 from .linear import nonlinear
 from .report import WRONG, Check
 from .requirements import claims_of, empty, finite, nothing, state
 from .subject import Subject
 from .survey import BENT, DIRECTIONS, EDGE, STEEP, Survey, Table
 from .wording import check_of, notes_of
+
+FINEST = 2.0**-30
+"""Entries that need finer steps are not moved together with others."""
 
 
 def examine(
@@ -35,24 +38,43 @@ def examine(
         if failed is not None:
             return failed
     table = _measure(s)
-    at_kinks = joint(s, table) if (table.kind == BENT).any() else None
+    bent = (table.kind == BENT).any()
+    at_kinks = joint(s, table) if bent else None
     s.measure_slope()
-    found = (state(s), judge(s, table, kinks), at_kinks, _linear(s))
+    verdict = judge(s, table, kinks)
+    if verdict is not None and verdict.diagnosis == WRONG:
+        verdict = where_kinks_meet(s, table, verdict, kinks)
+    found = [state(s), verdict, at_kinks, _linear(s)]
+    if bent and not s.every_entry and not any(found):
+        found.append(beside(s, full, kinks))
     right = check_of(s, ratio=float(table.ratio.max()))
-    verdict = next((check for check in found if check is not None), right)
-    return replace(verdict, notes=notes_of(s, table))
+    first = next((check for check in found if check is not None), right)
+    return replace(first, notes=notes_of(s, table))
 
 
 def _measure(s: Survey) -> Table:
-    """Compare every entry and a direction through the smooth entries, or random directions."""
+    """Compare every entry and a direction through the smooth entries, or random directions.
+
+    Among random directions are one for each input: a large input hides a small one in the others.
+    """
     if not s.every_entry:
-        return s.measure([None] * DIRECTIONS, [s.direction() for _ in range(DIRECTIONS)])
+        directions = [s.direction() for _ in range(DIRECTIONS)]
+        parts = [p.part for p in s.point.pieces if p.part.stop > p.part.start]
+        for part in parts if len(parts) > 1 else []:
+            alone = np.zeros_like(s.x)
+            alone[part] = s.direction()[part]
+            directions.append(alone)
+        return s.measure([None] * len(directions), directions)
     table = s.measure(list(range(s.x.size)))
     smooth = np.all((table.kind != BENT) & (table.kind != STEEP) & (table.kind != EDGE), axis=1)
+    smooth &= np.all(table.step > FINEST, axis=1)
     failed = (table.ratio > 1).any()
     if failed or smooth.sum() < 2:
         return table
-    return _joined(table, s.measure([None], [s.direction() * smooth]))
+    both = s.measure([None], [s.direction() * smooth])
+    if (both.ratio > 1).any():  # the entries say more, if they are compared with all steps
+        table = s.measure(list(range(s.x.size)), close=True)
+    return _joined(table, both)
 
 
 def _joined(a: Table, b: Table) -> Table:

@@ -56,9 +56,9 @@ def plain_factor(found: Evidence) -> Iterator[tuple[str, str]]:
         return
     text = f"a factor of {plain}: the claimed gradient is {plain} times the right one"
     if plain.numerator == 1 and plain.denominator in found.lengths - {2}:
-        text += f" (a mean over an axis of length {plain.denominator} in place of a sum?)"
+        text += f" (a mean over an axis of length {plain.denominator}, or a forgotten exponent?)"
     elif plain.denominator == 1 and plain.numerator in found.lengths - {2}:
-        text += f" (a sum over an axis of length {plain} in place of a mean?)"
+        text += f" (a sum over an axis of length {plain} in place of a mean, or an exponent?)"
     yield f"factor {plain}", text
 
 

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import operator
 import os
+import re
 import sys
 from typing import Any
 
@@ -86,10 +87,17 @@ def _file(place: str) -> Any:
     """Import a file under its own name, also where another module has that name."""
     folder, file = os.path.split(place)
     sys.path.insert(0, folder)  # for what it imports
-    spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), place)
+    name = file.removesuffix(".py")
+    name = f"_{name}_of_the_user" if name in sys.modules else name
+    spec = importlib.util.spec_from_file_location(name, place)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
@@ -100,9 +108,11 @@ def _input(text: str, rng: np.random.Generator) -> Any:
         except (OSError, ValueError) as error:
             raise ConfigError(f"gradcheck: --inputs {text}: {error}") from None
     try:
-        if "x" in text:
+        if re.fullmatch(r"\d+x(\d+(x\d+)*)?", text):
             return away_from_zero(rng, tuple(int(n) for n in text.split("x") if n))
         return float(text)
+    except MemoryError:
+        raise ConfigError(f"gradcheck: --inputs {text}: the memory is too small for it") from None
     except ValueError:
         raise ConfigError(
             f"gradcheck: --inputs {text!r}: expected a shape such as 2x3 (3x for a "

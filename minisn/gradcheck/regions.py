@@ -28,6 +28,12 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
     words = "; there the claim is zero" if zero else ""
     if n == 1:
         index = [int(i) for i in where[:, int(np.argmax(bad))]]
+        if not found.whole:
+            yield (
+                "one",
+                f"1 of {bad.size} entries compared is wrong, {index} of {found.name}{words}",
+            )
+            return
         text = (
             f"one entry alone is wrong, {index} of {found.name}, of {bad.size} compared: "
             f"look for code that treats it differently{words}"
@@ -53,9 +59,11 @@ def _by_value(
     if np.array_equal(bad, x < 0):
         if not np.any(right[:, bad]):
             words = "; there the right gradient is zero (a mask x > 0?)"
-        yield "negative", f"wrong only where the input is negative{words}"
+        gap = f"; the bound lies between {x[bad].max():.4g} and {x[~bad].min():.4g}"
+        yield "negative", f"wrong only where the input is negative{words}{gap}"
     elif np.array_equal(bad, x > 0):
-        yield "positive", f"wrong only where the input is positive{words}"
+        gap = f"; the bound lies between {x[~bad].max():.4g} and {x[bad].min():.4g}"
+        yield "positive", f"wrong only where the input is positive{words}{gap}"
     elif bad.size >= 5 and (x[bad].max() < x[~bad].min() or x[bad].min() > x[~bad].max()):
         low = x[bad].max() < x[~bad].min()
         edge = (x[bad].max(), x[~bad].min()) if low else (x[~bad].max(), x[bad].min())
@@ -133,7 +141,7 @@ def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
         return
     used = np.abs(found.value[:m]) > found.slack[:m]
     bad, taken = found.bad[:m], found.taken(found.claimed)[:m]
-    if np.any(bad & (taken != 0)):
+    if not bad.any() or np.any(bad & (taken != 0)):
         return
     place, columns = np.arange(m)[:, None], np.arange(used.shape[1])
     for at in (place, place % int(np.prod(found.shape[1:]))):

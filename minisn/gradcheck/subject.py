@@ -273,6 +273,12 @@ class ArrayFunction(Subject):
                 f"gradcheck: fn returns shape {g.shape}, so grad must return arrays of that shape "
                 f"followed by the input's, got {jacobian.shape}; or pass vjp=lambda g, *inputs: ..."
             )
+        if g.ndim and jacobian.shape == g.shape:
+            raise ShapeError(
+                f"gradcheck: fn returns shape {g.shape}, and grad an array of that shape alone, "
+                "not followed by the input's; an elementwise derivative d is "
+                "vjp=lambda g, *inputs: g * d, or grad= with np.diag(d)"
+            )
         return np.tensordot(g, jacobian, axes=g.ndim)
 
 

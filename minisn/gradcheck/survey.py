@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import DTypeError, ShapeError
 from .differences import (
     BASE,
     EPS,
@@ -32,9 +32,9 @@ COARSE = 2.0**-12
 """Steps up to this fraction of the largest number may be rounding errors."""
 FLAT = 1e-5
 """Steps up to this fraction may be rounding errors where fn is flat between them."""
-SMOOTH, BENT, STEEP, EDGE, TINY = range(5)
+SMOOTH, BENT, STEEP, EDGE, TINY, MEET = range(6)
 """Kinds of a function along a line: differentiable; with a kink; with a jump or an infinite slope;
-defined on one side only; with a derivative below rounding."""
+defined on one side only; with a derivative below rounding; with several kinks."""
 
 
 def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
@@ -42,8 +42,8 @@ def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np
     return rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
 
 
-REFUSALS = (ArithmeticError, ValueError, LookupError)
-"""The errors that a function may raise where it is undefined."""
+OURS = (ShapeError, DTypeError)
+"""The errors that say that a function cannot be checked at all."""
 
 
 @dataclass
@@ -123,12 +123,20 @@ class Survey:
         full: compare every entry and output (True) or random directions (False); None decides
             by size.
         rng: random generator of the directions.
+        at: another point than the subject's.
     """
 
-    def __init__(self, subject: Subject, order: int, full: bool | None, rng: np.random.Generator):
+    def __init__(
+        self,
+        subject: Subject,
+        order: int,
+        full: bool | None,
+        rng: np.random.Generator,
+        at: np.ndarray | None = None,
+    ):
         self.subject, self.order, self.rng = subject, order, rng
         self.point = subject.point
-        self.x = self.point.x
+        self.x = self.point.x if at is None else at
         self.y = subject.value(self.x)
         n, m = self.x.size, self.y.size
         few = m <= FULL_ROWS and n * m <= FULL_SIZE and order == 1
@@ -147,6 +155,8 @@ class Survey:
         self.unit_of = np.where(huge, 2.0 ** np.floor(np.log2(np.where(huge, size, 1.0))), 1.0)
         self.z = self._combine(self.y)
         self.slope: float | None = None
+        self.whole = self.every_entry
+        """Whether the entries compared one by one are all that can be wrong."""
         # the size of each entry: at least its input's typical size, and its own size
         self.scale = self.point.scale()
         self.relative = np.where(self.x != 0, np.abs(self.x), self.scale)
@@ -169,7 +179,9 @@ class Survey:
         """Return the rows at x; NaN if the function raises an error there."""
         try:
             y = self.subject.value(x)
-        except REFUSALS:
+        except OURS:
+            raise
+        except Exception:  # fn is undefined there, in whatever way it says so
             return np.full(self.z.shape, np.nan)
         if y.shape != self.y.shape:
             raise ShapeError(
@@ -203,6 +215,13 @@ class Survey:
             height=max(CANCELED * size, ROUNDING),
             still=EPS * size,
         )
+        loud = found > CANCELED * size
+        if loud.any():  # a ripple of fn is no rounding
+            line = Line(self.f, self.x, self.nudge(), np.zeros_like(found))
+            fine = noise_level(self.f, self.x, line.d, SPACINGS[:1])
+            doubt = loud & (found > 64 * np.maximum(fine, EPS * np.abs(self.z)))
+            ripple = doubt & ~line.jumps(np.where(doubt, found, 0.0)) if doubt.any() else doubt
+            found = np.where(ripple, fine, found)
         return np.maximum(found, EPS * np.abs(self.z))
 
     @property
@@ -210,21 +229,34 @@ class Survey:
         """The size of the largest number that f may add to smaller ones, as far as is known."""
         return float(max(np.max(np.abs(a), initial=0.0) for a in (self.x, self.z)))
 
-    def claim_noise(self, r: int) -> float:
-        """Return the largest noise in the claimed gradient of a row, in units of the steps."""
+    def claim_noise(self, r: int) -> np.ndarray:
+        """Return the noise of each entry in a row's claimed gradient, in units of the steps."""
 
         def claim(x: np.ndarray) -> np.ndarray:
             return self.scale * self.pull(x, self.rows[r]) / self.unit_of[r]
 
-        return float(np.max(noise_level(claim, self.x, self.nudge(), SPACINGS[3:])))
+        d = self.nudge()
+        noise = noise_level(claim, self.x, d, SPACINGS[3:])
+        # noise in steps wider than the spacings is not measured, but is no smaller than others'
+        moves = claim(self.x + SPACINGS[5] * d) != claim(self.x)
+        return np.where((noise == 0) & moves, np.max(noise), noise)
 
     def nudge(self) -> np.ndarray:
         """Draw a direction that changes every entry by about the entry's own size."""
         return self.relative * away_from_zero(self.rng, self.x.size)
 
     def direction(self) -> np.ndarray:
-        """Draw a direction that changes every entry by about the size of its input."""
-        return self.scale * away_from_zero(self.rng, self.x.size)
+        """Draw a direction that changes every entry by about the size of its input.
+
+        If fn is defined on one side of 0 only, all zeros move to that side.
+        """
+        d = self.scale * away_from_zero(self.rng, self.x.size)
+        if not any(np.isfinite(self.f(self.x + t * d)).all() for t in (-(2.0**-20), 2.0**-20)):
+            for sign in (1.0, -1.0):
+                one = np.where(self.x == 0, sign * np.abs(d), d)
+                if np.isfinite(self.f(self.x + 2.0**-20 * one)).all():
+                    return one
+        return d
 
     def line(self, d: np.ndarray) -> Line:
         """Return the rows along a direction."""
@@ -236,30 +268,53 @@ class Survey:
         d[i] = self.scale[i]
         return d
 
-    def measure(self, entries: list, directions: list[np.ndarray] | None = None) -> Table:
-        """Compare claims and differences along some entries or directions."""
+    def measure(
+        self, entries: list, directions: list[np.ndarray] | None = None, close: bool = False
+    ) -> Table:
+        """Compare claims and differences along some entries or directions.
+
+        Args:
+            entries: positions of the entries; None for a direction that moves several.
+            directions: the directions, if they are not those of the entries.
+            close: use all steps even where two leave no doubt.
+        """
         directions = directions or [self.unit(i) for i in entries]
         with np.errstate(over="ignore", invalid="ignore"):
             claimed = np.stack([self.claims @ d for d in directions])
-        found = [self._along(self.line(d), c) for d, c in zip(directions, claimed, strict=True)]
+        pairs = zip(directions, claimed, strict=True)
+        found = [self._along(self.line(d), c, close) for d, c in pairs]
         columns = ("low", "high", "estimate", "step", "kind")
         stacked = (np.stack([getattr(a, name) for a in found]) for name in columns)
         return Table(directions, entries, claimed, *stacked)
 
-    def _along(self, line: Line, claimed: np.ndarray) -> Along:
+    def _along(self, line: Line, claimed: np.ndarray, close: bool) -> Along:
         """Differentiate along a line: with two steps, then with all if these leave a doubt."""
         quick = line.difference(BASE)
         error = np.abs(claimed - quick.value)
         natural = np.minimum(np.abs(self.z), 1e3 * float(np.max(self.relative)))
         limit = np.where(claimed == 0, 1e-8 * natural, 1e-6 * np.abs(quick.value))
-        fine = (error <= quick.estimate) & (quick.estimate <= limit) & ~line.bent(BASE)
-        if fine[self.own].all():
+        # two steps of a smooth fn give two digits more than their estimate
+        better = quick.value + (quick.value - line.wide(BASE)) / 15
+        slack = np.maximum(quick.estimate / 100, 128 * self.noise / BASE)
+        fine = (
+            (np.abs(claimed - better) <= slack)
+            & (error <= quick.estimate)
+            & (quick.estimate <= limit)
+            & ~line.bent(BASE)
+        )
+        if fine[self.own].all() and not close:
             return self._mixed(_plain(quick))
         found = self._closely(line)
         flat = (claimed == 0) & (found.low == 0) & (found.high == 0)
         if flat.any() or not found.fits(claimed)[self.own].all():
             other = self._rounded(line, found, claimed, flat)
             found = found if other is None else other
+        if not found.fits(claimed)[self.own].all():
+            own = noise_level(self.f, self.x, np.where(line.d != 0, self.relative, 0.0))
+            if np.any(own > 4 * self.noise):  # other entries' digits have masked it
+                again = Line(line.f, line.x, line.d, np.maximum(self.noise, own))
+                again._seen = line._seen
+                found = self._closely(again)
         return self._mixed(found)
 
     def _mixed(self, found: Along) -> Along:
@@ -277,11 +332,14 @@ class Survey:
 
     def _closely(self, line: Line) -> Along:
         """Differentiate with all steps, and from each side."""
-        deep = False
+        depth = 0
         steep = line.steep(1) | line.steep(-1)
-        if steep.any() or not all(np.isfinite(line(t) + line(-t)).all() for t in line.ladder()):
-            deep, steep = True, line.steep(1, True) | line.steep(-1, True)
-        both, left, right = line.central(deep), line.side(-1, deep), line.side(1, deep)
+        whole = all(np.isfinite(line(t) + line(-t)).all() for t in line.ladder())
+        if steep.any() or not whole or line.unsettled().any():
+            depth, steep = 1, line.steep(1, 1) | line.steep(-1, 1)
+            if steep.any() or line.unsettled(1).any():
+                depth, steep = 2, line.steep(1, 2) | line.steep(-1, 2)
+        both, left, right = line.central(depth), line.side(-1, depth), line.side(1, depth)
         with np.errstate(invalid="ignore"):
             gap = np.abs(left.value - right.value)
             bend = (gap > left.estimate + right.estimate) & ~steep
@@ -300,9 +358,18 @@ class Survey:
     def _farther(self, line: Line, found: Along) -> Along:
         """Differentiate with wide steps where the others leave no correct digit."""
         weak = (found.estimate > 0.1 * np.abs(found.low)) & (found.kind == SMOOTH)
-        if not weak.any():
+        steep = found.kind == STEEP
+        if not (weak | steep).any():
             return found
         far = line.far()
+        if steep.any():  # rounding beside x alone, where f at x is what wider steps lead to
+            near, wide = (
+                np.max([np.abs(line(sign * t) - line(0.0)) for sign in (1, -1)], axis=0)
+                for t in (line.ladder()[-1], line.ladder()[3])
+            )
+            smooth = steep & (wide < 1e-2 * near)
+            found.take(smooth, far)
+            found.kind = np.where(smooth, SMOOTH, found.kind)
         better = weak & (far.estimate < 0.1 * np.abs(far.value)) & (far.estimate < found.estimate)
         better &= np.abs(far.value - found.low) <= far.estimate + found.estimate
         found.take(better, far)
@@ -348,7 +415,9 @@ class Survey:
             # in a small result, numbers of the natural size have canceled or multiply it
             for last in (steps, far):
                 found = np.where(last <= least, np.maximum(found, last), found)
-            self._wide = np.maximum(self.noise, found)
+            wider = np.maximum(self.noise, found)
+            line = self.line(self.nudge())  # a ripple of fn is no rounding
+            self._wide = np.where(line.jumps(wider), wider, self.noise)
         return self._wide
 
     def reach(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

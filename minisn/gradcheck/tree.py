@@ -15,7 +15,10 @@ def as_numpy(value: Any) -> np.ndarray:
     if isinstance(value, Tensor):
         value = value.array
     if hasattr(value, "detach"):  # a tensor of PyTorch
-        value = value.detach().cpu().resolve_conj().numpy()
+        value = value.detach().cpu().to_dense().resolve_conj().resolve_neg()
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    if str(getattr(value, "dtype", "")) == "bfloat16":  # of JAX
+        value = np.asarray(value).astype(np.float32)
     return to_numpy(value) if is_array(value) else np.asarray(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .report import RIGHT, Check, Entry
-from .survey import BENT, EDGE, STEEP, TINY, Survey, Table
+from .survey import BENT, EDGE, MEET, STEEP, TINY, Survey, Table
 
 
 def check_of(
@@ -82,6 +82,7 @@ def notes_of(s: Survey, t: Table) -> tuple[str, ...]:
     notes = []
     for kind, words in (
         (BENT, "fn has a kink there, and the claim is a subgradient"),
+        (MEET, "several kinks of fn meet there, and beside them the claim is right"),
         (EDGE, "fn is defined on one side only, and was checked on that side"),
         (TINY, "fn's rounding hides the derivative; of the claim only the size was checked"),
     ):
