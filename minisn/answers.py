@@ -297,8 +297,8 @@ class Answers:
         return OPERATIONS["astype"](self, dtype=dtype)
 
     def copy(self) -> Tensor:
-        """Return a tensor of the same values in the same graph; no tensor changes in place."""
-        return +self
+        """Return another tensor of the same values in the same graph; it keeps these values."""
+        return OPERATIONS["reshape"](self, shape=self.shape)
 
     def flatten(self) -> Tensor:
         """Return all entries along one axis."""

@@ -121,9 +121,11 @@ def power(x: Tensor, exponent: Tensor | float) -> Tensor:
 
     .. math:: y = x^p
     """
-    number = isinstance(exponent, int | float) or (
-        isinstance(exponent, np.number) and is_floating(as_tensor(x).array)
-    )
+    floating = is_floating(as_tensor(x).array)
+    if isinstance(exponent, float) and not floating:  # as in NumPy, a fraction of an integer
+        exponent = np.float64(exponent)
+    number = isinstance(exponent, int | float) and (floating or isinstance(exponent, int))
+    number |= isinstance(exponent, np.number) and floating
     return _power(x, exponent=exponent) if number else OPERATIONS["raise_to"](x, exponent)
 
 

@@ -114,7 +114,9 @@ class _Flat:
                     "or pass grad(loss, parameters)"
                 )
             given = [
-                namespace(p.array).zeros_like(p.array) if p.grad is None else p.grad.array
+                p.grad.array
+                if p.grad is not None and p.requires_grad
+                else namespace(p.array).zeros_like(p.array)
                 for p in self.parameters
             ]
         else:
@@ -158,12 +160,16 @@ class _Flat:
             )
 
     def assign(self, vector: Array) -> None:
+        """Give the parameters the parts of a vector as new values; frozen ones keep theirs."""
         self.check("the new value", vector)
         xp = namespace(vector)
         start = 0
         for p in self.parameters:
             end = start + prod(p.shape)
-            p.assign(xp.reshape(vector[start:end], p.shape))
+            if p.requires_grad:
+                p.reset(xp.reshape(vector[start:end], p.shape))
+            else:
+                vector[start:end] = xp.reshape(p.array, (-1,))
             start = end
         self._joined, self._versions = vector, [p.version for p in self.parameters]
 
@@ -218,7 +224,7 @@ class SGD(_Optimizer):
 
     def __init__(self, parameters: Parameters, rate: float):
         self._flat = _Flat(parameters)
-        self.rate = real_number("SGD: rate", rate)
+        self.rate = real_number("SGD: rate", rate, 0.0)
 
     def step(self, grads: Gradients | None = None) -> None:
         """Update every parameter with its gradient.
@@ -229,7 +235,7 @@ class SGD(_Optimizer):
         Raises:
             NonFiniteError: a gradient or a new value is not finite; names the parameter.
         """
-        flat, rate = self._flat, real_number("SGD: rate", self.rate)
+        flat, rate = self._flat, real_number("SGD: rate", self.rate, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is refused below
             flat.assign(flat.values() - rate * flat.gradients(grads))
 

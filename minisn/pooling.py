@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .answers import enter
-from .backend import near
+from .backend import namespace, near
 from .errors import ShapeError
 from .geometry import Pixels, image_shape, output_size, pair
 from .ops import concat, max, mean, pad, permute, stack
@@ -41,6 +41,12 @@ def _surrounded(x: Tensor, padding: Pixels, value: float) -> Tensor:
     return x
 
 
+def _least(x: Tensor) -> float:
+    """Return the smallest number of a tensor's dtype."""
+    xp = namespace(x.array)
+    return xp.iinfo(x.dtype).min if xp.isdtype(x.dtype, "integral") else -math.inf
+
+
 def max_pool2d(
     x: Tensor, size: Pixels = 2, stride: Pixels | None = None, padding: Pixels = 0
 ) -> Tensor:
@@ -60,7 +66,7 @@ def max_pool2d(
     """
     x = as_tensor(x)
     if x.ndim == 4:
-        x = _surrounded(x, padding, -math.inf)
+        x = _surrounded(x, padding, _least(x))
     return max(_windows("max_pool2d", x, size, stride, padding), axis=0)
 
 

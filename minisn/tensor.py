@@ -84,6 +84,7 @@ class Tensor(Answers):
         self._set(array, requires_grad)
 
     def _set(self, array: Array, requires_grad: bool) -> None:
+        self._requires_grad: bool | None = False
         self._array = array
         self._version = 0
         self.requires_grad = requires_grad
@@ -167,23 +168,24 @@ class Tensor(Answers):
         """Give a leaf new values; older graphs that read the leaf then raise an error.
 
         Args:
-            array: the new values, of the same shape, dtype, library and device; not copied.
+            array: the new values, of the same shape, dtype, library and device; copied.
         """
         if self.op is not None:
             raise GraphError(
                 f"assign: this tensor was computed by {self.op.name}; only leaves "
                 "(parameters, inputs) can receive new values"
             )
+        array = array._array if isinstance(array, Tensor) else array
         check_together("assign", (self._array, array))
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ShapeError(
                 f"assign: expected shape {self.shape} of {self.dtype}, "
                 f"got {array.shape} of {array.dtype}"
             )
-        self.reset(array)
+        self.reset(near(self._array).asarray(array, copy=True))
 
     def reset(self, array: Array) -> None:
-        """Give a leaf new values of any shape, library and dtype, without the checks of assign."""
+        """Give a leaf an array of any shape, library and dtype: assign without checks and copy."""
         self._array = array
         self._version += 1
 
@@ -192,7 +194,7 @@ class Tensor(Answers):
     @property
     def requires_grad(self) -> bool:
         """Whether what is computed from this tensor is recorded."""
-        return self._requires_grad
+        return self._requires_grad is True
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
@@ -206,7 +208,13 @@ class Tensor(Answers):
                 f"a gradient needs a floating-point tensor, got dtype {self.dtype}; "
                 "convert the data to float32 or float64"
             )
-        self._requires_grad = bool(on)
+        # None, if it is switched off: the tensor stays a parameter
+        self._requires_grad = True if on else (None if self.is_parameter else False)
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether this is a leaf that has a gradient, or had one until it was frozen."""
+        return self._requires_grad is not False and self.op is None
 
     @property
     def grad(self) -> Tensor | None:
@@ -864,9 +872,10 @@ def _check_targets(y: Tensor, targets: list[Tensor]) -> None:
         )
     for i, x in enumerate(targets):
         if not x.requires_grad:
+            frozen = "it is frozen, so leave it out" if x.is_parameter else ""
             raise GraphError(
                 f"grad: xs[{i}] of shape {x.shape} was not recorded; "
-                "make it with requires_grad=True before computing y"
+                + (frozen or "make it with requires_grad=True before computing y")
             )
 
 

@@ -879,3 +879,17 @@ def test_subsets_that_are_all_there_is_have_no_deviation():
 def test_statistics_of_many_single_precision_numbers_keep_their_digits():
     rows = (1000 + np.random.default_rng(0).normal(size=(2, 3000, 2))).astype(np.float32)
     assert mmd2(*rows) == mmd2(*rows.astype(np.float64))
+
+
+def test_what_is_no_gaussian_is_refused():
+    mu, C = np.zeros(2), np.eye(2)
+    for args, error in (
+        ((mu, np.eye(5), mu, np.eye(5)), ShapeError),
+        ((mu[:, None], C, mu, C), ShapeError),
+        ((mu, C, np.zeros(3), np.eye(3)), ShapeError),
+        ((mu, mu, C, C), ShapeError),
+        ((mu, C, mu, -C), ConfigError),
+        ((mu, np.array([[1.0, 5], [0, 1]]), mu, C), ConfigError),
+    ):
+        with pytest.raises(error, match="gaussian_frechet"):
+            gaussian_frechet(*args)

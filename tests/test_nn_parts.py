@@ -420,3 +420,51 @@ def test_what_is_learned_is_replaced_by_parameters_of_its_shape_alone():
 def test_settings_that_are_no_numbers_or_out_of_range(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_frozen_parameter_stays_a_parameter():
+    net = nn.Sequential(nn.Linear(3, 4, 0), nn.ReLU(), nn.Linear(4, 2, 1))
+    everything = net.state_dict().keys()
+    for p in net.parameters():
+        p.requires_grad = False
+    assert len(net.parameters()) == 4 and net.state_dict().keys() == everything
+    net.to(dtype="float64").load_state_dict(net.state_dict())
+    assert {p.dtype for p in net.parameters()} == {np.dtype("float64")}
+    for p in net.parameters():
+        p.requires_grad = True
+    assert net(np.ones((5, 3))).requires_grad
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+def test_an_optimizer_leaves_a_frozen_parameter_alone(optimizer):
+    net = nn.Sequential(nn.Linear(3, 4, 0), nn.Linear(4, 2, 1))
+    opt = optimizer(net.parameters(), 0.1)
+    first, second = net.layers[0].weight, net.layers[1].weight
+    for frozen in (False, True):
+        first.requires_grad = not frozen
+        before = first.array.copy(), second.array.copy()
+        net.zero_grad()
+        (net(np.ones((5, 3), np.float32)) ** 2).sum().backward()
+        opt.step()
+        assert np.array_equal(first.array, before[0]) == frozen
+        assert not np.array_equal(second.array, before[1])
+    with pytest.raises(GraphError, match="it is frozen, so leave it out"):
+        grad(net(np.ones((1, 3))).sum(), first)
+
+
+def test_two_parts_of_one_name_are_refused():
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.heads = {0: nn.Linear(2, 1, 0), "0": nn.Linear(2, 1, 1)}
+
+    with pytest.raises(DTypeError, match=r"two parameters are named heads\.0\.weight"):
+        Heads().parameters()
+
+
+def test_a_bias_of_another_shape_is_refused():
+    layer = nn.Linear(2, 1, 0)
+    with pytest.raises(ShapeError, match=r"Linear.bias: expected shape \(1,\), got \(5,\)"):
+        layer.bias = Tensor(np.zeros(5), requires_grad=True)
+    layer.bias = None
+    assert len(layer.parameters()) == 1

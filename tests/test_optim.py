@@ -188,7 +188,11 @@ def test_room_is_made_anew_for_arrays_of_another_library():
     ("make", "error", "message"),
     [
         (lambda ps: SGD(ps, "0.1"), DTypeError, "SGD: rate: expected a number, got '0.1'"),
-        (lambda ps: SGD(ps, np.nan), ConfigError, "SGD: rate: expected a finite number, got nan"),
+        (
+            lambda ps: SGD(ps, np.nan),
+            ConfigError,
+            "SGD: rate: expected a finite number from 0, got nan",
+        ),
         (lambda ps: Adam(ps, None), DTypeError, "Adam: rate"),
         (lambda ps: Adam(ps, 0.1, beta1=1.0), ConfigError, "Adam: beta: .* from 0 to below 1"),
         (lambda ps: Adam(ps, 0.1, eps=-1), ConfigError, "Adam: eps: .* from 0, got -1"),

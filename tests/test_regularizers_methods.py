@@ -7,14 +7,18 @@ import pytest
 
 from minisn import Tensor, grad, lipschitz, no_grad, spectral
 from minisn.config import load_preset
-from minisn.errors import ConfigError
+from minisn.errors import ConfigError, DTypeError
 from minisn.losses import OBJECTIVES
 from minisn.models import cnn_discriminator
 from minisn.nn import BatchNorm, LayerNorm, weighted_layers
 from minisn.regularizers import (
     METHODS,
+    GradientPenalty,
     Normalization,
+    Orthonormal,
     SingularValues,
+    SpectralNorm,
+    SpectralPenalty,
     gradient_penalty,
     method,
     orthonormal_penalty,
@@ -295,3 +299,17 @@ def test_step_sizes_fall_to_zero_in_a_straight_line():
 def test_step_sizes_stay_without_a_decay_and_before_it(after):
     trainer = trained("sn", updates=3, decay_after=after, steps=4)
     assert (trainer.adam_d.rate, trainer.adam_g.rate) == (TINY.rate_d, TINY.rate_g)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, "a"])
+def test_a_scale_that_cannot_be_is_refused(scale):
+    with pytest.raises((ConfigError, DTypeError), match="scale"):
+        SpectralNorm(scale=scale)
+
+
+@pytest.mark.parametrize("kind", [GradientPenalty, Orthonormal, SpectralPenalty])
+def test_a_penalty_of_negative_weight_is_refused(kind):
+    with pytest.raises(ConfigError, match="weight: expected a finite number from 0"):
+        kind(-1.0)
+    with pytest.raises(DTypeError, match="weight: expected a number"):
+        kind("a")

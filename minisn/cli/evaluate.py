@@ -87,6 +87,8 @@ def evaluate(
     """
     if (features is None) != (reference is None):
         raise click.UsageError("--features and --reference go together: give both, or neither.")
+    if features and run:
+        raise click.UsageError("Name a RUN, or give --features and --reference, not both.")
     if features and reference:
         if samples or repeats:
             raise click.UsageError(

@@ -57,6 +57,8 @@ def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> Non
     checkpoint = read_checkpoint(run)
     ending = {"sheet": ".png", "png-folder": "", "npz": ".npz"}[form]
     path = out or run / f"sample-{seed}{ending}"
+    if ending and path.suffix.lower() != ending:
+        raise click.UsageError(f"--format {form} writes a {ending} file; --out is {path.name!r}.")
     if form == "png-folder":
         _make_empty(path)
     images = draw(checkpoint, count, seed)

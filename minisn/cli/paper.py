@@ -42,12 +42,16 @@ def paper(part: tuple[str, ...], data: Path | None) -> None:
 
     index = Index()
     if part:
-        for entry in _find(index, " ".join(part)):
+        entries = _find(index, " ".join(part))
+        for entry in entries:
             click.echo("\n".join([*_stated(entry), *_detail(index, entry)]) + "\n")
-    elif data:
-        write_file(data, json.dumps([asdict(e) for e in index.entries], indent=1).encode())
-        click.echo(data)
     else:
+        entries = index.entries
+    if data:
+        text = json.dumps([asdict(e) for e in entries], indent=1)
+        write_file(data, text.encode(), "choose another file")
+        click.echo(data)
+    elif not part:
         click.echo("\n".join(line for entry in index.entries for line in _row(entry)))
 
 
@@ -55,11 +59,11 @@ def _find(index: Index, asked: str) -> list[Entry]:
     """Find parts of the papers by number, by name, or by the beginning of a name."""
     from ..errors import ConfigError
 
-    number = asked.strip("()")
+    number = asked.strip("() ")
     wanted = f"Eq. ({number})" if number.isdecimal() else asked
     exact = [e for e in index.entries if e.part.lower() == wanted.lower()]
     found = exact or [e for e in index.entries if e.part.lower().startswith(wanted.lower())]
-    if not found:
+    if not found or not number:
         raise ConfigError(
             f"{asked!r} is not a part of the papers; expected an equation 1 to 38, "
             "or a name from the table of `minisn paper`"

@@ -108,7 +108,10 @@ def train(
     keep_freed_memory()
     changes = parse_settings(list(settings))
     given = {"steps": steps, "seed": seed, "data": data}
-    changes |= {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if value is not None and name in changes:
+            raise click.UsageError(f"--{name} and --set {name}=... go apart: give one of them.")
+        changes |= {} if value is None else {name: value}
     with compile_notice(training=True):
         if resume:
             _refuse_with_resume(ctx)

@@ -167,6 +167,9 @@ def scatter_add(values: Array, places: Array, size: int) -> Array:
     """Sum the values that go to each place, as products with a matrix of hits."""
     xp = namespace(values)
     y = near(values).zeros((size,), dtype=values.dtype)
+    if is_numpy(values):  # no such matrix: its zeros times infinity are NaN
+        np.add.at(y, places, values)
+        return y
     block = max(1, 2**22 // max(size, 1))  # the matrix stays within 16 MB
     for start in range(0, values.shape[0], block):
         part = slice(start, min(start + block, values.shape[0]))

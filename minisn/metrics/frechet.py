@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ConfigError, ShapeError
 from .results import LARGEST, Sample, Score, check_numbers, check_pair, score
 
 
@@ -23,6 +23,8 @@ def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: n
     Returns:
         The squared distance, at least 0.
     Raises:
+        ShapeError: the means are no vectors of one length d, or a covariance is not [d, d].
+        ConfigError: a covariance is not symmetric, or has a clearly negative eigenvalue.
         NonFiniteError: an entry is a NaN, an infinity or above
             :data:`~minisn.metrics.results.LARGEST` (in a covariance: above four times the square of
             that number).
@@ -32,6 +34,14 @@ def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: n
     a small multiple of I to singular covariances.
     """
     check_numbers("gaussian_frechet", mu_1, mu_2, *(C / (4 * LARGEST) for C in (C_1, C_2)))
+    mu_1, mu_2, C_1, C_2 = (np.asarray(a, np.float64) for a in (mu_1, mu_2, C_1, C_2))
+    d = mu_1.size
+    if any(mu.shape != (d,) for mu in (mu_1, mu_2)) or any(C.shape != (d, d) for C in (C_1, C_2)):
+        shapes = ", ".join(str(list(a.shape)) for a in (mu_1, C_1, mu_2, C_2))
+        raise ShapeError(
+            "gaussian_frechet: expected mean [d] and covariance [d, d], twice, got "
+            f"{shapes}; of features [N, d] take np.cov(features, rowvar=False)"
+        )
     product = _root(C_1) @ _root(C_2)
     trace = np.linalg.svd(product, compute_uv=False).sum()
     distance = np.sum((mu_1 - mu_2) ** 2) + np.trace(C_1) + np.trace(C_2) - 2 * trace
@@ -39,8 +49,16 @@ def gaussian_frechet(mu_1: np.ndarray, C_1: np.ndarray, mu_2: np.ndarray, C_2: n
 
 
 def _root(C: np.ndarray) -> np.ndarray:
-    """Return the symmetric square root; eigenvalues below 0 are rounding errors and count as 0."""
+    """Return the symmetric square root; eigenvalues just below 0 are rounding and count as 0."""
+    peak = float(np.abs(C).max(initial=0.0))
+    if np.abs(C - C.T).max(initial=0.0) > 1e-6 * peak:
+        raise ConfigError("gaussian_frechet: a covariance is not symmetric")
     values, vectors = np.linalg.eigh(C)
+    if values.min(initial=0.0) < -1e-6 * peak:
+        raise ConfigError(
+            f"gaussian_frechet: a covariance has the eigenvalue {values.min():.3g}; expected none "
+            "below 0"
+        )
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 

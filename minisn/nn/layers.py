@@ -72,9 +72,10 @@ class Weighted(Module):
             GraphError: u, v or the like, which belong to ``state``.
             DTypeError, ShapeError: not a parameter, or another shape.
         """
-        before = vars(self).get(name) if name in vars(self).get("_names", ()) else None
-        if before is not None:
-            if not isinstance(value, Tensor) or not value.requires_grad or value.op is not None:
+        guarded = (*vars(self).get("_names", ()), "bias")
+        before = vars(self).get(name) if name in guarded else None
+        if before is not None and not (name == "bias" and value is None):
+            if not isinstance(value, Tensor) or not value.is_parameter:
                 raise DTypeError(
                     f"{type(self).__name__}.{name}: expected a Tensor with requires_grad=True that "
                     f"was not computed; to give it new values call .{name}.assign(array)"

@@ -1,8 +1,8 @@
 """Modules: parts of a network, with named parameters and named state.
 
-A parameter is a Tensor with ``requires_grad``. State changes without a gradient: u and v of
-spectral normalization, running moments of batch normalization. Both are saved; only parameters go
-to an optimizer.
+A parameter is a leaf with ``requires_grad``, or one that was frozen since by switching it off.
+State changes without a gradient: u and v of spectral normalization, running moments of batch
+normalization. Both are saved; only parameters go to an optimizer.
 """
 
 import types
@@ -87,7 +87,12 @@ class Module:
             for name, part in module.own_parts(prefix):
                 if isinstance(part, Tensor):
                     first.setdefault(id(part), (name, part))
-        return dict(first.values())
+        named = dict(first.values())
+        if len(named) < len(first):
+            names = [name for name, _ in first.values()]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DTypeError(f"two parameters are named {twice}; give their parts other names")
+        return named
 
     def parameters(self) -> list[Tensor]:
         """Return every parameter, in a fixed order."""
@@ -228,7 +233,7 @@ def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
         DTypeError: a part is in a set, which has no order, or may be in an iterator.
     """
     if isinstance(value, Tensor):
-        if value.requires_grad and value.op is None:
+        if value.is_parameter:
             yield name, value
     elif isinstance(value, Module):
         yield name, value

@@ -80,6 +80,11 @@ class BatchNorm(_Normalization):
         """Normalize; a batch without finite moments does not change the running moments."""
         if self.training and x.size:
             axes = (0, *range(2, x.ndim))
+            if x.size == x.shape[1]:
+                raise ShapeError(
+                    f"{type(self).__name__}: in training a channel needs more than one value, got "
+                    f"shape {list(x.shape)}; use a larger batch, or eval()"
+                )
             moments = kernels.of(x.array).moments(x.array, axes)
             y = normalize(x, gain, shift, axis=axes, eps=self.eps, moments=moments)
             self._remember(*moments)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, spectral
-from ..arguments import generator
+from ..arguments import generator, real_number
 from ..backend import near
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
@@ -89,6 +89,9 @@ class GradientPenalty:
 
     weight: float = 10.0
 
+    def __post_init__(self) -> None:
+        real_number("GradientPenalty: weight", self.weight, 0.0)
+
     def __call__(
         self, D: Module, critic: Critic, real: Tensor, fake: Tensor, rng: np.random.Generator
     ) -> Tensor:
@@ -109,6 +112,9 @@ class Orthonormal:
     """
 
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        real_number("Orthonormal: weight", self.weight, 0.0)
 
     def __call__(self, D: Module, *_: Any) -> Tensor:
         """Return the term of D's loss."""
@@ -133,6 +139,9 @@ class SpectralPenalty:
     """
 
     weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        real_number("SpectralPenalty: weight", self.weight, 0.0)
 
     def __call__(self, D: Module, *_: Any) -> Tensor:
         """Return the term of D's loss."""

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from .. import lipschitz, ops, spectral
+from ..arguments import real_number
 from ..backend import Array, namespace, near
 from ..conv import conv2d
 from ..errors import ConfigError
@@ -73,6 +74,10 @@ class Normalization(Reparametrization, ABC):
 
     scale: float = 1.0
     gain: bool = False
+
+    def __post_init__(self) -> None:
+        if not real_number("scale", self.scale, 0.0):
+            raise ConfigError("scale: expected a number above 0; with 0 a layer gives zeros")
 
     @abstractmethod
     def norm(self, W: Tensor, axis: int, state: State) -> Tensor:
