@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -521,14 +522,15 @@ def test_an_adapter_with_a_mistake_is_one_clear_line(tmp_path, monkeypatch, name
     assert said in text and text.count("\n") == 1
 
 
-def test_a_file_is_imported_although_a_package_has_its_name(tmp_path):
+def test_a_file_is_imported_although_a_package_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "random.py").write_text(OWN)
     assert "definition is 'sn'" in minisn(f"{tmp_path / 'random.py'}:Lower", code=1).stderr
 
 
 def test_a_mistake_is_told_before_the_first_library_is_asked(tmp_path):
     table = tmp_path / "no" / "such" / "table.json"
-    result = minisn("minisn", "--json", table, code=2)
+    result = minisn("minisn", "--json", table, code=1)
     assert "there is no folder" in result.stderr and not result.stdout
     assert not minisn("minisn", "tensorflow", code=1).stdout
 

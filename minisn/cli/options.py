@@ -33,7 +33,11 @@ def result_option(*names: str, help: str) -> Callable[..., Any]:
 
     def check(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
         if path is not None and not path.parent.is_dir():
-            raise click.BadParameter(f"there is no folder {str(path.parent)!r}; make it first")
+            from ..errors import ConfigError
+
+            raise ConfigError(
+                f"cannot write {path}: there is no folder {path.parent}; make it first"
+            )
         return path
 
     kind = click.Path(path_type=Path, dir_okay=False)

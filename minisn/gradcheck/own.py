@@ -74,7 +74,8 @@ def named(target: str) -> Any:
     try:
         return operator.attrgetter(name)(found)
     except AttributeError:
-        raise ConfigError(f"module {place!r} has no {name!r}; write package.module:name") from None
+        module = os.path.basename(place).removesuffix(".py")
+        raise ConfigError(f"module {module!r} has no {name!r}; write package.module:name") from None
 
 
 def _module(name: str) -> Any:
@@ -86,7 +87,7 @@ def _module(name: str) -> Any:
 def _file(place: str) -> Any:
     """Import a file under its own name, also where another module has that name."""
     folder, file = os.path.split(place)
-    sys.path.insert(0, folder)  # for what it imports
+    sys.path.append(folder)  # for what it imports; last, because its name may be another module's
     name = file.removesuffix(".py")
     name = f"_{name}_of_the_user" if name in sys.modules else name
     spec = importlib.util.spec_from_file_location(name, place)
