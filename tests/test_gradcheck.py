@@ -1660,3 +1660,10 @@ def test_an_elementwise_derivative_is_told_from_a_gradient():
 
 def test_an_adjoint_of_what_is_odd_or_even_is_refused():
     assert "f(-x) differs" in check_adjoint(np.abs, lambda y: y, (5,)).message
+
+
+@pytest.mark.parametrize("gap", [1e-8, 1e-10, 1e-12])
+def test_a_tie_that_is_almost_one_is_judged_by_its_slopes(gap):
+    x = np.array([1.0, 1.0 + gap, 0.0])
+    assert gradcheck(np.max, [x], grad=lambda x: np.array([0.0, 1, 0]))
+    assert not gradcheck(np.max, [x], grad=lambda x: np.array([1.0, 1, 0]))

@@ -93,6 +93,11 @@ class Along:
         error = np.maximum(self.low - claimed, claimed - self.high)
         return (error <= self.estimate) & (self.kind != STEEP)
 
+    def merged(self, where: np.ndarray, other: Along) -> Along:
+        """Return the measurements with some rows from another one."""
+        pairs = ((getattr(other, f.name), getattr(self, f.name)) for f in fields(Along))
+        return Along(*(np.where(where, new, old) for new, old in pairs))
+
     def take(self, where: np.ndarray, other: Difference) -> None:
         """Replace the measurements of some rows by a difference."""
         self.low, self.high = (np.where(where, other.value, a) for a in (self.low, self.high))
@@ -299,6 +304,11 @@ class Survey:
         if fine[self.own].all() and not close:
             return self._mixed(_plain(quick))
         found = self._closely(line)
+        vague = found.fits(claimed) & (found.estimate > 0.1 * np.abs(found.low))
+        if vague.any() and line.unsettled().any():  # wider steps may see a kink close by
+            near = self._closely(line, least=True)
+            kink = vague & near.fits(claimed) & (near.kind == BENT)
+            found = found.merged(kink, near)
         flat = (claimed == 0) & (found.low == 0) & (found.high == 0)
         if flat.any() or not found.fits(claimed)[self.own].all():
             other = self._rounded(line, found, claimed, flat)
@@ -324,12 +334,17 @@ class Survey:
             found.kind[m:] = np.max(found.kind[:m])
         return found
 
-    def _closely(self, line: Line) -> Along:
-        """Differentiate with all steps, and from each side."""
+    def _closely(self, line: Line, least: bool = False) -> Along:
+        """Differentiate with all steps, and from each side.
+
+        Args:
+            line: the rows along a direction.
+            least: no finer steps, even where these are too wide.
+        """
         depth = 0
         steep = line.steep(1) | line.steep(-1)
         whole = all(np.isfinite(line(t) + line(-t)).all() for t in line.ladder())
-        if steep.any() or not whole or line.unsettled().any():
+        if not least and (steep.any() or not whole or line.unsettled().any()):
             depth, steep = 1, line.steep(1, 1) | line.steep(-1, 1)
             if steep.any() or line.unsettled(1).any():
                 depth, steep = 2, line.steep(1, 2) | line.steep(-1, 2)
@@ -388,8 +403,7 @@ class Survey:
         better = hidden & ~found.fits(claimed) & again.fits(claimed)
         if not better.any():
             return None
-        pairs = ((getattr(again, f.name), getattr(found, f.name)) for f in fields(Along))
-        return Along(*(np.where(better, new, old) for new, old in pairs))
+        return found.merged(better, again)
 
     def wide_noise(self) -> np.ndarray:
         """Return the noise at a wider spacing: rounding can hide among changing digits."""
