@@ -198,7 +198,10 @@ def beside(s: Survey, full: bool | None, kinks: bool) -> Check | None:
     if unfit is not None:
         return None
     directions = [other.direction() for _ in range(DIRECTIONS)]
-    found = judge(other, other.measure([None] * DIRECTIONS, directions), kinks)
+    table = other.measure([None] * DIRECTIONS, directions)
+    found = judge(other, table, kinks)
+    if found is not None and found.diagnosis == WRONG:
+        found = where_kinks_meet(other, table, found, kinks)
     if found is None or found.diagnosis != WRONG:
         return None
     return replace(found, message=f"beside the kinks of fn at this point, {found.message}")
