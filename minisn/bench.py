@@ -127,9 +127,8 @@ def _processes(contestants: Sequence[Contestant]) -> Iterator[list[subprocess.Po
         for contestant in contestants:
             whole = dataclasses.replace(contestant, threads=contestant.threads or kernels.threads())
             processes.append(_start(whole))
-            if _ask(processes[-1], dataclasses.asdict(whole))[
-                "compiled"
-            ]:  # start again, without the compiler's memory
+            answer = _ask(processes[-1], dataclasses.asdict(whole))
+            if answer["compiled"]:  # start again, without the compiler's memory
                 _end(processes[-1])
                 processes[-1] = _start(whole)
                 _ask(processes[-1], dataclasses.asdict(whole))

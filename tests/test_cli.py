@@ -1,5 +1,6 @@
 """The command line, as people meet it: what is printed, what is left on disk, how it ends."""
 
+import json
 import os
 import re
 import shlex
@@ -356,6 +357,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(line, words, tmp_path, monkeyp
         ("sample r --n 0", "'--n'"),
         ("data fetch", "Missing argument 'NAME'"),
         ("bench --against jax", "'--against'"),
+        ("train --steps 2 --set steps=abc", "Give --steps or --set steps=..., not both."),
+        ("evaluate r --features a.npy --reference b.npy", "not both"),
     ],
 )
 def test_wrong_usage_is_exit_status_2(line, words):
@@ -363,6 +366,20 @@ def test_wrong_usage_is_exit_status_2(line, words):
     assert words in result.stderr
     assert "Usage: minisn" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_samples_go_to_a_file_of_their_kind(run, tmp_path):
+    for form, name in (("sheet", "x.jpg"), ("npz", "x.png")):
+        result = minisn("sample", run, "--format", form, "--out", tmp_path / name, code=2)
+        assert f"--out is '{name}'" in result.stderr
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_part_of_the_papers_is_written_as_json_and_no_name_is_no_part(tmp_path):
+    text = minisn("paper", "12", "--json", tmp_path / "part.json").stdout
+    (entry,) = json.loads((tmp_path / "part.json").read_text("utf-8"))
+    assert "12" in entry["part"] and str(tmp_path / "part.json") in text
+    assert "is not a part of the papers" in minisn("paper", "", code=1).stderr
 
 
 def test_a_resumed_run_keeps_its_seed(run):

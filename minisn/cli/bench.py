@@ -99,10 +99,8 @@ def bench(
         libraries = ("minisn",) if alone else ("minisn", "torch")
         contestants = [Contestant(x, x, config, threads=threads or 0) for x in libraries]
         timings = compare(contestants, turns, steps)
-        _times(
-            f"{name}: width {config.width}, batch {config.batch_size}, n_dis {config.n_dis}",
-            timings,
-        )
+        sizes = f"{name}: width {config.width}, batch {config.batch_size}, n_dis {config.n_dis}"
+        _times(sizes, timings)
         _memory(timings)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -99,19 +99,13 @@ def train(
         minisn train --resume runs/mnist-1 --steps 5000
     """
     from .. import runs
-    from ..config import parse_settings
     from ..data import refuse_ambiguous
     from ..machine import check_memory, keep_freed_memory
     from ..training import Trainer
     from .progress import compile_notice
 
     keep_freed_memory()
-    changes = parse_settings(list(settings))
-    given = {"steps": steps, "seed": seed, "data": data}
-    for name, value in given.items():
-        if value is not None and name in changes:
-            raise click.UsageError(f"--{name} and --set {name}=... go apart: give one of them.")
-        changes |= {} if value is None else {name: value}
+    changes = _changes(settings, {"steps": steps, "seed": seed, "data": data})
     with compile_notice(training=True):
         if resume:
             _refuse_with_resume(ctx)
@@ -131,6 +125,17 @@ def train(
             runs.create_run(folder, config)
         _keep_own_images(folder, config, dataset)
         _train(ctx, trainer, folder, minutes)
+
+
+def _changes(settings: tuple[str, ...], options: dict[str, int | str | None]) -> dict[str, Any]:
+    """Join the settings of --set and of options of their own; refuse one that is given twice."""
+    from ..config import parse_settings
+
+    changes = parse_settings(list(settings))
+    given = {name: value for name, value in options.items() if value is not None}
+    if twice := sorted(given.keys() & changes.keys()):
+        raise click.UsageError(f"Give --{twice[0]} or --set {twice[0]}=..., not both.")
+    return changes | given
 
 
 def _refuse_with_resume(ctx: click.Context) -> None:

@@ -61,6 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except MinisnError as error:
             parser.error(str(error))
+    _refuse(parser, args)
+    modules = [args.kernels] if args.kernels else list(MODULES)
+    try:
+        return _run(list(RULES) if args.all else args.names, modules)
+    except BrokenPipeError:
+        return 1
+
+
+def _refuse(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse names that are no primitives, and options that are not for primitives."""
     if args.all == bool(args.names):
         parser.error("give either the names of primitives or --all")
     if len(args.names) > 1 and any(":" in name for name in args.names):
@@ -77,11 +87,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"no primitive {name!r}{nearest(name, RULES)}; a function of your own is "
                 "MODULE:FUNCTION, one at a time"
             )
-    modules = [args.kernels] if args.kernels else list(MODULES)
-    try:
-        return _run(list(RULES) if args.all else args.names, modules)
-    except BrokenPipeError:
-        return 1
 
 
 def _run(names: list[str], modules: list[str]) -> int:
