@@ -156,6 +156,22 @@ def test_a_fault_is_told_where_it_is_and_nowhere_else(fault):
     assert set(broken_by(fault)) <= ELSEWHERE[fault]
 
 
+class OverwritesAndTruncates(Planted):
+    """W is overwritten; whole numbers come out of an embedding, whose W moves most."""
+
+    def forward(self, layer, train):
+        B = super().forward(layer, train)
+        if layer.kind == "embedding":
+            layer.W = layer.W / 2
+            return np.trunc(B)
+        return B
+
+
+def test_a_second_fault_of_one_kind_does_not_hide_the_name():
+    told = broken(OverwritesAndTruncates("overwritten"))
+    assert told[4] == "outputs are cast to the inputs' type" and told[9] == "W is overwritten"
+
+
 TAUGHT = {
     "constant": {},
     "through": {7: "through the power step", 11: "through the power step",

@@ -72,9 +72,8 @@ COMMON = textwrap.dedent("""
                         "--out", folder / "fresh")
         yield "train --resume", ("train", "--resume", run, "--steps", 6)
         yield "sample", ("sample", run)
-        for form in ("npz", "png-folder"):
-            yield f"sample {form}", ("sample", run, "--format", form,
-                                     "--out", folder / f"drawn-{form}")
+        for form, out in (("npz", "drawn.npz"), ("png-folder", "drawn")):
+            yield f"sample {form}", ("sample", run, "--format", form, "--out", folder / out)
         yield "report", ("report", run)
         yield "evaluate", ("evaluate", "--features", features, "--reference", features,
                            "--json", folder / "scores.json")
@@ -168,7 +167,7 @@ DISKS = """
     after = content(run)
     told["kept"] = [name for name in before if after.get(name) == before[name]]
     told["parts"] = [name for name in content(disk) if name.endswith(".part")]
-    shutil.rmtree(disk / "drawn-png-folder")
+    shutil.rmtree(disk / "drawn")
     room(disk, "64m")
     for name, arguments in writing(disk, run):
         if name in ("train --resume", "sample png-folder", "evaluate"):
