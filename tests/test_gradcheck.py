@@ -873,6 +873,17 @@ def test_nested_inputs_several_outputs_and_keywords():
     assert "a factor of 2" in report.failure.guess
 
 
+def test_integers_and_booleans_beside_other_outputs_have_no_derivative():
+    assert gradcheck(
+        lambda x: (x**2, x > 0, x.argmax()), [X], vjp=lambda g, x: 2 * x * (g[0] + g[1] + g[2])
+    )
+    ties = Tensor(np.ones(3))  # where argmax jumps
+    report = gradcheck(lambda x: (x * x, x.array > 1, x.array.argmax()), ties)
+    assert report and report.checks[0].scope == "all 3 entries, 3 outputs"
+    with pytest.raises(DTypeError, match="an array of bool, expected real"):
+        gradcheck(lambda x: x > 0, [X], grad=lambda x: 0 * x)
+
+
 def test_the_third_order_is_checked():
     report = gradcheck(lambda x: ops.sum(ops.exp(x) * x), X / 3, order=3)
     assert [c.diagnosis for c in report.checks] == ["right"] * 3
@@ -903,6 +914,22 @@ def test_torch_functions_modules_and_autograd_functions():
     assert net.weight.dtype == torch.float32
     lost = gradcheck(lambda *p: net(x.float()).sum(), list(net.parameters()))
     assert lost.diagnosis == "nothing to check"
+    assert (
+        gradcheck(lambda x: torch.max(x, 1), torch.tensor(B))
+        .checks[0]
+        .scope.endswith(", 4 outputs")
+    )
+
+
+@pytest.mark.needs("torch")
+def test_a_torch_function_that_holds_float32_is_one_sentence():
+    import torch
+
+    net, x = torch.nn.Linear(3, 2), torch.tensor(B)
+    with pytest.raises(DTypeError, match=r"not as float64, in which .* module.double\(\)"):
+        gradcheck(lambda x: net(x), x.float())
+    with pytest.raises(RuntimeError, match="dtype"):  # which cannot be called at all
+        gradcheck(lambda x: net(x), x)
 
 
 @pytest.mark.needs("torch")
@@ -928,6 +955,7 @@ def test_jax_functions_are_checked_in_their_own_gradient():
     assert report, report
     report = gradcheck(f, X)
     assert report.failure.guess.startswith("the sign")
+    assert gradcheck(lambda k, x: x * jax.random.normal(k), [jax.random.key(0), jnp.array(X)])
 
 
 # -- what it prints ----------------------------------------------------------------------------
@@ -1469,6 +1497,9 @@ DECIDED = {
         [BIG[:6, :3], BIG[:4, :3]],
         lambda g, x, w: (g @ np.arange(1.0, 5.0) @ w, np.outer(g[0] @ np.arange(1.0, 5.0), x[0])),
         "only the part of g at index 0 is used"),
+    "a symmetric claim for one triangle": (
+        lambda a: np.linalg.eigvalsh(a)[0], [A + A.T],
+        lambda g, a: g * np.outer(*2 * [np.linalg.eigh(a)[1][:, 0]]), "symmetrized"),
     "a sum over the wrong axis": (
         lambda x, b: np.tanh(x + b), [A, X[:3]],
         lambda g, x, b: (g * sech2(x + b), np.sum(g * sech2(x + b), axis=1)),
@@ -1575,6 +1606,25 @@ def test_fine_structure_is_no_mistake(name):
     fn, x, claimed = FINE_RIGHT[name]
     for seed in range(2):
         assert gradcheck(fn, [x] if isinstance(x, np.ndarray) else x, grad=claimed, seed=seed)
+
+
+@pytest.mark.parametrize("beside", [[], [1.0], [1.3, -0.7]])
+@pytest.mark.parametrize("near", [1e-6, 1e-9, 1e-12])
+def test_differences_that_converge_like_a_logarithm_give_a_wide_bar(near, beside):
+    x = np.array([near, *beside])
+    for seed in range(3):
+        assert gradcheck(
+            lambda x: np.sum(x**2 * np.log(np.abs(x))),
+            [x],
+            grad=lambda x: 2 * x * np.log(np.abs(x)) + x,
+            seed=seed,
+        )
+        assert not gradcheck(
+            lambda x: np.sum(x**2 * np.log(np.abs(x))),
+            [x],
+            grad=lambda x: 2 * x * np.log(np.abs(x)),
+            seed=seed,
+        )
 
 
 FINE_WRONG = {

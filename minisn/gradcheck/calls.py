@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import ConfigError, GraphError
+from ..errors import ConfigError, DTypeError, GraphError, MinisnError
 from .engines import Engine, Leaves, TorchEngine, engine_for
 from .subject import ArrayFunction, EngineFunction, Point
-from .tree import leaves
+from .tree import leaves, varying
 
 
 def refuse(
@@ -154,6 +154,25 @@ def prepared(
             raise GraphError(
                 f"gradcheck: without grad= and vjp=, fn must compute with Tensors: {error}"
             ) from error
+        except (RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, MinisnError) or not _works(call, point):
+                raise
+            raise DTypeError(
+                f"gradcheck: fn takes these inputs, but not as float64, in which gradcheck "
+                f"computes ({error}); give it float64 tensors alone, as module.double() "
+                "does, or pass the module too, as in gradcheck(loss, module)"
+            ) from error
+
+
+def _works(call: Callable, point: Point) -> bool:
+    """Return whether a function takes inputs of lower precision as they are."""
+    if not any("float32" in str(getattr(a, "dtype", "")) for a in point.given):
+        return False
+    try:
+        call(*point.args, **point.kwargs)
+    except Exception:  # a function of another library may raise anything here
+        return False
+    return True
 
 
 def _list(inputs: Any) -> list[Any]:
@@ -163,7 +182,8 @@ def _list(inputs: Any) -> list[Any]:
 def _on_leaves(fn: Callable, point: Point) -> Callable[[Leaves], Leaves]:
     def on_leaves(xs: Leaves) -> Leaves:
         args, kwargs = point.arguments(xs)
-        return [leaf for _, leaf in leaves(fn(*args, **kwargs))]
+        outputs = [leaf for _, leaf in leaves(fn(*args, **kwargs))]
+        return [y for y, varies in zip(outputs, varying(outputs), strict=True) if varies]
 
     return on_leaves
 

@@ -21,6 +21,7 @@ from .factors import (
     plain_factor,
     projection,
     softmax_cross,
+    symmetrized,
     through_mean,
 )
 from .linear import neglected
@@ -96,6 +97,7 @@ def _causes(found: Evidence) -> Iterator[Cause]:
         yield from plain_factor(found)
     if found.telling > 2:
         yield from _moved(found)
+        yield from symmetrized(found)
         yield from constant(found)
         # a constant in every row of a Jacobian is rather a mean: its g was summed
         yield from through_mean(found) if found.outputs > 1 else offset(found)

@@ -56,6 +56,7 @@ def gradcheck(
     Args:
         fn: the function. If it takes Tensors, PyTorch tensors or JAX arrays, the gradient that
             their library computes is checked; with ``grad`` or ``vjp`` it takes NumPy arrays.
+            Integers and booleans among several outputs have no derivative and are left out.
             It may be a module, which is checked in all its parameters, or an autograd Function
             of PyTorch.
         inputs: the point: a list or tuple of arguments, a single argument, or a dict of

@@ -116,13 +116,19 @@ class Line:
         """
         moved = self.d != 0
         size, values = np.abs(self.d[moved]), np.abs(self.x[moved])
-        widest, least = float(np.max(size)), np.where(values > 0, values / size, 1.0).min()
+        widest, least = float(np.max(size)), self._least()
         top = 2.0**-3 * max(1.0, 1.0 / widest)
-        bottom = 2.0**-26 * max(min(1.0, float(least), 1.0 / widest), 2.0**-60)
+        bottom = 2.0**-26 * max(min(1.0, least, 1.0 / widest), 2.0**-60)
         if depth:
             digits = 2.0**-46 if depth == 1 or np.any(values) else 2.0**-100
-            bottom = digits * max(min(1.0, float(least)), 1e-290)
+            bottom = digits * max(min(1.0, least), 1e-290)
         return [top * 4.0**-k for k in range(2 + int((np.log2(top) - np.log2(bottom)) // 2))]
+
+    def _least(self) -> float:
+        """Return the step that moves some entry by its own size, the least of them."""
+        moved = self.d != 0
+        size, values = np.abs(self.d[moved]), np.abs(self.x[moved])
+        return float(np.where(values > 0, values / size, 1.0).min(initial=1.0))
 
     def difference(self, t: float) -> Difference:
         """Return the difference at the step t/4; the one at t gives the error estimate."""
@@ -176,7 +182,9 @@ class Line:
             spread = np.where(np.isfinite(spread), spread, np.inf)
             rounded = np.maximum.accumulate((spread * t[:-1])[::-1], axis=0)[::-1]
             rounded = np.vstack([rounded[1:], np.zeros((1, rounded.shape[1]))])
-            estimates = spread + (3 * rounded + 8 * self.noise) / t[1:]
+            estimates = (
+                spread + (3 * rounded + 8 * self.noise) / t[1:] + self._unseen(spread, t[1:])
+            )
             estimates = estimates if banned is None else np.where(banned, np.inf, estimates)
             values = np.where(np.isfinite(series[1:]), series[1:], np.nan)
             gaps = np.abs(values[:, None] - values[None, :])
@@ -186,6 +194,25 @@ class Line:
         pick = np.argmin(np.where(valid, estimates, np.inf), axis=0)
         rows = np.arange(values.shape[1])
         return Difference(values[pick, rows], estimates[pick, rows], t[1:, 0][pick])
+
+    def _unseen(self, spread: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Return how far differences may still move that converge like a logarithm, or slower.
+
+        Beside x = 1e-9, x² log x moves by the same amount from each step to the next, until steps
+        are as small as x; rounding can hide that from some step on. That amount counts as often as
+        there are steps left. A step at which the spread shrinks by half ends it.
+        """
+        shown = spread * t > 16 * self.noise
+        ratio = np.divide(spread[1:], spread[:-1], out=np.zeros_like(spread[1:]), where=shown[:-1])
+        even = (ratio > 0.7) & (ratio < 1.4) & shown[1:]
+        alike = even[1:] & even[:-1]
+        left = np.maximum(np.log2(t / self._least()) / 2, 1.0)
+        unseen, slow = np.zeros_like(spread), np.zeros(spread.shape[1])
+        for k in range(2, len(spread)):
+            slow = np.where(alike[k - 2], spread[k], slow)
+            slow = np.where(shown[k - 1] & (ratio[k - 1] < 0.5), 0.0, slow)
+            unseen[k] = slow * left[k]
+        return np.maximum.accumulate(unseen[::-1], axis=0)[::-1]
 
     def far(self) -> Difference:
         """Return the derivative from wide steps, with the noise measured at their ends.

@@ -74,6 +74,9 @@ def _measure(s: Survey) -> Table:
     both = s.measure([None], [s.direction() * smooth])
     if (both.ratio > 1).any():  # the entries say more, if they are compared with all steps
         table = s.measure(list(range(s.x.size)), close=True)
+        # along a direction their slopes add up, and so do their errors
+        moved = np.abs(both.directions[0] / s.scale)[smooth] @ table.estimate[smooth]
+        both.estimate = np.maximum(both.estimate, moved)
     return _joined(table, both)
 
 

@@ -100,6 +100,27 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
             yield f"offset {amounts[0]:.5g}", words.format(amounts[0])
 
 
+def symmetrized(found: Evidence) -> Iterator[tuple[str, str]]:
+    """Try a claim that is symmetric, for a function that is not, such as one of a triangle."""
+    shape, rows = found.x.shape, found.outputs or len(found.claimed)
+    if (
+        len(shape) < 2
+        or shape[-1] != shape[-2]
+        or not np.array_equal(found.at, np.arange(found.x.size))
+    ):
+        return
+    right, slack = (
+        (a[:rows] / found.scale).reshape(rows, *shape) for a in (found.value, found.slack)
+    )
+    mean, far = (a + a.swapaxes(-1, -2) for a in (right, slack))
+    if np.all(np.abs(2 * found.claimed[:rows] - mean) <= far):
+        text = (
+            "symmetrized: the claim is the mean of the right gradient and its transpose (fn reads "
+            "one triangle of a symmetric A? then check it as a function of (A + A.T) / 2)"
+        )
+        yield "symmetrized", text
+
+
 def through_mean(found: Evidence) -> Iterator[tuple[str, str]]:
     """Try a mean or a sum of the input through which no gradient, or a wrong one, flows."""
     for axis in range(1, found.claimed.ndim):

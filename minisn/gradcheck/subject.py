@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ConfigError, DTypeError, ShapeError
 from .engines import Engine, Leaves, must_own
-from .tree import as_numpy, flat_reals, leaves, matched, rebuilt
+from .tree import as_numpy, flat_reals, leaves, matched, rebuilt, varying
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ def _numeric(name: str, given: Any) -> np.ndarray | None:
     """Return an input that varies as an array; None for an input that stays fixed."""
     if callable(given) and not hasattr(given, "shape"):
         return None
+    if str(getattr(given, "dtype", "")).startswith("key<"):  # of JAX's random numbers
+        return None
     array = as_numpy(given)
     if array.dtype.kind == "c":
         raise DTypeError(f"gradcheck: {name} is complex; pass its real parts")
@@ -172,6 +174,7 @@ class Subject:
     def __init__(self, fn: Callable, point: Point):
         self.fn, self.point = fn, point
         self.model: Any = None
+        self.varies = [True]
         self.shapes: list[tuple[int, ...]] = [()]
         self.spoiled: set[str] = set()
         """Names of the arrays that a call changed in place."""
@@ -209,9 +212,11 @@ class Subject:
         return [c.reshape(s).copy() for c, s in zip(cut, self.shapes, strict=True)]
 
     def take(self, result: Any, who: str = "fn") -> list[Any]:
-        """Return the leaves of the function's result, and keep its nesting and shapes."""
+        """Return the outputs that can have a derivative; keep the result's nesting and shapes."""
         self.model = result
         outputs = [leaf for _, leaf in leaves(result)]
+        self.varies = varying(outputs)
+        outputs = [y for y, varies in zip(outputs, self.varies, strict=True) if varies]
         self.shapes = [np.shape(as_numpy(y)) for y in outputs]
         return outputs
 
@@ -249,7 +254,9 @@ class ArrayFunction(Subject):
             jacobians = self.point.claimed(self._call(self._jacobian, x))
             return [self._contract(cut[0], np.array(j, np.float64)) for j in jacobians]
         kept = [c.copy() for c in cut]
-        result = self._call(self._vjp, x, rebuilt(self.model, iter(cut)))
+        parts = iter(cut)
+        gs = iter([next(parts) if varies else 0.0 for varies in self.varies])
+        result = self._call(self._vjp, x, rebuilt(self.model, gs))
         # a copy: a backward may use one buffer for all its results
         claims = [np.array(c) for c in self.point.claimed(result)]
         if not all(np.array_equal(a, b) for a, b in zip(cut, kept, strict=True)):

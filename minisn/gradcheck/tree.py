@@ -47,6 +47,17 @@ def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
+def varying(outputs: Sequence[Any]) -> list[bool]:
+    """Return which outputs can have a derivative: integers and booleans only if all are such."""
+    whole = [_is_whole(y) for y in outputs]
+    return [not w or all(whole) for w in whole]
+
+
+def _is_whole(value: Any) -> bool:
+    held = str(getattr(value, "dtype", type(value).__name__))
+    return "int" in held or "bool" in held
+
+
 def matched(tree: Any, model: Any) -> list[Any]:
     """Return the leaves of a tree in the order of a model; dicts may differ in order.
 
