@@ -1,9 +1,9 @@
 r"""Operations fused for speed: one pass over memory where their compositions take several.
 
 Batch normalization and spectral normalization are declared with their plain compositions, which
-define them; see :class:`minisn.tensor.Fused`. A convolution with its bias needs none. Tests check
-that a fast form equals its composition, up to second derivatives. The composition of spectral
-normalization, equation (8), is in :mod:`minisn.spectral`.
+define them; see :class:`minisn.tensor.Fused`. A convolution with its bias needs no composition.
+Tests check that a fast form equals its composition, up to second derivatives. The composition of
+spectral normalization, equation (8), is in :mod:`minisn.spectral`.
 """
 
 import math
@@ -112,7 +112,9 @@ def spectral_pull(
 ) -> tuple[Array]:
     r"""Compute the gradient of W: equation (12) of the paper times :math:`c`.
 
-    .. math:: \bar W = \frac c\sigma\Big(\bar Y - \frac{\langle\bar Y, W\rangle}\sigma\,uv^T\Big)
+    .. math:: \frac{\partial V}{\partial W} = \frac c\sigma\Big(\frac{\partial V}{\partial Y} -
+              \frac1\sigma\Big\langle\frac{\partial V}{\partial Y}, W\Big\rangle\,uv^T\Big),
+              \qquad Y = cW / \sigma
     """
     xp, matrices = namespace(g), stacked(g, axis)
     v = xp.reshape(v, (matrices.shape[0], -1))

@@ -175,7 +175,7 @@ def _d_wins(line: Line, config: Config) -> str | None:
     real, fake = line["slope"]["real"], line["slope"]["fake"]
     if real + fake > D_HAS_WON:
         return ""
-    measure = "share within the margin" if config.objective == "hinge" else "slope of D's loss"
+    measure = "share that moves D" if config.objective == "hinge" else "slope of D's loss"
     return (
         f"the {measure} was {real:.0%} for images and {fake:.0%} for samples, and D's loss was "
         f"{line['loss_d']:.3f}"

@@ -1,7 +1,10 @@
 r"""Initial weights: random, with a variance that follows the layer's sizes, or orthonormal rows.
 
-A *fan* counts terms of the layer's sums: :math:`\mathrm{fan_{in}}` counts the terms of one output
-entry, :math:`\mathrm{fan_{out}}` the terms in which one input entry occurs.
+A *fan* counts terms of the layer's sums at stride 1, away from the borders:
+:math:`\mathrm{fan_{in}}` counts the terms of one output entry, :math:`\mathrm{fan_{out}}` the terms
+in which one input entry occurs. The rules use the same numbers at every stride. A 4x4 transposed
+convolution of stride 2 sums only a quarter of its :math:`\mathrm{fan_{in}}` terms in each output
+entry.
 """
 
 import math
@@ -17,7 +20,7 @@ Initializer = Callable[[np.random.Generator, tuple[int, ...], int], np.ndarray]
 
 
 def fans(shape: tuple[int, ...], axis: int = 0) -> tuple[int, int]:
-    r"""Count the terms of one output entry of a layer, and the terms of one input entry.
+    r"""Count the terms of one output entry and of one input entry of a layer, at stride 1.
 
     .. math:: \mathrm{fan_{in}} = d_{in}hw, \qquad \mathrm{fan_{out}} = d_{out}hw
 
@@ -76,9 +79,12 @@ class _Normal:
 
 
 def lecun(rng: np.random.Generator, shape: tuple[int, ...], axis: int = 0) -> np.ndarray:
-    r"""Draw so that a sum of independent unit inputs has variance 1.
+    r"""Draw so that a sum of fan_in independent unit inputs has variance 1.
 
     .. math:: \mathrm{Var}(w) = 1 / \mathrm{fan_{in}}
+
+    An output entry is such a sum at stride 1, away from the borders. That of a 4x4 transposed
+    convolution of stride 2 has variance 1/4.
 
     Source: [L21 initialization]; LeCun et al. (1998)
     """

@@ -227,7 +227,9 @@ def estimates(network: Module) -> dict[str, float]:
 
     .. math:: u^TW^lv
 
-    with the u and v that the scheme keeps. Every scheme but ``Watched`` divides by this number.
+    with the u and v that the scheme keeps. For BSN it is the mean of the two matrices' numbers; for
+    SN_Conv it is :math:`\langle u, \mathrm{conv}(v, w)\rangle`, with images u and v. Every scheme
+    but ``Watched`` divides by its estimate.
 
     Args:
         network: D or G.
@@ -288,8 +290,8 @@ def gradient_bound(network: Module, x: Tensor) -> dict[str, float]:
         ConfigError: the network is not such a chain, or has nonzero biases.
 
     Source: [L21 gradient bounds]
-    Deviation: L21 states the bound for dense layers, without :math:`r_t`; without it, the bound
-    fails for a convolution.
+    Deviation: L21's supplement states the bound without :math:`r_t`; without it, the bound fails
+    for a convolution.
     """
     others = [m for m in _chain(network) if not isinstance(m, Weighted)]
     smooth = math.prod(m.lipschitz for m in others)

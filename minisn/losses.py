@@ -54,7 +54,7 @@ def standard_g(fake: Tensor) -> Tensor:
 
 
 def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
-    r"""Compute the hinge loss of the discriminator: only images within the margin count.
+    r"""Compute D's hinge loss: only images inside the margin, or on its wrong side, count.
 
     .. math:: -E[\min(0, -1 + D(x))] - E[\min(0, -1 - D(G(z)))]
 
@@ -166,9 +166,9 @@ def optimal_logit(q_data: Tensor, p_g: Tensor) -> Tensor:
     .. math:: D^*_G(x) = \frac{q_{data}(x)}{q_{data}(x) + p_G(x)} = \mathrm{sigmoid}(f^*(x)),
               \qquad f^*(x) = \log q_{data}(x) - \log p_G(x)
 
-    Its slope, :math:`\nabla_x f^* = \nabla_x q_{data} / q_{data} - \nabla_x p_G / p_G`, has no
-    bound: it grows without limit where one density vanishes faster than the other. D must
-    therefore be restricted.
+    Its slope, :math:`\nabla_x f^* = \nabla_x q_{data} / q_{data} - \nabla_x p_G / p_G`, may have no
+    bound: the two terms can move apart without limit, as they do for two normal densities of
+    different deviations. D must therefore be restricted.
 
     Args:
         q_data, p_g: densities of data and samples at the same points, positive, any shape.
@@ -215,9 +215,10 @@ def slopes(objective: Objective, real: Array, fake: Array) -> tuple[float, float
     .. math:: \sum_i \Big|\frac{\partial \ell_D}{\partial f(x_i)}\Big|, \qquad
               \sum_i \Big|\frac{\partial \ell_D}{\partial f(G(z_i))}\Big|
 
-    With the hinge, each sum is the share of images within the margin. With the standard objective
-    it is the mean probability of the wrong answer, :math:`E[1 - D(x)]` and :math:`E[D(G(z))]`. With
-    the Wasserstein objective it is always 1. Where a sum is 0, D has nothing left to learn.
+    With the hinge, each sum is the share of images inside the margin or on its wrong side. With
+    the standard objective it is the mean probability of the wrong answer, :math:`E[1 - D(x)]` and
+    :math:`E[D(G(z))]`. With the Wasserstein objective it is always 1. Where a sum is 0, D has
+    nothing left to learn.
 
     Args:
         objective: one of :data:`OBJECTIVES`.

@@ -254,8 +254,9 @@ class Adam(_Optimizer):
         eps: keeps the quotient finite.
 
     Source: [M18 Table 1]; Kingma and Ba (2015)
-    Deviation: L21's code, in TensorFlow, and M18's, in Chainer, add epsilon to the root of the
-    uncorrected v; in early steps epsilon then counts for more.
+    Deviation: L21's code, in TensorFlow, adds epsilon to the root of the uncorrected v; in early
+    steps epsilon then counts for more. As we recall, and did not check, Chainer's Adam, which M18's
+    code uses, does the same.
     """
 
     names = ("_flat", "beta1", "beta2", "eps", "m", "rate", "steps", "v")

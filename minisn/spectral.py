@@ -15,7 +15,8 @@ transposes.
 Do not confuse three numbers: the estimate :math:`u^TWv`, never above the norm of the
 matrix; that norm; and the norm of the *convolution* as an operator on images. The last is at
 most :math:`\sqrt{\lceil h/s\rceil\lceil w/s\rceil}` times the matrix's, and at least the
-matrix's where some patch lies wholly inside the input.
+matrix's where some patch lies wholly inside the input. Both hold for the matrix of ``axis=0``; a
+transposed convolution can have a smaller norm than its matrix of ``axis=1``.
 
 Source: [M18 §2.1], [M18 App. A]
 """

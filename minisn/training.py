@@ -278,7 +278,10 @@ class Trainer:
         return Tensor.wrap(to_device(array, self.device))
 
     def _set_rates(self) -> None:
-        """Lower the step sizes linearly to 0, from the step where decay begins."""
+        """Lower the step sizes linearly to 0, from the step where decay begins.
+
+        Source: [M18 App. B.2]
+        """
         config, share = self.config, 1.0
         begins = bool(config.decay_after) and self.step > config.decay_after
         if config.decay_at_once or begins:

@@ -206,7 +206,7 @@ class Planted:
         if train:
             self.advance(layer)
             B = self.normalized(layer)
-            if self.fault == "overwritten":
+            if self.fault in ("overwritten", "written"):
                 layer.W = B
             if self.fault == "decay":
                 layer.W = layer.W * layer.W.dtype.type(0.999)
@@ -250,7 +250,7 @@ class Planted:
         for _ in Gs:
             self.advance(layer)
             passes.append((layer.W, layer.u, layer.v, float(self.sigma(layer))))
-            if self.fault == "overwritten":
+            if self.fault in ("overwritten", "written"):
                 layer.W = self.normalized(layer)
         if self.fault == "round in backward":
             self.advance(layer)

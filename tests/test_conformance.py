@@ -82,6 +82,7 @@ FAULTS = {
     "frozen": (10, "u is never moved"),
     "cold": (20, "no warm start"),
     "overwritten": (9, "W is overwritten"),
+    "written": (27, "W/σ is written into W"),
     "decay": (9, "a training pass changes W"),
     "stops": (6, "the gradient stops at W̄"),
     "detached": (6, "σ is detached"),
@@ -130,7 +131,7 @@ ELSEWHERE = {
     "fresh kernels": {2, 3, 6, 10, 24}, "read raw": {12}, "start after evaluation": {13, 24},
     "evaluated once": {15, 24}, "half saved": {24}, "round in backward": {10, 27},
     "no state with a gradient": {10, 27},
-    "truncated": {4}, "u dies": {17}, "stale": {5, 7, 10, 11, 27},
+    "truncated": {4}, "written": {9, 11, 27}, "u dies": {17}, "stale": {5, 7, 10, 11, 27},
 }  # fmt: skip
 """Faults that break these clauses at most."""
 

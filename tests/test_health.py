@@ -139,7 +139,7 @@ def test_a_good_moment_does_not_end_it_but_a_good_while_does():
     found = wins(range(0, 5000, 25), lambda s: s >= 300 and s not in good)
     assert found["d-wins"].spans == [(300, 1475), (3000, 4975)]
     assert found["d-wins"].seen == (
-        "At step 425, the share within the margin was 0% for images and 0% for samples, and D's "
+        "At step 425, the share that moves D was 0% for images and 0% for samples, and D's "
         "loss was 0.000; most lines of the log since step 300 say the same."
     )
 

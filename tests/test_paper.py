@@ -128,7 +128,7 @@ def test_the_table_has_a_line_for_every_part():
     assert parts == [f"{e.paper} {e.part}" for e in INDEX.entries]
     assert parts[: len(M18)] == [f"M18 {part}" for part in M18]
     at = next(n for n, line in enumerate(lines) if line.startswith("M18 Eq. (36)"))
-    assert "the weight itself is what is taken away" in lines[at]
+    assert "the normalized weight is what is taken away" in lines[at]
     assert "minisn/regularizers/gradients.py" in lines[at + 1]
 
 

@@ -439,4 +439,5 @@ def test_full_studies_of_lin_have_the_authors_length():
                 config = cell.config
                 assert (config.steps, config.rate_d, config.n_dis) == (400_000, 1e-4, 1)
                 assert config.steps % config.sample_every == 0 and config.objective == "hinge"
+                assert config.unit_norm  # of G's dense layer, as they have it
                 assert "gradients" in cell.probes or config.sample_every == config.steps

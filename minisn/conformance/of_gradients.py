@@ -87,6 +87,15 @@ def after_one_round(subject: Subject) -> Finding:
     return Finding(error, f"off by {error:.1e}", name, note)
 
 
+def written(subject: Subject) -> str:
+    """Name what a layer does that writes W/σ into W: is its gradient that of W, too?"""
+    try:
+        right = _converged(subject, "dense")[0] <= 2e-4
+    except STOPPED as error:
+        right = isinstance(error, NotImplementedError)
+    return "W/σ is written into W" if right else "W is overwritten"
+
+
 def _name(
     subject: Subject, layer: Made, W: np.ndarray, g: np.ndarray, known: list[tuple[str, np.ndarray]]
 ) -> str:
@@ -95,7 +104,7 @@ def _name(
         return "not finite"
     name, least = nearest(g, known)
     if subject.overwrites(layer, W):
-        return "W is overwritten"
+        return written(subject)
     return "another gradient" if least > 2e-3 else name or "too little precision in the gradient"
 
 
@@ -111,7 +120,7 @@ def orthogonal(subject: Subject) -> Finding:
     cosine = cosine if np.isfinite(cosine) else np.inf
     name = "W̄ changes with the scale of W"
     if subject.overwrites(layer, W):
-        name = "W is overwritten"
+        name = written(subject)
     name = name if np.isfinite(g).all() else "not finite"
     return Finding(cosine, f"cosine {cosine:.1e}", name)
 
@@ -219,6 +228,6 @@ def descend(subject: Subject) -> Finding:
             tried = {"through": THROUGH}
         told = ((text, of(s)) for s, text in tried.items())
         name = next((text for text, far in told if far < 1e-3), "another trajectory")
-        name = "W is overwritten" if subject.overwrites(fresh, W) else name
+        name = written(subject) if subject.overwrites(fresh, W) else name
         name = name if np.isfinite(found).all() else "not finite"
     return Finding(error, f"off by {error:.1e} after 200 steps", name)

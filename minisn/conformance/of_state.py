@@ -13,6 +13,7 @@ import numpy as np
 
 from . import probes
 from .deviations import name_value, sigma_of
+from .of_gradients import written
 from .reference import gap, rounds
 from .suite import STOPPED, Finding, Made, Subject, clause
 
@@ -72,7 +73,7 @@ def leaves_parameter(subject: Subject, kind: str) -> Finding:
     B = subject.forward(layer)
     after = subject.parameter(layer)
     divided = gap(after, B) < 0.01 * gap(after, before)
-    name = "W is overwritten" if divided else "a training pass changes W"
+    name = written(subject) if divided else "a training pass changes W"
     return Finding(gap(after, before), _moved(gap(after, before)), name)
 
 

@@ -106,7 +106,7 @@ class Orthonormal:
     .. math:: \lambda \sum_l \|W_l^TW_l - I\|_F^2
 
     Args:
-        weight: :math:`\lambda`; the paper does not name its value.
+        weight: :math:`\lambda`.
 
     Source: [M18 Eq. (14)]; Brock et al. (2016)
     """

@@ -15,10 +15,10 @@ from ..nn import Learned, Reparametrization, State
 from ..tensor import Tensor, reshape
 
 SEMANTICS = {
-    "constant": "u, v constant: equations (9)-(12); PyTorch, Chainer, Flax linen",
+    "constant": "u, v constant: equations (9)-(12); PyTorch, Chainer, Flax",
     "through": "also differentiated through the power step that made u, v; the BSN code",
     "overwritten": "W replaced by W / sigma before the pass, then taken as it is: a projection, "
-    "not (9)-(12); Keras, TensorFlow Addons, Flax nnx",
+    "not (9)-(12); Keras, TensorFlow Addons",
     "detached": "W / sigma with sigma a constant: the second term of (12) is lost",
     "clipped": "W / max(sigma / c, 1): nothing happens below the bound",
 }

@@ -34,8 +34,9 @@ def conv_norm_bound(
     torus into one matrix for each frequency, and its norm is the largest norm of these matrices.
 
     :func:`minisn.lipschitz.conv_operator_norm` computes the norm itself, but for large
-    convolutions it finds the largest singular value only with probability 1. The two numbers
-    differ by the effect of the border: a few percent at 14 pixels.
+    convolutions nothing proves that it found the largest singular value, though it is very
+    unlikely to miss it. The two numbers differ by the effect of the border: a few percent at 14
+    pixels.
 
     Args:
         w: weight, [d_out, d_in, h, w].

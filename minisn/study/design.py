@@ -20,7 +20,7 @@ class Study:
     Args:
         name: name on the command line.
         title: a description in one line.
-        claim: what the paper's figure shows.
+        claim: what is to be seen, and who says so.
         source: tag of the figure.
         minutes: minutes of the laptop size on two cores; measured, or estimated from the number of
             cells at some three minutes each, two at a time.
@@ -40,7 +40,7 @@ class Study:
 
 
 def paragraph(study: Study, rows: Sequence[Row]) -> str:
-    """Write the paper's claim, and whether it holds in the table.
+    """Write the claim, and whether it holds in the table.
 
     Args:
         study: the study.
@@ -53,7 +53,7 @@ def paragraph(study: Study, rows: Sequence[Row]) -> str:
         )
     else:
         said = study.verdict(rows)
-    return f"{study.title} {study.source}. The paper: {study.claim}. {said}"
+    return f"{study.title} {study.source}. {study.claim}. {said}"
 
 
 def table_csv(rows: Sequence[Row]) -> str:

@@ -10,11 +10,12 @@ from .comparisons import base, scores_table
 from .design import Row, Study, borne_out, grouped, last, outcome
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6)
-"""The constants that the authors' sweeps share; on CIFAR-10 they continue to 4 in steps of 0.2.
-No sweep has the constant 0.2 that others report for BSSN."""
+"""The constants that the authors' sweeps of the CNN share; on CIFAR-10 they continue to 4 in steps
+of 0.2. The sweep of the ResNet on ImageNet has 1, 1.2, 1.4 and 1.6 only. No sweep has the constant
+0.2 that others report for BSSN."""
 
 FULL_STEPS = 400_000
-"""Updates of G in the authors' code on CIFAR-10 and CelebA; on STL-10 there are twice as many
+"""Iterations of the authors' code on CIFAR-10 and CelebA; on STL-10 there are twice as many
 [L21 experiments]."""
 
 
@@ -29,11 +30,11 @@ def lin_base(full: bool, **changes: Any) -> Config:
     Deviation: the authors draw the first weights of D's convolutions from a truncated normal
     distribution, and G's update reuses the z of D's last update.
     Deviation: here each cell is one run of the CNN. The authors report means of five runs, on
-    STL-10 and CelebA too, and means of three runs of a ResNet on ImageNet (500,000 updates, batches
-    of 16 for D and 32 for G).
+    STL-10 and CelebA too, and means of three runs of a ResNet on ImageNet (500,000 iterations,
+    batches of 16 for D and 32 for G).
     """
-    steps = {"steps": FULL_STEPS} if full else {}
-    return base(full, "B", **{"objective": "hinge"} | steps | changes)
+    theirs = {"steps": FULL_STEPS, "unit_norm": True} if full else {}
+    return base(full, "B", **{"objective": "hinge"} | theirs | changes)
 
 
 def _gradient_cells(full: bool) -> list[Cell]:
@@ -194,21 +195,22 @@ def _scale_verdict(rows: Sequence[Row]) -> str:
 
 LIN_STUDIES = [
     Study("l21-a", "Norm of D's gradient in its weights during training",
-          "SN keeps it level, without SN it explodes or vanishes", "[L21 gradient bounds]", 12,
+          "The paper: SN keeps it level, without SN it explodes or vanishes",
+          "[L21 gradient bounds]", 12,
           _gradient_cells, _gradient_table, _gradient_verdict),
     Study("l21-b", "Gradient of each layer against the inverse of its norm",
-          "gradients are shared evenly where norms are equal", "[L21 gradient bounds]", 4,
-          _layer_cells, _layer_table, _layer_verdict),
+          "Derived from the bound: where norms are equal, its shares are equal",
+          "[L21 gradient bounds]", 4, _layer_cells, _layer_table, _layer_verdict),
     Study("l21-c", "Inverse variance of normalized weights against fan-in",
-          "SN makes it grow as LeCun initialization does, the strict form faster",
+          "Derived: SN makes it grow as LeCun initialization does, the strict form faster",
           "[L21 initialization]", 6, _variance_cells, _variance_table, _variance_verdict),
     Study("l21-d", "SN by the operator norm against SN by the matrix norm",
-          "the strict form works poorly out of the box", "[L21 SN_Conv]", 4, _conv_cells,
-          _conv_table, _conv_verdict),
+          "The paper: the strict form works poorly out of the box",
+          "[L21 SN_Conv]", 4, _conv_cells, _conv_table, _conv_verdict),
     Study("l21-e", "Fréchet distance against the constant c, SSN and BSSN",
-          "a tuned constant helps, bidirectional normalization too", "[L21 SSN, BSSN]", 27,
-          _scale_cells, scores_table, _scale_verdict),
+          "The paper: a tuned constant helps, bidirectional normalization too",
+          "[L21 SSN, BSSN]", 27, _scale_cells, scores_table, _scale_verdict),
     Study("l21-f", "Gradient of D at single images during training",
-          "SN bounds it", "[L21 gradient bounds]", 12, _gradient_cells, _gradient_table,
-          _input_verdict),
+          "Derived: SN bounds it, by (7) of M18",
+          "[L21 figures]", 12, _gradient_cells, _gradient_table, _input_verdict),
 ]  # fmt: skip

@@ -132,9 +132,9 @@ def _end_of_hour(rows: Sequence[Row]) -> str:
 
 PHOTOGRAPH_STUDIES = [
     Study("collapse", "Spread of a narrow network's photographs, by what was changed",
-          "its networks have four times the channels, and do not fail",
+          "The paper: its networks have four times the channels, and do not fail",
           "[M18 Table 3]", 20, _cells, _table, _verdict),
     Study("hour", "Photographs after an hour on two cores, by recipe",
-          "its networks have more channels, and days",
+          "The paper: its networks have more channels, and days",
           "[M18 Table 3]", 1080, _hours, _curves, _end_of_hour),
 ]  # fmt: skip

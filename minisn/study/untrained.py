@@ -108,11 +108,12 @@ def _seconds_verdict(rows: Sequence[Row]) -> str:
 
 
 SHAPE_STUDIES = [
-    Study("fig10", "Seconds per 100 updates of G, by method", "SN costs little more than nothing, "
+    Study("fig10", "Seconds per 100 updates of G, by method",
+          "The paper: SN costs little more than nothing, "
           "the gradient penalty much", "[M18 Fig. 10]", 10, _no_cells, _seconds_table,
           _seconds_verdict),
     Study("fig14", "Singular values that weight normalization and SN admit",
-          "under SN the singular values are free below the largest",
+          "The paper: under SN the singular values are free below the largest",
           "[M18 Fig. 14], [M18 Eq. (13)]",
           0.1, _no_cells, _admissible_table, _admissible_verdict),
 ]  # fmt: skip
