@@ -61,14 +61,9 @@ def jacobian(f: Callable[..., Tensor], argnums: Places = 0) -> Callable[..., Any
         with record(True):
             flat = y.reshape(-1)
             rows = [_gradients(flat[i], xs, recorded) for i in range(y.size)]
-        found = tuple(
-            stack([row[k] for row in rows]).reshape(*y.shape, *x.shape)
-            if rows
-            else Tensor.wrap(near(x.array).zeros((0, *x.shape), dtype=x.dtype)).reshape(
-                *y.shape, *x.shape
-            )
-            for k, x in enumerate(xs)
-        )
+        none = [Tensor.wrap(near(x.array).zeros((0, *x.shape), dtype=x.dtype)) for x in xs]
+        columns = map(stack, zip(*rows, strict=True)) if rows else none
+        found = tuple(c.reshape(*y.shape, *x.shape) for c, x in zip(columns, xs, strict=True))
         return found[0] if isinstance(argnums, int) else found
 
     return function

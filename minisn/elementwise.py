@@ -300,11 +300,9 @@ def round(x, decimals=0):
 
     .. math:: y = 10^{-d}\lfloor 10^d x\rceil, \qquad \bar x = 0
     """
-    return (
-        np.round(x, decimals)
-        if is_numpy(x)
-        else (namespace(x).round(x * 10.0**decimals) / 10.0**decimals)
-    )
+    if is_numpy(x):
+        return np.round(x, decimals)
+    return namespace(x).round(x * 10.0**decimals) / 10.0**decimals
 
 
 @primitive(None, None)

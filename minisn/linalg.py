@@ -480,10 +480,7 @@ def svdvals(x: Tensor) -> Tensor:
 
 
 def vector_norm(
-    x: Tensor,
-    axis: int | Sequence[int] | None = None,
-    keepdims: bool = False,
-    ord: float = 2,
+    x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, ord: float = 2
 ) -> Tensor:
     r"""Compute a p-norm of the vectors along some axes, or of all entries.
 

@@ -566,6 +566,14 @@ def several(name, tensors):
     return found
 
 
+def one_axis(name, x, axis):
+    """Return a tensor and an axis of it; without an axis, all entries in their order and 0."""
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(x, (math.prod(x.shape),)), 0
+    return x, axis_of(axis, x.ndim, name)
+
+
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     r"""Join tensors of one shape along a new axis.
 

@@ -10,15 +10,7 @@ import numpy as np
 
 from . import kernels
 from .arguments import real_number
-from .backend import (
-    Array,
-    check_together,
-    is_numpy,
-    namespace,
-    near,
-    same_place,
-    to_numpy,
-)
+from .backend import Array, check_together, is_numpy, namespace, near, same_place, to_numpy
 from .errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from .tensor import Tensor, as_tensor, is_floating
 
@@ -291,17 +283,9 @@ class Adam(_Optimizer):
         rate, beta1, beta2, eps = self._settings()
         g, steps = self._flat.gradients(grads), self.steps + 1
         root = sqrt(1 - beta2**steps)
+        now, rate, eps = self._flat.values(), rate * root / (1 - beta1**steps), eps * root
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is refused below
-            theta, m, v = kernels.of(g).adam(
-                self._flat.values(),
-                g,
-                self.m,
-                self.v,
-                rate * root / (1 - beta1**steps),
-                beta1,
-                beta2,
-                eps * root,
-            )
+            theta, m, v = kernels.of(g).adam(now, g, self.m, self.v, rate, beta1, beta2, eps)
         self._flat.check("the gradient, or its square,", v)
         self._flat.assign(theta)
         self.m, self.v, self.steps = m, v, steps

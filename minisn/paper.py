@@ -241,22 +241,21 @@ def _words(place: Place) -> set[str]:
     return {place.name.split(".")[0]} if place.lines[0] > 1 else {f"file {place.name}"}
 
 
+def _word(part: ast.AST) -> str:
+    """Return the name or the string that a node holds; empty if it holds none."""
+    match part:
+        case ast.Name(word) | ast.Attribute(_, word) | ast.arg(word) | ast.Constant(str(word)):
+            return word
+    return ""
+
+
 def _reached(node: ast.FunctionDef, defined: dict[str, ast.FunctionDef]) -> set[str]:
     """Collect the names and short strings in a function and in the helpers it calls."""
     found: set[str] = set()
     waiting, seen = [node], {node.name}
     while waiting:
         for part in ast.walk(waiting.pop()):
-            word = ""
-            if isinstance(part, ast.Name):
-                word = part.id
-            elif isinstance(part, ast.Attribute):
-                word = part.attr
-            elif isinstance(part, ast.arg):
-                word = part.arg
-            elif isinstance(part, ast.Constant) and isinstance(part.value, str):
-                word = part.value
-            found.add(word)
+            found.add(word := _word(part))
             if word in defined and word not in seen:
                 seen.add(word)
                 waiting.append(defined[word])

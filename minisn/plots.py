@@ -109,24 +109,13 @@ def loss_figure(log: Sequence[Mapping[str, Any]], objective: str) -> Figure:
         ("loss_g", "G: generator", "tab:orange"),
     ):
         values = np.array([line[key] for line in log], float)
-        smooth = window >= 4
-        axes.plot(
-            steps,
-            values,
-            color=color,
-            alpha=0.35 if smooth else 1,
-            **_marks(steps),
-            label=None if smooth else label,
-        )
-        if smooth:
+        if window < 4:
+            axes.plot(steps, values, color=color, label=label, **_marks(steps))
+        else:
+            axes.plot(steps, values, color=color, alpha=0.35)
             mean = np.convolve(values, np.ones(window) / window, "valid")
-            axes.plot(
-                steps[window - 1 :],
-                mean,
-                color=color,
-                linewidth=2,
-                label=f"{label} (mean of {window})",
-            )
+            words = f"{label} (mean of {window})"
+            axes.plot(steps[window - 1 :], mean, color=color, linewidth=2, label=words)
     _finish(figure, axes, columns=2)
     return figure
 

@@ -81,12 +81,7 @@ def sheets(folder: StrPath) -> list[tuple[int, Path]]:
 
 
 def _summary(
-    config: Config,
-    log: Log,
-    found: Spectra,
-    step: int,
-    seconds: float,
-    images: Fingerprint | None,
+    config: Config, log: Log, found: Spectra, step: int, seconds: float, images: Fingerprint | None
 ) -> str:
     """Describe the training and its outcome in a few large numbers."""
     norms = [values[0] for values in found.values()]

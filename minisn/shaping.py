@@ -12,7 +12,7 @@ from .answers import enter
 from .arguments import axes_of, axis_of, whole_number
 from .backend import bring, is_array, is_numpy, namespace, near, to_numpy
 from .errors import ShapeError
-from .ops import concat, getitem, permute, reshape, scatter, several, sum, where
+from .ops import concat, getitem, one_axis, permute, reshape, scatter, several, sum, where
 from .tensor import Tensor, as_tensor
 
 # -- axes ----------------------------------------------------------------------------------------
@@ -123,8 +123,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
 
     .. math:: y_{ikj} = x_{i\,s(k)\,j}
     """
-    x = as_tensor(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axis_of(axis, x.ndim, "take"))
+    x, axis = one_axis("take", x, axis)
     places = indices if is_array(indices) or isinstance(indices, Tensor) else np.asarray(indices)
     return getitem(x, index=(slice(None),) * axis + (places,))
 
@@ -134,8 +133,7 @@ def repeat(x: Tensor, repeats: int | Sequence[int], axis: int | None = None) -> 
 
     .. math:: y = (x_1, x_1, \dots, x_2, x_2, \dots)
     """
-    x = as_tensor(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axis_of(axis, x.ndim, "repeat"))
+    x, axis = one_axis("repeat", x, axis)
     try:
         places = np.repeat(np.arange(x.shape[axis]), _counts("repeat", repeats, 0))
     except ValueError as error:
@@ -286,9 +284,7 @@ def sort(x: Tensor, axis: int | None = -1) -> Tensor:
 
     .. math:: y_i = x_{s(i)}, \qquad y_1 \le y_2 \le \dots
     """
-    x = as_tensor(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axis)
-    axis = axis_of(axis, x.ndim, "sort")
+    x, axis = one_axis("sort", x, axis)
     return _along(x, to_numpy(argsort(x, axis).array), axis)
 
 
@@ -297,9 +293,7 @@ def argsort(x: Tensor, axis: int | None = -1) -> Tensor:
 
     .. math:: x_{s(1)} \le x_{s(2)} \le \dots
     """
-    x = as_tensor(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axis)
-    axis = axis_of(axis, x.ndim, "argsort")
+    x, axis = one_axis("argsort", x, axis)
     stable = {"stable": True} if is_numpy(x.array) else {}  # the default elsewhere
     return Tensor.wrap(namespace(x.array).argsort(x.array, axis=axis, **stable))
 

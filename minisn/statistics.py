@@ -9,8 +9,8 @@ from typing import Any
 from .answers import enter
 from .arguments import axes_of, axis_of, whole_number
 from .backend import Array, namespace, near
-from .ops import concat, permute, reshape, sqrt, var
-from .shaping import flatten, flip, moveaxis
+from .ops import concat, one_axis, permute, reshape, sqrt, var
+from .shaping import flip, moveaxis
 from .tensor import Tensor, as_tensor, as_tensors, is_floating, primitive
 
 
@@ -124,9 +124,8 @@ def cumsum(x: Tensor, axis: int | None = None) -> Tensor:
 
     .. math:: y_i = \sum_{j \le i} x_j
     """
-    x = as_tensor(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axis)
-    return _cumsum(x, axis=axis_of(axis, x.ndim, "cumsum"))
+    x, axis = one_axis("cumsum", x, axis)
+    return _cumsum(x, axis=axis)
 
 
 def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -171,9 +170,7 @@ def cumprod(x: Tensor, axis: int | None = None) -> Tensor:
 
     .. math:: y_i = \prod_{j \le i} x_j
     """
-    x = _roomy(x)
-    x, axis = (flatten(x), 0) if axis is None else (x, axis)
-    axis = axis_of(axis, x.ndim, "cumprod")
+    x, axis = one_axis("cumprod", _roomy(x), axis)
     y, reach = moveaxis(x, axis, 0), 1
     while reach < len(y):  # each round doubles the number of factors
         y = concat([y[:reach], y[reach:] * y[:-reach]])

@@ -532,29 +532,20 @@ def fused(
 ) -> Callable[[Callable[..., Tensor]], Fused]:
     """Give a function of tensors a fast form (see :class:`Fused`) and enter it in the table."""
 
-    def register(composition: Callable[..., Tensor]) -> Fused:
-        made = Fused(composition, inputs, forward, backward)
-        _enter(made)
-        return made
-
-    return register
+    return lambda composition: _enter(Fused(composition, inputs, forward, backward))
 
 
-def _enter(made: Primitive) -> None:
+def _enter(made: Primitive) -> Any:
     if made.name in RULES:
         raise ValueError(f"a primitive named {made.name} exists already")
     RULES[made.name] = made
+    return made
 
 
 def primitive(*rules: Rule | None, variadic: bool = False) -> Callable[..., Primitive]:
     """Turn a forward function into a primitive with these rules and enter it in the table."""
 
-    def register(forward: Callable[..., Array]) -> Primitive:
-        made = Primitive(forward, rules, variadic)
-        _enter(made)
-        return made
-
-    return register
+    return lambda forward: _enter(Primitive(forward, rules, variadic))
 
 
 def _setting(value: Any) -> Any:
@@ -658,9 +649,8 @@ def sum(x, axis=None, keepdims=False):
         keepdims: keep the summed axes with size 1.
     """
     axes, xp = axes_of(axis, x.ndim, "sum"), namespace(x)
-    if not is_floating(x) and xp.isdtype(
-        x.dtype, ("bool", "integral")
-    ):  # a count may not fit the dtype of the entries
+    if not is_floating(x) and xp.isdtype(x.dtype, ("bool", "integral")):
+        # a count may not fit the dtype of the entries
         counted = xp.astype(x, xp.int64) if xp.isdtype(x.dtype, "bool") else x
         y = xp.sum(counted, axis=axes, keepdims=True)
     else:

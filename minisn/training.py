@@ -76,23 +76,14 @@ def networks(
     classes = 0 if config.conditional == "none" else classes
     generator, discriminator = MODELS[config.model]
     init_g = INITIALIZERS["normal" if config.init_g == "default" else config.init_g]
-    for_g, for_d = {}, {}
+    names, for_g = ["conditional", "last_bias"], {}
     if config.model == "cnn":
         for_g["unit_norm"] = config.unit_norm
-        for_d = {name: getattr(config, name) for name in ("features", "features_in", "gamma")}
-    G = generator(config.size, channels, rng, config.width, config.latent, classes, init_g, **for_g)
-    D = discriminator(
-        config.size,
-        channels,
-        rng,
-        config.width,
-        scheme,
-        conditional=config.conditional,
-        classes=classes,
-        last_bias=config.last_bias,
-        **for_d,
-    )
-    return G, D
+        names += ["features", "features_in", "gamma"]
+    for_d = {name: getattr(config, name) for name in names}
+    sizes = config.size, channels, rng, config.width
+    G = generator(*sizes, config.latent, classes, init_g, **for_g)
+    return G, discriminator(*sizes, scheme, classes=classes, **for_d)
 
 
 def bare_networks(config: Config, channels: int) -> tuple[Module, Module]:

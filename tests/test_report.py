@@ -194,7 +194,7 @@ def test_report_says_what_is_wrong_from_when_to_when_and_what_to_try(run):
         lines.append(json.dumps(entries[-1] | {"step": step, "slope": slope}) + "\n")
     (folder / "log.jsonl").write_text("".join(lines))
     text = write(run).text
-    assert "D wins, steps 100 to 480, 1,500 to 1,980. At step 200, the share within" in text
+    assert "D wins, steps 100 to 480, 1,500 to 1,980. At step 200, the share that moves D" in text
     assert "Start anew with --set rate_d=0.0002" in text
     assert "not found: D learns nothing" in text
 

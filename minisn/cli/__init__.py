@@ -109,7 +109,9 @@ class Commands(click.Group):
             ctx.exit(130)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(__version__, prog_name="minisn", message="%(prog)s %(version)s")
 def main() -> None:
     """Spectral normalization for GANs, from the equations to pictures.

@@ -42,16 +42,8 @@ def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -
     type=click.Choice(["torch", "none"]),
     help="Library to compare with, in turn [default: torch, if installed].",
 )
-@click.option(
-    "--turns", type=click.IntRange(1), default=7, show_default=True, help="Number of timings."
-)
-@click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Training steps in each turn.",
-)
+@click.option("--turns", type=click.IntRange(1), default=7, help="Number of timings.")
+@click.option("--steps", type=click.IntRange(1), default=5, help="Training steps in each turn.")
 @click.option("--threads", type=click.IntRange(1), help="Threads per library [default: all cores].")
 @settings_option
 def bench(

@@ -41,7 +41,6 @@ def list_() -> None:
     "form",
     type=click.Choice(["nbgrader", "otter"]),
     default="nbgrader",
-    show_default=True,
     help="Grader to build for.",
 )
 @folder_option("--tutorials", help="Tutorials of another checkout [default: of the running one].")

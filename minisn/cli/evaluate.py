@@ -42,7 +42,6 @@ _REFERENCES = 10_000  # real reference images, at most half of the data [M18 App
     "--seed",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     help="Seed of latent vectors, halves of the data, subsets and pairs.",
 )
 @file_option("--features", help="NumPy file, [N, d], with features of samples.")

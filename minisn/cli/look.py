@@ -16,23 +16,14 @@ if TYPE_CHECKING:
 @click.command()
 @run_argument
 @click.option(
-    "--n",
-    "--count",
-    "count",
-    type=click.IntRange(1, 100_000),
-    default=64,
-    show_default=True,
-    help="Number of images.",
+    "--n", "--count", "count", type=click.IntRange(1, 100_000), default=64, help="Number of images."
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of latent vectors."
-)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of latent vectors.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["sheet", "png-folder", "npz"]),
     default="sheet",
-    show_default=True,
     help="One picture of all images; a folder of PNG files, as torch-fidelity and clean-fid read; "
     "or a NumPy file with `images`, uint8, [N, H, W, C].",
 )

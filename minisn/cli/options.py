@@ -73,7 +73,6 @@ device_option = click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
-    show_default=True,
     help="Device to compute on; cuda needs CuPy.",
 )
 

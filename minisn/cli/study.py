@@ -41,7 +41,6 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
     metavar="FOLDER",
     type=click.Path(path_type=Path),
     default=Path("studies"),
-    show_default=True,
     help="Folder for tables, plots and runs.",
 )
 @click.option(

@@ -295,13 +295,10 @@ def candidates(kind: str, W: np.ndarray, B: np.ndarray, definition: str, scale: 
 
 def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:
     M, A = (along(kind, KINDS[kind].axis).matrix(X) for X in (B, W))
-    lengths = np.sqrt((M * M).sum(1)), np.sqrt((M * M).sum(0))
     s, before = (np.linalg.svd(X, compute_uv=False) for X in (M, A))
-    for name, values in zip(
-        ("orthonormalized", "every row to length 1", "every column to length 1"),
-        (s, *lengths),
-        strict=True,
-    ):
+    leveled = {"orthonormalized": s, "every row to length 1": np.sqrt((M * M).sum(1))}
+    leveled["every column to length 1"] = np.sqrt((M * M).sum(0))
+    for name, values in leveled.items():
         if np.ptp(values) < 1e-3 * values.max():
             return name
     if np.abs(s - np.minimum(before, 1)).max() < 1e-3:

@@ -54,17 +54,16 @@ def draw(kind: str, seed: int = 0) -> np.ndarray:
     return W + 0.2 * s[0] * view.back(np.outer(U[:, 0], Vt[0]))
 
 
-def slow(kind: str = "dense", sigma: float = 2.2) -> np.ndarray:
-    """Make a weight with slow power iteration: its second singular value is close.
+def slow(kind: str = "dense") -> np.ndarray:
+    """Make a weight of norm 2.2 with slow power iteration: its second singular value is close.
 
     Args:
         kind: one of :data:`KINDS`.
-        sigma: norm of the weight.
     """
     view = along(kind, KINDS[kind].axis)
     U, s, Vt = np.linalg.svd(view.matrix(draw(kind, 1)), full_matrices=False)
     values = [1.0, 0.97, 0.8, 0.6, 0.4, 0.2][: len(s)]
-    return view.back(sigma * (U[:, : len(values)] * values) @ Vt[: len(values)])
+    return view.back(2.2 * (U[:, : len(values)] * values) @ Vt[: len(values)])
 
 
 def start() -> tuple[np.ndarray, np.ndarray]:

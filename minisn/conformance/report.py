@@ -36,20 +36,11 @@ def row(adapter: Any, results: Iterable[Result]) -> Row:
 
 def as_data(result: Result) -> dict[str, Any]:
     """Return a result as JSON data; an infinite error becomes null."""
-    clause = result.clause
-    return {
-        "number": clause.number,
-        "title": clause.title,
-        "equation": clause.equation,
-        "expected": clause.expected,
-        "tolerance": clause.tolerance,
-        "verdict": result.verdict,
-        "error": result.error if math.isfinite(result.error) else None,
-        "found": result.found,
-        "deviation": result.deviation,
-        "meaning": result.meaning,
-        "note": result.note,
-    }
+    asked = ("number", "title", "equation", "expected", "tolerance")
+    told = ("verdict", "error", "found", "deviation", "meaning", "note")
+    data = {name: getattr(result.clause, name) for name in asked}
+    data |= {name: getattr(result, name) for name in told}
+    return data | {"error": result.error if math.isfinite(result.error) else None}
 
 
 def line(result: Result) -> str:

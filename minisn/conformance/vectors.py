@@ -15,16 +15,7 @@ from safetensors.numpy import save_file
 
 from . import probes
 from .probes import KINDS, draw, slow, start
-from .reference import (
-    ORDERS,
-    algorithm_1,
-    norm,
-    pull,
-    rounds,
-    second,
-    signal,
-    through,
-)
+from .reference import ORDERS, algorithm_1, norm, pull, rounds, second, signal, through
 from .suite import all_clauses
 
 Arrays = dict[str, np.ndarray]
@@ -40,44 +31,26 @@ def cases() -> Iterator[Case]:
         W = draw(kind)
         N, slope = norm(kind, W)
         G = draw(kind, 3)
-        yield (
-            number,
-            kind,
-            f"normalize W; the output axis is {KINDS[kind].axis}",
-            {"W": W},
-            {"W_bar": W / N, "sigma": np.array(N)},
-        )
-        yield (
-            6,
-            kind,
-            "gradient with respect to W of <G, W_bar>, at convergence",
-            {"W": W, "G": G},
-            {"dW": pull("constant", G, W, N, slope)},
-        )
+        text = f"normalize W; the output axis is {KINDS[kind].axis}"
+        yield number, kind, text, {"W": W}, {"W_bar": W / N, "sigma": np.array(N)}
+        text = "gradient with respect to W of <G, W_bar>, at convergence"
+        yield 6, kind, text, {"W": W, "G": G}, {"dW": pull("constant", G, W, N, slope)}
     yield from _one_round()
     yield from _scales()
     W, G, H = draw("dense"), draw("dense", 3), draw("dense", 4)
-    yield (
-        26,
-        "dense",
-        "gradient with respect to W of <H, dW of <G, W_bar>>, u and v constant, at convergence",
-        {"W": W, "G": G, "H": H},
-        {"d2W": second(G, H, W, *norm("dense", W))},
-    )
+    text = "gradient with respect to W of <H, dW of <G, W_bar>>, u and v constant, at convergence"
+    twice = {"d2W": second(G, H, W, *norm("dense", W))}
+    yield 26, "dense", text, {"W": W, "G": G, "H": H}, twice
     for definition, kind in (("BSN", "conv"), ("BSN", "deconv"), ("SN_Conv", "conv")):
         W = draw(kind)
         N, slope = norm(kind, W, definition)
         G = draw(kind, 3)
-        how = f"{definition}: normalize W, and the gradient of <G, W_bar>, at convergence"
+        text = f"{definition}: normalize W, and the gradient of <G, W_bar>, at convergence"
         if definition == "SN_Conv":
-            how += f"; images of {probes.SIZE} by {probes.SIZE}, stride 1, padding 1"
-        yield (
-            list(KINDS).index(kind) + 1,
-            f"{kind}-{definition}",
-            how,
-            {"W": W, "G": G},
-            {"W_bar": W / N, "dW": pull("constant", G, W, N, slope)},
-        )
+            text += f"; images of {probes.SIZE} by {probes.SIZE}, stride 1, padding 1"
+        right = {"W_bar": W / N, "dW": pull("constant", G, W, N, slope)}
+        number = list(KINDS).index(kind) + 1
+        yield number, f"{kind}-{definition}", text, {"W": W, "G": G}, right
 
 
 def _one_round() -> Iterator[Case]:
@@ -89,70 +62,40 @@ def _one_round() -> Iterator[Case]:
         name = order.replace(" ", "-")
         a, b = rounds(W, u, v, order, 1)
         sigma, slope = a @ W @ b, np.outer(a, b)
-        yield (
-            5,
-            name,
-            f"one round, {order}, then normalize",
-            given,
-            {"u": a, "v": b, "sigma": np.array(sigma), "W_bar": W / sigma},
-        )
+        right = {"u": a, "v": b, "sigma": np.array(sigma), "W_bar": W / sigma}
+        yield 5, name, f"one round, {order}, then normalize", given, right
         g = pull("constant", G, W, sigma, slope)
-        yield (
-            7,
-            name,
+        text = (
             f"gradient of <G, W_bar> after one round, {order}; dW_through differentiates "
-            "the round, too, for comparison",
-            given | {"G": G},
-            {"dW": g, "dW_through": through(G, W, u, v, order, 1)},
+            "the round, too, for comparison"
         )
+        right = {"dW": g, "dW_through": through(G, W, u, v, order, 1)}
+        yield 7, name, text, given | {"G": G}, right
         c, d = rounds(W, a, b, order, 1)
         two = pull("constant", G2, W, c @ W @ d, np.outer(c, d))
         same = pull("constant", G2, W, sigma, slope)
-        yield (
-            11,
-            name,
+        text = (
             f"one round, pass, one round, pass, {order}; gradient of "
-            "<G, W_bar> + <G2, W_bar>; dW_same is the gradient without the second round",
-            given | {"G": G, "G2": G2},
-            {"dW": g + two, "dW_same": g + same},
+            "<G, W_bar> + <G2, W_bar>; dW_same is the gradient without the second round"
         )
+        yield 11, name, text, given | {"G": G, "G2": G2}, {"dW": g + two, "dW_same": g + same}
         u4, v4 = rounds(W, u, v, order, 4)
-        yield (
-            10,
-            name,
-            f"four passes of one round, {order}",
-            given,
-            {"u": u4, "v": v4, "W_bar": W / (u4 @ W @ v4)},
-        )
-        yield (
-            27,
-            name,
-            f"200 steps: one round, {order}, then W <- W - 0.1 dW of <G[step], W_bar>",
-            given | signals,
-            {"W_after": algorithm_1(W, u, v, order, 1)},
-        )
+        right = {"u": u4, "v": v4, "W_bar": W / (u4 @ W @ v4)}
+        yield 10, name, f"four passes of one round, {order}", given, right
+        text = f"200 steps: one round, {order}, then W <- W - 0.1 dW of <G[step], W_bar>"
+        yield 27, name, text, given | signals, {"W_after": algorithm_1(W, u, v, order, 1)}
 
 
 def _scales() -> Iterator[Case]:
     W = draw("dense")
     W_bar = W / norm("dense", W)[0]
     for number, power in ((18, 15), (18, -15), (19, 25), (19, -25)):
-        yield (
-            number,
-            f"1e{power}",
-            "normalize W, in single precision too",
-            {"W": W * 10.0**power},
-            {"W_bar": W_bar},
-        )
+        text = "normalize W, in single precision too"
+        yield number, f"1e{power}", text, {"W": W * 10.0**power}, {"W_bar": W_bar}
     yield 28, "dense", "normalize W, whose norm is 0.3", {"W": 0.3 * W_bar}, {"W_bar": W_bar}
     zero = {"W": np.zeros_like(W)}
-    yield (
-        16,
-        "dense",
-        "normalize W = 0: the output is finite, here 0",
-        zero,
-        {"W_bar": zero["W"]},
-    )
+    text = "normalize W = 0: the output is finite, here 0"
+    yield 16, "dense", text, zero, {"W_bar": zero["W"]}
 
 
 README = """# Conformance vectors of spectral normalization

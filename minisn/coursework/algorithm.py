@@ -171,9 +171,7 @@ ALGORITHM_1 = Exercise(
             _did(later_rounds=1),
         ),
         Mistake(
-            "no-power-step",
-            "No power step is made: begin with one round of (18).",
-            _did(rounds=0),
+            "no-power-step", "No power step is made: begin with one round of (18).", _did(rounds=0)
         ),
         Mistake(
             "u-not-kept",

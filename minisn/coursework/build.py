@@ -5,6 +5,7 @@ The exercise cells of a tutorial carry nbgrader's marks: cell metadata ``nbgrade
 be nbgrader's source. The student version is the version that nbgrader would release.
 """
 
+import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,18 +109,13 @@ def _refuse_taken_names(path: Path, notebook: Any) -> None:
 
 def student(notebook: Any) -> Any:
     """Return a copy of a notebook without solutions, hidden tests and outputs."""
-    made = type(notebook)(notebook)
-    made.cells = [_for_students(cell) for cell in notebook.cells]
-    return made
-
-
-def _for_students(cell: Any) -> Any:
-    made = type(cell)(cell)
-    if cell.cell_type == "code":
-        made.outputs, made.execution_count = [], None
-        made.source = _HIDDEN.sub("", _SOLUTION.sub(_stub, cell.source))
-    if _role(cell) == "solution":
-        made.metadata = type(cell.metadata)({"nbgrader": cell.metadata.nbgrader})
+    made = copy.deepcopy(notebook)
+    for cell in made.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            cell.source = _HIDDEN.sub("", _SOLUTION.sub(_stub, cell.source))
+        if _role(cell) == "solution":
+            cell.metadata = type(cell.metadata)({"nbgrader": cell.metadata.nbgrader})
     return made
 
 
@@ -135,15 +131,10 @@ def _role(cell: Any) -> str:
 
 def _unmarked(notebook: Any) -> Any:
     """Return a copy of a notebook without nbgrader's marks, but with the text of hidden tests."""
-    made = type(notebook)(notebook)
-    made.cells = []
-    for cell in notebook.cells:
-        plain = type(cell)(cell)
-        plain.metadata = type(cell.metadata)(
-            {key: value for key, value in cell.metadata.items() if key != "nbgrader"}
-        )
-        plain.source = _MARKS.sub("", cell.source).rstrip("\n")
-        made.cells.append(plain)
+    made = copy.deepcopy(notebook)
+    for cell in made.cells:
+        cell.metadata.pop("nbgrader", None)
+        cell.source = _MARKS.sub("", cell.source).rstrip("\n")
     return made
 
 

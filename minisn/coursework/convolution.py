@@ -200,18 +200,9 @@ def _weight_gradient(g, x, kernel, stride, padding):
 def _gather(g, x, kernel, step):
     """Correlate g with a padded image."""
     rows, columns = g.shape[2:]
-    taps = [
-        [
-            np.einsum(
-                "nohw,nchw->oc",
-                g,
-                x[:, :, p : p + step * rows : step, q : q + step * columns : step],
-            )
-            for q in range(kernel[1])
-        ]
-        for p in range(kernel[0])
-    ]
-    return np.moveaxis(np.array(taps), (0, 1), (2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
+    windows = windows[:, :, : step * rows : step, : step * columns : step]
+    return np.einsum("nohw,nchwpq->ocpq", g, windows)
 
 
 def _gather_last(g, x, kernel, stride, padding, images):

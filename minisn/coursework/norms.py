@@ -49,12 +49,6 @@ def _two_rounds(W, u):
     return _round(W, _round(W, u)[0])
 
 
-def _half_more(W, u):
-    u, v, _ = _round(W, u)
-    v = _unit(W.T @ u)
-    return u, v, u @ W @ v
-
-
 def _instead(change):
     """Model a mistake that changes what the right round (u, v, sigma) returns."""
     return lambda W, u: change(W, u, *_round(W, u))
@@ -124,7 +118,7 @@ POWER_ITERATION = Exercise(
         Mistake(
             "v-updated-twice",
             "v is updated once more after u: one round makes one new v and one new u.",
-            _half_more,
+            _instead(lambda W, u0, u, v, s: (u, _unit(W.T @ u), u @ W @ _unit(W.T @ u))),
         ),
         Mistake(
             "u-and-v-exchanged",

@@ -186,9 +186,11 @@ def _symmetric_root(C):
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
-def _frechet(x, y, ddof=1, rowvar=False, mean=True, power=2, root=_root_trace, two=2):
-    gap = x.mean(0) - y.mean(0)
-    C_1, C_2 = (np.cov(f, rowvar=rowvar, ddof=ddof) for f in (x, y))
+_COV, _BY_N = (partial(np.cov, rowvar=False, ddof=ddof) for ddof in (1, 0))
+
+
+def _frechet(x, y, cov=_COV, mean=True, power=2, root=_root_trace, two=2):
+    gap, (C_1, C_2) = x.mean(0) - y.mean(0), map(cov, (x, y))
     trace = np.trace(C_1) + np.trace(C_2) - two * root(C_1, C_2)
     return mean * np.linalg.norm(gap) ** power + trace
 
@@ -238,22 +240,20 @@ FRECHET = Exercise(
             "diagonal",
             "Only the variances of single features are used; (24) takes the whole covariances.",
             *(
-                partial(
-                    _frechet, ddof=ddof, root=lambda a, b: np.sum(np.sqrt(np.diag(a) * np.diag(b)))
-                )
-                for ddof in (1, 0)
+                partial(_frechet, cov=cov, root=lambda a, b: np.sum(np.sqrt(np.diag(a * b))))
+                for cov in (_COV, _BY_N)
             ),
         ),
         Mistake(
             "covariance-over-the-wrong-axis",
             "The covariance is that of images, not of "
             "features: each row is an image (np.cov(..., rowvar=False)).",
-            partial(_frechet, rowvar=True),
+            partial(_frechet, cov=np.cov),
         ),
         Mistake(
             "n-instead-of-n-1",
             "The covariance is divided by n; the exercise, as the measure, divides by n - 1.",
-            partial(_frechet, ddof=0),
+            partial(_frechet, cov=_BY_N),
         ),
         Mistake(
             "mean-not-squared",
@@ -269,21 +269,11 @@ FRECHET = Exercise(
         Mistake(
             "not-centered",
             "The means are not subtracted in the covariances.",
-            lambda x, y: (
-                np.sum((x.mean(0) - y.mean(0)) ** 2)
-                + _of_moments(x.T @ x / (len(x) - 1), y.T @ y / (len(y) - 1))
-            ),
-            lambda x, y: (
-                np.sum((x.mean(0) - y.mean(0)) ** 2)
-                + _of_moments(x.T @ x / len(x), y.T @ y / len(y))
-            ),
+            partial(_frechet, cov=lambda f: f.T @ f / (len(f) - 1)),
+            partial(_frechet, cov=lambda f: f.T @ f / len(f)),
         ),
     ),
 )
-
-
-def _of_moments(C_1, C_2):
-    return np.trace(C_1) + np.trace(C_2) - 2 * _root_trace(C_1, C_2)
 
 
 EXERCISES = (HINGE, FRECHET)

@@ -123,17 +123,10 @@ def _idx_entry(
         Download(f"{file}.gz", size, sha256, mirrors, (Content(file, inner_size, inner_sha256),))
         for (file, inner_size), (size, sha256, inner_sha256) in zip(_IDX_FILES, pins, strict=True)
     )
-    images, labels, test_images, test_labels = (download.contents[0] for download in downloads)
-    return Entry(
-        name,
-        title,
-        "idx",
-        classes,
-        (1, 28, 28),
-        {"train": 60_000, "test": 10_000},
-        {"train": (images, labels), "test": (test_images, test_labels)},
-        downloads,
-    )
+    images, labels, *test = (download.contents[0] for download in downloads)
+    files = {"train": (images, labels), "test": tuple(test)}
+    counts = {"train": 60_000, "test": 10_000}
+    return Entry(name, title, "idx", classes, (1, 28, 28), counts, files, downloads)
 
 
 _CIFAR_TRAIN = tuple(
@@ -150,9 +143,7 @@ _CIFAR_TRAIN = tuple(
     )
 )
 _CIFAR_TEST = Content(
-    "test_batch.bin",
-    30_730_000,
-    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+    "test_batch.bin", 30_730_000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"
 )
 
 _STL_PIXELS = 3 * 96 * 96

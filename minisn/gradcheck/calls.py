@@ -147,7 +147,7 @@ def prepared(
     engine = engine_for(call, point.given, lambda: call(*point.args, **point.kwargs), on_leaves)
     if isinstance(fn, type) and call is not fn:
         engine = TorchEngine()
-    with _doubled(engine, modules, parameters):
+    with _doubled(engine, modules):
         try:
             yield EngineFunction(engine, on_leaves, point)
         except GraphError as error:
@@ -189,7 +189,7 @@ def _on_leaves(fn: Callable, point: Point) -> Callable[[Leaves], Leaves]:
 
 
 @contextmanager
-def _doubled(engine: Engine, modules: list[Any], parameters: dict[str, Any]) -> Iterator[None]:
+def _doubled(engine: Engine, modules: list[Any]) -> Iterator[None]:
     """Give modules float64 parameters and state, and restore them afterwards."""
     kept = [engine.saved(module) for module in modules]
     try:

@@ -132,11 +132,7 @@ class Line:
 
     def difference(self, t: float) -> Difference:
         """Return the difference at the step t/4; the one at t gives the error estimate."""
-        return self.settle([t, t / 4], self._central)
-
-    def wide(self, t: float) -> Flat:
-        """Return the difference at the step t alone."""
-        return self._central(t)
+        return self.settle([t, t / 4], self.at)
 
     def central(self, depth: int = 0) -> Difference:
         """Return the central difference at the step with the least error estimate.
@@ -146,20 +142,21 @@ class Line:
         """
         steps = self.ladder(depth)
         banned = np.stack([self.bent(t) for t in steps[:-1]])
-        return self.settle(steps, self._central, banned & ~banned.all(axis=0))
+        return self.settle(steps, self.at, banned & ~banned.all(axis=0))
 
     def unsettled(self, depth: int = 0) -> np.ndarray:
         """Return whether the least steps of a ladder are too wide for f, by more than noise."""
         wide, narrow = self.ladder(depth)[-2:]
         with np.errstate(invalid="ignore"):
-            moved, size = np.abs(self._central(wide) - self._central(narrow)), self._central(narrow)
+            moved, size = np.abs(self.at(wide) - self.at(narrow)), self.at(narrow)
             return (moved > 1e-4 * np.abs(size)) & (moved * narrow > 64 * self.noise)
 
     def side(self, sign: int, depth: int = 0) -> Difference:
         """Return the derivative from one side, +1 or -1."""
         return self.settle(self.ladder(depth), lambda t: self._slope(sign * t))
 
-    def _central(self, t: float) -> Flat:
+    def at(self, t: float) -> Flat:
+        """Return the difference at the step t alone."""
         return (self(t) - self(-t)) / (2 * t)
 
     def _slope(self, t: float) -> Flat:
@@ -221,7 +218,7 @@ class Line:
         (1 - cos x)/x² is near 0. The error estimate covers the spread of three steps.
         """
         steps = self.ladder()[:4]
-        series = np.stack([self._central(t) for t in steps])
+        series = np.stack([self.at(t) for t in steps])
         spread = np.abs(np.diff(series, axis=0))
         values, estimates = [], []
         for k in (1, 2):

@@ -211,7 +211,7 @@ class Subject:
         cut = np.split(np.asarray(g).reshape(-1), ends)
         return [c.reshape(s).copy() for c, s in zip(cut, self.shapes, strict=True)]
 
-    def take(self, result: Any, who: str = "fn") -> list[Any]:
+    def take(self, result: Any) -> list[Any]:
         """Return the outputs that can have a derivative; keep the result's nesting and shapes."""
         self.model = result
         outputs = [leaf for _, leaf in leaves(result)]
@@ -238,7 +238,7 @@ class ArrayFunction(Subject):
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs, flat."""
-        return flat_reals(self.take(self._call(self.fn, x)), "fn")
+        return flat_reals(self.take(self._call(self.fn, x)))
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
         """Return the claimed gradients of the outputs' product with g, one for each input."""
@@ -325,7 +325,7 @@ class EngineFunction(Subject):
         with self.engine.double():
             outputs = self.take(self.fn(self.lifted(x)))
             must_own(self.engine, outputs)
-            return flat_reals(outputs, "fn")
+            return flat_reals(outputs)
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
         """Return the gradients of the outputs' product with g."""

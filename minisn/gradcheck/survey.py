@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from .differences import (
-    BASE,
-    EPS,
-    ROUNDING,
-    SPACINGS,
-    Difference,
-    Line,
-    noise_level,
-    taylor_slope,
-)
+from .differences import BASE, EPS, ROUNDING, SPACINGS, Difference, Line, noise_level, taylor_slope
 from .subject import Subject
 
 FULL_ENTRIES = 256
@@ -208,11 +199,7 @@ class Survey:
         """Return the noise of each row."""
         size = self.natural
         found = noise_level(
-            self.f,
-            self.x,
-            self.nudge(),
-            height=max(CANCELED * size, ROUNDING),
-            still=EPS * size,
+            self.f, self.x, self.nudge(), height=max(CANCELED * size, ROUNDING), still=EPS * size
         )
         loud = found > CANCELED * size
         if loud.any():  # a ripple of fn is no rounding
@@ -293,7 +280,7 @@ class Survey:
         natural = np.minimum(np.abs(self.z), 1e3 * float(np.max(self.relative)))
         limit = np.where(claimed == 0, 1e-8 * natural, 1e-6 * np.abs(quick.value))
         # two steps of a smooth fn give two digits more than their estimate
-        better = quick.value + (quick.value - line.wide(BASE)) / 15
+        better = quick.value + (quick.value - line.at(BASE)) / 15
         slack = np.maximum(quick.estimate / 100, 128 * self.noise / BASE)
         fine = (
             (np.abs(claimed - better) <= slack)

@@ -77,7 +77,7 @@ def matched(tree: Any, model: Any) -> list[Any]:
     )
 
 
-def flat_reals(outputs: Sequence[Any], who: str) -> np.ndarray:
+def flat_reals(outputs: Sequence[Any]) -> np.ndarray:
     """Return real outputs as one flat vector in float64.
 
     Raises:
@@ -87,5 +87,5 @@ def flat_reals(outputs: Sequence[Any], who: str) -> np.ndarray:
     for y, given in zip(arrays, outputs, strict=True):
         if y.dtype.kind not in "fiu":
             kind = f"an array of {y.dtype}" if y.ndim else type(given).__name__
-            raise DTypeError(f"gradcheck: {who} returned {kind}, expected real arrays or numbers")
+            raise DTypeError(f"gradcheck: fn returned {kind}, expected real arrays or numbers")
     return np.concatenate([y.astype(np.float64).reshape(-1) for y in arrays] or [np.zeros(0)])

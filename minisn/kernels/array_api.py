@@ -24,12 +24,8 @@ def _taps(out: Pair, kernel: Pair, stride: Pair):
     """Yield, for each tap of the kernel, the pixels it meets, as slices of the padded image."""
     for p in range(kernel[0]):
         for q in range(kernel[1]):
-            yield (
-                slice(None),
-                slice(None),
-                slice(p, p + stride[0] * (out[0] - 1) + 1, stride[0]),
-                slice(q, q + stride[1] * (out[1] - 1) + 1, stride[1]),
-            )
+            rows = slice(p, p + stride[0] * (out[0] - 1) + 1, stride[0])
+            yield ..., rows, slice(q, q + stride[1] * (out[1] - 1) + 1, stride[1])
 
 
 def _patches(x: Array, out: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Array:

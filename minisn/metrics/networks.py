@@ -86,16 +86,7 @@ def color_network(rng: np.random.Generator, normalized: bool = False) -> Sequent
     widths = (3, 24, 48, 48, 96, 96, 128, 128)
     for k, (d_in, d_out) in enumerate(pairwise(widths)):
         layers += [
-            Conv2d(
-                d_in,
-                d_out,
-                3 + k % 2,
-                rng,
-                stride=1 + k % 2,
-                padding=1,
-                bias=not normalized,
-                init=kaiming(0.1),
-            ),
+            Conv2d(d_in, d_out, 3 + k % 2, rng, 1 + k % 2, 1, not normalized, init=kaiming(0.1)),
             *([BatchNorm(d_out)] if normalized else []),
             LeakyReLU(),
         ]

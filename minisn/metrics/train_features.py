@@ -119,16 +119,13 @@ def train(
             loss = cross_entropy(network(x), Tensor.wrap(labels[rows]))
             adam.rate = recipe.rate * (1 - step / steps)
             adam.step(grad(loss, network.parameters()))
-            if (step + 1) % per_epoch == 0:
-                _tell((step + 1) // per_epoch, float(loss))
+            epoch, rest = divmod(step + 1, per_epoch)
+            if not rest:
+                print(f"epoch {epoch}: loss {float(loss):.3f}", file=sys.stderr, flush=True)
     network = fold(network)
     _level(network, scale_images(images[:1000]))
     network.load_state_dict(_half(network))
     return network
-
-
-def _tell(epoch: int, loss: float) -> None:
-    print(f"epoch {epoch}: loss {loss:.3f}", file=sys.stderr, flush=True)
 
 
 def fold(network: Sequential) -> Sequential:

@@ -220,13 +220,8 @@ class ConvTranspose2d(Weighted):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to images [N, d_in, H, W]."""
-        y = conv.conv2d_transpose(
-            x,
-            self.effective_weight(),
-            stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding,
-        )
+        W = self.effective_weight()
+        y = conv.conv2d_transpose(x, W, self.stride, self.padding, self.output_padding)
         return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
 
 

@@ -178,11 +178,9 @@ class Module:
 
         def moved(array: Array) -> Array:
             array = to_device(array, device)
-            return (
-                namespace(array).astype(array, getattr(namespace(array), kind))
-                if (kind and is_floating(array))
-                else array
-            )
+            if not kind or not is_floating(array):
+                return array
+            return namespace(array).astype(array, getattr(namespace(array), kind))
 
         parameters = [(p, moved(p.array)) for p in self.parameters()]
         states = [

@@ -14,13 +14,7 @@ from .certificate import (
     conv_norm_bound,
     network_bound,
 )
-from .classifier import (
-    NoiseAccuracy,
-    accuracy,
-    classifier,
-    noise_accuracy,
-    train_classifier,
-)
+from .classifier import NoiseAccuracy, accuracy, classifier, noise_accuracy, train_classifier
 from .recurrence import (
     RecurrentGradients,
     RecurrentTraining,

@@ -50,20 +50,8 @@ def classifier(
     scheme = reparametrize or Reparametrization()
     layers: list[Module] = []
     for halvings, (d_in, d_out) in enumerate(((channels, width), (width, 2 * width))):
-        size = (height >> halvings, columns >> halvings)
-        layers += [
-            Conv2d(
-                d_in,
-                d_out,
-                4,
-                rng,
-                stride=2,
-                padding=1,
-                reparametrize=scheme.at(size, 2, 1),
-                init=init,
-            ),
-            ReLU(),
-        ]
+        here = scheme.at((height >> halvings, columns >> halvings), 2, 1)
+        layers += [Conv2d(d_in, d_out, 4, rng, 2, 1, reparametrize=here, init=init), ReLU()]
     entries = 2 * width * (height // 4) * (columns // 4)
     dense = Linear(entries, classes, rng, reparametrize=scheme, init=init)
     return Chain(*layers, Reshape(-1), dense)

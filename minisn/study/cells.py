@@ -123,7 +123,8 @@ def run_cell(root: StrPath, cell: Cell, data_dir: StrPath | None = None) -> Resu
     else:
         trainer = Trainer(cell.config, split.images, labels=split.labels)
         runs.create_run(folder, cell.config)
-    measures = {m["step"]: m for m in _read_measures(folder) if m["step"] <= trainer.step}
+    lines = runs.read_lines(folder / MEASURES)
+    measures = {m["step"]: m for m, _ in lines if m["step"] <= trainer.step}
 
     def measure(step: int, _: np.ndarray) -> None:
         found: dict[str, Any] = {"step": step}
@@ -154,10 +155,6 @@ def _split(folder: Path, config: Config, data_dir: Path | None) -> Split:
     kept = np.arange(len(dataset.images)) % HELD_OUT == 0
     images, labels = dataset.images, dataset.labels
     return Split(images[~kept], labels[~kept], images[kept], folder)
-
-
-def _read_measures(folder: Path) -> list[dict[str, Any]]:
-    return [entry for entry, _ in runs.read_lines(folder / MEASURES)]
 
 
 def _lines(measures: dict[int, dict[str, Any]]) -> bytes:

@@ -1,6 +1,6 @@
 """The studies of L21: gradients, variances and scores under SN and its variants."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -35,6 +35,13 @@ def lin_base(full: bool, **changes: Any) -> Config:
     """
     theirs = {"steps": FULL_STEPS, "unit_norm": True} if full else {}
     return base(full, "B", **{"objective": "hinge"} | theirs | changes)
+
+
+def _each(methods: tuple[str, ...], *probes: str) -> Callable[[bool], list[Cell]]:
+    """Return what makes a cell with these probes for each method."""
+    return lambda full: [
+        Cell({"method": m}, lin_base(full, regularizer=m), probes) for m in methods
+    ]
 
 
 def _gradient_cells(full: bool) -> list[Cell]:
@@ -90,13 +97,6 @@ def _input_verdict(rows: Sequence[Row]) -> str:
     )
 
 
-def _layer_cells(full: bool) -> list[Cell]:
-    return [
-        Cell({"method": m}, lin_base(full, regularizer=m), ("gradients", "norms"))
-        for m in ("none", "sn")
-    ]
-
-
 def _layer_table(results: Sequence[Result]) -> list[Row]:
     """Return the gradient of each layer and the inverse of its norm."""
     return [
@@ -121,13 +121,6 @@ def _layer_verdict(rows: Sequence[Row]) -> str:
     )
 
 
-def _variance_cells(full: bool) -> list[Cell]:
-    return [
-        Cell({"method": m}, lin_base(full, regularizer=m), ("variances",))
-        for m in ("sn", "sn-conv", "bsn")
-    ]
-
-
 def _variance_table(results: Sequence[Result]) -> list[Row]:
     return [
         {**outcome(r), "layer": k, "fan_in": fan_in, "variance": var, "times_fan_in": var * fan_in}
@@ -147,13 +140,6 @@ def _variance_verdict(rows: Sequence[Row]) -> str:
         f"Variance of a normalized weight times its fan-in (1 for LeCun's), median over the "
         f"layers of a trained D: {text}. That the strict form leaves smaller weights {borne} here."
     )
-
-
-def _conv_cells(full: bool) -> list[Cell]:
-    return [
-        Cell({"method": m}, lin_base(full, regularizer=m), ("scores", "gradients"))
-        for m in ("sn", "sn-conv")
-    ]
 
 
 def _conv_table(results: Sequence[Result]) -> list[Row]:
@@ -200,13 +186,16 @@ LIN_STUDIES = [
           _gradient_cells, _gradient_table, _gradient_verdict),
     Study("l21-b", "Gradient of each layer against the inverse of its norm",
           "Derived from the bound: where norms are equal, its shares are equal",
-          "[L21 gradient bounds]", 4, _layer_cells, _layer_table, _layer_verdict),
+          "[L21 gradient bounds]", 4, _each(("none", "sn"), "gradients", "norms"),
+          _layer_table, _layer_verdict),
     Study("l21-c", "Inverse variance of normalized weights against fan-in",
           "Derived: SN makes it grow as LeCun initialization does, the strict form faster",
-          "[L21 initialization]", 6, _variance_cells, _variance_table, _variance_verdict),
+          "[L21 initialization]", 6, _each(("sn", "sn-conv", "bsn"), "variances"),
+          _variance_table, _variance_verdict),
     Study("l21-d", "SN by the operator norm against SN by the matrix norm",
           "The paper: the strict form works poorly out of the box",
-          "[L21 SN_Conv]", 4, _conv_cells, _conv_table, _conv_verdict),
+          "[L21 SN_Conv]", 4, _each(("sn", "sn-conv"), "scores", "gradients"), _conv_table,
+          _conv_verdict),
     Study("l21-e", "Fréchet distance against the constant c, SSN and BSSN",
           "The paper: a tuned constant helps, bidirectional normalization too",
           "[L21 SSN, BSSN]", 27, _scale_cells, scores_table, _scale_verdict),

@@ -107,18 +107,9 @@ def from_few(x: Array, w: Array, bias: Array, stride: Pair, padding: Pair, out: 
     taps = np.empty((w[0].size + 1, d), x.dtype)
     taps[:-1], taps[-1] = w.reshape(d, -1).T, bias  # the bias is the tap of an input of ones
     tile = _rows_at_once(len(x) * out[0], out[1])
-    _from_few(
-        product_of(x.dtype),
-        np.ascontiguousarray(x),
-        taps,
-        y.reshape(-1, d),
-        out,
-        tuple(kernel),
-        stride,
-        padding,
-        tile,
-        threads(),
-    )
+    product, images, rows = product_of(x.dtype), np.ascontiguousarray(x), y.reshape(-1, d)
+    shape = out, tuple(kernel), stride, padding
+    _from_few(product, images, taps, rows, *shape, tile, threads())
     return y
 
 
@@ -127,18 +118,9 @@ def weight_from_few(x: Array, y: Array, kernel: Pair, stride: Pair, padding: Pai
     (n, *out, d), c = y.shape, x.shape[1]
     parts = np.zeros((threads(), c * kernel[0] * kernel[1], d), x.dtype)
     tile = _rows_at_once(n * out[0], out[1])
-    _weight_from_few(
-        product_of(x.dtype),
-        np.ascontiguousarray(x),
-        y.reshape(-1, d),
-        parts,
-        tuple(out),
-        kernel,
-        stride,
-        padding,
-        tile,
-        threads(),
-    )
+    product, images, rows = product_of(x.dtype), np.ascontiguousarray(x), y.reshape(-1, d)
+    shape = tuple(out), kernel, stride, padding
+    _weight_from_few(product, images, rows, parts, *shape, tile, threads())
     return np.ascontiguousarray(parts.sum(axis=0).T).reshape(d, c, *kernel)
 
 

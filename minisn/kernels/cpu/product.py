@@ -347,10 +347,8 @@ def square_sums(matrices, scattered=False):
 
 def _gathered(builder, vector, place, distance):
     """Load the numbers of a vector one by one, at a distance from each other."""
-    row, first = (
-        ir.Constant(vector, ir.Undefined),
-        builder.bitcast(place, vector.element.as_pointer()),
-    )
+    row = ir.Constant(vector, ir.Undefined)
+    first = builder.bitcast(place, vector.element.as_pointer())
     for lane in range(vector.count):
         entry = builder.load(builder.gep(first, [builder.mul(distance, distance.type(lane))]))
         row = builder.insert_element(row, entry, ir.IntType(32)(lane))
