@@ -922,6 +922,34 @@ def test_torch_functions_modules_and_autograd_functions():
 
 
 @pytest.mark.needs("torch")
+def test_torch_functions_that_overwrite_what_they_are_given_are_told():
+    import torch
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+    class OverwritesG(Sine):
+        @staticmethod
+        def backward(ctx, g):
+            return g.mul_(ctx.saved_tensors[0].cos())
+
+    class OverwritesInput(Sine):
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0].detach().cos_()
+
+    x = torch.tensor(X)
+    for fn, said in ((OverwritesG, "g, the incoming"), (OverwritesInput, "input 0 in place"),
+                     (lambda x: x.data.mul_(2).sum(), "input 0 in place")):  # fmt: skip
+        report = gradcheck(fn, x)
+        assert report.diagnosis == "changed state" and said in report.failure.message
+    assert np.array_equal(x.numpy(), X)
+
+
+@pytest.mark.needs("torch")
 def test_a_torch_function_that_holds_float32_is_one_sentence():
     import torch
 
@@ -955,6 +983,10 @@ def test_jax_functions_are_checked_in_their_own_gradient():
     assert report, report
     report = gradcheck(f, X)
     assert report.failure.guess.startswith("the sign")
+    assert gradcheck(f, X[:0]).diagnosis == "nothing to check"
+    g = jax.custom_vjp(lambda x, y: x @ y)  # calls NumPy if it is given NumPy's arrays
+    g.defvjp(lambda x, y: (x @ y, (x, y)), lambda xy, g: (g @ xy[1].T, xy[0].T @ g))
+    assert gradcheck(g, [A, A])
     assert gradcheck(lambda k, x: x * jax.random.normal(k), [jax.random.key(0), jnp.array(X)])
 
 
@@ -1220,6 +1252,79 @@ def test_rows_of_a_matrix_that_are_wrong_are_named_by_their_index():
 
 
 # -- where differences have few digits ---------------------------------------------------------
+
+
+WIDE = {
+    "cos": (np.cos, np.array([1e10, 1e-10]), lambda x: -np.sin(x)),
+    "cos at a million millions": (np.cos, np.array([1e12, 1e-5]), lambda x: -np.sin(x)),
+    "a square": (lambda x: x * x, np.array([1e150, 1e-150]), lambda x: 2 * x),
+    "a cube": (lambda x: x**3, np.array([1e8, 1e-3]), lambda x: 3 * x**2),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_entries_of_very_different_sizes_are_right(name):
+    fn, x, slope = WIDE[name]
+    assert gradcheck(fn, [x], vjp=lambda g, x: g * slope(x))
+    wrong = gradcheck(fn, [x], vjp=lambda g, x: g * slope(x) * np.array([1, 1.01]))
+    assert bool(wrong) == (x[1] < 1e-100)  # so far below, of the claim the size is checked
+    assert wrong or "tanh" not in wrong.failure.guess
+
+
+@pytest.mark.parametrize("weight", [1e-9, 1e-11, 1e-13])
+def test_a_claim_of_zero_is_wrong_where_differences_tell_it_from_zero(weight):
+    report = gradcheck(
+        lambda x: weight * x[0] + 1e-3 * x[1] ** 2,
+        [np.ones(2)],
+        grad=lambda x: np.array([0, 2e-3 * x[1]]),
+    )
+    assert report.diagnosis == "wrong gradient" and report.failure.worst.index == (0,)
+
+
+BOUNDED = {
+    "a bound": lambda g, x: np.clip(3 * g, -1, 1),
+    "a sign": lambda g, x: 3 * np.sign(g),
+    "whole numbers": lambda g, x: np.round(3 * g),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_gradient_that_is_cut_off_or_rounded_is_no_half_precision(name):
+    report = gradcheck(lambda x: 3 * x, [np.array([0.3, 0.2, 0.5])], vjp=BOUNDED[name])
+    assert "not linear in" in report.failure.guess
+
+
+def test_entries_that_a_mask_leaves_out_are_no_part_of_g():
+    report = gradcheck(
+        np.exp, [np.array([0.3, -0.2, -0.1])], vjp=lambda g, x: g * np.exp(x) * (x > 0)
+    )
+    assert report.failure.guess == (
+        "2 of 3 entries compared are wrong, the others right; there the claim is zero"
+    )
+
+
+def test_others_that_are_a_little_wrong_are_not_called_right():
+    x = np.array([1.5209, 1.3482, -0.3166, -2.2989, -0.9244, 0.3432, -0.1679])
+    report = gradcheck(np.tanh, [x], vjp=lambda g, x: g * (sech2(x) + 1e-6 * x**3))
+    assert not report and "the others right" not in report.failure.guess
+
+
+@pytest.mark.parametrize("rows", [[0, 2, 2], [0, 0, 1], [1, 1, 0]])
+def test_a_gather_whose_backward_assigns_is_named(rows):
+    def assigned(g, w):
+        claim = np.zeros_like(w)
+        claim[rows] = g
+        return claim
+
+    report = gradcheck(lambda w: w[rows], [BIG[:3, :2]], vjp=assigned)
+    assert report.failure.guess.startswith("`=` in place of `+=`")
+
+
+def test_a_cause_says_of_which_input_it_is_where_several_are_wrong():
+    report = gradcheck(
+        lambda x, w: np.tanh(x) + w**3, [X, X], vjp=lambda g, x, w: (2 * g * sech2(x), 9 * g * w**2)
+    )
+    assert report.failure.guess.startswith(f"of {report.failure.worst.name}, a factor of ")
 
 
 def test_what_is_saturated_beside_what_is_not_is_right():

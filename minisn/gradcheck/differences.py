@@ -179,9 +179,11 @@ class Line:
             spread = np.where(np.isfinite(spread), spread, np.inf)
             rounded = np.maximum.accumulate((spread * t[:-1])[::-1], axis=0)[::-1]
             rounded = np.vstack([rounded[1:], np.zeros((1, rounded.shape[1]))])
-            estimates = (
-                spread + (3 * rounded + 8 * self.noise) / t[1:] + self._unseen(spread, t[1:])
+            ends = np.abs(
+                [[self._seen.get(sign * s, self(0.0)) for sign in (1, -1)] for s in steps]
             )
+            digits = np.maximum(self.noise, EPS * np.nan_to_num(np.max(ends[1:], axis=1)))
+            estimates = spread + (3 * rounded + 8 * digits) / t[1:] + self._unseen(spread, t[1:])
             estimates = estimates if banned is None else np.where(banned, np.inf, estimates)
             values = np.where(np.isfinite(series[1:]), series[1:], np.nan)
             gaps = np.abs(values[:, None] - values[None, :])

@@ -113,13 +113,13 @@ class TorchEngine(Engine):
         return isinstance(value, self.torch.Tensor)
 
     def lift(self, array: np.ndarray, model: Any) -> Any:
-        """Return a float64 leaf on the device of a model."""
+        """Return a float64 leaf on the device of a model, which shares the array's memory."""
         device = model.device if self.owns(model) else None
-        return self.torch.tensor(array, dtype=self.torch.float64, device=device).requires_grad_()
+        return self.torch.as_tensor(array, dtype=self.torch.float64, device=device).requires_grad_()
 
     def like(self, array: np.ndarray, y: Any) -> Any:
-        """Return an incoming gradient for an output, in its dtype and on its device."""
-        return self.torch.tensor(array, dtype=y.dtype, device=y.device)
+        """Return an incoming gradient for an output, in its dtype; it shares the array's memory."""
+        return self.torch.as_tensor(array, dtype=y.dtype, device=y.device)
 
     def cast(self, g: Any, dtype: Any) -> Any:
         """Convert an incoming gradient to the dtype of an output."""
@@ -131,7 +131,7 @@ class TorchEngine(Engine):
 
     def leads(self, parameter: Any, array: np.ndarray) -> Any:
         """Give a module's parameter new values, in place, and return it."""
-        parameter.data = self.torch.tensor(array, device=parameter.device)
+        parameter.data = self.torch.as_tensor(array, device=parameter.device)
         return parameter
 
     def widen(self, module: Any) -> None:
@@ -211,7 +211,8 @@ def engine_for(
             return torch
     if "jax" in sys.modules:
         jax = JaxEngine()
-        if any(map(jax.owns, given)) or _returns(call, jax.owns):
+        own = type(fn).__module__.startswith("jax")  # such as custom_vjp
+        if own or any(map(jax.owns, given)) or _returns(call, jax.owns):
             return jax
     if "torch" in sys.modules and not takes(Engine()) and takes(TorchEngine()):
         return TorchEngine()

@@ -9,7 +9,7 @@ from .differences import EPS
 from .linear import nonlinear
 from .report import KINK, NON_FINITE, PRECISION, WRONG, Check
 from .survey import BENT, FULL_ENTRIES, SINGLE, STEEP, TINY, Survey, Table
-from .wording import check_of, describe_kink, entry_of, name_wrong
+from .wording import check_of, describe_kink, entry_of, name_wrong, wrong_inputs
 
 SAMPLE = 32
 """How many entries are measured one by one after a random direction failed."""
@@ -47,6 +47,8 @@ def judge(s: Survey, table: Table, kinks: bool) -> Check | None:
         likely = likely or (nonlinear(s) if s.order == 1 else "")
         if not likely and entry:
             likely = _cause_by_output(s, table, k) or cause_of(s, table, k)
+            if likely and len(wrong_inputs(s, table)) > 1:
+                likely = f"of {worst.name}, {likely}"
     elif diagnosis == KINK:
         message = describe_kink(s, table, k, r)
     elif diagnosis == NON_FINITE:
@@ -58,8 +60,9 @@ def judge(s: Survey, table: Table, kinks: bool) -> Check | None:
         )
     else:
         message = (
-            "fn's rounding hides its derivative (float32 inside fn, or large terms that cancel); "
-            "the claim can be neither confirmed nor refuted here"
+            "the differences have no digit of the derivative (fn rounds, as float32 or large terms "
+            "that cancel do, or bends within each step); the claim can be neither confirmed nor "
+            "refuted here"
         )
     ratio = float(table.ratio[k, r])
     return check_of(s, diagnosis, message, guess=likely, worst=worst, ratio=ratio)

@@ -53,8 +53,11 @@ def _half(pull: Pull, g: np.ndarray, at: np.ndarray, coarse: bool) -> str:
     """
     if not np.any(at) or np.array_equal(pull(-g), at):
         return ""
+    mantissa = np.frexp(at)[0]  # numbers with fewer digits come from a bound or a rounding
+    if not np.any(mantissa * 2.0**5 % 1):
+        return ""
     with np.errstate(all="ignore"):
-        half = np.array_equal(at, at.astype(np.float16))
+        half = np.array_equal(at, at.astype(np.float16)) and np.any(mantissa * 2.0**7 % 1)
         brain = np.array_equal(at, at.astype(np.float32)) and not np.any(
             at.astype(np.float32).view(np.uint32) & 0xFFFF
         )
@@ -108,24 +111,24 @@ def neglected(s: Survey, part: slice) -> str:
         part: the input's place in the flat vector.
     """
     shape = s.subject.shape
-    beside = s.x.copy()
-    beside[part] += 2.0**-5 * s.nudge()[part]
-    try:
-        needed = (s.subject.value(beside) != s.y).reshape(shape)
-    except Exception:  # fn is undefined there
-        return ""
     g = s.rng.uniform(0.5, 1.5, shape)
 
     def pull(v: np.ndarray) -> np.ndarray:
         return s.pull(s.x, v.reshape(-1))[part]
 
-    used = np.any(pull(g))
+    used = pull(g) != 0
+    beside = s.x.copy()  # an entry whose claim is 0 for every g may have another fault
+    beside[part] += 2.0**-5 * s.nudge()[part] * used
+    try:
+        needed = (s.subject.value(beside) != s.y).reshape(shape)
+    except Exception:  # fn is undefined there
+        return ""
     for axis in range(g.ndim):
         for index in (0, -1):
             rest = g.copy()
             rest[(slice(None),) * axis + (index,)] = 0.0
             matter = np.any(needed[rest != 0])
-            if g.shape[axis] > 1 and used and matter and not np.any(pull(rest)):
+            if g.shape[axis] > 1 and used.any() and matter and not np.any(pull(rest)):
                 loop = " (`=` in place of `+=` in a loop?)" if index else ""
                 told = f"only the part of g at index {index % g.shape[axis]} is used"
                 if _repeats(s, part, axis):

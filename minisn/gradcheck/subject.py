@@ -211,6 +211,19 @@ class Subject:
         cut = np.split(np.asarray(g).reshape(-1), ends)
         return [c.reshape(s).copy() for c, s in zip(cut, self.shapes, strict=True)]
 
+    def notice(self, arrays: list[np.ndarray], x: np.ndarray) -> None:
+        """Note which inputs no longer have the values that a call was given."""
+        for piece, now, then in zip(
+            self.point.pieces, arrays, self.point.unflatten(x), strict=True
+        ):
+            if not np.array_equal(now, then, equal_nan=True):
+                self.spoiled.add(piece.name)
+
+    def notice_g(self, cut: list[np.ndarray], g: np.ndarray) -> None:
+        """Note whether a call has changed its incoming gradient."""
+        if not all(np.array_equal(a, b) for a, b in zip(cut, self.parts(g), strict=True)):
+            self.spoiled.add("g, the incoming gradient,")
+
     def take(self, result: Any) -> list[Any]:
         """Return the outputs that can have a derivative; keep the result's nesting and shapes."""
         self.model = result
@@ -253,25 +266,21 @@ class ArrayFunction(Subject):
                 )
             jacobians = self.point.claimed(self._call(self._jacobian, x))
             return [self._contract(cut[0], np.array(j, np.float64)) for j in jacobians]
-        kept = [c.copy() for c in cut]
         parts = iter(cut)
         gs = iter([next(parts) if varies else 0.0 for varies in self.varies])
         result = self._call(self._vjp, x, rebuilt(self.model, gs))
         # a copy: a backward may use one buffer for all its results
         claims = [np.array(c) for c in self.point.claimed(result)]
-        if not all(np.array_equal(a, b) for a, b in zip(cut, kept, strict=True)):
-            self.spoiled.add("g, the incoming gradient,")
+        self.notice_g(cut, g)
         return claims
 
     def _call(self, fn: Callable | None, x: np.ndarray, *before: Any) -> Any:
         assert fn is not None
-        arrays, kept = self.point.unflatten(x), self.point.unflatten(x)
+        arrays = self.point.unflatten(x)
         args, kwargs = self.point.arguments(arrays)
         result = fn(*before, *args, **kwargs)
         result = rebuilt(result, iter([_kept(leaf) for _, leaf in leaves(result)]))
-        for piece, now, then in zip(self.point.pieces, arrays, kept, strict=True):
-            if not np.array_equal(now, then, equal_nan=True):
-                self.spoiled.add(piece.name)
+        self.notice(arrays, x)
         return result
 
     def _contract(self, g: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
@@ -309,10 +318,10 @@ class EngineFunction(Subject):
         super().__init__(fn, point)
         self.engine = engine
 
-    def lifted(self, x: np.ndarray) -> Leaves:
-        """Return float64 leaves of a flat vector; a module's parameter is itself the leaf."""
+    def lifted(self, arrays: list[np.ndarray]) -> Leaves:
+        """Return float64 leaves with these values; a module's parameter is itself the leaf."""
         made: Leaves = []
-        for piece, array in zip(self.point.pieces, self.point.unflatten(x), strict=True):
+        for piece, array in zip(self.point.pieces, arrays, strict=True):
             given = self.point.given[piece.position]
             owned = 0 <= piece.position - self.point.last < len(self.point.parameters)
             made.append(
@@ -322,15 +331,20 @@ class EngineFunction(Subject):
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs, flat."""
+        arrays = self.point.unflatten(x)
         with self.engine.double():
-            outputs = self.take(self.fn(self.lifted(x)))
+            outputs = self.take(self.fn(self.lifted(arrays)))
             must_own(self.engine, outputs)
+            self.notice(arrays, x)
             return flat_reals(outputs)
 
     def pull(self, x: np.ndarray, g: np.ndarray) -> list[np.ndarray]:
         """Return the gradients of the outputs' product with g."""
+        arrays, cut = self.point.unflatten(x), self.parts(g)
         with self.engine.double():
-            found = self.engine.vjp(self.fn, self.lifted(x), None, self.parts(g))
+            found = self.engine.vjp(self.fn, self.lifted(arrays), None, cut)
+            self.notice(arrays, x)
+            self.notice_g(cut, g)
             return [np.array(as_numpy(f)) for f in found]
 
 

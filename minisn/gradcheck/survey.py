@@ -287,6 +287,7 @@ class Survey:
             & (error <= quick.estimate)
             & (quick.estimate <= limit)
             & ~line.bent(BASE)
+            & ((claimed != 0) | (quick.value == 0))
         )
         if fine[self.own].all() and not close:
             return self._mixed(_plain(quick))
@@ -303,9 +304,12 @@ class Survey:
         if not found.fits(claimed)[self.own].all():
             own = noise_level(self.f, self.x, np.where(line.d != 0, self.relative, 0.0))
             if np.any(own > 4 * self.noise):  # other entries' digits have masked it
-                again = Line(line.f, line.x, line.d, np.maximum(self.noise, own))
-                again._seen = line._seen
-                found = self._closely(again)
+                found = self._with_noise(line, np.maximum(self.noise, own))
+            quiet = (own < self.noise / 64) & ~found.fits(claimed)
+            if quiet.any():  # other entries' digits were taken for its noise
+                least = np.maximum(own, EPS * np.abs(self.z))
+                again = self._with_noise(line, np.where(quiet, least, self.noise))
+                found = found.merged(quiet & (again.estimate < 0.1 * np.abs(again.low)), again)
         return self._mixed(found)
 
     def _mixed(self, found: Along) -> Along:
@@ -351,6 +355,12 @@ class Survey:
             found.kind = np.where(edge, EDGE, found.kind)
         return self._farther(line, found) if self.every_entry else found
 
+    def _with_noise(self, line: Line, noise: np.ndarray) -> Along:
+        """Differentiate along a line with another noise of each row."""
+        other = Line(line.f, line.x, line.d, noise)
+        other._seen = line._seen
+        return self._closely(other)
+
     def _farther(self, line: Line, found: Along) -> Along:
         """Differentiate with wide steps where the others leave no correct digit."""
         weak = (found.estimate > 0.1 * np.abs(found.low)) & (found.kind == SMOOTH)
@@ -383,9 +393,7 @@ class Survey:
         hidden = (wide > SINGLE * np.abs(self.z)) & (wide > self.noise)
         if not hidden.any():
             return None
-        other = Line(line.f, line.x, line.d, np.where(hidden, wide, self.noise))
-        other._seen = line._seen
-        again = self._closely(other)
+        again = self._with_noise(line, np.where(hidden, wide, self.noise))
         found.estimate = np.where(hidden & flat & ~again.fits(claimed), np.inf, found.estimate)
         better = hidden & ~found.fits(claimed) & again.fits(claimed)
         if not better.any():

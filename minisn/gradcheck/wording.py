@@ -58,15 +58,16 @@ def slopes_of(s: Survey, t: Table, k: int, r: int) -> str:
     )
 
 
+def wrong_inputs(s: Survey, t: Table) -> list[str]:
+    """Return the names of the inputs with a wrong gradient."""
+    pairs = zip(t.entries, t.ratio, strict=True)
+    wrong = [e for e, row in pairs if e is not None and (row > 1).any()]
+    return sorted({s.point.locate(e)[0].name for e in wrong})
+
+
 def name_wrong(s: Survey, t: Table) -> str:
-    """Name the inputs with a wrong gradient."""
-    bad = sorted(
-        {
-            s.point.locate(e)[0].name
-            for e, row in zip(t.entries, t.ratio, strict=True)
-            if e is not None and (row > 1).any()
-        }
-    )
+    """Name the inputs with a wrong gradient, in words."""
+    bad = wrong_inputs(s, t)
     if not bad:
         return "wrong along a random direction, but at none of the entries tried"
     message = f"wrong: the claimed gradient of {', '.join(bad)}"
