@@ -103,9 +103,9 @@ def _causes(found: Evidence) -> Iterator[Cause]:
         yield from through_mean(found) if found.outputs > 1 else offset(found)
         yield from offset(found) if found.outputs > 1 else through_mean(found)
     if found.telling > 1:
+        yield from repeated(found)
         yield from softmax_cross(found)
         yield from _jacobian(found)
-        yield from repeated(found)
     if found.telling > 2:
         yield from projection(found)
         yield from _misplaced(found)

@@ -248,8 +248,7 @@ def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
     if m > 1 and flat.shape[1] == m and len(found.at) == m:
         diagonal, bad = np.eye(m, dtype=bool), found.bad[:m]
         right = found.value[:m] / found.scale
-        own = np.all(right[diagonal] != 0)  # each output uses the entry in its own place
-        if own and not np.any(flat[:m][~diagonal]) and np.any(bad[~diagonal]):
+        if not np.any(flat[:m][~diagonal]) and np.any(bad[~diagonal]):
             y = found.y
             outer = right - np.diag(np.diag(right)) + np.diag(np.zeros(m))
             cross = np.where(np.abs(right) > 0, -np.outer(y, y), 0.0) * ~diagonal
@@ -258,7 +257,7 @@ def softmax_cross(found: Evidence) -> Iterator[tuple[str, str]]:
                 yield "softmax", "softmax without the cross term -y_i y_j"
             elif not bad[diagonal].any():
                 yield "cross", "the cross terms are missing: the claim has only the diagonal"
-        elif own and not np.any(flat[:m][diagonal]) and not np.any(bad[~diagonal]):
+        elif not np.any(flat[:m][diagonal]) and not np.any(bad[~diagonal]):
             yield "diagonal", "the diagonal is missing: the claim has only the cross terms"
     axes = [None, *range(x.ndim)] if x.size > 1 else []
     for axis in axes:

@@ -145,11 +145,12 @@ def repeated(found: Evidence) -> Iterator[tuple[str, str]]:
     bad, taken = found.bad[:m], found.taken(found.claimed)[:m]
     if not bad.any() or np.any(bad & (taken != 0)):
         return
-    place, columns = np.arange(m)[:, None], np.arange(used.shape[1])
+    place = np.arange(m)[:, None]
     for at in (place, place % int(np.prod(found.shape[1:]))):
         for order, word in ((at, "last"), (-at, "first")):
             kept = order == np.max(np.where(used, order, -m), axis=0)
-            own = np.array_equal(np.nonzero(kept & used), (found.at, columns))
+            rows, columns = np.nonzero(kept & used)
+            own = np.array_equal(rows, found.at[columns])
             if np.array_equal(bad, used & ~kept) and not (own and word == "first"):
                 text = (
                     "`=` in place of `+=`: where several outputs use one entry, only the "
