@@ -344,3 +344,8 @@ class Answers:
     def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """Sum a diagonal; see :func:`minisn.shaping.trace`."""
         return OPERATIONS["trace"](self, offset, axis1, axis2)
+
+
+for _name, _method in vars(Answers).items():  # Python's errors name a method by its class
+    if hasattr(_method, "__code__"):
+        _method.__qualname__ = f"Tensor.{_name}"

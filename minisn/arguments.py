@@ -34,13 +34,29 @@ def whole_number(name: str, value: Any, least: int = 0) -> int:
     return number
 
 
-def real_number(name: str, value: Any, least: float = -math.inf, below: float = math.inf) -> float:
+def switch(name: str, value: Any) -> bool:
+    """Return a setting that is on or off as a Python boolean.
+
+    Args:
+        name: the name of the argument, for the error message.
+        value: a boolean of Python or NumPy.
+    Raises:
+        DTypeError: the value is not a boolean.
+    """
+    if not isinstance(value, bool | np.bool):
+        raise DTypeError(f"{name}: expected True or False, got {value!r:.60}")
+    return bool(value)
+
+
+def real_number(
+    name: str, value: Any, least: float = -math.inf, below: float = math.inf, most: float = math.inf
+) -> float:
     """Return a setting as a Python number.
 
     Args:
         name: the name of the argument, for the error message.
         value: a real number of Python or NumPy.
-        least, below: the limits; ``below`` itself is excluded.
+        least, below, most: the limits; ``below`` itself is excluded.
     Raises:
         DTypeError: the value is not a number.
         ConfigError: the value is outside the limits, or a NaN.
@@ -48,9 +64,10 @@ def real_number(name: str, value: Any, least: float = -math.inf, below: float = 
     if not isinstance(value, numbers.Real):
         raise DTypeError(f"{name}: expected a number, got {value!r:.60}")
     number = float(value)
-    if not least <= number < below:
+    if not least <= number < below or number > most:
         low = f" from {least:g}" if least > -math.inf else ""
-        high = f" to below {below:g}" if below < math.inf else ""
+        high = f" to {most:g}" if most < math.inf else ""
+        high = f" to below {below:g}" if below < math.inf else high
         raise ConfigError(f"{name}: expected a finite number{low}{high}, got {value!r:.60}")
     return value if isinstance(value, int | float) else number
 

@@ -266,7 +266,8 @@ def load_config(path: StrPath) -> Config:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read {path}: {why}") from None
     return parse_config(text, str(path))
 
 
@@ -300,15 +301,17 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """Read ``name=value`` pairs; a value is TOML, or a bare word for a string.
 
     Raises:
-        ConfigError: a pair has no name or no ``=``, or holds several lines.
+        ConfigError: a pair has no name or no ``=``, or holds several lines, or a name comes twice.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for text in pairs:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
             raise ConfigError(f"--set {text!r}: expected name=value, for example width=16")
         if "\n" in value:
             raise ConfigError(f"--set {text!r}: expected one setting; give --set once for each")
+        if name in values:
+            raise ConfigError(f"--set {name} is given twice; expected one value, omit the other")
         try:
             values[name] = _parse_toml(f"value = {value}", f"--set {name}")["value"]
         except ConfigError:

@@ -13,7 +13,7 @@ one trilinear form, differentiated in each of its three arguments.
 # (a rule may name the primitive that it belongs to)
 from . import kernels
 from .errors import DTypeError, ShapeError
-from .geometry import left_over, moves, output_size, pair, transposed_size
+from .geometry import added, left_over, moves, output_size, pair, transposed_size
 from .tensor import Tensor, is_floating, primitive
 
 
@@ -76,17 +76,12 @@ def conv2d_transpose(y, w, stride=1, padding=0, output_padding=0):
     Source: [M18 Table 3]
     """
     stride, padding = moves(stride, padding)
-    output_padding = pair("output_padding", output_padding)
+    output_padding = added("conv2d_transpose", output_padding, stride)
     _check("conv2d_transpose", y, w)
     if y.shape[1] != w.shape[0]:
         raise ShapeError(
             f"conv2d_transpose: input has {y.shape[1]} channels, weight {list(w.shape)} expects "
             f"{w.shape[0]}; pass y of shape [N, {w.shape[0]}, H, W]"
-        )
-    if any(o >= s for o, s in zip(output_padding, stride, strict=True)):
-        raise ShapeError(
-            f"conv2d_transpose: output_padding {output_padding} must be less than the "
-            f"stride {stride}"
         )
     size = transposed_size(y.shape[2:], w.shape[2:], stride, padding, output_padding)
     if min(size) < 1:
@@ -164,7 +159,7 @@ def _check(name, images, other):
     if images.dtype != other.dtype:
         raise DTypeError(
             f"{name}: expected arrays of one dtype, got {images.dtype} and {other.dtype}; "
-            "convert one with astype"
+            f"convert the first, usually images, with x.astype('{other.dtype}')"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from .answers import enter
 from .arguments import generator, real_number, whole_number
 from .backend import bring, is_numpy, namespace, to_numpy
+from .errors import DTypeError
 from .ops import exp, log, log_softmax, sigmoid, sqrt, where
 from .tensor import Tensor, as_tensor, is_floating, primitive
 
@@ -230,6 +231,8 @@ def raise_to(a, b):
     For exponent 0, the gradient of the base is 0. For base 0, the gradient of a root is 0, as in
     :func:`minisn.ops.sqrt`, and so is the gradient of an exponent of at least 0.
     """
+    if all(namespace(t).isdtype(t.dtype, "integral") for t in (a, b)) and namespace(b).any(b < 0):
+        raise DTypeError("power: integers have no negative powers; convert them to float64 first")
     return a**b
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from numpy.linalg import LinAlgError
+
 
 class MinisnError(Exception):
     """Base of every error that minisn raises on purpose."""
@@ -10,6 +12,10 @@ class MinisnError(Exception):
 
 class ShapeError(MinisnError, ValueError):
     """Arrays whose shapes, strides or paddings do not fit together."""
+
+
+class MatrixError(MinisnError, LinAlgError):
+    """A matrix that lacks what was asked for: an inverse, or a factor."""
 
 
 class DTypeError(MinisnError, TypeError):

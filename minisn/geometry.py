@@ -31,9 +31,17 @@ def pair(name: str, value: Any, least: int = 0) -> Pair:
     return rows, columns
 
 
-def moves(stride: Pixels, padding: Pixels) -> tuple[Pair, Pair]:
-    """Return stride and padding as pairs; a stride is at least 1."""
-    return pair("stride", stride, 1), pair("padding", padding)
+def moves(stride: Pixels, padding: Pixels, who: str = "") -> tuple[Pair, Pair]:
+    """Return stride and padding as pairs; a stride is at least 1. Errors begin with ``who``."""
+    return pair(f"{who}stride", stride, 1), pair(f"{who}padding", padding)
+
+
+def added(name: str, output_padding: Pixels, stride: Pair) -> Pair:
+    """Return rows and columns to add at the end as a pair; refuse as many as the stride."""
+    both = pair(f"{name}: output_padding", output_padding)
+    if any(o >= s for o, s in zip(both, stride, strict=True)):
+        raise ShapeError(f"{name}: output_padding {both} must be less than the stride {stride}")
+    return both
 
 
 def output_size(name: str, size, kernel, stride: Pair, padding: Pair) -> Pair:

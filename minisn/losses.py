@@ -1,7 +1,7 @@
 """Adversarial objectives: for each a loss of D and a loss of G, both to be minimized.
 
 They take logits: the output of D before any sigmoid. Logits as large as their dtype allows have a
-loss and gradients; the loss of a NaN is a NaN.
+loss and gradients; the loss of a NaN is a NaN. An empty batch has no loss: a ShapeError says so.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,10 @@ from .tensor import Tensor, as_tensor, as_tensors, grad, is_floating
 
 
 def _numbers(*values: Any) -> list[Tensor]:
-    """Make floating-point tensors: unsigned integers have no room for -x or 1 - x."""
+    """Make floating-point tensors with entries: unsigned integers have no room for -x or 1 - x."""
     tensors = [as_tensor(v) for v in values]
+    if not all(t.size for t in tensors):
+        raise ShapeError(f"a loss: the batch is empty, got shapes {[t.shape for t in tensors]}")
     return [
         t if is_floating(t.array) else ops.astype(t, dtype=namespace(t.array).float64)
         for t in tensors
@@ -71,6 +73,7 @@ def hinge_g(fake: Tensor) -> Tensor:
 
     Source: [M18 Eq. (17)]
     """
+    (fake,) = _numbers(fake)
     return -ops.mean(fake)
 
 
@@ -81,6 +84,7 @@ def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
 
     Source: [M18 Eq. (29)]
     """
+    real, fake = _numbers(real, fake)
     return ops.mean(fake) - ops.mean(real)
 
 

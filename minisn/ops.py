@@ -492,7 +492,7 @@ def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
     def compute(x):
         if not x.size:
             return x * 1.0
-        z = x - max(x, axis=axis, keepdims=True).detach()
+        z = x - max(x, axis=axes_of(axis, x.ndim, "softmax"), keepdims=True).detach()
         return z - logsumexp(z, axis=axis, keepdims=True)
 
     return widely(compute, x)

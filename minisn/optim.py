@@ -143,12 +143,14 @@ class _Flat:
     def check(self, what: str, vector: Array) -> None:
         """Refuse a vector with a NaN or an infinity; the error names the parameter."""
         if not kernels.finite_or_unseen(vector):
+            if self.latest is not None and not kernels.finite_or_unseen(self.latest):
+                what, vector = "the gradient", self.latest
             ends = accumulate(prod(p.shape) for p in self.parameters)
             named = zip(self.names, ends, strict=True)
             name = next(name for name, end in named if not kernels.finite_or_unseen(vector[:end]))
             raise NonFiniteError(
                 f"step: {what} of parameter {name} is not finite or too large for {vector.dtype}; "
-                "no parameter was changed: training has diverged; lower the step size"
+                "no parameter was changed: training has diverged (lower the step size) or met a NaN"
             )
 
     def assign(self, vector: Array) -> None:
@@ -292,9 +294,9 @@ class Adam(_Optimizer):
 
     def _settings(self) -> tuple[float, ...]:
         """Return rate, decays and eps; a caller may have changed them."""
-        rate, eps = real_number("Adam: rate", self.rate), real_number("Adam: eps", self.eps, 0)
-        betas = (real_number("Adam: beta", b, 0, 1) for b in (self.beta1, self.beta2))
-        return rate, *betas, eps
+        rate, eps = real_number("Adam: rate", self.rate, 0), real_number("Adam: eps", self.eps, 0)
+        beta1 = real_number("Adam: beta1", self.beta1, 0, 1)
+        return rate, beta1, real_number("Adam: beta2", self.beta2, 0, 1), eps
 
     def gradient_norm(self) -> float:
         r"""Return the length of the last gradient, over all parameters.

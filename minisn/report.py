@@ -65,7 +65,7 @@ def write_report(
         body="\n".join(sections),
         version=html.escape(__version__),
     )
-    path = folder / "report.html"
+    path = folder / runs.REPORT
     write_file(path, page.encode())
     return path
 

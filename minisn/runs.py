@@ -26,7 +26,7 @@ from .backend import to_numpy
 from .checkpoint import load, restore, save
 from .config import Config, load_config
 from .data import scale_images
-from .errors import ConfigError, DataError, NonFiniteError
+from .errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from .files import StrPath, write_file
 from .health import Health, spread
 from .instruments import estimates, spectra
@@ -37,7 +37,8 @@ CONFIG = "config.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = "run.lock"
-_NAMES = (CONFIG, LOG, CHECKPOINT, LOCK, "images.npz", "report.html")
+REPORT = "report.html"
+_NAMES = (CONFIG, LOG, CHECKPOINT, LOCK, "images.npz", REPORT)
 _FOLDERS = ("samples", "plots")
 
 SAMPLES = 64
@@ -78,9 +79,10 @@ def create_run(folder: StrPath, config: Config) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(path.name != f"{CONFIG}.part" for path in folder.iterdir()):
+            run = f"go on with the run in it with --resume {folder}, or "
             raise ConfigError(
-                f"{folder} exists and is not empty; go on with the run in it with "
-                f"--resume {folder}, or name another folder with --out"
+                f"{folder} exists and is not empty; {run if (folder / CONFIG).exists() else ''}"
+                "name another folder with --out"
             )
     except OSError as error:
         raise ConfigError(
@@ -319,9 +321,10 @@ def resume(
     Returns:
         The trainer, for :func:`train`.
     Raises:
-        ConfigError: there is no run in the folder, another process is training it, or it has made
-            more steps than the settings ask for.
-        CheckpointError: the checkpoint is damaged, or does not fit the data or the settings.
+        ConfigError: there is no run in the folder, another process is training it, it has made
+            more steps than the settings ask for, or new settings come after its last step.
+        CheckpointError: the checkpoint is damaged or lost, or does not fit the data or the
+            settings.
         DataError: the log is damaged, or cannot be written. Nothing changes then.
     """
     folder = Path(folder)
@@ -332,17 +335,42 @@ def resume(
         if (folder / CHECKPOINT).exists():
             restore(trainer, load(folder / CHECKPOINT))
             step = trainer.step
+        else:
+            _refuse_lost(folder, before, [entry["step"] for entry, _ in lines])
         if trainer.config.steps < step:
             raise ConfigError(
                 f"{folder} has made {step} steps; expected --steps {step} or more, got "
                 f"{trainer.config.steps}"
             )
+        if trainer.config.steps == step:
+            _refuse_late(folder, before, trainer.config)
         kept = b"".join(line for entry, line in lines if entry["step"] <= step)
         if (folder / LOG).exists() and (folder / LOG).stat().st_size != len(kept):
             write_file(folder / LOG, kept, "check the folder")
         if config and config != before:
             _write_config(folder, config)
     return trainer
+
+
+def _refuse_lost(folder: Path, config: Config, steps: list[int]) -> None:
+    """Refuse a run that has lost its checkpoint: its log or its report comes after one."""
+    last = max(steps, default=0)
+    if last > config.checkpoint_every or (last > 0 and (folder / REPORT).exists()):
+        raise CheckpointError(
+            f"{folder / CHECKPOINT} is missing, but the log of the run goes to step {last}; put a "
+            "copy of the checkpoint back, or start a new run in another folder"
+        )
+
+
+def _refuse_late(folder: Path, before: Config, config: Config) -> None:
+    """Refuse new settings, other than steps, for a run that has no step left."""
+    old, new = before.to_dict(), config.to_dict()
+    late = [name for name in new if name != "steps" and new[name] != old[name]]
+    if late:
+        raise ConfigError(
+            f"{folder} has made all of its {config.steps} steps, so that {', '.join(late)} would "
+            f"have no effect; add --steps with more than {config.steps}"
+        )
 
 
 def sample_vectors(config: Config) -> np.ndarray:

@@ -29,8 +29,8 @@ import numpy as np
 
 from . import fused as fast
 from . import kernels
-from .arguments import axes_of, whole_number
-from .backend import Array, check_together, namespace, near, svdvals
+from .arguments import axes_of, generator, whole_number
+from .backend import Array, check_together, is_numpy, namespace, near, svdvals
 from .display import table
 from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from .ops import inverse, permute
@@ -93,15 +93,15 @@ def from_matrix(matrix: Tensor | Array, shape: Sequence[int], axis: int = 0) -> 
 
 
 def _output_axis(W: Tensor | Array, axis: int) -> int:
+    if not is_floating(values_of(W)):  # refuses a list, too
+        raise DTypeError(
+            f"expected a weight of floating-point numbers, got dtype {W.dtype}; "
+            "convert it to float32 or float64 first"
+        )
     if W.ndim < 2:
         raise ShapeError(
             f"expected a weight with at least 2 axes, got shape {shape_of(W)}; the norm of a "
             "vector is its length, that of a scalar its absolute value"
-        )
-    if not is_floating(values_of(W)):
-        raise DTypeError(
-            f"expected a weight of floating-point numbers, got dtype {W.dtype}; "
-            "convert it to float32 or float64 first"
         )
     if 0 in W.shape:
         raise ShapeError(f"expected a weight with entries, got shape {shape_of(W)}")
@@ -120,7 +120,8 @@ def shape_of(W: Tensor | Array) -> str:
 
 def _check_vectors(name: str, W: Tensor | Array, axis: int, u: Array, v: Array | None = None):
     """Raise a clear error if u or v does not fit this weight and axis."""
-    rows = W.shape[_output_axis(W, axis)]
+    first = _output_axis(W, axis)
+    rows = W.shape[first]
     for letter, x, expected in (("u", u, rows), ("v", v, math.prod(W.shape) // rows)):
         if x is not None:
             check_together(name, (values_of(W), x))
@@ -309,7 +310,7 @@ def power_iteration(
         array without axes. For W = 0, v and sigma are 0 and u is kept.
     Raises:
         ShapeError: u does not fit W.
-        ConfigError: n is less than 1.
+        ConfigError: n is less than 1, or u is zero.
 
     Source: [M18 Eq. (18), (19), (20), (21)], [M18 Alg. 1]
     Deviation: (18) does not say what follows a zero vector. We keep u, so a weight that
@@ -319,7 +320,15 @@ def power_iteration(
     _check_vectors("power_iteration", W, axis, u)
     matrix = as_matrix(values_of(W), axis)
     u = namespace(u).astype(u, matrix.dtype, copy=False)
-    return kernels.of(matrix).power_iteration(matrix, u, n)
+    return _begun(kernels.of(matrix).power_iteration(matrix, u, n))
+
+
+def _begun(found: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """Refuse a u of zeros, which no power step leaves; an array on a GPU passes unseen."""
+    u, _, sigma = found
+    if is_numpy(u) and sigma == 0 and not u.any():
+        raise ConfigError("power_iteration: u is zero; begin with a random u (initial_vectors)")
+    return found
 
 
 def power_iteration_operator(
@@ -354,7 +363,7 @@ def power_iteration_operator(
 
 def initial_vectors(
     W: Tensor | Array,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     tolerance: float = 0.01,
     most: int = 20_000,
     axis: int = 0,
@@ -369,7 +378,7 @@ def initial_vectors(
 
     Args:
         W: weight, at least 2 axes; may be zero.
-        rng: NumPy's generator, the only source of randomness.
+        rng: NumPy's generator, or a seed; the only source of randomness.
         tolerance: :math:`\epsilon`.
         most: limit of power steps. About :math:`\ln(d_{out}) / \epsilon` are enough for any
             spectrum; Gaussian weights need tens, at 1%.
@@ -387,7 +396,8 @@ def initial_vectors(
     matrix = as_matrix(values_of(W), axis)
     in_units, unit = scaled("initial_vectors", matrix)
     ceiling = unit * _norm_bound(in_units)
-    u = _unit(near(matrix).asarray(rng.standard_normal(matrix.shape[0]), dtype=matrix.dtype))
+    drawn = generator(rng).standard_normal(matrix.shape[0])
+    u = _unit(near(matrix).asarray(drawn, dtype=matrix.dtype))
     block = 8
     for _ in range(0, whole_number("initial_vectors: most", most, 1), block):
         u, v, sigma = power_iteration(matrix, u, block)

@@ -40,7 +40,7 @@ from .backend import (
     near,
     to_numpy,
 )
-from .errors import DTypeError, GraphError, MinisnError, ShapeError
+from .errors import DTypeError, GraphError, MatrixError, MinisnError, ShapeError
 from .recording import is_recording, record
 from .recording import no_grad as no_grad
 
@@ -200,8 +200,8 @@ class Tensor(Answers):
     def requires_grad(self, on: bool) -> None:
         if type(on) is not bool and not isinstance(on, np.bool):
             raise DTypeError(
-                f"requires_grad: expected True or False, got {on!r:.60}; convert to another dtype "
-                "with .astype(dtype)"
+                f"requires_grad: expected True or False, got {on!r:.60}; if a dtype was meant, "
+                "convert the tensor with .astype(dtype)"
             )
         if on and not is_floating(self._array):
             raise DTypeError(
@@ -455,12 +455,8 @@ class Primitive:
             result, saved = self._run([t._array for t in inputs], params)
         except MinisnError:
             raise
-        except (ValueError, IndexError) as error:
-            shapes = ", ".join(str(t.shape) for t in inputs)
-            raise ShapeError(f"{self.name}: given shapes {shapes}: {error}") from error
-        except (TypeError, OverflowError) as error:
-            dtypes = ", ".join(str(t.dtype) for t in inputs)
-            raise DTypeError(f"{self.name}: given dtypes {dtypes}: {error}") from error
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
+            raise _named_error(self.name, inputs, error) from error
         # reductions give NumPy scalars: make every result an array
         return np.asarray(result) if isinstance(result, np.generic) else result, saved
 
@@ -473,6 +469,17 @@ class Primitive:
     def __reduce__(self) -> Any:
         """Copy and pickle a primitive by name: the table holds the only instance."""
         return _named, (self.name,)
+
+
+def _named_error(name: str, inputs: Iterable[Tensor], error: Exception) -> MinisnError:
+    """Return the library's own error for one of an array library; it names the operation."""
+    if isinstance(error, TypeError | OverflowError):
+        dtypes = ", ".join(str(t.dtype) for t in inputs)
+        return DTypeError(f"{name}: given dtypes {dtypes}: {error}")
+    found = f"{name}: given shapes {', '.join(str(t.shape) for t in inputs)}: {error}"
+    if not isinstance(error, np.linalg.LinAlgError) or "must be" in found:
+        return ShapeError(found)
+    return MatrixError(f"{found}; look for a NaN, or add a small multiple of the identity")
 
 
 def _named(name: str) -> Primitive:
@@ -675,13 +682,15 @@ def reshape(x, shape):
 
     .. math:: y_{\pi(i)} = x_i, \qquad \bar x_i = \bar y_{\pi(i)}
     """
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
     try:
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return namespace(x).reshape(x, shape)
     except ValueError:
         raise ShapeError(
             f"reshape: {x.size} entries of shape {x.shape} do not fit shape {shape}"
         ) from None
+    except TypeError:
+        raise DTypeError(f"reshape: expected whole numbers as shape, got {shape!r:.60}") from None
 
 
 @primitive(lambda g: g)

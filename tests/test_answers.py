@@ -484,6 +484,12 @@ def test_a_name_that_is_nearly_right(place, name, hint):
     [
         (lambda x: Tensor([1.0], np.float32), DTypeError, r"requires_grad: .* with .astype\(dtype"),
         (lambda x: Tensor([1.0], "float32"), DTypeError, "requires_grad: expected True or False"),
+        (lambda x: Tensor([1.0], "yes"), DTypeError, "got 'yes'; if a dtype was meant, convert"),
+        (lambda x: x.reshape("a"), DTypeError, r"reshape: expected whole numbers .* got \('a',"),
+        (lambda x: x.reshape(2.0, 1), DTypeError, r"reshape: expected whole .* got \(2.0, 1\)"),
+        (lambda x: x.reshape(2.0), DTypeError, r"reshape: expected whole numbers as shape, got 2"),
+        (lambda x: x.clip(min=1), TypeError, r"^Tensor.clip\(\) got an unexpected keyword"),
+        (lambda x: x.var(correction=1), TypeError, r"^Tensor.var\(\) got an unexpected keyword"),
         (lambda x: setattr(x, "requires_grad", 1), DTypeError, "expected True or False, got 1"),
         (lambda x: setattr(Tensor([1]), "requires_grad", True), DTypeError, "floating-point"),
         (lambda x: setattr(x, "grad", 0), ShapeError, r"shape \(2,\), got \(\); .* set None"),

@@ -233,11 +233,7 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
     process = start(
         "train",
         "mnist-tiny",
-        *TINY,
-        "--set",
-        "sample_every=1000",
-        "--set",
-        "checkpoint_every=1000",
+        *(part.replace("every=2", "every=1000") for part in TINY),
         "--out",
         "my run",
         cwd=tmp_path,
@@ -316,7 +312,12 @@ MISTAKES = [
     ("train --data mnist-10", "did you mean 'mnist-10k'?"),
     ("train --data cifar10-2k", "have 32 x 32 pixels, but size = 28; add --set size=32"),
     ("train --set batch_size=20000", "at most 10000, the number of images"),
-    ("train --config none.toml", "cannot read none.toml"),
+    ("train --config none.toml", "cannot read none.toml: No such file or directory"),
+    ("train --set width=8 --set width=16", "--set width is given twice"),
+    ("train --data-dir here", "--data-dir has no effect, as mnist-10k ships with minisn; omit it"),
+    ("train --data . --data-dir here", "--data-dir has no effect, as . is a folder of images"),
+    ("data verify mnist-10k --data-dir here", "--data-dir has no effect, as mnist-10k ships"),
+    ("train .", ". is a folder; expected a preset: minisn train --data ."),
     ("train --resume none", "none is not the folder of a run"),
     ("train cifar10 --data-dir here", "run `minisn data fetch cifar10 --data-dir here`"),
     ("train mnist-tiny --out file", "cannot make the run folder file"),
@@ -335,8 +336,33 @@ def test_a_mistake_is_one_line_and_leaves_nothing(line, words, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     result = minisn(*line.split(), code=1)
-    assert words in error_of(result)
+    assert words in error_of(result) and result.stdout == ""
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["train", ""], "unknown preset ''"),
+        (["presets", ""], "unknown preset ''"),
+        (["train", "--out", ""], "'--out' is empty; expected a name"),
+        (["train", "--resume", ""], "'--resume' is empty; expected a name"),
+        (["train", "--config", ""], "'--config' is empty; expected a name"),
+        (["train", "--data-dir", ""], "'--data-dir' is empty; expected a name"),
+        (["sample", ""], "'RUN' is empty; expected a name"),
+        (["evaluate", ""], "'[RUN]' is empty; expected a name"),
+        (["study", "--out", ""], "'--out' is empty; expected a name"),
+    ],
+)
+def test_an_empty_name_is_one_line_and_leaves_nothing(line, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = minisn(*line, code=1)
+    assert words in error_of(result) and result.stdout == ""
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_folder_of_a_run_in_the_place_of_a_preset_is_advised_to_be_resumed(run):
+    assert error_of(minisn("train", run, code=1)).endswith(f"minisn train --resume {run}")
 
 
 @pytest.mark.parametrize(
@@ -395,6 +421,9 @@ def test_a_folder_in_use_is_left_alone(run):
     result = minisn("train", "mnist-tiny", "--out", run, code=1)
     assert f"--resume {run}" in error_of(result)
     assert content(run) == before
+    (run / runs.CONFIG).unlink()  # no run any more
+    said = error_of(minisn("train", "mnist-tiny", "--out", run, code=1))
+    assert "--resume" not in said and "another folder with --out" in said
 
 
 def test_fewer_steps_than_were_made_are_refused(run):
@@ -402,6 +431,18 @@ def test_fewer_steps_than_were_made_are_refused(run):
     result = minisn("train", "--resume", run, "--steps", 3, code=1)
     assert "has made 4 steps; expected --steps 4 or more, got 3" in error_of(result)
     assert content(run) == before
+
+
+def test_settings_without_a_step_left_are_refused(run):
+    before = content(run)
+    result = minisn("train", "--resume", run, "--set", "rate_g=0.5", code=1)
+    assert "rate_g would have no effect; add --steps with more than 4" in error_of(result)
+    assert content(run) == before
+
+
+def test_one_step_is_not_steps(tmp_path):
+    result = minisn("train", "mnist-tiny", *TINY, "--steps", 1, "--out", tmp_path / "a")
+    assert re.search(r"^1 step in \d+ s\.$", result.stdout, re.MULTILINE)
 
 
 def test_another_architecture_is_refused(run):
@@ -417,7 +458,6 @@ def test_another_architecture_is_refused(run):
         (command, damage)
         for command in ("sample", "spectrum", "report", "train --resume")
         for damage in ("cut", "flipped", "gone")
-        if (command, damage) != ("train --resume", "gone")
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(run, command, damage):
@@ -436,6 +476,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(run, command, damage)
 def test_a_run_without_a_checkpoint_begins_again(run):
     before = checkpoint.load(run / runs.CHECKPOINT)
     (run / runs.CHECKPOINT).unlink()
+    (run / runs.LOG).unlink()
     assert "steps 0 to 4" in minisn("train", "--resume", run).stdout
     after = checkpoint.load(run / runs.CHECKPOINT)
     assert all((after.arrays[name] == array).all() for name, array in before.arrays.items())

@@ -1,6 +1,7 @@
 """``minisn evaluate`` and the export of samples: what is printed and written, and from what."""
 
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -266,20 +267,29 @@ def test_features_computed_elsewhere_are_measured(files, tmp_path):
     assert column[0].provenance.extractor == "unknown"
 
 
+def archive(**arrays):
+    """The bytes of an .npz file."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda p: p.write_bytes(b"1,2,3"), "expected a NumPy file of one array of numbers"),
+        (lambda p: p.write_bytes(b"1,2,3"), "got a file of another kind; read it, and save the"),
+        (lambda p: p.write_bytes(archive(images=np.zeros((9, 4)))), "got an archive (.npz); save"),
         (lambda p: p.write_bytes(p.read_bytes()[:500]), "expected a NumPy file"),
+        (lambda p: p.write_bytes(p.read_bytes()[:40]), "got a damaged file ("),
         (lambda p: p.write_bytes(b""), "expected a NumPy file"),
         (lambda p: p.unlink(), "No such file"),
-        (lambda p: np.save(p, np.array([{}], object)), "expected a NumPy file"),
+        (lambda p: np.save(p, np.array([{}], object)), "got an array of Python objects; save it"),
         (lambda p: np.save(p, np.array([["a"], ["b"]])), "expected real numbers"),
         (lambda p: np.save(p, np.full((200, 6), np.nan)), "a NaN or an infinity"),
         (lambda p: np.save(p, np.zeros((200, 5))), "of one dimension"),
         (lambda p: np.save(p, np.zeros(200)), "expected a row for each image"),
-        (lambda p: np.save(p, np.zeros((1, 6))), "expected at least 2 for a covariance"),
-        (lambda p: np.save(p, np.zeros((3, 6))), "k = 3; expected from 1 to 2"),
+        (lambda p: np.save(p, np.zeros((1, 6))), "fake.npy: expected the features of at least 4"),
+        (lambda p: np.save(p, np.zeros((3, 6))), "at least 4 images, a row for each, got 3"),
     ],
 )
 def test_damaged_features_are_one_line(files, damage, words):
@@ -299,6 +309,7 @@ def test_damaged_features_are_one_line(files, damage, words):
         ("evaluate r --reference f.npy", "go together"),
         ("evaluate --features f --reference g --samples 9", "omit --samples"),
         ("evaluate --features f --reference g --repeats 2", "omit --samples"),
+        ("evaluate --features f --reference g --data-dir d", "omit --data-dir"),
         ("evaluate r --samples 3", "'--samples'"),
         ("evaluate r --repeats 0", "'--repeats'"),
         ("sample r --format jpeg", "'sheet', 'png-folder', 'npz'"),
@@ -306,6 +317,12 @@ def test_damaged_features_are_one_line(files, damage, words):
 )
 def test_wrong_usage_is_exit_status_2(line, words):
     assert words in minisn(*line.split(), code=2).stderr
+
+
+def test_four_features_are_enough(files):
+    for path in files:
+        np.save(path, np.random.default_rng(1).normal(size=(4, 6)))
+    minisn("evaluate", "--features", files[0], "--reference", files[1])
 
 
 # -- export of samples -------------------------------------------------------------------------

@@ -92,6 +92,14 @@ def test_train_takes_a_folder_and_keeps_its_images(trained):
     assert f"<b>./photos</b>: {saved.images} of 32 × 32 pixels" in page
 
 
+def test_a_run_that_keeps_its_images_takes_no_folder_of_data(run):
+    for command in (["train", "--steps", 3, "--resume"], ["evaluate"]):
+        result = minisn(*command, run, "--data-dir", "here", code=1)
+        assert error_of(result) == (
+            f"--data-dir has no effect, as {run} keeps its own images; omit it"
+        )
+
+
 def test_files_left_out_are_named_and_the_rest_is_trained_on_at_the_size_asked_for(here):
     (here / "photos" / "cat" / "notes.txt").write_text("none")
     (here / "photos" / "cat" / "0.png").write_bytes(b"")

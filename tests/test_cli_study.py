@@ -80,6 +80,23 @@ def test_a_study_without_training_takes_no_data(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["--scheduler", "--workers", "--data-dir"])
+def test_a_study_without_training_takes_no_option_for_it(tmp_path, option):
+    result = minisn("study", "fig14", option, "1", "--out", tmp_path, code=1)
+    assert result.stderr == (
+        f"minisn: error: fig14 has no training runs, so that {option} has no effect; omit it\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_of_shipped_data_takes_no_folder_of_data(tmp_path):
+    result = minisn("study", "fig9", "--data-dir", "here", "--out", tmp_path, code=1)
+    assert result.stderr == (
+        "minisn: error: --data-dir has no effect, as mnist-10k ships with minisn; omit it\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_data_are_one_line_with_the_nearest(tmp_path):
     result = minisn("study", "fig9", "--data", "cifar11", "--out", tmp_path, code=1)
     assert result.stderr.startswith("minisn: error: no data set is called 'cifar11'; did you mean")

@@ -292,7 +292,7 @@ def test_what_is_no_preset_is_refused(name):
 
 
 def test_pairs_become_values():
-    pairs = ["width=16", " rate_d = 1e-3 ", "objective=hinge", 'data="mnist-10k"', "scale=1",
+    pairs = ["width=16", " rate_d = 1e-3 ", "regularizer=sn", 'data="mnist-10k"', "scale=1",
              "average=0.5", "seed=1_000", "objective=a=b"]  # fmt: skip
     assert parse_settings(pairs) == {
         "width": 16,
@@ -301,16 +301,21 @@ def test_pairs_become_values():
         "scale": 1,
         "average": 0.5,
         "seed": 1000,
+        "regularizer": "sn",
         "objective": "a=b",
     }
     assert parse_settings([]) == {}
-    assert parse_settings(["width=1", "width=2"]) == {"width": 2}
 
 
 @pytest.mark.parametrize("pair", ["width", "=3", "", " = 3", "width 3"])
 def test_what_is_no_pair_is_refused(pair):
     with pytest.raises(ConfigError, match="expected name=value, for example width=16"):
         parse_settings([pair])
+
+
+def test_a_setting_that_is_given_twice_is_refused():
+    with pytest.raises(ConfigError, match="--set width is given twice; expected one value"):
+        parse_settings(["width=1", "seed=1", " width = 1"])
 
 
 @pytest.mark.parametrize("pair", ["width=16\nheight=3", 'data="a"\ndata="b"'])

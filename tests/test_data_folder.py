@@ -331,6 +331,29 @@ def test_files_of_the_system_are_passed_over(tmp_path):
     assert report.left_out == {}
 
 
+@pytest.mark.parametrize("target", [".", ".."])
+def test_a_link_to_a_folder_above_is_no_label_and_is_named(tmp_path, target):
+    folder = tmp_path / "photos"
+    put(folder / "cats" / "a.png", pixels())
+    (folder / "loop").symlink_to(target)
+    data, report = read(folder, labeled=True)
+    assert len(data.images) == 1 and data.classes == ("cats",)
+    assert report.left_out == {"loop": "a link to a folder; put a copy in its place"}
+    assert "read 1 of 2 files, color; skipped: loop (a link" in str(report)
+
+
+def test_a_linked_folder_is_a_label_and_inside_a_label_it_is_named(tmp_path):
+    folder, inside = tmp_path / "photos", os.path.join("cats", "more")
+    put(folder / "cats" / "a.png", pixels())
+    put(tmp_path / "away" / "b.png", pixels(1))
+    (folder / "cats" / "more").symlink_to(tmp_path / "away")
+    (folder / "cats" / ".hidden").symlink_to(tmp_path / "away")
+    (folder / "dogs").symlink_to(tmp_path / "away")
+    data, report = read(folder, labeled=True)
+    assert data.classes == ("cats", "dogs") and data.labels.tolist() == [0, 1]
+    assert report.left_out == {inside: "a link to a folder; put a copy in its place"}
+
+
 def test_pillows_warnings_are_no_lines_of_ours(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # 256 pixels: a warning, above 400 an error
     put(tmp_path / "a.png", pixels())

@@ -29,7 +29,7 @@ UNBOUND = ("none", "orthonormal", "gp", "sigma2")
 
 TOLD = re.compile(
     r"at step (?P<step>\d+): (?P<what>a logit is a NaN or an infinity"
-    r"|step: (the gradient, or its square,|the new value) of parameter [DG]/layers\.\d+\.\w+ is "
+    r"|step: (the gradient(, or its square,)?|the new value) of parameter [DG]/layers\.\d+\.\w+ is "
     r"not).*"
     r"the largest weight is (?P<size>[-+.e\d]+|nan|inf), in (?P<where>[DG]/layers\.\d+\.\w+); the "
     r"last checkpoint is kept as it was"

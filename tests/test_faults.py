@@ -371,7 +371,7 @@ def test_a_run_does_not_notice_that_the_clock_is_set_back(tmp_path, clock, plain
             clock[0] -= DAY
 
     folder, sheets = tmp_path / "run", []
-    settings = parse_settings([*TINY[1::2], "size=8", "width=2"])
+    settings = parse_settings([*TINY[3::2], "size=8", "width=2"])
     config = load_preset("mnist-tiny").replace(**settings, steps=12)
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
     runs.create_run(folder, config)

@@ -177,6 +177,24 @@ def test_labels_that_are_no_whole_numbers_are_refused(labels):
         cross_entropy(logits, labels if isinstance(labels[0], str) else Tensor(labels))
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda: standard_d([1.0], []),
+        lambda: standard_g([]),
+        lambda: hinge_d([], [1.0]),
+        lambda: hinge_g([]),
+        lambda: wasserstein_d([], [1.0]),
+        lambda: binary_cross_entropy([], []),
+        lambda: mean_squared_error([], []),
+        lambda: cross_entropy(np.zeros((0, 3)), np.zeros(0, int)),
+    ],
+)
+def test_an_empty_batch_has_no_loss(loss):
+    with pytest.raises(ShapeError, match=r"the batch is empty, got shapes .*\(0,"):
+        loss()
+
+
 def test_labels_are_taken_as_arrays_and_lists():
     logits = Tensor([[0.0, 1.0], [2.0, 0.0]])
     losses = [

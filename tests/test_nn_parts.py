@@ -409,6 +409,25 @@ def test_what_is_learned_is_replaced_by_parameters_of_its_shape_alone():
         (lambda: nn.BatchNorm("3"), DTypeError, "BatchNorm: channels"),
         (lambda: nn.BatchNorm(0), ConfigError, "BatchNorm: channels: .* at least 1, got 0"),
         (lambda: nn.BatchNorm(3, eps=-1), ConfigError, "BatchNorm: eps: .* from 0, got -1"),
+        (lambda: nn.BatchNorm(3, 5), ConfigError, "BatchNorm: momentum: .* from 0 to 1, got 5"),
+        (lambda: nn.ConditionalBatchNorm(3, 2, -1), ConfigError, "momentum: .* got -1"),
+        (lambda: nn.BatchNorm(3, gain="no"), DTypeError, "BatchNorm: gain: .* True or False"),
+        (lambda: nn.LayerNorm(3, gain=0), DTypeError, "LayerNorm: gain: .* True or False, got 0"),
+        (lambda: nn.Linear(2, 3, 0, "no"), DTypeError, "Linear: bias: .* True or False, got 'no'"),
+        (lambda: nn.Conv2d(2, 3, 1, 0, bias="no"), DTypeError, "Conv2d: bias: expected True or"),
+        (lambda: nn.ConvTranspose2d(2, 3, 1, 0, bias=1), DTypeError, "Transpose2d: bias: .* got 1"),
+        (lambda: linear().train("no"), DTypeError, "train: on: expected True or False, got 'no'"),
+        (lambda: nn.Conv2d(2, 3, 0, 0), ShapeError, "Conv2d: kernel: .* at least 1"),
+        (lambda: nn.Conv2d(2, 3, 1, 0, stride=0), ShapeError, "Conv2d: stride: .* at least 1"),
+        (lambda: nn.Conv2d(2, 3, 1, 0, padding="same"), ShapeError, "Conv2d: padding: .* 'same'"),
+        (lambda: nn.ConvTranspose2d(2, 3, 0, 0), ShapeError, "ConvTranspose2d: kernel: .* least 1"),
+        (lambda: nn.ConvTranspose2d(2, 3, 1, 0, 0), ShapeError, "ConvTranspose2d: stride: "),
+        (lambda: nn.ConvTranspose2d(2, 3, 1, 0, 1, -1), ShapeError, "ConvTranspose2d: padding: "),
+        (
+            lambda: nn.ConvTranspose2d(2, 3, 1, 0, 2, 0, 2),
+            ShapeError,
+            r"ConvTranspose2d: output_padding \(2, 2\) must be less than the stride \(2, 2\)",
+        ),
         (lambda: nn.ConditionalBatchNorm(3, -1), ConfigError, "classes: .* at least 1, got -1"),
         (lambda: nn.Dropout("a", 0), DTypeError, "Dropout: rate: expected a number"),
         (lambda: nn.Dropout(1, 0), ConfigError, "from 0 to below 1, got 1"),
@@ -420,6 +439,14 @@ def test_what_is_learned_is_replaced_by_parameters_of_its_shape_alone():
 def test_settings_that_are_no_numbers_or_out_of_range(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_settings_at_their_ends_and_switches_of_numpy():
+    assert nn.BatchNorm(3, momentum=0).momentum == 0
+    assert nn.BatchNorm(3, momentum=1).momentum == 1
+    assert nn.Conv2d(2, 3, 1, 0, bias=np.False_).bias is None
+    assert nn.ConvTranspose2d(2, 3, 1, 0).bias.shape == (3,)
+    assert linear().train(np.False_).training is False
 
 
 def test_a_frozen_parameter_stays_a_parameter():

@@ -538,7 +538,8 @@ def test_adam_refuses_what_it_cannot_hold_and_names_it(kernel_name, dtype, spoil
     first, second = leaf([1.0, 2.0], dtype), leaf([3.0], dtype)
     adam = Adam({"body/first": first, "body/second": second}, 1e-3)
     bad = EXTREMES[dtype][0] if spoil == "large" else spoil
-    words = r"the gradient, or its square, of parameter body/second is not finite or too large"
+    what = "the gradient" if spoil != "large" else "the gradient, or its square,"
+    words = f"{what} of parameter body/second is not finite or too large"
     with pytest.raises(NonFiniteError, match=words):
         adam.step([Tensor(np.ones(2, dtype)), Tensor(np.array([bad], dtype))])
     np.testing.assert_array_equal(first.array, [1, 2])
@@ -558,7 +559,8 @@ def test_plain_descent_goes_as_far_as_numbers_go(dtype):
         assert_near(theta, wide([1, -1]) - wide(dtype(rate)) * wide(slope.array), dtype)
     for g, rate in ((big, 1e10), (np.nan, 1.0), (np.inf, 1.0), (-np.inf, 0.0)):
         theta = leaf([1.0, -1.0], dtype)
-        with pytest.raises(NonFiniteError, match="the new value of parameter w is not finite"):
+        what = "new value" if np.isfinite(g) else "gradient"
+        with pytest.raises(NonFiniteError, match=f"the {what} of parameter w is not finite"):
             SGD({"w": theta}, rate).step([Tensor(np.array([0, g], dtype))])
         np.testing.assert_array_equal(theta.array, [1, -1])
 

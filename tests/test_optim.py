@@ -194,7 +194,9 @@ def test_room_is_made_anew_for_arrays_of_another_library():
             "SGD: rate: expected a finite number from 0, got nan",
         ),
         (lambda ps: Adam(ps, None), DTypeError, "Adam: rate"),
-        (lambda ps: Adam(ps, 0.1, beta1=1.0), ConfigError, "Adam: beta: .* from 0 to below 1"),
+        (lambda ps: Adam(ps, -0.1), ConfigError, "Adam: rate: .* from 0, got -0.1"),
+        (lambda ps: Adam(ps, 0.1, beta1=1.0), ConfigError, "Adam: beta1: .* from 0 to below 1"),
+        (lambda ps: Adam(ps, 0.1, beta2=1.0), ConfigError, "Adam: beta2: .* from 0 to below 1"),
         (lambda ps: Adam(ps, 0.1, eps=-1), ConfigError, "Adam: eps: .* from 0, got -1"),
         (lambda ps: Adam([*ps, ps[0]], 0.1), DTypeError, "parameter 3 is parameter 0 again"),
         (lambda ps: Adam(None, 0.1), DTypeError, "got a NoneType; pass network.parameters"),
@@ -216,6 +218,7 @@ def test_settings_of_optimizers(make, error, message):
         (SGD, "rate", "0.1", DTypeError),
         (SGD, "rate", np.nan, ConfigError),
         (Adam, "rate", None, DTypeError),
+        (Adam, "rate", -0.5, ConfigError),
         (Adam, "beta1", 1.0, ConfigError),
         (Adam, "eps", -1.0, ConfigError),
         (SGD, "lr", 0.2, AttributeError),
@@ -230,6 +233,18 @@ def test_settings_that_are_changed_afterwards(make, name, value, error):
     with pytest.raises(error):
         setattr(optimizer, name, value)
         optimizer.step(gradients(0))
+    for p, same in zip(ps, parameters(), strict=True):
+        np.testing.assert_array_equal(p.array, same.array)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_a_gradient_that_is_not_finite_is_named_as_such(make):
+    """Parameter 0 comes first, but the NaN is in the gradient of parameter 1."""
+    ps = parameters()
+    spoilt = [g.numpy() for g in gradients(0)]
+    spoilt[1][...] = np.nan
+    with pytest.raises(NonFiniteError, match=r"step: the gradient of parameter 1 .* met a NaN"):
+        make(ps, 0.1).step(spoilt)
     for p, same in zip(ps, parameters(), strict=True):
         np.testing.assert_array_equal(p.array, same.array)
 

@@ -88,10 +88,16 @@ def test_an_empty_folder_may_become_a_run(tmp_path):
 
 def test_a_folder_in_use_is_refused_and_untouched(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"not empty.*--resume.*--out") as caught:
+    with pytest.raises(ConfigError, match=r"not empty; name another folder with --out") as caught:
         create_run(tmp_path, TINY)
     assert str(tmp_path) in str(caught.value)
     assert content(tmp_path) == {"thesis.tex": b"years of work"}
+
+
+def test_only_the_folder_of_a_run_is_advised_to_be_resumed(tmp_path):
+    create_run(tmp_path, TINY)
+    with pytest.raises(ConfigError, match=r"not empty; go on .* --resume .*, or name .* --out"):
+        create_run(tmp_path, TINY)
 
 
 def test_a_place_where_no_folder_can_be_is_named(tmp_path):
@@ -479,6 +485,34 @@ def test_a_run_without_a_checkpoint_resumes_from_the_start(tmp_path, finished):
     assert read_log(folder) == []
     train(trainer, folder)
     assert outcome(folder) == outcome(finished)
+
+
+@pytest.mark.parametrize("sign", ["log", "report"])
+def test_a_run_that_lost_its_checkpoint_is_refused_and_left_as_it_was(tmp_path, finished, sign):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / runs.CHECKPOINT).unlink()
+    lines = (folder / runs.LOG).read_bytes().splitlines(keepends=True)
+    if sign == "report":  # the log ends where no checkpoint was due
+        (folder / runs.LOG).write_bytes(b"".join(lines[:2]))
+        (folder / runs.REPORT).touch()
+    before = content(folder)
+    with pytest.raises(CheckpointError, match=r"is missing, but .* to step [27]; put a copy"):
+        resume(folder, images())
+    assert content(folder) == before
+    (folder / runs.LOG).write_bytes(lines[0])
+    assert resume(folder, images()).step == 0
+
+
+def test_settings_after_the_last_step_are_refused_and_change_nothing(tmp_path, finished):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    before = content(folder)
+    late = TINY.replace(rate_g=0.5, width=TINY.width)
+    with pytest.raises(ConfigError, match=r"all of its 7 steps, so that rate_g would .*--steps"):
+        resume(folder, images(), config=late)
+    assert content(folder) == before
+    assert resume(folder, images(), config=late.replace(steps=8)).config.rate_g == 0.5
 
 
 def test_what_cannot_be_resumed_is_left_as_it_was(tmp_path, finished, monkeypatch):

@@ -93,6 +93,7 @@ def test_matrix_of_a_leading_output_axis_is_a_view():
         (np.ones(()), 0, ShapeError, r"got shape \[\]"),
         (np.ones((2, 3)), 2, ShapeError, "axis 2"),
         (np.ones((2, 3), int), 0, DTypeError, "floating-point numbers, got dtype int64"),
+        ([[1.0, 2.0]], 0, DTypeError, "got list; convert it with numpy.asarray"),
     ],
 )
 def test_matrix_refuses_what_is_no_weight(weight, axis, error, words):
@@ -186,6 +187,13 @@ def test_estimate_grows_with_rounds_and_never_exceeds_the_norm(shape, seed, n):
     assert fewer * (1 - 1e-12) <= more <= bound
 
 
+def test_a_seed_stands_for_its_generator():
+    W = gaussian(4, 6)
+    drawn = spectral.initial_vectors(W, np.random.default_rng(3))
+    for ours, expected in zip(spectral.initial_vectors(W, 3), drawn, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
 def test_power_iteration_names_what_does_not_fit():
     W = gaussian(*KERNEL_SHAPE)
     words = r"axis 0, weight \[6, 4, 3, 2\] needs u of shape \[6\], got \[4\].*transposed"
@@ -197,6 +205,12 @@ def test_power_iteration_names_what_does_not_fit():
         spectral.power_iteration(W, np.ones(6), 0)
     with pytest.raises(DTypeError, match="n: expected a whole number, got 1"):
         spectral.power_iteration(W, np.ones(6), 1.5)
+    with pytest.raises(ConfigError, match="power_iteration: u is zero; begin with a random u"):
+        spectral.power_iteration(W, np.zeros(6))
+    with pytest.raises(DTypeError, match=r"got list; convert it with numpy.asarray"):
+        spectral.power_iteration([[1, 2], [3, 4]], [1, 1])
+    with pytest.raises(DTypeError, match="rng: expected a generator such as"):
+        spectral.initial_vectors(W, "0")
     with pytest.raises(ConfigError, match="initial_vectors: most"):
         spectral.initial_vectors(W, np.random.default_rng(0), most=0)
     with pytest.raises(ShapeError, match=r"expected a weight with entries, got shape \[0, 3\]"):

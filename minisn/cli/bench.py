@@ -76,17 +76,19 @@ def bench(
     from ..errors import ConfigError
     from ..machine import check_memory
 
-    asked = parse_settings(list(settings))
+    asked, races = parse_settings(list(settings)), []
+    for name in [x for work in works or DEFAULT for x in (TABLE if work == "table" else [work])]:
+        preset, changes = RACES.get(name, (name, {}))
+        config = load_preset(preset).replace(**changes | asked)
+        check_memory(config)
+        races.append((name, config))
     reason = "" if against == "none" else missing("torch")
     if reason and against:
         raise ConfigError(f"bench: {reason}")
     if reason:
         click.echo(reason)
     click.echo(f"{'':46}{'ratio: median (range)':22}{'minisn':>10}{'torch':>10}   ({turns} turns)")
-    for name in [x for work in works or DEFAULT for x in (TABLE if work == "table" else [work])]:
-        preset, changes = RACES.get(name, (name, {}))
-        config = load_preset(preset).replace(**changes | asked)
-        check_memory(config)
+    for name, config in races:
         alone = reason or against == "none" or not _in_torch(config)
         libraries = ("minisn",) if alone else ("minisn", "torch")
         contestants = [Contestant(x, x, config, threads=threads or 0) for x in libraries]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import complete_dataset, data_dir_option, dataset_argument
+from .options import complete_dataset, data_dir_option, dataset_argument, refuse_data_dir
 
 _LOOKED_AT = 8  # pixels: a small size, since only the report is used
 
@@ -91,6 +91,7 @@ def verify(name: str, data_dir: Path | None) -> None:
     from ..errors import DataError
 
     refuse_ambiguous(name)
+    refuse_data_dir(data_dir, name)
     if name not in CATALOG and Path(name).is_dir():
         return _verify_folder(name)
     reports = verify_files(name, data_dir)

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import data_dir_option, file_option, result_option
+from .options import (
+    NamedPath,
+    data_dir_option,
+    file_option,
+    refuse_data_dir,
+    result_option,
+)
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
@@ -22,12 +28,11 @@ if TYPE_CHECKING:
 
 _SAMPLES, _REPEATS = 5000, 5
 _REFERENCES = 10_000  # real reference images, at most half of the data [M18 App. B.1]
+_ROWS = 4  # the fewest features: each has three neighbors, for precision and recall
 
 
 @click.command()
-@click.argument(
-    "run", metavar="[RUN]", required=False, type=click.Path(path_type=Path, file_okay=False)
-)
+@click.argument("run", metavar="[RUN]", required=False, type=NamedPath(file_okay=False))
 @click.option(
     "--samples",
     type=click.IntRange(4),
@@ -93,6 +98,8 @@ def evaluate(
             raise click.UsageError(
                 "--features are measured as they are; omit --samples and --repeats."
             )
+        if data_dir:
+            raise click.UsageError("--features are measured without images; omit --data-dir.")
         with _notes():
             columns = {"samples": _measure_files(features, reference, seed)}
     elif run:
@@ -169,6 +176,7 @@ def _real_images(run: Path, checkpoint: Checkpoint, data_dir: Path | None) -> Da
     from ..training_set import training_set
 
     config = checkpoint.config
+    refuse_data_dir(data_dir, config.data, run)
     data, _ = training_set(config, data_dir, run)
     check_images(data.images, config.size)
     found = fingerprint(data.images, None if config.conditional == "none" else data.labels)
@@ -231,10 +239,35 @@ def _read_features(path: Path) -> Sample:
         values = np.lib.format.open_memmap(path, mode="r")  # no larger than the file, and no pickle
     except Exception as error:  # NumPy raises any error of its parser on a damaged header
         raise DataError(
-            f"{path}: expected a NumPy file of one array of numbers, as written by numpy.save, "
-            f"got: {error}"
+            f"{path}: expected a NumPy file of one array of numbers, [N, d], as written by "
+            f"numpy.save, got {_found(path, error)}"
         ) from error
-    return Sample(values, f"{path.name} (SHA-256 {digest[:16]})")
+    sample = Sample(values, f"{path.name} (SHA-256 {digest[:16]})")
+    if len(sample) < _ROWS:
+        raise DataError(
+            f"{path}: expected the features of at least {_ROWS} images, a row for each, got "
+            f"{len(sample)}"
+        )
+    return sample
+
+
+def _found(path: Path, error: Exception) -> str:
+    """Say what a file of features is, and what to do, if it is no array of numbers."""
+    import zipfile
+
+    import numpy as np
+
+    if zipfile.is_zipfile(path):
+        return (
+            "an archive (.npz); save its array of features alone; images, as `minisn sample` "
+            "exports them, go through a feature network first"
+        )
+    with path.open("rb") as file:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            return "a file of another kind; read it, and save the numbers with numpy.save"
+    if "object" in str(error):
+        return "an array of Python objects; save it with dtype float32"
+    return f"a damaged file ({error})"
 
 
 _TITLES = {  # printed name and format of a measure, and which values are better

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import run_argument
+from .options import NamedPath, run_argument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="File or folder to write [default: RUN/sample-SEED, .png or .npz].",
 )
 def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> None:

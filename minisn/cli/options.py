@@ -22,9 +22,42 @@ def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str
     return [entry.name for entry in list_datasets() if entry.name.startswith(incomplete)]
 
 
+class NamedPath(click.Path):
+    """A path that is not empty: as a path, an empty name would be the working directory."""
+
+    def __init__(self, **settings: bool) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a path."""
+        if value == "":
+            from ..errors import ConfigError
+
+            option = param.get_error_hint(ctx) if param and ctx else "a path"
+            raise ConfigError(f"{option} is empty; expected a name, or . for the working directory")
+        return super().convert(value, param, ctx)
+
+
+def refuse_data_dir(data_dir: Path | None, data: str, run: Path | None = None) -> None:
+    """Refuse --data-dir where the images do not come from that folder."""
+    from ..data.catalog import CATALOG
+    from ..errors import ConfigError
+    from ..training_set import IMAGES
+
+    why = ""
+    if run is not None and (run / IMAGES).exists():
+        why = f"{run} keeps its own images"
+    elif data in CATALOG:
+        why = "" if CATALOG[data].downloads else f"{data} ships with minisn"
+    elif Path(data).is_dir():
+        why = f"{data} is a folder of images"
+    if why and data_dir is not None:
+        raise ConfigError(f"--data-dir has no effect, as {why}; omit it")
+
+
 def file_option(*names: str, help: str) -> Callable[..., Any]:
     """Make an option for the path of a file."""
-    kind = click.Path(path_type=Path, dir_okay=False)
+    kind = NamedPath(dir_okay=False)
     return click.option(*names, metavar="FILE", type=kind, help=help)
 
 
@@ -40,22 +73,20 @@ def result_option(*names: str, help: str) -> Callable[..., Any]:
             )
         return path
 
-    kind = click.Path(path_type=Path, dir_okay=False)
+    kind = NamedPath(dir_okay=False)
     return click.option(*names, metavar="FILE", type=kind, callback=check, help=help)
 
 
 def folder_option(*names: str, help: str, required: bool = False) -> Callable[..., Any]:
     """Make an option for the path of a folder."""
-    kind = click.Path(path_type=Path, file_okay=False)
+    kind = NamedPath(file_okay=False)
     return click.option(*names, metavar="FOLDER", type=kind, required=required, help=help)
 
 
 preset_argument = click.argument(
     "preset", metavar="[PRESET]", required=False, shell_complete=complete_preset
 )
-run_argument = click.argument(
-    "run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False)
-)
+run_argument = click.argument("run", metavar="RUN", type=NamedPath(file_okay=False))
 dataset_argument = click.argument("name", metavar="NAME", shell_complete=complete_dataset)
 settings_option = click.option(
     "--set",

@@ -18,7 +18,7 @@ def presets(preset: str | None) -> None:
     from ..config import preset_text
     from ..config import presets as names
 
-    if preset:
+    if preset is not None:
         click.echo(preset_text(preset), nl=False)
         return
     for name in names():

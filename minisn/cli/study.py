@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import complete_dataset, data_dir_option
+from .options import NamedPath, complete_dataset, data_dir_option, refuse_data_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option(
     "--out",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     default=Path("studies"),
     help="Folder for tables, plots and runs.",
 )
@@ -82,6 +82,10 @@ def study(
         return
     chosen = _find(name)
     cells = _cells(chosen, full, data)
+    if not cells:
+        _refuse_idle(chosen, {"scheduler": scheduler, "workers": workers, "data-dir": data_dir})
+    elif len(read := {cell.config.data for cell in cells}) == 1:
+        refuse_data_dir(data_dir, read.pop())
     size = "the paper's size: days" if full else f"about {_minutes(chosen)} on two cores"
     if data and not full:
         size += " with the shipped digits"
@@ -108,6 +112,17 @@ def _cells(study: Study, full: bool, data: str | None) -> list[Cell]:
     if not cells:
         raise ConfigError(f"{study.name} has no training runs to choose data for; omit --data")
     return [cell.on(data) for cell in cells]
+
+
+def _refuse_idle(study: Study, options: dict[str, object]) -> None:
+    """Refuse options for training runs, for a study without any."""
+    from ..errors import ConfigError
+
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(
+                f"{study.name} has no training runs, so that --{name} has no effect; omit it"
+            )
 
 
 def _minutes(study: Study) -> str:

@@ -10,10 +10,12 @@ import click
 
 from .options import (
     Minutes,
+    NamedPath,
     complete_dataset,
     data_dir_option,
     device_option,
     preset_argument,
+    refuse_data_dir,
     settings_option,
 )
 
@@ -36,7 +38,7 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
     "--config",
     "config_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="TOML file with settings, in place of a preset.",
 )
 @click.option("--steps", type=int, help="Updates of G; the setting steps.")
@@ -49,13 +51,13 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
 @click.option(
     "--out",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Folder of the run [default: runs/PRESET-1, -2, ...].",
 )
 @click.option(
     "--resume",
     metavar="RUN",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Continue the run in this folder.",
 )
 @click.option(
@@ -169,11 +171,26 @@ def _config(preset: str | None, file: Path | None) -> tuple[Config, str]:
     """Return the settings, and a name for the run."""
     from ..config import load_config, load_preset
 
-    if preset and (file or preset.endswith(".toml")):
+    if preset is not None and (file or preset.endswith(".toml")):
         raise click.UsageError("give either a preset or --config FILE, not both")
     if file:
         return load_config(file), file.stem
-    return load_preset(preset or "mnist"), preset or "mnist"
+    name = "mnist" if preset is None else preset
+    _refuse_folder(name)
+    return load_preset(name), name
+
+
+def _refuse_folder(preset: str) -> None:
+    """Refuse a folder in the place of a preset."""
+    from ..config import presets
+    from ..errors import ConfigError
+    from ..runs import CONFIG
+
+    if preset and preset not in presets() and Path(preset).is_dir():
+        option = "--resume" if (Path(preset) / CONFIG).exists() else "--data"
+        raise ConfigError(
+            f"{preset} is a folder; expected a preset: minisn train {option} {shlex.quote(preset)}"
+        )
 
 
 def _training_set(config: Config, data_dir: Path | None, run: Path | None = None) -> Dataset:
@@ -181,6 +198,7 @@ def _training_set(config: Config, data_dir: Path | None, run: Path | None = None
     from ..training_set import training_set
     from .progress import images_bar
 
+    refuse_data_dir(data_dir, config.data, run)
     dataset, found = training_set(config, data_dir, run, images_bar)
     if found:
         click.echo(" ".join(str(found).split()))
@@ -214,7 +232,8 @@ def _train(ctx: click.Context, trainer: Trainer, folder: Path, minutes: float | 
     try:
         with Progress(trainer.step, config.steps, trainer.seconds, minutes) as progress:
             runs.train(trainer, folder, minutes, progress, _sheets(folder, trainer.classes))
-        last_words(f"{trainer.step:,} steps in {duration(trainer.seconds)}.")
+        steps = f"{trainer.step:,} step{'s' if trainer.step != 1 else ''}"
+        last_words(f"{steps} in {duration(trainer.seconds)}.")
     except (KeyboardInterrupt, SystemExit, OSError) as end:
         status = _status(end)
         step = _saved(folder)

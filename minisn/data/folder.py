@@ -3,7 +3,8 @@
 The format of a file is read from its content, not from its name. An image without color is gray,
 and so is an image with a palette of grays. If some images have color, the gray images get three
 equal channels. Transparent parts become white, and the EXIF orientation of a photograph is applied.
-Hidden files and the files of file managers are skipped.
+Hidden files and the files of file managers are skipped. A link to a folder can be a label, unless
+it leads to a folder above it; deeper inside, it is skipped.
 """
 
 from __future__ import annotations
@@ -180,17 +181,23 @@ def _name_some(report: FolderReport) -> str:
 
 
 def _list_files(folder: Path) -> tuple[list[File], tuple[str, ...]]:
-    """List the files of a folder, each with its label, and the names of the labels."""
+    """List the files of a folder, each with its label, and the names of the labels.
+
+    A link to a folder that is not a label is listed too, so that the report names it.
+    """
     try:
         entries = sorted(path for path in folder.iterdir() if not _is_hidden(path))
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
-    files = [(path, -1) for path in entries if path.is_file()]
-    subfolders = [path for path in entries if path.is_dir()]
+    home = folder.resolve()
+    loops = [path for path in entries if path.is_dir() and home.is_relative_to(path.resolve())]
+    files = [(path, -1) for path in entries if path.is_file() or path in loops]
+    subfolders = [path for path in entries if path.is_dir() and path not in loops]
     for k, subfolder in enumerate(subfolders):
         for path in sorted(subfolder.rglob("*")):
             parts = path.relative_to(subfolder).parents
-            if path.is_file() and not any(map(_is_hidden, (path, *parts))):
+            taken = path.is_file() or (path.is_symlink() and path.is_dir())
+            if taken and not any(map(_is_hidden, (path, *parts))):
                 files.append((path, k))
     return files, tuple(path.name for path in subfolders)
 
@@ -222,6 +229,8 @@ def _decode(path: Path, size: int) -> tuple[np.ndarray, tuple[int, int], bool]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path.is_dir():
+        raise DataError("a link to a folder; put a copy in its place")
     try:
         with Image.open(path, formats=FORMATS) as picture:
             _refuse_unlike(picture)

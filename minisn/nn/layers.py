@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from .. import conv, kernels
-from ..arguments import generator, whole_number
+from ..arguments import generator, switch, whole_number
 from ..errors import DTypeError, GraphError, NonFiniteError, ShapeError
 from ..fused import conv2d_with_bias
-from ..geometry import Pixels, pair
+from ..geometry import Pixels, added, moves, pair
 from ..init import Initializer, initializer, normal
 from ..labels import labels_of
 from ..ops import getitem
@@ -30,7 +30,7 @@ class Weighted(Module):
     def __init__(
         self,
         shape: tuple[int, ...],
-        biases: int,
+        bias: bool,
         rng: np.random.Generator | int,
         reparametrize: Reparametrization | None,
         init: Initializer | str,
@@ -40,7 +40,7 @@ class Weighted(Module):
         shape = tuple(whole_number(f"{name}: a size", n, -sys.maxsize) for n in shape)
         if min(shape) < 1:
             raise ShapeError(f"{name}: every size must be at least 1, got {shape}")
-        self.shape, rng = shape, generator(rng)
+        self.shape, rng, biased = shape, generator(rng), switch(f"{name}: bias", bias)
         self._scheme = scheme_of(reparametrize)
         drawn = np.asarray(initializer(init)(rng, shape, self.axis))
         if drawn.shape != shape:
@@ -50,7 +50,8 @@ class Weighted(Module):
         self._names = tuple(learned)
         for name, tensor in learned.items():
             setattr(self, name, tensor)
-        self.bias = Tensor(np.zeros(biases, np.float32), requires_grad=True) if biases else None
+        zeros = np.zeros(shape[self.axis], np.float32)
+        self.bias = Tensor(zeros, requires_grad=True) if biased else None
 
     @property
     def reparametrize(self) -> Reparametrization:
@@ -144,7 +145,7 @@ class Linear(Weighted):
         reparametrize: Reparametrization | None = None,
         init: Initializer | str = normal(),
     ):
-        super().__init__((d_out, d_in), d_out if bias else 0, rng, reparametrize, init)
+        super().__init__((d_out, d_in), bias, rng, reparametrize, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to [N, d_in]."""
@@ -175,8 +176,9 @@ class Conv2d(Weighted):
         reparametrize: Reparametrization | None = None,
         init: Initializer | str = normal(),
     ):
-        shape = (d_out, d_in, *pair("kernel", kernel, 1))
-        super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
+        shape = (d_out, d_in, *pair("Conv2d: kernel", kernel, 1))
+        moves(stride, padding, "Conv2d: ")
+        super().__init__(shape, bias, rng, reparametrize, init)
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -214,8 +216,9 @@ class ConvTranspose2d(Weighted):
         reparametrize: Reparametrization | None = None,
         init: Initializer | str = normal(),
     ):
-        shape = (d_in, d_out, *pair("kernel", kernel, 1))
-        super().__init__(shape, d_out if bias else 0, rng, reparametrize, init)
+        shape = (d_in, d_out, *pair("ConvTranspose2d: kernel", kernel, 1))
+        added("ConvTranspose2d", output_padding, moves(stride, padding, "ConvTranspose2d: ")[0])
+        super().__init__(shape, bias, rng, reparametrize, init)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -242,7 +245,7 @@ class Embedding(Weighted):
         reparametrize: Reparametrization | None = None,
         init: Initializer | str = normal(1.0),
     ):
-        super().__init__((labels, size), 0, rng, reparametrize, init)
+        super().__init__((labels, size), False, rng, reparametrize, init)
 
     def forward(self, x: Tensor | None) -> Tensor:
         """Return the vectors of integer labels [N], [N, size]."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..arguments import switch
 from ..backend import Array, is_array, is_numpy, namespace, near, to_device, to_numpy
 from ..display import table
 from ..errors import CheckpointError, DTypeError
@@ -106,7 +107,7 @@ class Module:
     def train(self, on: bool = True) -> Self:
         """Switch to training, where batch normalization uses the moments of the batch."""
         for _, module in self.named_modules():
-            module.training = on
+            module.training = switch("train: on", on)
         return self
 
     def eval(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
-from ..arguments import real_number, whole_number
+from ..arguments import real_number, switch, whole_number
 from ..backend import Array, namespace
 from ..errors import ShapeError
 from ..fused import normalize
@@ -19,11 +19,12 @@ class _Normalization(Module):
 
     def __init__(self, channels: int, gain: bool, eps: float):
         super().__init__()
-        channels = whole_number(f"{type(self).__name__}: channels", channels, 1)
+        name = type(self).__name__
+        channels = whole_number(f"{name}: channels", channels, 1)
         ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        self.gamma = Tensor(ones, requires_grad=True) if gain else None
+        self.gamma = Tensor(ones, requires_grad=True) if switch(f"{name}: gain", gain) else None
         self.beta = Tensor(zeros, requires_grad=True)
-        self.eps = real_number(f"{type(self).__name__}: eps", eps, 0)
+        self.eps = real_number(f"{name}: eps", eps, 0)
 
     def _learned(self, x: Any) -> tuple[Tensor, Tensor | float, Tensor]:
         """Return x as a tensor, and gain and shift, along the channels of x."""
@@ -55,7 +56,7 @@ class BatchNorm(_Normalization):
 
     Args:
         channels: size of axis 1.
-        momentum: share of the running moments that one batch replaces.
+        momentum: share of the running moments that one batch replaces, 0 to 1.
         eps: added to the variance.
         gain: learn :math:`\gamma`; in the paper's comparisons D has no gain.
 
@@ -70,7 +71,7 @@ class BatchNorm(_Normalization):
             "running_mean": np.zeros(channels, np.float32),
             "running_var": np.ones(channels, np.float32),
         }
-        self.momentum = real_number("BatchNorm: momentum", momentum)
+        self.momentum = real_number("BatchNorm: momentum", momentum, 0, most=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize [N, channels] or [N, channels, H, W]."""
