@@ -1271,12 +1271,11 @@ def test_entries_of_very_different_sizes_are_right(name):
     assert wrong or "tanh" not in wrong.failure.guess
 
 
-@pytest.mark.parametrize("weight", [1e-9, 1e-11, 1e-13])
+@pytest.mark.parametrize("weight", [1e-10, 1e-11])
 def test_a_claim_of_zero_is_wrong_where_differences_tell_it_from_zero(weight):
+    w = np.array([weight, 1.0, 1.0])
     report = gradcheck(
-        lambda x: weight * x[0] + 1e-3 * x[1] ** 2,
-        [np.ones(2)],
-        grad=lambda x: np.array([0, 2e-3 * x[1]]),
+        lambda x: np.sum(w * x**2), [np.array([1.0, 1.0, 2.0])], grad=lambda x: 2 * x * (w == 1)
     )
     assert report.diagnosis == "wrong gradient" and report.failure.worst.index == (0,)
 
