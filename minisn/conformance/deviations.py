@@ -87,8 +87,8 @@ MEANINGS = {
     # -- gradients
     "W is overwritten": "training projects the weight at each step and descends along the plain "
     "gradient, without the second term of (12); the optimizer's weight is not the one that moved",
-    "W/σ is written into W": "the gradient is that of (12), but the optimizer does not find the "
-    "weight that it left, and a norm above or below 1 is never seen",
+    "W/σ is written into W": "the gradient is that of (12), but training projects the weight "
+    "at each pass: the optimizer does not find the weight that it left",
     "the gradient stops at W̄": "the step is along the gradient of the normalized weight: 1/σ and "
     "the second term of (12) are lost",
     "σ is detached": "the second term of (12) is lost: nothing keeps W from growing along its "

@@ -103,11 +103,8 @@ def offset(found: Evidence) -> Iterator[tuple[str, str]]:
 def symmetrized(found: Evidence) -> Iterator[tuple[str, str]]:
     """Try a claim that is symmetric, for a function that is not, such as one of a triangle."""
     shape, rows = found.x.shape, found.outputs or len(found.claimed)
-    if (
-        len(shape) < 2
-        or shape[-1] != shape[-2]
-        or not np.array_equal(found.at, np.arange(found.x.size))
-    ):
+    square = len(shape) > 1 and shape[-1] == shape[-2]
+    if not square or not np.array_equal(found.at, np.arange(found.x.size)):
         return
     right, slack = (
         (a[:rows] / found.scale).reshape(rows, *shape) for a in (found.value, found.slack)
