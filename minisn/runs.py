@@ -32,13 +32,14 @@ from .health import Health, spread
 from .instruments import estimates, spectra
 from .losses import OBJECTIVES, slopes
 from .training import Losses, Trainer
+from .training_set import IMAGES
 
 CONFIG = "config.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = "run.lock"
 REPORT = "report.html"
-_NAMES = (CONFIG, LOG, CHECKPOINT, LOCK, "images.npz", REPORT)
+_NAMES = (CONFIG, LOG, CHECKPOINT, LOCK, IMAGES, REPORT)
 _FOLDERS = ("samples", "plots")
 
 SAMPLES = 64

@@ -341,6 +341,29 @@ def test_too_little_precision_is_told(name):
     assert "float32" in report.failure.message
 
 
+@pytest.mark.parametrize("size", [1e14, 1e16, 1e20])
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_what_moves_from_each_float64_to_the_next_is_neither_right_nor_wrong(size, factor):
+    x = size * np.array([1.2, -0.7])
+    report = gradcheck(lambda x: np.cos(x).sum(), x, grad=lambda x: -factor * np.sin(x))
+    assert report.diagnosis == "too little precision", report
+    assert "from one float64 to the next" in report.failure.message
+
+
+@pytest.mark.parametrize(
+    ("fn", "claimed"),
+    [
+        (lambda x: np.tanh(x).sum(), lambda x: np.full(2, 0.5)),
+        (lambda x: np.sum(x**2), lambda x: 3 * x),
+        (lambda x: np.sign(x).sum(), lambda x: np.ones(2)),
+    ],
+    ids=["saturated", "smooth", "flat"],
+)
+def test_a_wrong_claim_at_large_inputs_is_wrong(fn, claimed):
+    report = gradcheck(fn, 1e16 * np.array([1.2, -0.7]), grad=claimed)
+    assert report.diagnosis == "wrong gradient", report
+
+
 NON_FINITE = {
     "an input": (np.sum, np.array([1.0, np.nan]), np.ones_like, "input 0 [1] is nan"),
     "a result": (lambda x: np.log(x).sum(), np.array([1.0, -1.0]), lambda x: 1 / x,
@@ -1711,6 +1734,20 @@ def test_fine_structure_is_no_mistake(name):
     fn, x, claimed = FINE_RIGHT[name]
     for seed in range(2):
         assert gradcheck(fn, [x] if isinstance(x, np.ndarray) else x, grad=claimed, seed=seed)
+
+
+@pytest.mark.parametrize("power", [1.3, 1.7, 1.95])
+@pytest.mark.parametrize("near", [1e-6, 1e-8, 1e-10])
+def test_differences_that_grow_until_steps_are_small_give_a_wide_bar(near, power):
+    for beside in ([], [1.3], [0.5, -0.3]):
+        x = np.array([near, *beside])
+        report = gradcheck(
+            lambda x: np.sum(np.abs(x) ** power),
+            [x],
+            grad=lambda x: power * np.sign(x) * np.abs(x) ** (power - 1),
+        )
+        assert report.diagnosis in ("right", "too little precision"), report
+        assert report or near < 1e-6
 
 
 @pytest.mark.parametrize("beside", [[], [1.0], [1.3, -0.7]])

@@ -195,46 +195,59 @@ class Line:
         return Difference(values[pick, rows], estimates[pick, rows], t[1:, 0][pick])
 
     def _unseen(self, spread: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Return how far differences may still move that converge like a logarithm, or slower.
+        """Return how far differences may still move where each step to the next moves them as much.
 
-        Beside x = 1e-9, x² log x moves by the same amount from each step to the next, until steps
-        are as small as x; rounding can hide that from some step on. That amount counts as often as
-        there are steps left. A step at which the spread shrinks by half ends it.
+        Beside x = 1e-9, x² log x moves by the same amount from each step to the next, and |x|^1.7
+        by a growing one, until steps are as small as x; rounding can hide that from some step on.
+        The moves of the steps that are left add up. A step at which the spread shrinks by half
+        ends it.
         """
         shown = spread * t > 16 * self.noise
         ratio = np.divide(spread[1:], spread[:-1], out=np.zeros_like(spread[1:]), where=shown[:-1])
-        even = (ratio > 0.7) & (ratio < 1.4) & shown[1:]
+        even = (ratio > 0.7) & (ratio < 3.0) & shown[1:]
         alike = even[1:] & even[:-1]
         left = np.maximum(np.log2(t / self._least()) / 2, 1.0)
-        unseen, slow = np.zeros_like(spread), np.zeros(spread.shape[1])
+        unseen = np.zeros_like(spread)
+        slow, growth = unseen[0], unseen[0] + 1.001
         for k in range(2, len(spread)):
-            slow = np.where(alike[k - 2], spread[k], slow)
+            growth = np.where(alike[k - 2], np.maximum(ratio[k - 2 : k].max(axis=0), 1.001), growth)
+            slow = np.where(alike[k - 2], spread[k], slow * growth)
             slow = np.where(shown[k - 1] & (ratio[k - 1] < 0.5), 0.0, slow)
-            unseen[k] = slow * left[k]
+            unseen[k] = slow * growth * (growth ** left[k] - 1) / (growth - 1)
         return np.maximum.accumulate(unseen[::-1], axis=0)[::-1]
 
     def far(self) -> Difference:
         """Return the derivative from wide steps, with the noise measured at their ends.
 
         It is more precise than :meth:`central` where f is noisy at x and quiet beside x, as
-        (1 - cos x)/x² is near 0. The error estimate covers the spread of three steps.
+        (1 - cos x)/x² is near 0. The error estimate covers the spread of three steps; it has no
+        bound where the spread does not shrink with the step.
         """
+        steps, series, before, after = self._wide()
+        estimates = []
+        for step, wide, narrow in zip(steps, before, after, strict=True):
+            ends = [self.x + sign * step * self.d for sign in (1, -1)]
+            noise = np.fmax(*(noise_level(self.f, end, self.d * step) for end in ends))
+            noise = np.fmax(noise, EPS * np.max(np.abs([self.f(end) for end in ends]), axis=0))
+            # NaN where a wider step leaves the domain: nothing bounds the error there
+            moved, digits = np.maximum(wide, narrow), 8 * noise / step
+            slow = (narrow > wide / 2) & (narrow > 2 * digits)
+            estimates.append(np.where(slow, np.inf, moved + digits))
+        estimate = np.where(np.isfinite(estimates), estimates, np.inf)
+        pick, rows = np.argmin(estimate, axis=0), np.arange(series.shape[1])
+        return Difference(series[pick, rows], estimate[pick, rows], np.array(steps)[pick])
+
+    def steady(self) -> np.ndarray:
+        """Return for each row whether wide steps agree on a digit; :meth:`far` may then help."""
+        _, series, before, after = self._wide()
+        return np.any(np.maximum(before, after) < 0.1 * np.abs(series), axis=0)
+
+    def _wide(self) -> tuple[list[float], Flat, Flat, Flat]:
+        """Return two wide steps, their differences, and how far those of the next steps differ."""
         steps = self.ladder()[:4]
         series = np.stack([self.at(t) for t in steps])
         spread = np.abs(np.diff(series, axis=0))
-        values, estimates = [], []
-        for k in (1, 2):
-            ends = [self.x + sign * steps[k] * self.d for sign in (1, -1)]
-            noise = np.fmax(*(noise_level(self.f, end, self.d * steps[k]) for end in ends))
-            noise = np.fmax(noise, EPS * np.max(np.abs([self.f(end) for end in ends]), axis=0))
-            values.append(series[k])
-            # NaN where a wider step leaves the domain: nothing bounds the error there
-            estimates.append(np.maximum(spread[k - 1], spread[k]) + 8 * noise / steps[k])
-        estimate = np.where(np.isfinite(estimates), estimates, np.inf)
-        pick, rows = np.argmin(estimate, axis=0), np.arange(series.shape[1])
-        return Difference(
-            np.stack(values)[pick, rows], estimate[pick, rows], np.array(steps[1:3])[pick]
-        )
+        return steps[1:3], series[1:3], spread[:-1], spread[1:]
 
     def jumps(self, noise: Flat) -> np.ndarray:
         """Return for each row whether f moves in steps of about the size of a noise.

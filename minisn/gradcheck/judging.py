@@ -37,6 +37,11 @@ def judge(s: Survey, table: Table, kinks: bool) -> Check | None:
     worst = entry_of(s, table, k, r)
     likely = ""
     rounded = _imprecise(s, table, r) if diagnosis == WRONG else ""
+    if diagnosis in (WRONG, KINK) and _unresolved(s, table.directions[k], r):
+        rounded = (
+            "fn moves by a large part of its value from one float64 to the next, so no difference "
+            "shows its derivative; check at smaller inputs"
+        )
     if rounded:
         diagnosis, message = PRECISION, rounded
     elif diagnosis == WRONG:
@@ -177,6 +182,15 @@ def _localize(s: Survey, table: Table, k: int, r: int) -> Table:
     s.whole = not bool((s.measure([None], [rest]).ratio > 1).any())
     others = s.rng.permutation(np.setdiff1d(np.arange(part.start, part.stop), [worst]))
     return s.measure([worst, *map(int, np.sort(others[: SAMPLE - 1]))])
+
+
+def _unresolved(s: Survey, d: np.ndarray, r: int) -> bool:
+    """Return whether a row moves too far between neighboring numbers, as the cosine of 1e16."""
+    near = np.arange(-4, 5)
+    ends = [s.f(s.x + n * np.sign(d) * np.spacing(np.abs(s.x)))[r] for n in near]
+    wide = [s.f(s.x + t * d)[r] for t in s.line(d).ladder()[:4]]
+    moves = np.median(np.abs(np.diff(ends)))
+    return bool(moves > 2.0**-9 * np.max(np.abs([*ends, *wide])))
 
 
 def _imprecise(s: Survey, t: Table, r: int) -> str:

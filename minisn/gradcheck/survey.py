@@ -365,7 +365,7 @@ class Survey:
         """Differentiate with wide steps where the others leave no correct digit."""
         weak = (found.estimate > 0.1 * np.abs(found.low)) & (found.kind == SMOOTH)
         steep = found.kind == STEEP
-        if not (weak | steep).any():
+        if not (weak & line.steady() | steep).any():
             return found
         far = line.far()
         if steep.any():  # rounding beside x alone, where f at x is what wider steps lead to

@@ -4,12 +4,12 @@
     python tests/benchmarks/digits_per_minute.py --preset cifar10-hour --at 3600 --data-dir FOLDER
 
 Three contestants run one after the other, each in its own process. The first is the preset in
-minisn. The second is the same SNGAN in PyTorch (:mod:`minisn.bench_torch`) with the same step
-sizes, without the running average, augmentation, flips, scale and decay that the PyTorch program
-lacks. The third is the second with the usual step sizes (2e-4, beta 0.5 and 0.999). At each moment
-the features that ship with minisn score samples, and the clock stops meanwhile. With ``--steps``
-the moments are updates instead of seconds, for machines that do other work, too. With
-``--as-study`` the images and scores are those of ``minisn study hour``.
+minisn. The second is the same recipe in PyTorch (``recipe_in_torch.py``). The third is the same
+SNGAN in PyTorch with the usual step sizes (2e-4, beta 0.5 and 0.999), without running average,
+augmentation, flips, scale and decay. At each moment the features that ship with minisn score
+samples, and the clock stops meanwhile. With ``--steps`` the moments are updates instead of seconds,
+for machines that do other work, too. With ``--as-study`` the images and scores are those of
+``minisn study hour``.
 """
 
 import argparse
@@ -22,7 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-USUAL = {"rate_d": 2e-4, "rate_g": 2e-4, "beta1": 0.5, "beta2": 0.999}
+USUAL = {
+    "rate_d": 2e-4, "rate_g": 2e-4, "beta1": 0.5, "beta2": 0.999, "decay_after": 0,
+    "scale": 1.0, "flip": False, "augment": "none", "average": 0.0,
+}  # fmt: skip
 CONTESTANTS = ("minisn", "torch", "torch with usual settings")
 SAMPLES = 5000
 
@@ -35,20 +38,10 @@ def contender(name, config, images):
 
     if name == "minisn":
         return Trainer(config, images)
-    import torch
+    from recipe_in_torch import Recipe
 
-    from minisn.bench_torch import TorchTrainer
-
-    class Contender(TorchTrainer):
-        def sample(self, z):
-            self.G.eval()
-            with torch.no_grad():
-                images = self.G(torch.tensor(z)).numpy()
-            self.G.train()
-            return images
-
-    config = config.replace(average=0.0, **USUAL if name != "torch" else {})
-    return Contender(config, scale_images(images), kernels.threads())
+    config = config if name == "torch" else config.replace(**USUAL)
+    return Recipe(config, scale_images(images), kernels.threads())
 
 
 def contend(name: str, given: argparse.Namespace) -> None:
