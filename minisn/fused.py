@@ -21,7 +21,7 @@ from .tensor import Tensor, fused, primitive, sum
 
 
 @primitive(*conv2d.rules, lambda g: sum(g, axis=(0, 2, 3)))
-def conv2d_with_bias(x, w, b, stride, padding):
+def conv2d_with_bias(x, w, b, stride=1, padding=0):
     r"""Correlate images with a kernel and add a number to each channel, in one pass.
 
     .. math:: y_{noij} = b_o + \sum_{cpq} w_{ocpq}\, x_{n,\,c,\,si+p-a,\,sj+q-a}, \qquad

@@ -29,7 +29,7 @@ ROOT, FOUND = HERE.parent.parent, HERE / "results" / "mutants.json"
 RULES = "tests/test_rules.py"
 UNITS = {
     "ops": ["minisn/ops.py", "tests/test_ops.py"],
-    "fused": ["minisn/fused.py", "tests/test_fused.py"],
+    "fused": ["minisn/fused.py", "tests/test_fused.py", "tests/test_conv.py"],
     "spectral": ["minisn/spectral.py", "tests/test_spectral.py"],
     "tensor": ["minisn/tensor.py", "tests/test_tensor.py", "tests/test_ops.py"],
     "regularizers": ["minisn/regularizers", "tests/test_regularizers*.py"],
