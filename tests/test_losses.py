@@ -221,9 +221,15 @@ def test_binary_cross_entropy_and_squared_error_are_pytorchs(torch):
     y = binary_cross_entropy(Tensor([1e4, -1e4]), [0, 1])
     assert y.item() == 1e4
     assert binary_cross_entropy(Tensor(np.zeros(2, np.float32)), [0, 1]).dtype == np.float32
-    for targets in ([0.5, 1.5], [np.nan, 0.0]):
+    for targets in ([0.5, 1.5], [np.nan, 0.0], [-0.5, 0.5]):
         with pytest.raises(DTypeError, match="expected targets from 0 to 1"):
             binary_cross_entropy(Tensor([0.0, 0.0]), targets)
+
+
+def test_targets_of_another_dtype_keep_their_gradient():
+    t = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    loss = mean_squared_error(Tensor(np.zeros(2, np.float32)), t)
+    np.testing.assert_allclose(grad(loss, t).numpy(), [1.0, 2.0])
 
 
 @pytest.mark.parametrize("name", ["standard_d", "hinge_d", "wasserstein_d", "mean_squared_error"])

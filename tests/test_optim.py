@@ -205,6 +205,15 @@ def test_room_is_made_anew_for_arrays_of_another_library():
         (lambda ps: SGD(ps[0], 0.1), DTypeError, "got a Tensor; pass .* or a list of tensors"),
         (lambda ps: Adam(ps, 0.1).step(1.0), DTypeError, "a list of gradients, .* got a float"),
         (lambda ps: SGD(ps, 0.1).step({"a": 1}), DTypeError, "a list of gradients, .* got a dict"),
+        (lambda ps: SGD(ps, 0.1).step(), GraphError, "no parameter has a gradient; call loss.b"),
+        (lambda ps: SGD([*ps, 3], 0.1), DTypeError, "parameter 3: .* got a int; pass"),
+        (lambda ps: SGD([*ps, 2.0 * ps[0]], 0.1), DTypeError, "not computed, got dtype float64"),
+        (lambda ps: SGD([Tensor([1])], 0.1), DTypeError, "parameter 0: .* got dtype int64"),
+        (
+            lambda ps: Adam({"a": ps[0], "b": Tensor(np.float32(1.0))}, 0.1),
+            DTypeError,
+            "parameter b is float32, expected float64, the dtype of the first one",
+        ),
     ],
 )
 def test_settings_of_optimizers(make, error, message):
@@ -217,6 +226,7 @@ def test_settings_of_optimizers(make, error, message):
     [
         (SGD, "rate", "0.1", DTypeError),
         (SGD, "rate", np.nan, ConfigError),
+        (SGD, "rate", -0.5, ConfigError),
         (Adam, "rate", None, DTypeError),
         (Adam, "rate", -0.5, ConfigError),
         (Adam, "beta1", 1.0, ConfigError),
@@ -235,6 +245,49 @@ def test_settings_that_are_changed_afterwards(make, name, value, error):
         optimizer.step(gradients(0))
     for p, same in zip(ps, parameters(), strict=True):
         np.testing.assert_array_equal(p.array, same.array)
+
+
+def test_the_settings_that_exist_are_named():
+    with pytest.raises(AttributeError, match=r"no setting 'lr'; its settings are rate$"):
+        SGD(parameters(), 0.1).lr = 0.2
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_gradients_that_backward_left(make):
+    """One parameter has none, and a frozen one has one that does not count."""
+    ps, others = parameters(), parameters()
+    optimizer, other = make(ps, 0.1), make(others, 0.1)
+    sum(ps[0] * ps[0]).backward()
+    given = [2.0 * ps[0].numpy(), np.zeros(4), np.zeros(())]
+    frozen = ps[2]
+    frozen.grad, frozen.requires_grad = Tensor(5.0), False
+    optimizer.step()
+    assert (ps[1].grad is None) and float(frozen.grad) == 5.0
+    other.step(given)
+    for p, q in zip(ps, others, strict=True):
+        np.testing.assert_array_equal(p.array, q.array)
+    norm = float(np.linalg.norm(optimizer._flat.latest))
+    assert norm == pytest.approx(np.linalg.norm(given[0]))
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in ps)
+
+
+def test_a_frozen_parameter_keeps_its_values_and_goes_on_from_them():
+    ps = parameters()
+    adam = Adam(ps, 0.1)
+    adam.step(gradients(0))
+    ps[0].requires_grad = False
+    before = ps[0].numpy().copy()
+    adam.step([np.zeros(p.shape) for p in ps])  # the first moments would still move it
+    np.testing.assert_array_equal(ps[0].numpy(), before)
+    np.testing.assert_array_equal(adam._flat.values()[:6], before.ravel())
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_a_new_value_that_overflows_is_named_as_such(make):
+    ps = parameters()
+    with pytest.raises(NonFiniteError, match="step: the new value of parameter 0 "):
+        make(ps, 1.7e308).step([1e3 * np.ones(p.shape) for p in ps])
 
 
 @pytest.mark.parametrize("make", [SGD, Adam])
