@@ -119,7 +119,8 @@ def _call(
                 "argument of its own, with argnums=(0, 1, ...), or call grad(f(tensors), tensors)"
             )
         x = as_tensor(inputs[p])
-        arguments[p] = x if x.requires_grad else Tensor(x, requires_grad=True)
+        with record(True):  # a copy, so that other arguments may be x or depend on it
+            arguments[p] = x.copy() if x.requires_grad else Tensor(x, requires_grad=True)
     with record(True):  # the derivative is asked for, even within no_grad()
         y = f(*arguments, **settings)
     if not isinstance(y, Tensor):

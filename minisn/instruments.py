@@ -91,8 +91,8 @@ def euler_products(network: Module, *inputs: Tensor) -> dict[str, float]:
     .. math:: \langle w_t, \nabla_{w_t} E[D(x)]\rangle = E[D(x)], \qquad
               \|\nabla_{w_t} E[D(x)]\|_F \ge \frac{|E[D(x)]|}{\|w_t\|_F}
 
-    by Euler's identity, if D has no biases, only ReLU or leaky ReLU inside, and nothing after
-    the last layer. D is then homogeneous in each weight.
+    by Euler's identity, if D has no biases, has each layer once, only ReLU or leaky ReLU inside,
+    and nothing after the last layer. D is then homogeneous in each weight.
 
     Args:
         network, inputs: as in :func:`weight_gradients`.
@@ -287,13 +287,16 @@ def gradient_bound(network: Module, x: Tensor) -> dict[str, float]:
     Returns:
         The bound by layer.
     Raises:
-        ConfigError: the network is not such a chain, or has nonzero biases.
+        ConfigError: the network is not such a chain, has a layer twice, or has nonzero biases.
 
     Source: [L21 gradient bounds]
     Deviation: L21's supplement states the bound without :math:`r_t`; without it, the bound fails
     for a convolution.
     """
-    others = [m for m in _chain(network) if not isinstance(m, Weighted)]
+    chain = _chain(network)
+    others = [m for m in chain if not isinstance(m, Weighted)]
+    if len(chain) > len(others) + len(weighted_layers(network)):
+        raise ConfigError("gradient_bound: expected a chain that has each layer once")
     smooth = math.prod(m.lipschitz for m in others)
     norms = layer_norms(network, x)
     size = float(_double(_lengths(x.array)).mean())

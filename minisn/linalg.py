@@ -231,14 +231,24 @@ def _T(x: Tensor) -> Tensor:
     return swapaxes(x, -1, -2)
 
 
-def _solve_rule(g, y, a, b_shape):
-    pulled = solve(_T(a), g)
+def _column(x: Tensor) -> Tensor:
+    return reshape(x, shape=(*x.shape, 1))
+
+
+def _of_b(g, a, b_shape):
+    if len(b_shape) > 1:
+        return solve(_T(a), g)
+    return reshape(solve(_T(a), _column(g)), shape=g.shape)  # one vector for each of the matrices
+
+
+def _of_a(g, y, a, b_shape):
+    pulled = _of_b(g, a, b_shape)
     if len(b_shape) > 1:
         return -matmul(pulled, _T(y))
-    return -reshape(pulled, shape=(*pulled.shape, 1)) * reshape(y, shape=(*y.shape[:-1], 1, -1))
+    return -matmul(_column(pulled), _T(_column(y)))
 
 
-@primitive(_solve_rule, lambda g, a: solve(_T(a), g))
+@primitive(_of_a, _of_b)
 def solve(a, b):
     r"""Solve linear equations.
 

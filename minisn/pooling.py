@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from .answers import enter
 from .backend import namespace, near
 from .errors import ShapeError
@@ -44,6 +42,8 @@ def _surrounded(x: Tensor, padding: Pixels, value: float) -> Tensor:
 def _least(x: Tensor) -> float:
     """Return the smallest number of a tensor's dtype."""
     xp = namespace(x.array)
+    if xp.isdtype(x.dtype, "bool"):
+        return False
     return xp.iinfo(x.dtype).min if xp.isdtype(x.dtype, "integral") else -math.inf
 
 
@@ -86,15 +86,15 @@ def avg_pool2d(
         ShapeError: as :func:`max_pool2d`, or the squares do not cover the image.
     """
     x = as_tensor(x)
-    if stride is not None or np.ndim(padding) or padding or np.ndim(size):
-        top, left = pair("padding", padding)
+    top, left = pair("padding", padding)
+    if stride is not None or top or left:
         if x.ndim == 4 and (top or left):
             x = pad(x, widths=((0, 0), (0, 0), (top, top), (left, left)))
         return mean(_windows("avg_pool2d", x, size, stride, padding), axis=0)
-    (n, c, h, w), (size, _) = image_shape("avg_pool2d", x.shape), pair("avg_pool2d: size", size, 1)
-    if h % size or w % size:
+    (n, c, h, w), (p, q) = image_shape("avg_pool2d", x.shape), pair("avg_pool2d: size", size, 1)
+    if h % p or w % q:
         raise ShapeError(f"avg_pool2d: {h}x{w} pixels are not divisible by {size}; pad or crop")
-    squares = reshape(_channels_last(x), (n, h // size, size, w // size, size, c))
+    squares = reshape(_channels_last(x), (n, h // p, p, w // q, q, c))
     return _channels_first(mean(squares, axis=(2, 4)))
 
 

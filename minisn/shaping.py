@@ -223,7 +223,7 @@ def split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tenso
         if sections < 1 or n % sections:
             raise ShapeError(f"split: {n} entries do not make {sections} equal parts")
         sections = range(n // sections, n, n // sections) if n else [0] * (sections - 1)
-    ends = [0, *_counts("split", sections), n]
+    ends = [0, *(max(p + n, 0) if p < 0 else p for p in _counts("split", sections)), n]
     return [
         getitem(x, index=(slice(None),) * axis + (slice(lo, max(lo, hi)),))
         for lo, hi in itertools.pairwise(ends)

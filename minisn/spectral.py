@@ -197,7 +197,7 @@ def sigma(W: Tensor, u: Array, v: Array, axis: int = 0) -> Tensor:
     Source: [M18 Eq. (19)], [M18 Eq. (22)]
     """
     _check_vectors("sigma", W, axis, u, v)
-    return Tensor.wrap(u) @ as_matrix(W, axis) @ Tensor.wrap(v)
+    return Tensor(u) @ as_matrix(W, axis) @ Tensor(v)  # copies: u and v may move on in place
 
 
 @fused("W", forward=fast.spectral_divide, backward=fast.spectral_pull)

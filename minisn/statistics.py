@@ -11,7 +11,7 @@ from .arguments import axes_of, axis_of, whole_number
 from .backend import Array, namespace, near
 from .ops import concat, one_axis, permute, reshape, sqrt, var
 from .shaping import flip, moveaxis
-from .tensor import Tensor, as_tensor, as_tensors, is_floating, primitive
+from .tensor import Tensor, as_tensor, as_tensors, broadcast_to, is_floating, primitive
 
 
 def std(
@@ -41,8 +41,8 @@ def average(
     if w.ndim == 1 and axis is not None and w.ndim < x.ndim:
         at = axis_of(axis, x.ndim, "average")  # type: ignore[arg-type]
         w = reshape(w, shape=tuple(-1 if i == at else 1 for i in range(x.ndim)))
-    total = (w + x * 0.0).sum(axis, keepdims)
-    return (x * w).sum(axis, keepdims) / total
+    parts = x * w
+    return parts.sum(axis, keepdims) / broadcast_to(w, parts.shape).sum(axis, keepdims)
 
 
 def ptp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:

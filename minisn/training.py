@@ -23,7 +23,7 @@ from .data import (
     fingerprint,
     scale_images,
 )
-from .errors import ConfigError, DTypeError, NonFiniteError
+from .errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from .init import INITIALIZERS
 from .labels import Labels, labels_of
 from .losses import OBJECTIVES, cross_entropy
@@ -300,6 +300,8 @@ class Trainer:
         G = copy.deepcopy(self.G)
         if self.config.average:
             G.load_state_dict(self.average)
+        if labels is not None and not self.classes:
+            raise ConfigError("sample: the model has no labels to draw by; omit them")
         if self.classes and labels is None:
             labels = np.arange(len(z)) % self.classes
         return draw(G, to_device(z, self.device), *([] if labels is None else [labels]))
@@ -315,6 +317,8 @@ def draw(G: Module, z: Array, *labels: np.ndarray) -> np.ndarray:
     Returns:
         Images in (-1, 1), float32, [N, C, size, size].
     """
+    if any(len(y) != z.shape[0] for y in labels):
+        raise ShapeError(f"labels: expected {z.shape[0]}, one for each z, got {len(labels[0])}")
     G.eval()
     with no_grad():
         parts = [

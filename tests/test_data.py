@@ -988,3 +988,8 @@ def test_sample_of_photographs_is_the_part_of_cifar10_it_says():
     assert np.array_equal(index, chosen)
     assert np.array_equal(sample.images, whole.images[index])
     assert np.array_equal(sample.labels, whole.labels[index])
+
+
+def test_pixels_are_not_made_pixels_again():
+    with pytest.raises(DTypeError, match=r"expected floats in \[-1, 1\], got dtype uint8"):
+        data.unscale_images(np.zeros((1, 1, 2, 2), np.uint8))

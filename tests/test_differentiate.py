@@ -127,3 +127,18 @@ def test_what_is_no_function_and_what_is_no_tensor():
 def test_the_gradient_of_a_constant_is_0_at_infinity_too():
     found = value_and_grad(lambda x: Tensor(3.0))(Tensor([np.inf, 1.0]))[1]
     np.testing.assert_array_equal(found.array, [0.0, 0.0])
+
+
+def test_an_argument_that_depends_on_another_is_held_constant():
+    def f(a, b):
+        return (a * b).sum()
+
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    np.testing.assert_array_equal(value_and_grad(f)(x, x)[1].numpy(), [1.0, 2.0])
+    np.testing.assert_array_equal(value_and_grad(f)(x, x * 3)[1].numpy(), [3.0, 6.0])
+    np.testing.assert_array_equal(hessian(f)(x, x).numpy(), np.zeros((2, 2)))
+    np.testing.assert_array_equal(jacobian(lambda a, b: a * b)(x, x).numpy(), np.diag([1.0, 2.0]))
+    with minisn.no_grad():
+        np.testing.assert_array_equal(value_and_grad(f)(x, x)[1].numpy(), [1.0, 2.0])
+    slope = value_and_grad(lambda a: (a**3).sum())(x)[1]  # still a function of x
+    np.testing.assert_allclose(grad(slope.sum(), x).numpy(), [6.0, 12.0])

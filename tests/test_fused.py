@@ -159,3 +159,15 @@ def test_a_bias_is_what_is_added_to_a_convolution():
     )
     for a, b in zip(fused, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("places", [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
+def test_a_tensor_in_two_places_has_one_gradient(places):
+    rng = np.random.default_rng(3)
+    given = [Tensor(rng.normal(size=(4, 3)), requires_grad=True) for _ in range(2)]
+    inputs = [given[i] for i in places]
+    plain, recorded = (
+        grad(ops.sum(normalize(*inputs, axis=0, eps=1e-5) ** 2), given[0], create_graph=recording)
+        for recording in (False, True)
+    )
+    np.testing.assert_allclose(recorded.numpy(), plain.numpy(), rtol=1e-10)

@@ -170,6 +170,10 @@ def test_what_is_no_chain_without_biases_gets_no_bound():
     net = nn.Sequential(nn.Linear(3, 2, rng(), bias=False), nn.BatchNorm(2))
     with pytest.raises(ConfigError, match="found a BatchNorm, whose Lipschitz"):
         gradient_bound(net, x)
+    layer, relu = nn.Linear(3, 3, rng(), bias=False), nn.ReLU()
+    gradient_bound(nn.Sequential(layer, relu, nn.Linear(3, 3, rng(), bias=False), relu), x)
+    with pytest.raises(ConfigError, match="a chain that has each layer once"):
+        gradient_bound(nn.Sequential(layer, relu, layer), x)
 
 
 def test_instruments_use_the_array_api_alone():

@@ -893,3 +893,11 @@ def test_what_is_no_gaussian_is_refused():
     ):
         with pytest.raises(error, match="gaussian_frechet"):
             gaussian_frechet(*args)
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 3), (1,), ()])
+def test_an_accuracy_of_labels_of_another_shape_is_refused(shape):
+    probabilities = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    assert accuracy(probabilities, probabilities.argmax(1)) == 1.0
+    with pytest.raises(ShapeError, match=r"expected labels of shape \(6,\)"):
+        accuracy(probabilities, np.zeros(shape, int))

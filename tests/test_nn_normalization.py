@@ -141,3 +141,9 @@ def test_running_moments_keep_their_type():
     norm = nn.BatchNorm(2)
     norm(np.ones((3, 2)))
     assert {a.dtype.name for a in norm.state.values()} == {"float32"}
+
+
+@pytest.mark.parametrize("items", [4, 4000])
+def test_the_type_of_the_result_does_not_depend_on_the_number_of_entries(items):
+    layer = nn.BatchNorm(8).to(dtype="float64")
+    assert layer(Tensor(np.ones((items, 8, 2, 2), np.float32))).dtype == np.float64

@@ -495,3 +495,21 @@ def test_a_bias_of_another_shape_is_refused():
         layer.bias = Tensor(np.zeros(5), requires_grad=True)
     layer.bias = None
     assert len(layer.parameters()) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 6])
+def test_parts_in_rows_of_an_array_are_all_found(rows):
+    class Grid(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = [[nn.Linear(1, 1, 0) for _ in range(2)] for _ in range(rows)]
+            self.cells = np.array(layers, object)
+
+    assert len(Grid().parameters()) == 4 * rows
+
+
+def test_the_constant_of_leaky_relu_is_that_of_its_slope():
+    layer = nn.LeakyReLU(0.1)
+    assert layer.lipschitz == 1.0
+    layer.slope = -7.0
+    assert layer.lipschitz == 7.0

@@ -833,3 +833,41 @@ def test_mixed_second_derivatives_of_a_power_agree_at_exponent_0():
     by_a, by_b = grad(a**b, [a, b], create_graph=True)
     assert float(grad(by_a, b)) == pytest.approx(0.5)
     assert float(grad(by_b, a)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2,), (3,), (2, 3)])
+def test_a_vector_beside_stacked_matrices_is_solved_in_each(batch):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(*batch, 3, 3)), rng.normal(size=3)
+    np.testing.assert_allclose(ops.solve(a, b).numpy(), np.linalg.inv(a) @ b)
+    assert gradcheck(lambda a, b: ops.solve(a, b), [a, b], order=2)
+
+
+def test_a_mask_is_padded_with_false():
+    mask = np.zeros((1, 1, 3, 3), bool)
+    assert not ops.max_pool2d(Tensor(mask), 3, 1, 1).numpy().any()
+    mask[0, 0, 1, 1] = True
+    assert ops.max_pool2d(Tensor(mask), 3, 1, 1).numpy().all()
+
+
+def test_averages_of_squares_of_two_sizes_cover_the_image():
+    x = np.arange(32.0).reshape(1, 1, 4, 8)
+    expected = x.reshape(1, 1, 2, 2, 2, 4).mean((3, 5))
+    np.testing.assert_allclose(ops.avg_pool2d(Tensor(x), (2, 4)).numpy(), expected)
+    with pytest.raises(ShapeError, match="4x8 pixels are not divisible by"):
+        ops.avg_pool2d(Tensor(x), (2, 3))
+
+
+@pytest.mark.parametrize("places", [[-1], [1, -1], [3, -3], [-20, 2], [4, 2], [2, 20]])
+def test_places_from_the_end_cut_as_in_numpy(places):
+    x = np.arange(20.0).reshape(10, 2)
+    for ours, theirs in ((ops.split, np.split), (ops.array_split, np.array_split)):
+        for a, b in zip(ours(Tensor(x), places), theirs(x, places), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b)
+
+
+def test_an_average_with_an_infinity_is_numpys():
+    x, w = np.array([[1.0, np.inf], [2.0, 3.0]]), np.array([1.0, 3.0])
+    for axis in (0, 1):
+        expected = np.average(x, axis, w)
+        np.testing.assert_array_equal(ops.average(Tensor(x), axis, w).numpy(), expected)

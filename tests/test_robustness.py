@@ -310,3 +310,10 @@ def test_training_brings_factors_back_to_where_they_must_lie(digits):
     train_classifier(network, *digits, rng(), steps=3)
     U = network.layers[5].U.array
     np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_radius_of_a_class_that_does_not_exist_is_refused(label):
+    network = nn.Sequential(nn.Linear(4, 3, 0))
+    with pytest.raises(ShapeError, match="labels must be 0 to 2"):
+        certified_radius(network, np.ones((2, 4), np.float32), np.array([0, label]))

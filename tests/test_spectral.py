@@ -1000,3 +1000,12 @@ def test_an_operator_s_power_iteration_makes_one_round_unless_told():
 def test_a_scale_of_zero_gives_zeros():
     W = Tensor(np.ones((2, 3)))
     np.testing.assert_array_equal(spectral.divide(W, Tensor(2.0), 0.0).array, np.zeros((2, 3)))
+
+
+def test_vectors_that_move_on_in_place_leave_the_gradient_alone():
+    rng = np.random.default_rng(0)
+    W = Tensor(rng.normal(size=(4, 5)), requires_grad=True)
+    u, v = rng.normal(size=4), rng.normal(size=5)
+    y, expected = spectral.sigma(W, u, v), np.outer(u, v)
+    u[:], v[:] = 0.0, 0.0
+    np.testing.assert_array_equal(grad(y, W).numpy(), expected)

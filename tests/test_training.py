@@ -444,3 +444,13 @@ def test_many_samples_are_drawn_in_pieces_and_are_those_of_one(monkeypatch, digi
     monkeypatch.setattr(training, "PIECE", 3)
     np.testing.assert_allclose(trainer.sample(z), whole, rtol=0, atol=1e-6)
     assert sizes[0] == 3 and sizes.count(3) >= 2 and sizes[-1] == 1
+
+
+def test_labels_that_no_sample_has_are_refused(digits):
+    z = np.zeros((500, TINY.latent), np.float32)
+    with pytest.raises(ConfigError, match="the model has no labels to draw by"):
+        Trainer(TINY, digits[:20]).sample(z, np.zeros(500, int))
+    config = TINY.replace(conditional="projection")
+    trainer = Trainer(config, digits[:20], labels=np.arange(20) % 3)
+    with pytest.raises(ShapeError, match="labels: expected 500, one for each z, got 600"):
+        trainer.sample(z, np.zeros(600, int))

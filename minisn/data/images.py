@@ -122,8 +122,11 @@ def unscale_images(x: np.ndarray) -> np.ndarray:
     Returns:
         Pixels, uint8, same shape.
     Raises:
+        DTypeError: x are whole numbers, such as pixels.
         NonFiniteError: x holds a NaN or an infinity.
     """
+    if x.dtype.kind != "f":
+        raise DTypeError(f"unscale_images: expected floats in [-1, 1], got dtype {x.dtype}")
     if not np.isfinite(x).all():
         raise NonFiniteError(
             "unscale_images: x holds a NaN or an infinity; expected finite numbers; "

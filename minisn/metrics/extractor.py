@@ -124,5 +124,11 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Args:
         probabilities: [N, classes].
         labels: integers, [N].
+    Raises:
+        ShapeError: the labels have another shape, which broadcasting would hide.
     """
+    if np.shape(labels) != probabilities.shape[:1]:
+        raise ShapeError(
+            f"accuracy: expected labels of shape {probabilities.shape[:1]}, got {np.shape(labels)}"
+        )
     return float(np.mean(probabilities.argmax(1) == labels))

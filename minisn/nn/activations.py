@@ -21,7 +21,11 @@ class LeakyReLU(Module):
     def __init__(self, slope: float = 0.1):
         super().__init__()
         self.slope = real_number("LeakyReLU: slope", slope)
-        self.lipschitz = max(1.0, abs(slope))
+
+    @property
+    def lipschitz(self) -> float:
+        """The Lipschitz constant."""
+        return max(1.0, abs(self.slope))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply leaky ReLU to every entry."""

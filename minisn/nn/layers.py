@@ -62,8 +62,8 @@ class Weighted(Module):
     def reparametrize(self, value: Any) -> None:
         raise GraphError(
             f"{type(self).__name__}.reparametrize cannot be set afterwards: a scheme starts with "
-            "its own state; make a new layer with reparametrize=... (and copy the weights with "
-            "load_state_dict, or .weight.assign)"
+            "its own state; make a new layer with reparametrize=..., copy the weight with "
+            ".weight.assign, and call power_step() until the norm it estimates no longer changes"
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

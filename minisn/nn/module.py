@@ -73,7 +73,7 @@ class Module:
 
     def own_parts(self, prefix: str = "") -> Iterator[tuple[str, "Module | Tensor"]]:
         """Yield the modules and parameters that this module holds itself, with dotted names."""
-        path, seen = f"{prefix}." if prefix else "", set[int]()
+        path, seen = f"{prefix}." if prefix else "", dict[int, Any]()
         for name, value in vars(self).items():
             if name != "state" and _may_hold(value):
                 yield from _parts(path + name, value, seen)
@@ -225,7 +225,7 @@ def _may_hold(value: Any) -> bool:
     )
 
 
-def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _parts(name: str, value: Any, seen: dict[int, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the modules and parameters in nested containers, with dotted names.
 
     Raises:
@@ -244,7 +244,7 @@ def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
             f"{name} is a {type(value).__name__}, which can be iterated only once; use a list"
         )
     elif id(value) not in seen:
-        seen.add(id(value))  # a list may hold itself
+        seen[id(value)] = value  # a list may hold itself; kept, for the next may take its id
         items: Iterable[tuple[Any, Any]]
         if isinstance(value, Mapping):
             items = value.items()

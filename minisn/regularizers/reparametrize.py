@@ -297,7 +297,7 @@ class ConvSpectralNorm(SpectralNorm):
         """Return the estimate, differentiable in W with u and v held constant."""
         if self.size is None:
             return super().norm(W, axis, state)
-        u, v = Tensor.wrap(state["u"]), Tensor.wrap(state["v"])
+        u, v = Tensor(state["u"]), Tensor(state["v"])
         return ops.sum(u * conv2d(v, W, stride=self.stride, padding=self.padding))
 
     def apply(self, learned: Learned, axis: int, state: State) -> Tensor:

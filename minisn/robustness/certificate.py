@@ -9,6 +9,7 @@ from .. import lipschitz, spectral
 from ..arguments import generator
 from ..errors import ConfigError
 from ..geometry import Pixels, moves, output_size, pair
+from ..labels import labels_of
 from ..lipschitz import LipschitzBound
 from ..nn import Conv2d, Linear, Module
 from ..nn import Sequential as Chain
@@ -129,6 +130,7 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
         r, [N], in the units of the images; negative for an image that the network misclassifies.
     Raises:
         ConfigError: the last layer is not dense, or the constant of another layer is not known.
+        DTypeError, ShapeError: a label is no integer, or no class.
 
     Source: Tsuzuku et al. (2018); the product is [M18 Eq. (7)]
     """
@@ -141,6 +143,7 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
     f, rows = logits(network, images), np.arange(len(images))
     with no_grad():
         W = last.effective_weight().numpy().astype(np.float64)
+    labels_of("certified_radius", labels, images).check("certified_radius", len(W))
     apart = np.sqrt(((W[labels, None] - W) ** 2).sum(axis=2))
     # equal rows differ by the bias alone: their radius becomes as good as infinite
     radii = (f[rows, labels, None] - f) / np.maximum(L * apart, 1e-200)

@@ -9,6 +9,7 @@ from .. import kernels
 from ..arguments import generator
 from ..init import kaiming
 from ..losses import cross_entropy
+from ..metrics.extractor import accuracy as share_right
 from ..nn import Conv2d, Linear, Module, ReLU, Reparametrization, Reshape, power_step
 from ..nn import Sequential as Chain
 from ..optim import Adam
@@ -107,7 +108,7 @@ def accuracy(network: Module, images: np.ndarray, labels: np.ndarray) -> float:
 
     .. math:: P\big(\arg\max_j f_j(x) = y\big)
     """
-    return float((logits(network, images).argmax(axis=1) == labels).mean())
+    return share_right(logits(network, images), labels)
 
 
 @dataclass(frozen=True)

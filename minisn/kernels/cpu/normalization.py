@@ -132,7 +132,7 @@ def _by_item(x: Array, a: Array) -> Array | None:
 
 def _fits(x: Array, *arrays: Array) -> list[Array] | None:
     """Return the arrays by item and channel, or None where NumPy computes the result."""
-    if x.ndim < 2 or x.size < SMALL:
+    if x.ndim < 2 or x.size < SMALL or any(a.dtype != x.dtype for a in arrays):
         return None
     found = [_by_item(x, a) for a in arrays]
     return None if any(a is None for a in found) else found  # type: ignore[return-value]
