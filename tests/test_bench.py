@@ -279,3 +279,59 @@ def test_the_average_of_g_is_kept_as_here(torch):
     names = [name for name, value in both.ours.average.items() if value.dtype == np.float32]
     assert len(both.theirs.average) == len(names)
     assert Fed(torch, CONFIG.replace(average=0.0)).theirs.average == []
+
+
+# --- a preset's whole recipe, tests/benchmarks/recipe_in_torch.py -----------------------------
+
+
+def test_the_recipe_in_pytorch_is_the_presets(torch, monkeypatch):
+    monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "benchmarks"))
+    from recipe_in_torch import Recipe
+
+    changes = {"width": 4, "batch_size": 4, "latent": 6, "steps": 5, "decay_after": 2}
+    config = load_preset("cifar10-hour").replace(**changes)
+    images = np.random.default_rng(0).integers(0, 256, (16, 3, 32, 32), dtype=np.uint8)
+    theirs, ours = Recipe(config, scale_images(images), 1), Trainer(config, images)
+    z = np.random.default_rng(1).standard_normal((3, 6), np.float32)
+    with torch.no_grad():
+        first = theirs.G(torch.tensor(z)).numpy()
+    np.testing.assert_allclose(first, ours.G(Tensor(z)).numpy(), rtol=1e-4, atol=1e-6)
+    for _ in range(5):
+        theirs.update()
+        ours.update()
+        assert theirs.adam_d.param_groups[0]["lr"] == pytest.approx(ours.adam_d.rate)
+    for layer in theirs.D.modules():
+        if hasattr(layer, "parametrizations"):
+            found = np.linalg.norm(layer.weight.detach().flatten(1), 2)
+            assert found == pytest.approx(2.0, rel=0.3)
+    assert len(theirs.moving) == len(theirs.average)
+    kept, now = theirs.average[0].numpy(), theirs.moving[0].numpy()
+    assert np.abs(kept - now).max() > 0
+    before = theirs.sample(z)
+    theirs.average[0].mul_(0)
+    assert np.abs(theirs.sample(z) - before).max() > 0
+
+
+def test_augmentation_in_pytorch_is_the_one_here(torch, monkeypatch):
+    """Moves and holes are the same sets; colors have the same mean and spread."""
+    monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "benchmarks"))
+    from recipe_in_torch import KINDS
+
+    from minisn.augment import KINDS as OURS
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    ramp = np.arange(1.0, 65.0, dtype=np.float32).reshape(1, 1, 8, 8).repeat(3000, 0)
+    for kind in ("translation", "cutout"):
+        found, expected = (
+            {image.tobytes() for image in images}
+            for images in (
+                KINDS[kind](torch.tensor(ramp)).numpy(),
+                OURS[kind](Tensor(ramp), rng).numpy(),
+            )
+        )
+        assert found == expected, kind
+    x = rng.uniform(-1, 1, (1, 3, 4, 4)).astype(np.float32).repeat(20_000, 0)
+    found, expected = KINDS["color"](torch.tensor(x)).numpy(), OURS["color"](Tensor(x), rng).numpy()
+    np.testing.assert_allclose(found.mean(0), expected.mean(0), atol=0.03)
+    np.testing.assert_allclose(found.std(0), expected.std(0), atol=0.03)
