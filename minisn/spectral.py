@@ -201,7 +201,7 @@ def sigma(W: Tensor, u: Array, v: Array, axis: int = 0) -> Tensor:
 
 
 @fused("W", forward=fast.spectral_divide, backward=fast.spectral_pull)
-def spectral_divide(W: Tensor, u: Array, v: Array, axis: int = 0, scale: float = 1.0) -> Tensor:
+def spectral_divide(W: Tensor, u: Array, v: Array, axis: int, scale: float) -> Tensor:
     r"""Divide a weight by its spectral norm: the equation itself, without checks.
 
     .. math:: \bar W_{SN} = \frac{cW}{\sigma(W)}, \qquad \sigma(W) = u^TWv
@@ -398,9 +398,10 @@ def initial_vectors(
     ceiling = unit * _norm_bound(in_units)
     drawn = generator(rng).standard_normal(matrix.shape[0])
     u = _unit(near(matrix).asarray(drawn, dtype=matrix.dtype))
-    block = 8
-    for _ in range(0, whole_number("initial_vectors: most", most, 1), block):
-        u, v, sigma = power_iteration(matrix, u, block)
+    block, left = 8, whole_number("initial_vectors: most", most, 1)
+    while left > 0:
+        u, v, sigma = power_iteration(matrix, u, min(block, left))
+        left -= block
         if (1 + tolerance) * float(sigma) >= ceiling:
             return u, v
     raise ConfigError(

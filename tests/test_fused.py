@@ -144,7 +144,7 @@ def test_an_axis_that_does_not_exist_is_refused():
 
 def test_a_weight_of_norm_zero_stays_zero_with_gradient_zero():
     W = Tensor(np.zeros((2, 3)), requires_grad=True)
-    y = spectral_divide(W, u=np.ones(2), v=np.ones(3))
+    y = spectral_divide(W, u=np.ones(2), v=np.ones(3), axis=0, scale=1.0)
     assert not y.array.any()
     for create_graph in (False, True):
         assert not grad((y * 3.0).sum(), W, create_graph=create_graph).array.any()

@@ -1009,3 +1009,15 @@ def test_vectors_that_move_on_in_place_leave_the_gradient_alone():
     y, expected = spectral.sigma(W, u, v), np.outer(u, v)
     u[:], v[:] = 0.0, 0.0
     np.testing.assert_array_equal(grad(y, W).numpy(), expected)
+
+
+@pytest.mark.parametrize("most", [1, 3, 9])
+def test_first_vectors_take_at_most_the_steps_that_are_allowed(most):
+    W = np.random.default_rng(0).normal(size=(40, 50))
+    drawn = np.random.default_rng(1).standard_normal(40)
+    with pytest.raises(ConfigError, match=f"after {most} power steps"):
+        spectral.initial_vectors(W, 1, 1e-12, most)
+    u, v = spectral.initial_vectors(W, 1, 1e9, most)
+    expected = spectral.power_iteration(W, drawn / np.linalg.norm(drawn), min(most, 8))
+    np.testing.assert_allclose(u, expected[0], rtol=1e-10)
+    np.testing.assert_allclose(v, expected[1], rtol=1e-10)
