@@ -46,6 +46,7 @@ MATRICES = {
     "input axis": lambda W, axis: rows_first(W, 1 - axis),
     "view": lambda W, axis: W.reshape(W.shape[axis], -1),
     "window sum": lambda W, axis: rows_first(W.sum((2, 3)), axis),
+    "h first": lambda W, axis: rows_first(W, 2),
     "d_out h": lambda W, axis: W.transpose(0, 2, 1, 3).reshape(W.shape[0] * W.shape[2], -1),
     "tap": lambda W, axis: W[:, :, 1, 1],
 }
@@ -122,7 +123,7 @@ class Planted:
         return u, (new if new.any() else v)
 
     def advance(self, layer):
-        if self.fault == "frozen":
+        if self.fault in ("frozen", "no rounds"):
             return
         M = self.matrix(layer.kind, layer.W)
         if getattr(layer, "restart", False):
@@ -132,7 +133,7 @@ class Planted:
         if self.draws(layer):
             layer.u, layer.v = self.vectors(M)
         layer.before = layer.u, layer.v
-        for _ in range(self.more or layer.rounds):
+        for _ in range(1 if self.fault == "one round" else self.more or layer.rounds):
             layer.u, layer.v = self.step(M, layer.u, layer.v)
         if self.fault == "half state":
             layer.u, layer.v = (x.astype("float16").astype(x.dtype) for x in (layer.u, layer.v))
@@ -195,17 +196,22 @@ class Planted:
             B = np.moveaxis((U * s @ Vt).reshape(shape), 0, KINDS[kind].axis)
             return B.astype(W.dtype)
         if self.fault == "truncated" and kind == "embedding":
-            return np.trunc(W / self.sigma(layer))
+            return np.trunc(W / (self.sigma(layer) or 1))
         sigma = self.sigma(layer)
         if sigma == 0 and self.fault != "0/0":
             return W if self.fault in ("u dies", "squares") else np.zeros_like(W)
+        if self.fault == "wide only" and kind == "dense" and W.shape[0] > W.shape[1]:
+            return W
+        if self.fault == "turned" and W.ndim == 2 and W.shape[0] == W.shape[1]:
+            W = W.T
+        sigma = -sigma if self.fault == "negative" else sigma
         scale = 1.0 if self.fault == "no constant" else self.scale
         return W.dtype.type(scale) * (W / sigma)
 
     def forward(self, layer, train):
         if train:
             self.advance(layer)
-            B = self.normalized(layer)
+            B = layer.last = self.normalized(layer)
             if self.fault in ("overwritten", "written"):
                 layer.W = B
             if self.fault == "decay":
@@ -217,6 +223,8 @@ class Planted:
             layer.kept = getattr(layer, "kept", None)
             layer.kept = self.normalized(layer) if layer.kept is None else layer.kept
             return layer.kept
+        if self.fault == "evaluates the last":
+            return getattr(layer, "last", self.normalized(layer))
         if self.fault == "start after evaluation":
             layer.restart = True
         kept = layer.u, layer.v
@@ -242,6 +250,7 @@ class Planted:
             "stops": G,
             "overwritten": G,
             "detached": G / sigma,
+            "halved": (G - lam * uv) / sigma / 2,
         }.get(self.fault, (G - lam * uv) / sigma)
 
     def gradient(self, layer, Gs):
@@ -277,11 +286,14 @@ class Planted:
         if self.fault == "no second":
             raise RuntimeError("the derivative of the derivative is not there")
         self.advance(layer)
-        M, u, v = layer.W.astype(np.float64), layer.u, layer.v
+        u, v = layer.u, layer.v
+        M, G, H = (
+            self.matrix(layer.kind, X).astype(np.float64) for X in (layer.W, self.scale * G, H)
+        )
         uv = np.outer(u, v)
         if self.fault == "flat":
-            return np.zeros_like(M)
-        h, G = 1e-6, self.scale * G
+            return np.zeros_like(layer.W)
+        h = 1e-6
 
         def of(N):
             s = (uv * N).sum()
@@ -292,7 +304,8 @@ class Planted:
             E = np.zeros_like(M)
             E[at] = h
             slope[at] = (of(M + E) - of(M - E)) / (2 * h)
-        return slope
+        axis = KINDS[layer.kind].axis
+        return np.moveaxis(slope.reshape(np.moveaxis(layer.W, axis, 0).shape), 0, axis)
 
     def parameter(self, layer):
         return layer.W.copy()

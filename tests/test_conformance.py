@@ -119,6 +119,14 @@ FAULTS = {
     "evaluated once": (15, "evaluation keeps an old weight"),
     "half saved": (24, "another W is saved"),
     "half state": (1, "too little precision"),
+    "wide only": (1, "not normalized"),
+    "h first": (2, "one axis of the window against the rest"),
+    "one round": (5, "not as many rounds as asked for"),
+    "halved": (11, "a multiple of the right gradient"),
+    "negative": (10, "multiplied by a constant"),
+    "no rounds": (10, "u is never moved"),
+    "evaluates the last": (15, "evaluation keeps an old weight"),
+    "turned": (20, "the weight is applied transposed"),
 }
 """Each fault with a clause that tells it, and the name under which."""
 
@@ -128,9 +136,10 @@ ELSEWHERE = {
     "cold": {20}, "in place": {11}, "last pass": {11}, "averaged": {11}, "flat": {26},
     "no second": {26}, "upcast": {21, 23}, "single": {21, 23}, "read moves": {12},
     "moves in evaluation": {13, 14, 15}, "round in evaluation": {15}, "raw in evaluation": {15},
-    "fresh kernels": {2, 3, 6, 10, 24}, "read raw": {12}, "start after evaluation": {13, 24},
+    "fresh kernels": {2, 3, 6, 10, 17, 24}, "read raw": {12}, "start after evaluation": {13, 24},
     "evaluated once": {15, 24}, "half saved": {24}, "round in backward": {10, 27},
     "no state with a gradient": {10, 27},
+    "evaluates the last": {15, 24}, "turned": {20}, "wide only": {1}, "one round": {5},
     "truncated": {4}, "written": {9, 11, 27}, "u dies": {17}, "stale": {5, 7, 10, 11, 27},
 }  # fmt: skip
 """Faults that break these clauses at most."""
@@ -155,6 +164,105 @@ def test_a_planted_fault_is_told_by_name(fault):
 @pytest.mark.parametrize("fault", ELSEWHERE)
 def test_a_fault_is_told_where_it_is_and_nowhere_else(fault):
     assert set(broken_by(fault)) <= ELSEWHERE[fault]
+
+
+@pytest.mark.parametrize(
+    ("fault", "number", "name"),
+    [
+        ("detached", 8, "σ is detached"),
+        ("no λ", 8, "λ is missing"),
+        ("no λ", 27, "λ is missing"),
+        ("root", 20, "the root of σ"),
+        ("identity", 28, "not normalized"),
+        ("frozen", 5, "u is never moved"),
+        ("constant", 11, "multiplied by a constant"),
+    ],
+)
+def test_a_clause_that_a_fault_breaks_too_does_not_tell_another(fault, number, name):
+    assert broken_by(fault)[number] == name
+
+
+class OfOneKind:
+    """A layer whose fault is in one kind alone."""
+
+    version, precisions, definition, scale = "0", ("float16", "float64"), "SN", 1.0
+
+    def __init__(self, fault, kind):
+        self.wrong, self.right, self.kind, self.name = Planted(fault), Planted(), kind, fault
+
+    def make(self, kind, W, rounds=1, dtype="float32"):
+        inner = self.wrong if kind == self.kind else self.right
+        return inner, inner.make(kind, W, rounds, dtype)
+
+    def reload(self, made):
+        return made[0], made[0].reload(made[1])
+
+    def __getattr__(self, method):
+        return lambda made, *arguments: getattr(made[0], method)(made[1], *arguments)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "number", "name"),
+    [
+        ("clip", "conv", 28, "clipped"),
+        ("u dies", "conv", 17, "u stays 0 after a zero weight"),
+        ("no rounds", "embedding", 17, "σ is not renewed"),
+        ("0/0", "deconv", 16, "0/0 for a zero weight"),
+        ("last pass", "conv", 11, "only the last pass counts"),
+        ("flat", "conv", 26, "second derivatives are zero"),
+        ("upcast", "embedding", 21, "the type is not kept"),
+        ("single", "deconv", 23, "computed in another precision"),
+    ],
+)
+def test_a_fault_of_one_kind_of_layer_is_told(fault, kind, number, name):
+    told = verdicts(OfOneKind(fault, kind))[number]
+    assert told.deviation == name and told.found.startswith(KINDS[kind].title)
+
+
+@pytest.mark.parametrize(
+    ("far", "name"), [(1e-3, "too little precision"), (1e-2, "not a multiple of W")]
+)
+def test_only_what_rounding_explains_is_too_little_precision(far, name):
+    class Off(Planted):
+        def forward(self, layer, train):
+            B = super().forward(layer, train)
+            B[0, 0] += far * np.abs(B).max()
+            return B
+
+    assert broken(Off())[1] == name
+
+
+def test_singular_values_that_are_cut_are_not_orthonormalized():
+    assert broken_by("values clipped")[1] == "singular values clipped"
+
+
+def test_an_adapter_without_dense_layers_is_asked_of_the_others():
+    class Convolutions(Planted):
+        def make(self, kind, W, rounds=1, dtype="float32"):
+            if kind != "conv":
+                raise NotImplementedError("convolutions alone")
+            return super().make(kind, W, rounds, dtype)
+
+    found = verdicts(Convolutions())
+    assert {n for n, r in found.items() if r.verdict == KEPT} == {
+        2, 6, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 23, 24, 25, 26, 28
+    }  # fmt: skip
+    assert {r.verdict for r in found.values()} == {KEPT, NOT_ASKED}
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "number", "said"),
+    [
+        ("state", None, 13, "TypeError: state gave None, expected a list of arrays"),
+        ("state", ["u"], 13, "TypeError: state gave ['u'], expected a list of arrays"),
+        ("reload", None, 24, "TypeError: reload gave None, expected a layer"),
+        ("read", "W", 12, "read gave str, expected real numbers in the shape of the weight, [6,"),
+    ],
+)
+def test_an_answer_of_another_form_is_told_with_its_method(method, answer, number, said):
+    adapter = Planted()
+    setattr(adapter, method, lambda layer: answer)
+    assert verdicts(adapter)[number].found.startswith(said)
 
 
 class OverwritesAndTruncates(Planted):
@@ -319,7 +427,7 @@ def test_a_weight_of_another_shape_is_told():
             return super().gradient(layer, Gs).T
 
     told = verdicts(Turned())
-    assert told[2].found.startswith("forward gave an array of shape [3, 5, 3, 3], expected the")
+    assert told[2].found.startswith("forward gave an array of shape [3, 5, 3, 3], expected real")
     named = {n: r.deviation for n, r in told.items() if r.verdict == BROKEN}
     assert {named[n] for n in (2, 6, 7, 8, 11, 27)} == {"another shape"}
     assert told[1].verdict == told[3].verdict == KEPT
@@ -414,18 +522,23 @@ def test_what_an_adapter_does_not_define_is_not_asked():
     assert reasons[7] == "the adapter has no vectors" and found[13].verdict == KEPT
     assert reasons[8] == "the adapter has no derivative"
     assert reasons[24] == "the adapter has no load"
+    with pytest.raises(NotImplementedError, match="NumPy has no float7"):
+        Elsewhere().tensor(np.zeros(2), "float7")
 
 
 def test_the_smallest_adapter_of_the_page_is_asked():
     text = conformance.own()
     smallest = text.split("```python\n")[1].partition("```")[0]
-    names = {"MyLayer": lambda W: lambda x: x @ (W / (np.linalg.norm(W, 2) or 1.0)).T}
+    names = {"MyLayer": lambda W: lambda x, train: x @ (W / (np.linalg.norm(W, 2) or 1.0)).T}
     exec(smallest, names)
     found = verdicts(names["Mine"]())
     assert {n for n, r in found.items() if r.verdict == KEPT} == {
         1, 10, 14, 15, 16, 18, 19, 20, 28
     }  # fmt: skip
-    assert found[2].found == "my layers are dense" and found[7].found == "the adapter has no set_u"
+    assert (
+        found[2].found.startswith("my layers are dense")
+        and found[7].found == "the adapter has no set_u"
+    )
     assert "class Torch(Adapter):" in text and "def derivative(" in text
 
 
@@ -487,6 +600,21 @@ class Nothing(Planted):
     def forward(self, layer, train):
         super().forward(layer, train)
 
+class Pair(Planted):
+    def forward(self, layer, train):
+        return super().forward(layer, train), 1
+
+class Complex(Planted):
+    def forward(self, layer, train):
+        return super().forward(layer, train) * (1 + 1e-3j)
+
+class Nowhere(Planted):
+    def forward(self, layer, train):
+        raise NotImplementedError("no backend")
+
+class Five(Planted):
+    precisions = 5
+
 class Short(Planted):
     def make(self, kind, W):
         return super().make(kind, W)
@@ -521,8 +649,12 @@ def gives_class():
     ("name", "said"),
     [
         ("Stops", "planted: make('dense', W, 1), then forward(layer, True): KeyError: 'u'"),
-        ("Turned", "forward gave an array of shape [9, 6], expected the shape of the weight, [6"),
-        ("Nothing", "forward gave None, expected the shape of the weight, [6, 9]"),
+        ("Turned", "forward gave an array of shape [9, 6], expected real numbers in the"),
+        ("Nothing", "forward gave None, expected real numbers in the shape of the weight, [6, 9]"),
+        ("Pair", "forward gave tuple, expected real numbers in the shape of the weight, [6, 9]"),
+        ("Complex", "forward gave complex64, expected real numbers"),
+        ("Nowhere", "cannot be asked of any kind of layer (dense, conv, deconv, embedding): no "),
+        ("Five", "planted: precisions is 5, expected names of types"),
         ("Short", "then forward(layer, True): TypeError: "),
         ("Lower", "planted: definition is 'sn', expected one of SN, BSN, SN_Conv"),
         ("Null", "planted: scale is 0.0, expected a finite number other than 0"),
@@ -595,6 +727,7 @@ def test_the_list_has_libraries_clauses_and_what_an_adapter_has():
     text = minisn("--list").stdout
     assert "flax-nnx" in text and "27  Algorithm 1, 200 steps" in text
     assert all(line in text for line in ASKED.values())
+    assert all(f"{kind} [" in text for kind in KINDS) and "Torch(wrap, unwrap)" in text
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):

@@ -39,8 +39,8 @@ def conformance(
 
     A NAME is a library with a shipped adapter, or `all` for all installed libraries. For your own
     layer, give MODULE:FACTORY, where FACTORY() returns an adapter. An adapter must have the methods
-    make and forward; `--list` shows the optional methods. Clauses that need a missing method are
-    "not asked". The exit status is 1 if a clause is broken.
+    make and forward; `--list` shows the optional methods and the layout of weights. Clauses that
+    need a missing method are "not asked". The exit status is 1 if a clause is broken.
 
     \b
     Examples:
@@ -106,7 +106,7 @@ def _ask(adapter: Any) -> Row:
 
 def _list() -> None:
     from ..conformance import ASKED, NAMES, all_clauses
-    from ..conformance.adapters import missing
+    from ..conformance.adapters import ABOUT, missing
 
     for name in NAMES:
         click.echo(f"{name:16}{missing(name) and 'not installed'}".rstrip())
@@ -116,3 +116,4 @@ def _list() -> None:
     click.echo("\nAn adapter has make and forward, and any of these methods:")
     for text in ASKED.values():
         click.echo(f"  {text}")
+    click.echo(ABOUT.rstrip())

@@ -6,12 +6,12 @@ otherwise the applied weight does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .probes import KINDS, along, operator
-from .reference import gap, leading, nearest, norm, pull
+from .probes import KINDS, SIZE, along, operator
+from .reference import gap, leading, nearest, norm
 
 MEANINGS = {
     "not normalized": "nothing bounds D's slope: training is that of a plain GAN",
@@ -53,6 +53,10 @@ MEANINGS = {
     "one tap of the window": "the other taps are not bounded",
     "largest norm of a tap": "taps add up: the norm is above 1",
     "sum of the taps' norms": "an upper bound: layers shrink their signals",
+    "one axis of the window against the rest": "the matrix of another map: the norm is not 1",
+    "largest norm of a kernel": "kernels add up: the norm is above 1",
+    "norm of the convolution, padded in circles": "the strict norm of images without borders: "
+    "another method",
     "rows of d_out times h": "the matrix of another map: the norm is not 1",
     "multiplied by a constant": "scaled spectral normalization (SSN): the network is scaled by the "
     "constant to the power of its depth",
@@ -65,6 +69,7 @@ MEANINGS = {
     "not a multiple of W": "directions are changed, not only the scale",
     "orthonormalized": "all singular values become 1: another method, and another gradient",
     "singular values clipped": "weights below norm 1 are left alone: a projection",
+    "the weight is applied transposed": "square layers compute another map than others",
     "each tap by its own norm": "the taps add up: the norm is above 1",
     "outputs are cast to the inputs' type": "integer labels give integer vectors, nearly all zero",
     "all zeros": "the layer passes nothing on",
@@ -82,6 +87,7 @@ MEANINGS = {
     "D(fake) differ more",
     "a pass with a gradient does not move u": "u never learns from training: only passes without a "
     "gradient move it",
+    "not as many rounds as asked for": "the estimate is better or worse than the setting says",
     "no warm start": "the first steps, which set the course of training, use weights of norm well "
     "above 1",
     # -- gradients
@@ -103,6 +109,7 @@ MEANINGS = {
     "λ is missing": "a constant pull against the leading direction, whatever the loss",
     "gradient of the Frobenius norm": "the second term pulls along W, not along its leading "
     "direction",
+    "a multiple of the right gradient": "the step size is that of another loss",
     "another gradient": "the step follows none of the known gradients",
     "W̄ changes with the scale of W": "the length of W matters: weight decay and step size interact "
     "with the loss",
@@ -177,7 +184,7 @@ def sigma_of(W: np.ndarray, B: np.ndarray) -> tuple[float, float]:
     if not np.isfinite(B).all() or inner == 0:
         return float("nan"), float("inf")
     sigma = float((W * W).sum()) / inner
-    return sigma, gap(B, W / sigma)
+    return sigma, gap(W / sigma, B)
 
 
 def divisors(kind: str, W: np.ndarray) -> Iterator[tuple[str, float]]:
@@ -226,12 +233,19 @@ def _of_kernels(kind: str, W: np.ndarray, first: float) -> Iterator[tuple[str, f
     yield "product of both axes", first * other
     if kind == "conv":
         yield "norm of the convolution (SN_Conv)", leading(operator().matrix(W))[1]
+        waves = np.moveaxis(np.fft.fft2(W, (SIZE, SIZE)), (2, 3), (0, 1))
+        circular = np.linalg.norm(waves, 2, axis=(2, 3)).max()
+        yield "norm of the convolution, padded in circles", circular
     taps = np.linalg.svd(np.moveaxis(W, (2, 3), (0, 1)), compute_uv=False)[..., 0]
     yield "sum over the window", leading(W.sum((2, 3)))[1]
     yield "sum over the window", leading(W.mean((2, 3)))[1]
     for value in taps.ravel():
         yield "one tap of the window", value
     yield "largest norm of a tap", taps.max()
+    for axis in (2, 3):
+        rows = np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1)
+        yield "one axis of the window against the rest", leading(rows)[1]
+    yield "largest norm of a kernel", np.linalg.norm(W, 2, axis=(2, 3)).max()
     yield "sum of the taps' norms", taps.sum()
     a, b, h, w = W.shape
     yield "rows of d_out times h", leading(W.transpose(0, 2, 1, 3).reshape(a * h, b * w))[1]
@@ -260,7 +274,7 @@ def name_value(
         return "all zeros", float("inf")
     sigma, off = sigma_of(W, B)
     if off > 1e-3:
-        rounded = gap(B, scale * W / right) < 2e-2
+        rounded = gap(B, scale * W / right) < 2e-3
         return "too little precision" if rounded else _not_a_multiple(kind, W, B), float("nan")
     if scale != 1 and abs(sigma / right - 1) < 3e-4:
         return "the constant is not applied", sigma
@@ -310,30 +324,24 @@ def _not_a_multiple(kind: str, W: np.ndarray, B: np.ndarray) -> str:
     return "not a multiple of W"
 
 
-def name_gradient(
-    found: np.ndarray,
-    G: np.ndarray,
-    W: np.ndarray,
-    sigma: float,
-    slope: np.ndarray,
-    overwritten: bool,
-    tolerance: float,
-) -> str:
+def name_gradient(found: np.ndarray, known: Sequence[tuple[str, np.ndarray]]) -> str:
     """Name the deviation of a layer's gradient with respect to W.
 
     Args:
         found: the layer's gradient.
-        G, W, sigma, slope: as in :func:`minisn.conformance.reference.pull`.
-        overwritten: whether the pass has changed the weight.
-        tolerance: largest distance from a known gradient.
+        known: names and gradients; the right ones have an empty name.
     Returns:
-        The name; empty for (12).
+        The name; empty for a right one.
     """
     if not np.isfinite(found).all():
         return "not finite"
-    named = [(name, pull(s, G, W, sigma, slope)) for s, name in GRADIENTS.items()]
-    name, least = nearest(found, named)
-    if least > tolerance:
-        near = not name and least < 2e-3
-        name = "too little precision in the gradient" if near else "another gradient"
-    return "W is overwritten" if overwritten and name else name
+    name, least = nearest(found, known)
+    if least <= 1e-4:
+        return name
+    for array in (array for each, array in known if not each):
+        times = (found * array).sum() / (array * array).sum()
+        if found.any() and gap(found, times * array) <= 2e-4:
+            return "a multiple of the right gradient"
+    return (
+        "too little precision in the gradient" if least < 2e-3 and not name else "another gradient"
+    )

@@ -2,19 +2,21 @@ r"""Clauses about the gradient: is it :math:`\frac1\sigma(G - \langle G,\bar W\r
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from . import probes
 from .deviations import GRADIENTS, name_gradient
 from .of_values import named
-from .probes import KINDS, draw
+from .probes import KINDS, along, draw
 from .reference import (
     CONVERGED,
     ORDERS,
-    SEMANTICS,
     algorithm_1,
     differences,
     gap,
+    leading,
     nearest,
     norm,
     pull,
@@ -23,10 +25,12 @@ from .reference import (
     signal,
     through,
 )
-from .suite import STOPPED, Finding, Made, MisshapenError, Subject, clause, told
+from .suite import STOPPED, Finding, Made, MisshapenError, Subject, clause, every_kind, told
 
 ROUNDS = 40
 THROUGH = "through the power step"
+MEANT = {*GRADIENTS.values(), "W is overwritten", "a training pass changes W", "not finite"}
+"""What cannot come of another weight."""
 
 
 @clause(
@@ -35,11 +39,11 @@ THROUGH = "through the power step"
 def converged(subject: Subject) -> Finding:
     """Compare with (12) at the singular vectors."""
     findings: list[tuple[float, str, str]] = []
-    for kind in KINDS:
+    for kind in subject.kinds:
         try:
             findings.append((*_converged(subject, kind), kind))
         except STOPPED as error:  # one kind of layer failed; the others still count
-            if kind == "dense":
+            if kind == subject.kinds[0]:
                 raise
             if not isinstance(error, NotImplementedError):
                 findings.append((np.inf, told(error)[1], f"{kind} ({type(error).__name__})"))
@@ -57,8 +61,9 @@ def _converged(subject: Subject, kind: str) -> tuple[float, str]:
     error = gap(g, pull("constant", G, W, sigma, slope))
     if error <= 2e-4:
         return error, ""
-    name = name_gradient(g, G, W, sigma, slope, subject.overwrites(layer, W), 2e-4)
-    if name == "another gradient":  # perhaps of another weight
+    known = [(name, pull(s, G, W, sigma, slope)) for s, name in GRADIENTS.items()]
+    name = subject.wrote(layer, W) or name_gradient(g, known)
+    if name not in MEANT:  # perhaps of another weight
         B = subject.forward(subject.make(W, kind, ROUNDS))
         if gap(B, subject.applied(kind, W)) > 2e-5:
             name = named(subject, kind, W, B)
@@ -77,35 +82,32 @@ def after_one_round(subject: Subject) -> Finding:
     for order, n in paced:
         a, b = rounds(W, u, v, order, n)
         sigma, slope = a @ W @ b, np.outer(a, b)
-        candidates += [(GRADIENTS[s], pull(s, G, W, sigma, slope)) for s in SEMANTICS]
+        candidates += [(name, pull(s, G, W, sigma, slope)) for s, name in GRADIENTS.items()]
         candidates.append((THROUGH, through(G, W, u, v, order, n)))
     right = [array for name, array in candidates if not name]
     error = min(gap(g, array) for array in right)
     near, least = nearest(g, candidates)
     note = f"nearest: {near or 'u, v constant'} ({least:.1e})" if np.isfinite(least) else ""
-    name = _name(subject, layer, W, g, candidates)
+    name = written(subject, layer, W) or name_gradient(g, candidates)
     return Finding(error, f"off by {error:.1e}", name, note)
 
 
-def written(subject: Subject) -> str:
-    """Name what a layer does that writes W/σ into W: is its gradient that of W, too?"""
+def written(subject: Subject, layer: Made, W: np.ndarray) -> str:
+    """Name what a pass wrote into W, or return an empty string: is the gradient that of W, too?"""
+    name = subject.wrote(layer, W)
+    if name != "W is overwritten":
+        return name
     try:
         right = _converged(subject, "dense")[0] <= 2e-4
     except STOPPED as error:
         right = isinstance(error, NotImplementedError)
-    return "W/σ is written into W" if right else "W is overwritten"
+    return "W/σ is written into W" if right else name
 
 
-def _name(
-    subject: Subject, layer: Made, W: np.ndarray, g: np.ndarray, known: list[tuple[str, np.ndarray]]
-) -> str:
-    """Name the deviation of a wrong gradient by the nearest known one."""
-    if not np.isfinite(g).all():
-        return "not finite"
-    name, least = nearest(g, known)
-    if subject.overwrites(layer, W):
-        return written(subject)
-    return "another gradient" if least > 2e-3 else name or "too little precision in the gradient"
+def _alone(subject: Subject, name: str, kind: str = "dense") -> str:
+    """Name what is wrong with the gradient of a single pass at convergence, or return the name."""
+    error, told = _converged(subject, kind)
+    return told if error > 2e-4 else name
 
 
 @clause(8, "gradient and weight are orthogonal", "M18 (36)", "⟨gradient, W⟩ = 0", 1e-5)
@@ -118,33 +120,33 @@ def orthogonal(subject: Subject) -> Finding:
     g = subject.gradient(layer, G)
     cosine = abs((g * W).sum()) / (np.linalg.norm(g) * np.linalg.norm(W) or 1.0)
     cosine = cosine if np.isfinite(cosine) else np.inf
-    name = "W̄ changes with the scale of W"
-    if subject.overwrites(layer, W):
-        name = written(subject)
-    name = name if np.isfinite(g).all() else "not finite"
+    name = written(subject, layer, W) or _alone(subject, "W̄ changes with the scale of W")
     return Finding(cosine, f"cosine {cosine:.1e}", name)
 
 
 @clause(
     11, "two passes, then one backward", "M18 Alg. 1", "the sum of both gradients", 2e-4, ("SN",)
 )
-def two_passes(subject: Subject) -> Finding:
+@partial(every_kind, right=True)
+def two_passes(subject: Subject, kind: str) -> Finding:
     """Differentiate the sum of two passes of one step, as D(real) and D(fake) are."""
-    Gs = [draw("dense", 3), draw("dense", 4)]
-    W, (u, v), paced = probes.slow(), probes.start(), [subject.pace]
-    if subject.pace is None:
-        W = draw("dense")
-        layer = subject.make(W, rounds=ROUNDS)
-        (u, _, v), paced = np.linalg.svd(W, full_matrices=False), [(ORDERS[0], 1)]
-        u, v = u[:, 0], v[0]
-    else:
+    Gs = [draw(kind, 3), draw(kind, 4)]
+    matrix = along(kind, KINDS[kind].axis).matrix
+    if kind == "dense" and subject.pace:
+        W, (u, v), pace = probes.slow(), probes.start(), subject.pace
         layer = subject.started(W)
-    g = subject.gradient(layer, *Gs)
-    Gs = [G * subject.scale for G in Gs]
-    named_ = [each for pace in paced if pace for each in _sums(W, u, v, *pace, Gs)]
-    right = [array for name, array in named_ if not name]
-    error = min(gap(g, array) for array in right)
-    return Finding(error, f"off by {error:.1e}", _name(subject, layer, W, g, named_))
+    else:
+        W, pace = draw(kind), (ORDERS[0], 1)
+        layer = subject.make(W, kind, ROUNDS)
+        u, _, v = leading(matrix(W))
+    g = matrix(subject.gradient(layer, *Gs))
+    Gs = [matrix(G * subject.scale) for G in Gs]
+    known = list(_sums(matrix(W), u, v, *pace, Gs))
+    error = min(gap(g, array) for name, array in known if not name)
+    name = ""
+    if error > 2e-4:
+        name = written(subject, layer, W) or _alone(subject, name_gradient(g, known), kind)
+    return Finding(error, f"off by {error:.1e}", name)
 
 
 def _sums(W, u, v, order, n, Gs):
@@ -176,28 +178,30 @@ def _sums(W, u, v, order, n, Gs):
 
 
 @clause(26, "second derivatives", "M18 (12), (29)", "those of (12)", 2e-3)
-def twice(subject: Subject) -> Finding:
+@partial(every_kind, right=True)
+def twice(subject: Subject, kind: str) -> Finding:
     """Differentiate the gradient, with u, v constant or with the singular vectors of W."""
-    W, G, H = draw("dense"), draw("dense", 3), draw("dense", 4)
+    W, G, H = draw(kind), draw(kind, 3), draw(kind, 4)
     try:
-        g = subject.weight("second", subject.make(W, rounds=ROUNDS), G, H)
+        g = subject.weight("second", subject.make(W, kind, ROUNDS), G, H)
     except (NotImplementedError, MisshapenError):
         raise
     except STOPPED as stopped:  # whatever a framework raises
-        subject.gradient(subject.make(W), G)  # raises if there is no first derivative either
+        subject.gradient(subject.make(W, kind), G)  # raises if there is no first derivative either
         text = " ".join(f"{type(stopped).__name__}: {stopped}".split())[:120]
         return Finding(np.inf, text, "no second derivatives")
     G = G * subject.scale
-    constant = second(G, H, W, *norm("dense", W))
+    error, note = gap(g, second(G, H, W, *norm(kind, W, subject.definition))), "u, v constant"
 
     def slope(M: np.ndarray) -> float:
-        return float((H * pull("constant", G, M, *norm("dense", M))).sum())
+        return float((H * pull("constant", G, M, *norm(kind, M, subject.definition))).sum())
 
-    error, other = gap(g, constant), gap(g, differences(slope, W))
+    if error > 2e-3:
+        other = gap(g, differences(slope, W))
+        error, note = (other, THROUGH) if other <= 2e-3 else (min(error, other), "")
     name = "another second derivative" if g.any() else "second derivatives are zero"
     name = name if np.isfinite(g).all() else "not finite"
-    note = "u, v constant" if error <= other else THROUGH
-    return Finding(min(error, other), f"off by {min(error, other):.1e}", name, note)
+    return Finding(error, f"off by {error:.1e}", name, note)
 
 
 @clause(27, "Algorithm 1, 200 steps", "M18 Alg. 1, (23)", "the reference's weight", 1e-3, ("SN",))
@@ -211,23 +215,11 @@ def descend(subject: Subject) -> Finding:
     found = subject.parameter(layer)
     paced = [subject.pace] if subject.pace else [(order, 1) for order in ORDERS]
 
-    def of(semantics: str) -> float:
-        return min(
-            gap(found, algorithm_1(W, u, v, order, n, semantics, subject.scale))
-            for order, n in paced
-        )
-
-    error, name = of("constant"), ""
+    error, name = min(gap(found, algorithm_1(W, u, v, *p, subject.scale)) for p in paced), ""
     if 1e-3 < error < 1e-2 and subject.pace and subject.pace[1] == CONVERGED:
         raise NotImplementedError("its rounds are too many to count, and two norms came close")
     if error > 1e-3:
-        fresh = subject.started(W)
-        subject.gradient(fresh, signal(0))
-        tried = dict(GRADIENTS)
-        if after_one_round(subject).deviation == THROUGH:  # slow to compute
-            tried = {"through": THROUGH}
-        told = ((text, of(s)) for s, text in tried.items())
-        name = next((text for text, far in told if far < 1e-3), "another trajectory")
-        name = written(subject) if subject.overwrites(fresh, W) else name
+        name = after_one_round(subject).deviation
+        name = "another trajectory" if name in ("", "another gradient") else name
         name = name if np.isfinite(found).all() else "not finite"
     return Finding(error, f"off by {error:.1e} after 200 steps", name)

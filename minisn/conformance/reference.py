@@ -205,7 +205,6 @@ def algorithm_1(
     v: np.ndarray,
     order: str,
     n: int,
-    semantics: str = "constant",
     scale: float = 1.0,
 ) -> np.ndarray:
     r"""Run 200 steps of Algorithm 1 along :func:`signal`; return the last weight.
@@ -214,19 +213,13 @@ def algorithm_1(
 
     Args:
         W, u, v, order, n: as in :func:`rounds`; n rounds a step.
-        semantics: one of :data:`SEMANTICS`, or "through".
         scale: factor of the normalized weight.
 
     Source: M18 Alg. 1, M18 Eq. (20), (21), (22), (23)
     """
     for step in range(200):
-        before, (u, v) = (u, v), rounds(W, u, v, order, n)
-        sigma, G = u @ W @ v, scale * signal(step)
-        if semantics == "through":
-            g = through(G, W, *before, order, n)
-        else:
-            g = pull(semantics, G, W, sigma, np.outer(u, v))
-        W = (W / sigma if semantics == "overwritten" else W) - 0.1 * g
+        u, v = rounds(W, u, v, order, n)
+        W = W - 0.1 * pull("constant", scale * signal(step), W, u @ W @ v, np.outer(u, v))
     return W
 
 

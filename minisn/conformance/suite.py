@@ -7,10 +7,11 @@ A clause returns a :class:`Finding`. If an adapter cannot be asked, it raises
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,9 @@ from .reference import CONVERGED, ORDERS, gap, norm, paces
 KEPT, BROKEN, NOT_ASKED = "kept", "broken", "not asked"
 
 DEFINITIONS = ("SN", "BSN", "SN_Conv")
+
+ROUNDS = 60
+"""Enough rounds for these weights: the second singular value is at most 1/1.2 of the first."""
 
 STOPPED = (Exception, SystemExit)
 """What an adapter may raise; only an interruption ends the suite."""
@@ -116,6 +120,37 @@ def clause(
     return enter
 
 
+def every_kind(
+    ask: Callable[[Subject, str], Finding], right: bool = False
+) -> Callable[[Subject], Finding]:
+    """Ask every kind of layer that can be made; the first that is about as bad as any counts.
+
+    The first, because a kind may have another fault besides, which would hide the name of this one.
+
+    Args:
+        ask: asks one kind.
+        right: skip kinds whose value is wrong, which has a clause of its own; dense is asked.
+    """
+
+    def asked(subject: Subject) -> Finding:
+        findings, reasons = [], []
+        for kind in subject.right if right else subject.kinds:
+            try:
+                found = ask(subject, kind)
+            except NotImplementedError as reason:
+                reasons.append(reason)
+                continue
+            said = found.found if kind == "dense" else f"{probes.KINDS[kind].title}: {found.found}"
+            findings.append(replace(found, found=said))
+        if not findings:
+            raise reasons[0]
+        worst = max(found.error for found in findings)
+        return next(found for found in findings if found.error >= worst / 10)
+
+    asked.__doc__ = ask.__doc__
+    return asked
+
+
 class MisshapenError(ValueError):
     """An answer of an adapter does not have the shape of the weight."""
 
@@ -147,6 +182,10 @@ class Subject:
         self.definition = fact(adapter, "definition", "SN")
         self.scale = fact(adapter, "scale", 1.0)
         self.precisions = fact(adapter, "precisions", ()) or ()
+        if not isinstance(self.precisions, Iterable):
+            raise ConfigError(
+                f"{title(adapter)}: precisions is {self.precisions!r}, expected names of types"
+            )
         if self.definition not in DEFINITIONS:
             raise ConfigError(
                 f"{title(adapter)}: definition is {self.definition!r}, expected one of "
@@ -174,12 +213,20 @@ class Subject:
         Raises:
             MisshapenError: the answer has another shape.
         """
-        answer = self.ask(method, made, *arguments)
-        found = np.array(answer, np.float64)
-        if found.shape != made.shape:
-            gave = "None" if answer is None else f"an array of shape {list(found.shape)}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            answer = self.ask(method, made, *arguments)
+            try:
+                found = None if answer is None else np.array(answer, np.float64)
+            except (TypeError, ValueError, Warning):
+                found = None
+        if found is None or found.shape != made.shape:
+            gave = getattr(answer, "dtype", None if answer is None else type(answer).__name__)
+            if found is not None:
+                gave = f"an array of shape {list(found.shape)}"
             raise MisshapenError(
-                f"{method} gave {gave}, expected the shape of the weight, {list(made.shape)}"
+                f"{method} gave {gave}, expected real numbers in the shape of the weight, "
+                f"{list(made.shape)}"
             )
         return found
 
@@ -217,14 +264,21 @@ class Subject:
         with suppress(NotImplementedError):
             found = self.ask("state", made)
             found = found.values() if isinstance(found, Mapping) else found
-            state = [np.array(a, np.float64) for a in found]
+            try:
+                state = [np.array(a, np.float64) for a in found]
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"state gave {found!r:.60}, expected a list of arrays") from error
         with suppress(NotImplementedError):
             weight = [self.parameter(made)]
         return state, weight
 
-    def overwrites(self, made: Made, W: np.ndarray) -> bool:
-        """Return whether a pass has replaced the weight W."""
-        return any(gap(found, W) > 1e-5 for found in self.kept(made)[1])
+    def wrote(self, made: Made, W: np.ndarray) -> str:
+        """Name what a pass wrote into the weight W; an empty string if nothing."""
+        for found in self.kept(made)[1]:
+            if (off := gap(found, W)) > 1e-5:
+                divided = gap(found, self.forward(made, False)) < 0.01 * off
+                return "W is overwritten" if divided else "a training pass changes W"
+        return ""
 
     def norm(self, kind: str, W: np.ndarray) -> float:
         """Return the norm of a weight by the subject's definition."""
@@ -234,35 +288,57 @@ class Subject:
         """Return the weight that a right layer applies."""
         return self.scale * W / self.norm(kind, W)
 
-    def started(self, W: np.ndarray) -> Made:
-        """Make a dense layer with the known u and v of :func:`~minisn.conformance.probes.start`."""
-        made = self.make(W)
+    def started(self, W: np.ndarray, rounds: int = 1) -> Made:
+        """Make a dense layer with the known u and v of :func:`~minisn.conformance.probes.start`.
+
+        Raises:
+            NotImplementedError: u and v, or the rounds of a pass, cannot be set.
+        """
+        made = Made(self.adapter.make("dense", W.copy(), rounds), W.shape)
         self.ask("set_u", made, *probes.start())
         return made
 
     def try_out(self) -> None:
-        """Make a dense layer and a pass.
+        """Make the first layer that can be made, dense if possible, and a pass.
 
         Raises:
             ConfigError: the adapter raises an error, or returns no weight: no clause has an answer.
         """
-        try:
-            self.forward(self.make(probes.draw("dense")))
-        except NotImplementedError:
-            return
-        except STOPPED as error:
-            raise ConfigError(
-                f"{title(self.adapter)}: make('dense', W, 1), then forward(layer, True): "
-                f"{told(error)[0]}"
-            ) from error
+        reasons = []
+        for kind in probes.KINDS:
+            try:
+                self.forward(self.make(probes.draw(kind), kind))
+                return
+            except NotImplementedError as reason:
+                reasons.append(str(reason) or "NotImplementedError")
+            except STOPPED as error:
+                raise ConfigError(
+                    f"{title(self.adapter)}: make({kind!r}, W, 1), then forward(layer, True): "
+                    f"{told(error)[0]}"
+                ) from error
+        raise ConfigError(
+            f"{title(self.adapter)}: make(kind, W, 1), then forward(layer, True), cannot be asked "
+            f"of any kind of layer ({', '.join(probes.KINDS)}): {reasons[0]}"
+        )
 
     @cached_property
     def kinds(self) -> list[str]:
-        """The kinds of layers that can be made and asked for a pass, dense first."""
-        found = ["dense"]
-        for kind in list(probes.KINDS)[1:]:
+        """The kinds of layers that can be made and asked for a pass."""
+        found = []
+        for kind in probes.KINDS:
             with suppress(*STOPPED):  # a clause of its own says so
                 self.forward(self.make(probes.draw(kind), kind))
+                found.append(kind)
+        return found
+
+    @cached_property
+    def right(self) -> list[str]:
+        """The kinds whose value is right, and dense."""
+        found = []
+        for kind in self.kinds:
+            W = probes.draw(kind)
+            B = self.forward(self.make(W, kind, ROUNDS))
+            if kind == "dense" or gap(B, self.applied(kind, W)) < 1e-3:
                 found.append(kind)
         return found
 

@@ -2,9 +2,11 @@
 
 An adapter is any object with ``make`` and ``forward``. Its further methods are in :data:`ASKED`: a
 method that is missing, or raises ``NotImplementedError``, is "not asked" and never a failure. All
-arrays are NumPy arrays, and weights are laid out as in :mod:`minisn.conformance.probes`.
+arrays are NumPy arrays, and weights are laid out as in :mod:`minisn.conformance.probes`. Where
+``make`` raises it for other numbers of rounds than 1, as many passes are made instead.
 
-An adapter that can be asked everything is a subclass of
+For a function of PyTorch, ``Torch(wrap, unwrap)`` of ``in_torch.py`` is the whole adapter: a
+factory returns it. An adapter that can be asked everything is a subclass of
 :class:`~minisn.conformance.adapters.base.Adapter`, as PyTorch's in ``in_torch.py``: it says how to
 build, call and differentiate a layer, and where the layer keeps its weight and its u. The example
 is the smallest adapter.
@@ -14,13 +16,13 @@ Example:
 
     class Mine:
         def make(self, kind, W, rounds=1):
-            if kind != "dense":
-                raise NotImplementedError("my layers are dense")
+            if kind != "dense" or rounds != 1:
+                raise NotImplementedError("my layers are dense, and make one round a pass")
             return MyLayer(W), inputs(kind, W.shape[1])  # yours, without bias; a basis
 
         def forward(self, made, train):
             layer, basis = made
-            return read_off("dense", layer(basis))  # the weight that was applied
+            return read_off("dense", layer(basis, train))  # the weight that was applied
 """
 
 from __future__ import annotations
@@ -33,25 +35,40 @@ from ...errors import ConfigError
 from ...gradcheck.own import named
 from .base import Adapter
 
-__all__ = ["ASKED", "NAMES", "Adapter", "load", "missing"]
+__all__ = ["ABOUT", "ASKED", "NAMES", "Adapter", "load", "missing"]
 
 ASKED = {
-    "make": "make(kind, W, rounds=1): a layer without bias; so many rounds a pass",
+    "make": "make(kind, W, rounds=1): a layer without bias; so many rounds a training pass",
     "forward": "forward(layer, train): make a pass; the weight that it applied",
     "parameter": "parameter(layer): the current raw weight",
     "set_parameter": "set_parameter(layer, W): replace the raw weight",
     "gradient": "gradient(layer, Gs): one training pass for each G, then dW of the sum of <G, W̄>",
     "second": "second(layer, G, H): after a training pass, dW of <H, dW of <G, W̄>>",
     "state": "state(layer): list of the arrays that power iteration keeps",
-    "set_u": "set_u(layer, u, v): replace the vectors that the layer keeps: u, v or both",
+    "set_u": "set_u(layer, u, v): u [6] and v [9] of a dense layer; replace those that it keeps",
     "read": "read(layer): the normalized weight, read during training",
     "reload": "reload(layer): another layer, loaded from what this one saves",
     "remove": "remove(layer): the weight that stays when the normalization is removed",
     "dtype": "dtype(layer): name of the type of the weight that was applied last",
 }
-"""The methods of an adapter. It may also have ``name``, ``version``, ``definition`` ("SN", "BSN" or
-"SN_Conv"), ``scale``, the constant c, and ``precisions``, names of further types, each of which
-``make`` then takes as a fourth argument."""
+"""The methods of an adapter."""
+
+ABOUT = """
+Kinds and weights: dense [outputs, inputs]; conv [outputs, inputs, 3, 3], padding 1, stride 1;
+deconv [inputs, outputs, 4, 4], padding 0, stride 1; embedding [labels, size]. All arrays are NumPy
+arrays. A method that is missing, or raises NotImplementedError, is not asked: make does so for
+kinds that you do not have, and for rounds other than 1 if they cannot be set; as many passes are
+made instead.
+
+It may also have name, version, definition ("SN", "BSN" or "SN_Conv"), scale (the constant c that
+multiplies the normalized weight) and precisions (of "float16", "bfloat16", "float64"), each of
+which make then takes as a fourth argument, dtype.
+
+For your own function of PyTorch, a factory that returns Torch(wrap, unwrap), of
+minisn.conformance.adapters.in_torch, is enough: wrap(module, rounds) returns the normalized module,
+and unwrap(module) removes the normalization.
+"""
+"""What else an adapter may have and must know, as ``minisn conformance --list`` prints it."""
 
 _PLACES = {
     "minisn": ("in_minisn", "Minisn", "numpy"),

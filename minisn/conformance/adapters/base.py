@@ -53,7 +53,10 @@ class Adapter:
 
     def tensor(self, a: np.ndarray, dtype: str) -> Any:
         """Convert an array to a tensor of the library."""
-        return np.asarray(a, dtype)
+        try:
+            return np.asarray(a, dtype)
+        except TypeError as error:
+            raise NotImplementedError(f"NumPy has no {dtype}") from error
 
     def array(self, t: Any) -> np.ndarray:
         """Convert a tensor of the library to an array in double precision."""
