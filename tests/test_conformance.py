@@ -727,7 +727,13 @@ def test_the_list_has_libraries_clauses_and_what_an_adapter_has():
     text = minisn("--list").stdout
     assert "flax-nnx" in text and "27  Algorithm 1, 200 steps" in text
     assert all(line in text for line in ASKED.values())
-    assert all(f"{kind} [" in text for kind in KINDS) and "Torch(wrap, unwrap)" in text
+
+
+def test_the_help_has_what_an_adapter_must_know():
+    text = minisn("--help").stdout
+    assert all(f"  {kind} " in text for kind in KINDS)
+    assert "NotImplementedError" in text and "Torch(wrap, unwrap)" in text
+    assert all(name in text for name in ("precisions", "definition", "scale", "dtype"))
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):

@@ -39,8 +39,25 @@ def conformance(
 
     A NAME is a library with a shipped adapter, or `all` for all installed libraries. For your own
     layer, give MODULE:FACTORY, where FACTORY() returns an adapter. An adapter must have the methods
-    make and forward; `--list` shows the optional methods and the layout of weights. Clauses that
-    need a missing method are "not asked". The exit status is 1 if a clause is broken.
+    make and forward; `--list` shows the optional methods. Clauses that need a missing method are
+    "not asked". The exit status is 1 if a clause is broken.
+
+    \b
+    Layers have no bias. Arrays are NumPy arrays. The kinds and their weights:
+        dense      [outputs, inputs]
+        conv       [outputs, inputs, 3, 3], padding 1, stride 1
+        deconv     [inputs, outputs, 4, 4], padding 0, stride 1
+        embedding  [labels, size]
+
+    A method that raises NotImplementedError is "not asked", too. Let make raise it for a kind that
+    you do not have, and for rounds above 1 if they cannot be set: as many passes are made instead.
+    An adapter may also have name, version, definition (SN, BSN or SN_Conv), scale (the constant
+    that multiplies the normalized weight) and precisions (of float16, bfloat16, float64), each of
+    which make then takes as a fourth argument, dtype.
+
+    For your own function of PyTorch, a factory that returns Torch(wrap, unwrap), from
+    minisn.conformance.adapters.in_torch, is enough: wrap(module, rounds) returns the normalized
+    module, and unwrap(module) removes the normalization.
 
     \b
     Examples:
@@ -106,7 +123,7 @@ def _ask(adapter: Any) -> Row:
 
 def _list() -> None:
     from ..conformance import ASKED, NAMES, all_clauses
-    from ..conformance.adapters import ABOUT, missing
+    from ..conformance.adapters import missing
 
     for name in NAMES:
         click.echo(f"{name:16}{missing(name) and 'not installed'}".rstrip())
@@ -116,4 +133,3 @@ def _list() -> None:
     click.echo("\nAn adapter has make and forward, and any of these methods:")
     for text in ASKED.values():
         click.echo(f"  {text}")
-    click.echo(ABOUT.rstrip())

@@ -35,7 +35,7 @@ from ...errors import ConfigError
 from ...gradcheck.own import named
 from .base import Adapter
 
-__all__ = ["ABOUT", "ASKED", "NAMES", "Adapter", "load", "missing"]
+__all__ = ["ASKED", "NAMES", "Adapter", "load", "missing"]
 
 ASKED = {
     "make": "make(kind, W, rounds=1): a layer without bias; so many rounds a training pass",
@@ -51,24 +51,7 @@ ASKED = {
     "remove": "remove(layer): the weight that stays when the normalization is removed",
     "dtype": "dtype(layer): name of the type of the weight that was applied last",
 }
-"""The methods of an adapter."""
-
-ABOUT = """
-Kinds and weights: dense [outputs, inputs]; conv [outputs, inputs, 3, 3], padding 1, stride 1;
-deconv [inputs, outputs, 4, 4], padding 0, stride 1; embedding [labels, size]. All arrays are NumPy
-arrays. A method that is missing, or raises NotImplementedError, is not asked: make does so for
-kinds that you do not have, and for rounds other than 1 if they cannot be set; as many passes are
-made instead.
-
-It may also have name, version, definition ("SN", "BSN" or "SN_Conv"), scale (the constant c that
-multiplies the normalized weight) and precisions (of "float16", "bfloat16", "float64"), each of
-which make then takes as a fourth argument, dtype.
-
-For your own function of PyTorch, a factory that returns Torch(wrap, unwrap), of
-minisn.conformance.adapters.in_torch, is enough: wrap(module, rounds) returns the normalized module,
-and unwrap(module) removes the normalization.
-"""
-"""What else an adapter may have and must know, as ``minisn conformance --list`` prints it."""
+"""The methods of an adapter; ``minisn conformance --help`` says what else it may have."""
 
 _PLACES = {
     "minisn": ("in_minisn", "Minisn", "numpy"),
