@@ -67,7 +67,7 @@ FAULTS = {
     "clip": (28, "clipped"),
     "rows": (1, "every row to length 1"),
     "orthonormal": (1, "orthonormalized"),
-    "values clipped": (28, "clipped"),
+    "values clipped": (28, "singular values clipped"),
     "truncated": (4, "outputs are cast to the inputs' type"),
     "bsn": (2, "mean of both axes (BSN)"),
     "bsn view": (2, "mean of both axes, a view in place of a transposition"),

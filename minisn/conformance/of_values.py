@@ -45,11 +45,12 @@ def named(subject: Subject, kind: str, W: np.ndarray, B: np.ndarray) -> str:
     name, sigma = name_value(kind, W, B, subject.definition, subject.scale)
     if name in ("", "power iteration has not converged"):
         applied, made = subject.applied(kind, W), subject.make(W, kind)
-        more = subject.forward(subject.make(W, kind, 8 * ROUNDS))
-        if not name or gap(more, applied) >= 0.5 * gap(B, applied):
-            more = [subject.forward(made) for _ in range(ROUNDS)][-1]
-            name = "not as many rounds as asked for"
-        name = name if gap(more, applied) < 0.5 * gap(B, applied) else ""
+        half = 0.5 * gap(B, applied)
+        if name and gap(subject.forward(subject.make(W, kind, 8 * ROUNDS)), applied) >= half:
+            name = ""
+        passes = [subject.forward(made) for _ in range(ROUNDS)]
+        if not name and half > 2e-3 and gap(passes[-1], applied) < half:
+            return "not as many rounds as asked for"
     if name == "orthonormalized":  # or cut at 1, where all were larger
         low = W / (2 * subject.norm(kind, W))
         if gap(_converged(subject, low, kind), low) < 1e-3:
