@@ -150,7 +150,7 @@ def one_round(subject: Subject) -> Finding:
 
 
 @clause(16, "a weight of zeros", "", "output and gradient finite")
-@every_kind
+@right_kinds
 def zeros(subject: Subject, kind: str) -> Finding:
     """Make passes and take a gradient with W = 0."""
     layer = subject.make(np.zeros(KINDS[kind].shape), kind)

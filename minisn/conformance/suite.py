@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from . import probes
-from .deviations import MEANINGS
+from .deviations import MEANINGS, sigma_of
 from .reference import CONVERGED, ORDERS, gap, norm, paces
 
 KEPT, BROKEN, NOT_ASKED = "kept", "broken", "not asked"
@@ -275,8 +275,9 @@ class Subject:
     def wrote(self, made: Made, W: np.ndarray) -> str:
         """Name what a pass wrote into the weight W; an empty string if nothing."""
         for found in self.kept(made)[1]:
-            if (off := gap(found, W)) > 1e-5:
-                divided = gap(found, self.forward(made, False)) < 0.01 * off
+            if gap(found, W) > 1e-5:
+                (a, off), (b, _) = sigma_of(W, found), sigma_of(W, self.forward(made, False))
+                divided = off < 1e-3 and abs(np.log(abs(b / a))) < 0.5 * abs(np.log(abs(a)))
                 return "W is overwritten" if divided else "a training pass changes W"
         return ""
 
