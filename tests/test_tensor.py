@@ -687,3 +687,28 @@ def test_tensors_have_the_length_of_their_first_axis():
     x = leaf([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
     assert len(x) == 2
     assert [row.shape for row in x] == [(3,), (3,)]
+
+
+def test_a_gradient_that_is_set_takes_the_type_of_its_tensor():
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    x.grad = np.array([1.0, 2.0])
+    assert x.grad.dtype == np.float32
+    with pytest.raises(ShapeError, match="expected a gradient of shape"):
+        x.grad = np.ones(3)
+
+
+def test_the_largest_number_of_a_type_fits_it():
+    x = Tensor(np.array([0, 1], np.uint8))
+    assert (x * 255).numpy().tolist() == [0, 255] and (x * 255).dtype == np.uint8
+    with pytest.raises(DTypeError, match="the number 256 does not fit"):
+        x * 256
+
+
+def test_a_frozen_tensor_is_told_from_one_that_never_had_a_gradient():
+    x, frozen = (Tensor([2.0], requires_grad=True) for _ in range(2))
+    y = x * 3.0
+    frozen.requires_grad = False
+    with pytest.raises(GraphError, match="it is frozen, so leave it out"):
+        grad(y, frozen)
+    with pytest.raises(GraphError, match="make it with requires_grad=True before computing y"):
+        grad(y, Tensor([1.0]))

@@ -27,11 +27,12 @@ import tomli_w
 HERE = Path(__file__).parent
 ROOT, FOUND = HERE.parent.parent, HERE / "results" / "mutants.json"
 RULES = "tests/test_rules.py"
+CALLERS = ("ops", "answers", "fused")
 UNITS = {
     "ops": ["minisn/ops.py", "tests/test_ops.py"],
     "fused": ["minisn/fused.py", "tests/test_fused.py", "tests/test_conv.py"],
     "spectral": ["minisn/spectral.py", "tests/test_spectral.py"],
-    "tensor": ["minisn/tensor.py", "tests/test_tensor.py", "tests/test_ops.py"],
+    "tensor": ["minisn/tensor.py", *(f"tests/test_{n}.py" for n in ("tensor", *CALLERS))],
     "regularizers": ["minisn/regularizers", "tests/test_regularizers*.py"],
     "metrics": ["minisn/metrics", "tests/test_metrics.py"],
     "conv": ["minisn/conv.py", "tests/test_conv.py", RULES],
