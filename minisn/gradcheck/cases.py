@@ -150,7 +150,7 @@ CASES: dict[str, list[Case]] = {
     **{name: _trio(name)
        for name in ("conv2d", "conv2d_with_bias", "conv2d_transpose", "conv2d_weight")},
     "spectral_divide": [
-        case(_positive(3, 2), u=np.ones(3), v=np.ones(2)),
+        case(_positive(3, 2), u=np.ones(3), v=np.ones(2), axis=0, scale=1.0),
         case(_positive(2, 3, 2), u=np.ones(3), v=np.ones(4), axis=1, scale=0.7)],
     "inverse": [case(s) for s in _entries],
 }  # fmt: skip
