@@ -197,10 +197,10 @@ class Line:
     def _unseen(self, spread: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Return how far differences may still move where each step to the next moves them as much.
 
-        Beside x = 1e-9, x² log x moves by the same amount from each step to the next, and |x|^1.7
-        by a growing one, until steps are as small as x; rounding can hide that from some step on.
-        The moves of the steps that are left add up. A step at which the spread shrinks by half
-        ends it.
+        Beside x = 1e-9, the differences of x² log x move by the same amount from each step to the
+        next, and those of the power 1.7 by a growing one, until steps are as small as x; rounding
+        can hide that from some step on. The moves of the steps that are left add up. A step at
+        which the spread shrinks by half ends it.
         """
         shown = spread * t > 16 * self.noise
         ratio = np.divide(spread[1:], spread[:-1], out=np.zeros_like(spread[1:]), where=shown[:-1])
