@@ -173,17 +173,12 @@ def arrays(result):
 # --- equal work -------------------------------------------------------------------------------
 
 
-def same_name(name):
-    """A name that a parameter has in either library."""
-    parts = [part for part in name.split(".") if part not in ("layers", "parametrizations")]
-    name = ".".join(parts).removesuffix(".original")
-    return name.replace("gamma", "weight").replace("beta", "bias")
-
-
 class Fed:
     """Both trainers with equal weights, u and v, and equal batches."""
 
     def __init__(self, torch, config):
+        from benchmarks.recipe_in_torch import take_weights
+
         from minisn.bench_torch import TorchTrainer
 
         images = noise(config)
@@ -191,15 +186,9 @@ class Fed:
         self.theirs = TorchTrainer(config, scale_images(images), 1)
         rng = np.random.default_rng(5)
         self.converge()
+        take_weights(self.theirs.G, self.ours.G)
+        take_weights(self.theirs.D, self.ours.D)
         with torch.no_grad():
-            for ours, theirs in ((self.ours.G, self.theirs.G), (self.ours.D, self.theirs.D)):
-                values = {same_name(k): p for k, p in ours.named_parameters().items()}
-                found = {same_name(k): p for k, p in theirs.named_parameters()}
-                assert {k: p.shape for k, p in values.items()} == {
-                    k: tuple(p.shape) for k, p in found.items()
-                }
-                for name, p in found.items():
-                    p.copy_(torch.tensor(values[name].numpy()))
             self.copy_vectors(torch)
         real = scale_images(images[: config.batch_size])
         z = [rng.standard_normal((config.batch_size, config.latent), np.float32) for _ in "dg"]
@@ -231,6 +220,8 @@ class Fed:
 
     def moments(self):
         """Adam's first moments of both, by name: gradients, up to a factor."""
+        from benchmarks.recipe_in_torch import same_name
+
         for letter in "GD":
             network, other = getattr(self.ours, letter), getattr(self.theirs, letter)
             found = {same_name(k): p for k, p in other.named_parameters()}
@@ -284,14 +275,14 @@ def test_the_average_of_g_is_kept_as_here(torch):
 # --- a preset's whole recipe, tests/benchmarks/recipe_in_torch.py -----------------------------
 
 
-def test_the_recipe_in_pytorch_is_the_presets(torch, monkeypatch):
-    monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "benchmarks"))
-    from recipe_in_torch import Recipe
+def test_the_recipe_in_pytorch_is_the_presets(torch):
+    from benchmarks.recipe_in_torch import Recipe, take_weights
 
     changes = {"width": 4, "batch_size": 4, "latent": 6, "steps": 5, "decay_after": 2}
     config = load_preset("cifar10-hour").replace(**changes)
     images = np.random.default_rng(0).integers(0, 256, (16, 3, 32, 32), dtype=np.uint8)
     theirs, ours = Recipe(config, scale_images(images), 1), Trainer(config, images)
+    take_weights(theirs.G, ours.G)
     z = np.random.default_rng(1).standard_normal((3, 6), np.float32)
     with torch.no_grad():
         first = theirs.G(torch.tensor(z)).numpy()
@@ -312,10 +303,9 @@ def test_the_recipe_in_pytorch_is_the_presets(torch, monkeypatch):
     assert np.abs(theirs.sample(z) - before).max() > 0
 
 
-def test_augmentation_in_pytorch_is_the_one_here(torch, monkeypatch):
+def test_augmentation_in_pytorch_is_the_one_here(torch):
     """Moves and holes are the same sets; colors have the same mean and spread."""
-    monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "benchmarks"))
-    from recipe_in_torch import KINDS
+    from benchmarks.recipe_in_torch import KINDS
 
     from minisn.augment import KINDS as OURS
 

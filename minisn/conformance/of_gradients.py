@@ -106,8 +106,8 @@ def written(subject: Subject, layer: Made, W: np.ndarray) -> str:
 
 def _alone(subject: Subject, name: str, kind: str = "dense") -> str:
     """Name what is wrong with the gradient of a single pass at convergence, or return the name."""
-    error, told = _converged(subject, kind)
-    return told if error > 2e-4 else name
+    error, found = _converged(subject, kind)
+    return found if error > 2e-4 else name
 
 
 @clause(8, "gradient and weight are orthogonal", "M18 (36)", "⟨gradient, W⟩ = 0", 1e-5)

@@ -275,7 +275,7 @@ class Subject:
     def wrote(self, made: Made, W: np.ndarray) -> str:
         """Name what a pass wrote into the weight W; an empty string if nothing."""
         for found in self.kept(made)[1]:
-            if gap(found, W) > 1e-5:
+            if gap(found, W) > 1e-5:  # evaluation may have made a round since
                 (a, off), (b, _) = sigma_of(W, found), sigma_of(W, self.forward(made, False))
                 divided = off < 1e-3 and abs(np.log(abs(b / a))) < 0.5 * abs(np.log(abs(a)))
                 return "W is overwritten" if divided else "a training pass changes W"

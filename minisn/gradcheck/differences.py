@@ -195,7 +195,7 @@ class Line:
         return Difference(values[pick, rows], estimates[pick, rows], t[1:, 0][pick])
 
     def _unseen(self, spread: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Return how far differences may still move where each step to the next moves them as much.
+        """Return how far differences may still move if each step moves them as the last ones did.
 
         Beside x = 1e-9, the differences of x² log x move by the same amount from each step to the
         next, and those of the power 1.7 by a growing one, until steps are as small as x; rounding

@@ -1,7 +1,8 @@
 """The recipe of a preset in PyTorch: what :class:`minisn.bench_torch.TorchTrainer` leaves out.
 
-First weights, the scale of D's weights, flips, augmentation, decay and samples of the running
-average are those of :class:`minisn.training.Trainer`. Random numbers are PyTorch's own.
+The scale of D's weights, flips, augmentation, decay and samples of the running average are those of
+:class:`minisn.training.Trainer`, and so are the first weights after :func:`take_weights`. Random
+numbers are PyTorch's own.
 """
 
 import copy
@@ -14,7 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from minisn.augment import HOLE, SHIFT, kinds_of
 from minisn.bench_torch import TorchTrainer
 from minisn.config import Config
-from minisn.training import networks
+from minisn.nn import Module
 
 
 class Times(nn.Module):
@@ -34,7 +35,6 @@ class Recipe(TorchTrainer):
 
     def __init__(self, config: Config, images: np.ndarray, threads: int):
         super().__init__(config, images, threads)
-        take_weights(self.G, self.D, config, images.shape[1])
         kinds = [KINDS[kind] for kind in kinds_of(config.augment)]
         self.D.register_forward_pre_hook(lambda _, given: (changed(given[0], kinds),))
         for layer in self.D.modules():
@@ -67,17 +67,17 @@ class Recipe(TorchTrainer):
             return G(torch.tensor(z)).numpy()
 
 
-def take_weights(G: nn.Module, D: nn.Module, config: Config, channels: int) -> None:
-    """Give G and D the first weights that minisn draws."""
-    drawn = networks(config, channels, 0, np.random.default_rng(config.seed))
+def take_weights(theirs: nn.Module, ours: Module) -> None:
+    """Give a network of PyTorch the weights of the same network here."""
+    values = {same_name(k): p for k, p in ours.named_parameters().items()}
+    found = {same_name(k): p for k, p in theirs.named_parameters()}
+    assert {k: p.shape for k, p in values.items()} == {k: tuple(p.shape) for k, p in found.items()}
     with torch.no_grad():
-        for ours, theirs in zip(drawn, (G, D), strict=True):
-            values = {_plain(k): p for k, p in ours.named_parameters().items()}
-            for name, p in theirs.named_parameters():
-                p.copy_(torch.tensor(values[_plain(name)].numpy()))
+        for name, p in found.items():
+            p.copy_(torch.tensor(values[name].numpy()))
 
 
-def _plain(name: str) -> str:
+def same_name(name: str) -> str:
     """Return the name that a parameter has in either library."""
     parts = [part for part in name.split(".") if part not in ("layers", "parametrizations")]
     name = ".".join(parts).removesuffix(".original")
