@@ -1,7 +1,8 @@
 """Our studies of photographs: collapse in a narrow network, and recipes for an hour.
 
 No paper has these figures. The study ``collapse`` explains the settings of the preset
-``cifar10-small``; the study ``hour`` compares recipes for an hour on the complete CIFAR-10.
+``cifar10-small``; the study ``hour`` compares recipes for an hour on the complete CIFAR-10; the
+study ``paper`` trains the paper's own network as the paper does.
 """
 
 from collections.abc import Sequence
@@ -130,6 +131,41 @@ def _end_of_hour(rows: Sequence[Row]) -> str:
     return f"Distance after an hour: {'; '.join(told)}."
 
 
+UPDATES, OF_PAPER = 25_000, 100_000
+"""Updates of G in the study ``paper`` at laptop size, and in the paper [M18 App. B.3]."""
+
+
+def _paper_cells(full: bool) -> list[Cell]:
+    """Return the preset ``cifar10`` as it is; at laptop size it makes a quarter of the updates."""
+    config = load_preset("cifar10").replace(steps=OF_PAPER if full else UPDATES)
+    return [Cell({"method": "setting C", "seed": 0}, config, ("scores", "balance"))]
+
+
+def _by_update(results: Sequence[Result]) -> list[Row]:
+    """Return the scores at every measured step, and the hours by then, measurements included."""
+    return [
+        {
+            **outcome(r),
+            "step": m["step"],
+            "hours": round(r["seconds"] / 3600 * m["step"] / r["step"], 2),
+            **{k: m.get(k, "") for k in ("inception", "inception_real", "frechet", "spread")},
+        }
+        for r in results
+        for m in r["measures"]
+    ]
+
+
+def _towards_paper(rows: Sequence[Row]) -> str:
+    """Say the scores at the end, and when the paper's number of updates would be reached."""
+    end = rows[-1]
+    days = end["hours"] / end["step"] * OF_PAPER / 24
+    return (
+        f"After {end['step']:,} updates and {end['hours']:.1f} hours: score "
+        f"{end['inception']:.2f} (images {end['inception_real']:.2f}), distance "
+        f"{end['frechet']:.1f}. At this rate {OF_PAPER:,} updates take {days:.2f} days."
+    )
+
+
 PHOTOGRAPH_STUDIES = [
     Study("collapse", "Spread of a narrow network's photographs, by what was changed",
           "The paper: its networks have four times the channels, and do not fail",
@@ -137,4 +173,7 @@ PHOTOGRAPH_STUDIES = [
     Study("hour", "Photographs after an hour on two cores, by recipe",
           "The paper: its networks have more channels, and days",
           "[M18 Table 3]", 1080, _hours, _curves, _end_of_hour),
+    Study("paper", "The paper's CNN at full width, by updates",
+          "The paper: 100,000 updates, and a tenth more images to train on",
+          "[M18 Table 3]", 150, _paper_cells, _by_update, _towards_paper),
 ]  # fmt: skip
