@@ -144,6 +144,14 @@ def _seeds(x: str, y: str, log: bool = False) -> Draw:
     return form
 
 
+def _updates_and_hours(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw the distance by updates, with the hours above."""
+    _seeds("step", "frechet", log=True)(axes, rows)
+    hour = 3600 / rows[-1]["seconds"] * rows[-1]["step"]
+    above = axes.secondary_xaxis("top", functions=(lambda x: x / hour, lambda x: x * hour))
+    above.set_xlabel("hours")
+
+
 _SCORE, _DISTANCE = "inception-style score", "Fréchet distance (lower is better)"
 FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "fig1": (("setting of Table 1", _SCORE), _by_setting("inception")),
@@ -169,5 +177,6 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
     "collapse": (("step (updates of G)", "spread of samples (images: 1)"),
                  _seeds("step", "spread")),
     "hour": (("minutes on two quiet cores", _DISTANCE), _seeds("minutes", "frechet", log=True)),
+    "paper": (("step (updates of G)", _DISTANCE), _updates_and_hours),
 }  # fmt: skip
 """The labels of the axes and the drawing function of each study."""

@@ -281,6 +281,16 @@ def test_a_second_fault_of_one_kind_does_not_hide_the_name():
     assert told[4] == "outputs are cast to the inputs' type" and told[9] == "W is overwritten"
 
 
+def test_a_kind_just_inside_the_tolerance_does_not_hide_one_outside():
+    class Rounds(Planted):
+        def remove(self, layer):
+            return super().remove(layer) * (1 + (2e-6 if layer.kind == "conv" else 8e-7))
+
+    told = verdicts(Rounds())[25]
+    assert told.verdict == BROKEN and told.found.startswith("convolution")
+    assert told.deviation == "removing bakes another weight"
+
+
 TAUGHT = {
     "constant": {},
     "through": {7: "through the power step", 11: "through the power step",

@@ -2,8 +2,6 @@ r"""Clauses about the gradient: is it :math:`\frac1\sigma(G - \langle G,\bar W\r
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from . import probes
@@ -25,7 +23,7 @@ from .reference import (
     signal,
     through,
 )
-from .suite import STOPPED, Finding, Made, MisshapenError, Subject, clause, every_kind, told
+from .suite import RIGHT, STOPPED, Finding, Made, MisshapenError, Subject, clause, told
 
 ROUNDS = 40
 THROUGH = "through the power step"
@@ -125,9 +123,9 @@ def orthogonal(subject: Subject) -> Finding:
 
 
 @clause(
-    11, "two passes, then one backward", "M18 Alg. 1", "the sum of both gradients", 2e-4, ("SN",)
-)
-@partial(every_kind, right=True)
+    11, "two passes, then one backward", "M18 Alg. 1", "the sum of both gradients", 2e-4, ("SN",),
+    kinds=RIGHT,
+)  # fmt: skip
 def two_passes(subject: Subject, kind: str) -> Finding:
     """Differentiate the sum of two passes of one step, as D(real) and D(fake) are."""
     Gs = [draw(kind, 3), draw(kind, 4)]
@@ -177,8 +175,7 @@ def _sums(W, u, v, order, n, Gs):
     yield THROUGH, sum(through(G, W, u, v, order, k) for G, k in chained)
 
 
-@clause(26, "second derivatives", "M18 (12), (29)", "those of (12)", 2e-3)
-@partial(every_kind, right=True)
+@clause(26, "second derivatives", "M18 (12), (29)", "those of (12)", 2e-3, kinds=RIGHT)
 def twice(subject: Subject, kind: str) -> Finding:
     """Differentiate the gradient, with u, v constant or with the singular vectors of W."""
     W, G, H = draw(kind), draw(kind, 3), draw(kind, 4)

@@ -14,7 +14,7 @@ from .deviations import name_value, sigma_of
 from .of_gradients import written
 from .of_values import or_value
 from .reference import gap, rounds
-from .suite import STOPPED, Finding, Made, Subject, clause, every_kind
+from .suite import EVERY, STOPPED, Finding, Made, Subject, clause
 
 Kept = tuple[list[np.ndarray], list[np.ndarray]]
 
@@ -44,8 +44,7 @@ def _moved(error: float) -> str:
     return "not moved" if error == 0 else f"moved by {error:.1e}"
 
 
-@clause(9, "a training pass leaves W", "M18 Alg. 1", "exactly as it was")
-@every_kind
+@clause(9, "a training pass leaves W", "M18 Alg. 1", "exactly as it was", kinds=EVERY)
 def leaves_parameter(subject: Subject, kind: str) -> Finding:
     """Compare the raw weight before and after a pass."""
     layer = subject.make(probes.slow(kind), kind)
@@ -56,8 +55,9 @@ def leaves_parameter(subject: Subject, kind: str) -> Finding:
     return Finding(error, _moved(error), name)
 
 
-@clause(10, "n passes make n rounds", "M18 (20), (21)", "the estimate of n rounds", 1e-5)
-@every_kind
+@clause(
+    10, "n passes make n rounds", "M18 (20), (21)", "the estimate of n rounds", 1e-5, kinds=EVERY
+)
 def persists(subject: Subject, kind: str) -> Finding:
     """Make eight passes from known vectors, then three with a gradient; else watch forty."""
     W = probes.slow(kind)
@@ -150,8 +150,9 @@ def _is_odd(subject: Subject, layer: Made, W: np.ndarray, B: np.ndarray) -> bool
     return False
 
 
-@clause(12, "reading the weight moves nothing", "", "u, v and W as they were, the W̄ in use")
-@every_kind
+@clause(
+    12, "reading the weight moves nothing", "", "u, v and W as they were, the W̄ in use", kinds=EVERY
+)
 def reading(subject: Subject, kind: str) -> Finding:
     """Read the weight twice while training."""
     layer, B = _trained(subject, kind)
@@ -169,8 +170,7 @@ def reading(subject: Subject, kind: str) -> Finding:
     return Finding(worst, said, name)
 
 
-@clause(13, "evaluation moves nothing", "", "u, v, W and the next pass as without it")
-@every_kind
+@clause(13, "evaluation moves nothing", "", "u, v, W and the next pass as without it", kinds=EVERY)
 def evaluating(subject: Subject, kind: str) -> Finding:
     """Evaluate twice, from a weight that has just moved, and make one more training pass."""
     layer, _ = _trained(subject, kind)
@@ -196,8 +196,7 @@ def _turned(subject: Subject, layer: Made) -> float:
     return 0.0
 
 
-@clause(14, "two evaluations are equal", "", "equal to the last bit")
-@every_kind
+@clause(14, "two evaluations are equal", "", "equal to the last bit", kinds=EVERY)
 def repeatable(subject: Subject, kind: str) -> Finding:
     """Evaluate five times."""
     layer, _ = _trained(subject, kind)
@@ -212,8 +211,9 @@ def repeatable(subject: Subject, kind: str) -> Finding:
     return Finding(error, f"differ by {error:.1e}", name)
 
 
-@clause(15, "evaluation uses training's σ", "M18 (22)", "W̄ of the last training pass", 1e-6)
-@every_kind
+@clause(
+    15, "evaluation uses training's σ", "M18 (22)", "W̄ of the last training pass", 1e-6, kinds=EVERY
+)
 def evaluation(subject: Subject, kind: str) -> Finding:
     """Evaluate after a training pass, move the weight, train, and evaluate again."""
     layer, B = _trained(subject, kind)
@@ -250,8 +250,7 @@ def _other_sigma(who: str, subject: Subject, kind: str, B: np.ndarray, E: np.nda
     return f"{who} takes one round more" if more else ""
 
 
-@clause(24, "saved and read back", "", "W, evaluation and next training pass equal")
-@every_kind
+@clause(24, "saved and read back", "", "W, evaluation and next training pass equal", kinds=EVERY)
 def reloaded(subject: Subject, kind: str) -> Finding:
     """Save a layer, load it into another one, and continue with both."""
     layer, _ = _trained(subject, kind, 2)  # rounds that a pass makes after loading, too
@@ -271,8 +270,9 @@ def reloaded(subject: Subject, kind: str) -> Finding:
     return Finding(max(errors), said, "lost when saved")
 
 
-@clause(25, "removing the normalization", "M18 (8)", "the W̄ that was in use stays", 1e-6)
-@every_kind
+@clause(
+    25, "removing the normalization", "M18 (8)", "the W̄ that was in use stays", 1e-6, kinds=EVERY
+)
 def removed(subject: Subject, kind: str) -> Finding:
     """Remove the normalization after a training pass."""
     layer, B = _trained(subject, kind)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 
@@ -12,10 +11,7 @@ from . import probes
 from .deviations import candidates, name_value, sigma_of
 from .probes import KINDS, along, draw
 from .reference import CONVERGED, gap, leading, norm, paces, rounds
-from .suite import ROUNDS, STOPPED, Finding, Subject, clause, every_kind
-
-right_kinds = partial(every_kind, right=True)
-"""Ask the kinds whose value is right."""
+from .suite import RIGHT, ROUNDS, STOPPED, Finding, Subject, clause
 
 
 def _converged(subject: Subject, W: np.ndarray, kind: str = "dense", dtype: str = "float32"):
@@ -149,8 +145,7 @@ def one_round(subject: Subject) -> Finding:
     return Finding(error, f"divided by {sigma:.6g}", name)
 
 
-@clause(16, "a weight of zeros", "", "output and gradient finite")
-@right_kinds
+@clause(16, "a weight of zeros", "", "output and gradient finite", kinds=RIGHT)
 def zeros(subject: Subject, kind: str) -> Finding:
     """Make passes and take a gradient with W = 0."""
     layer = subject.make(np.zeros(KINDS[kind].shape), kind)
@@ -163,8 +158,7 @@ def zeros(subject: Subject, kind: str) -> Finding:
     )
 
 
-@clause(17, "a weight that leaves zero", "M18 (18)", "norm 1 within 60 rounds", 1e-3)
-@right_kinds
+@clause(17, "a weight that leaves zero", "M18 (18)", "norm 1 within 60 rounds", 1e-3, kinds=RIGHT)
 def leaves_zero(subject: Subject, kind: str) -> Finding:
     """Make passes with W = 0, then with another weight."""
     W = draw(kind)
@@ -289,17 +283,18 @@ def _precision(dtype: str):
         name = or_value(subject, name, kind)  # in the usual precision
         return Finding(error, f"norm 1 {off:+.1e}", name)
 
-    return right_kinds(ask)
+    return ask
 
 
 for _number, (_dtype, _tolerance) in enumerate(
     {"float16": 0.01, "bfloat16": 0.03, "float64": 1e-12}.items(), 21
 ):
-    clause(_number, _dtype, "M18 (8)", "type kept, norm 1", _tolerance)(_precision(_dtype))
+    clause(_number, _dtype, "M18 (8)", "type kept, norm 1", _tolerance, kinds=RIGHT)(
+        _precision(_dtype)
+    )
 
 
-@clause(28, "a weight of norm 0.3", "M18 (8)", "normalized, not left alone", 2e-5)
-@right_kinds
+@clause(28, "a weight of norm 0.3", "M18 (8)", "normalized, not left alone", 2e-5, kinds=RIGHT)
 def small(subject: Subject, kind: str) -> Finding:
     """Normalize a weight whose norm is below 1."""
     W = draw(kind)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ DEFINITIONS = ("SN", "BSN", "SN_Conv")
 
 ROUNDS = 60
 """Enough rounds for these weights: the second singular value is at most 1/1.2 of the first."""
+
+Ask = TypeVar("Ask", bound=Callable[..., "Finding"])
 
 STOPPED = (Exception, SystemExit)
 """What an adapter may raise; only an interruption ends the suite."""
@@ -109,50 +112,59 @@ def clause(
     expected: str,
     tolerance: float = 0.0,
     definitions: tuple[str, ...] = DEFINITIONS,
-) -> Callable[[Callable[[Subject], Finding]], Callable[[Subject], Finding]]:
-    """Register a function as a clause; the arguments are those of :class:`Clause`."""
+    kinds: Callable[[Subject], list[str]] | None = None,
+) -> Callable[[Ask], Ask]:
+    """Register a function as a clause.
 
-    def enter(ask: Callable[[Subject], Finding]) -> Callable[[Subject], Finding]:
-        CLAUSES.append(Clause(number, title, equation, expected, tolerance, ask, definitions))
+    Args:
+        number, title, equation, expected, tolerance, definitions: as in :class:`Clause`.
+        kinds: :data:`EVERY` or :data:`RIGHT` asks about one kind of layer after the other.
+    """
+
+    def enter(ask: Ask) -> Ask:
+        asked = partial(_each, kinds, tolerance, ask) if kinds else ask
+        CLAUSES.append(Clause(number, title, equation, expected, tolerance, asked, definitions))
         CLAUSES.sort(key=lambda each: each.number)
         return ask
 
     return enter
 
 
-def every_kind(
-    ask: Callable[[Subject, str], Finding], right: bool = False
-) -> Callable[[Subject], Finding]:
-    """Ask every kind of layer that can be made; the first that is about as bad as any counts.
+def _each(
+    kinds: Callable[[Subject], list[str]],
+    tolerance: float,
+    ask: Callable[..., Finding],
+    subject: Subject,
+) -> Finding:
+    """Ask kind after kind; the first that breaks the clause about as much as any counts.
 
     The first, because a kind may have another fault besides, which would hide the name of this one.
-
-    Args:
-        ask: asks one kind.
-        right: skip kinds whose value is wrong, which has a clause of its own; dense is asked.
     """
-
-    def asked(subject: Subject) -> Finding:
-        findings, why = [], NotImplementedError("no kind of layer has the right value")
-        for kind in subject.right if right else subject.kinds:
-            try:
-                found = ask(subject, kind)
-            except NotImplementedError as reason:
-                why = reason
-                continue
-            said = found.found if kind == "dense" else f"{probes.KINDS[kind].title}: {found.found}"
-            findings.append(replace(found, found=said))
-        if not findings:
-            raise why
-        worst = max(found.error for found in findings)
-        return next(found for found in findings if found.error >= worst / 10)
-
-    asked.__doc__ = ask.__doc__
-    return asked
+    findings, why = [], NotImplementedError("no kind of layer has the right value")
+    for kind in kinds(subject):
+        try:
+            found = ask(subject, kind)
+        except NotImplementedError as reason:
+            why = reason
+            continue
+        said = found.found if kind == "dense" else f"{probes.KINDS[kind].title}: {found.found}"
+        findings.append(replace(found, found=said))
+    if not findings:
+        raise why
+    findings = [found for found in findings if found.error > tolerance] or findings
+    worst = max(found.error for found in findings)
+    return next(found for found in findings if found.error >= worst / 10)
 
 
 class MisshapenError(ValueError):
     """An answer of an adapter does not have the shape of the weight."""
+
+
+EVERY: Callable[[Subject], list[str]] = attrgetter("kinds")
+"""The kinds that can be made."""
+
+RIGHT: Callable[[Subject], list[str]] = attrgetter("right")
+"""The kinds whose value is right, which has a clause of its own, and dense."""
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _end_of_hour(rows: Sequence[Row]) -> str:
 
 
 UPDATES, OF_PAPER = 25_000, 100_000
-"""Updates of G in the study ``paper`` at laptop size, and in the paper [M18 App. B.3]."""
+"""Updates of G in the study ``paper`` at laptop size, and in the paper [M18 Table 1]."""
 
 
 def _paper_cells(full: bool) -> list[Cell]:
@@ -142,12 +142,12 @@ def _paper_cells(full: bool) -> list[Cell]:
 
 
 def _by_update(results: Sequence[Result]) -> list[Row]:
-    """Return the scores at every measured step, and the hours by then, measurements included."""
+    """Return the scores at every measured step, and its share of all seconds of the run."""
     return [
         {
             **outcome(r),
             "step": m["step"],
-            "hours": round(r["seconds"] / 3600 * m["step"] / r["step"], 2),
+            "seconds": round(r["seconds"] * m["step"] / r["step"]),
             **{k: m.get(k, "") for k in ("inception", "inception_real", "frechet", "spread")},
         }
         for r in results
@@ -158,11 +158,11 @@ def _by_update(results: Sequence[Result]) -> list[Row]:
 def _towards_paper(rows: Sequence[Row]) -> str:
     """Say the scores at the end, and when the paper's number of updates would be reached."""
     end = rows[-1]
-    days = end["hours"] / end["step"] * OF_PAPER / 24
+    hours = end["seconds"] / 3600
     return (
-        f"After {end['step']:,} updates and {end['hours']:.1f} hours: score "
-        f"{end['inception']:.2f} (images {end['inception_real']:.2f}), distance "
-        f"{end['frechet']:.1f}. At this rate {OF_PAPER:,} updates take {days:.2f} days."
+        f"After {end['step']:,} updates and {hours:.1f} hours: score {end['inception']:.2f} "
+        f"(images {end['inception_real']:.2f}), distance {end['frechet']:.1f}. At this rate "
+        f"{OF_PAPER:,} updates take {hours / end['step'] * OF_PAPER:.1f} hours."
     )
 
 
