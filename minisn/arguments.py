@@ -69,7 +69,7 @@ def real_number(
         high = f" to {most:g}" if most < math.inf else ""
         high = f" to below {below:g}" if below < math.inf else high
         raise ConfigError(f"{name}: expected a finite number{low}{high}, got {value!r:.60}")
-    return value if isinstance(value, int | float) else number
+    return value if type(value) in (int, float) else number  # NumPy's would set the dtype
 
 
 def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> tuple[int, ...]:

@@ -15,7 +15,8 @@ import numpy as np
 from . import ops
 from .arguments import generator
 from .backend import near
-from .tensor import Tensor
+from .errors import ConfigError, DTypeError, nearest
+from .tensor import Tensor, as_tensor, is_floating
 
 SHIFT, HOLE = 1 / 8, 1 / 2
 """The largest shift of an image, and the side of the square cut out of it, in image sizes."""
@@ -32,11 +33,18 @@ def augment(x: Tensor, kinds: str, rng: np.random.Generator) -> Tensor:
         rng: draws the changes of each image, on the host.
     Returns:
         Images of the same shape; values may lie outside [-1, 1].
+    Raises:
+        ConfigError: no change has such a name.
+        DTypeError: the images are not floating point.
 
     Source: Zhao et al. (2020)
     """
     rng = generator(rng)
+    if not is_floating(as_tensor(x).array):
+        raise DTypeError(f"augment: got {x.dtype} images; convert them with scale_images")
     for kind in kinds_of(kinds):
+        if kind not in KINDS:
+            raise ConfigError(f"augment: unknown change {kind!r}{nearest(kind, KINDS)}")
         x = KINDS[kind](x, rng)
     return x
 

@@ -11,7 +11,7 @@ from .answers import enter
 from .arguments import generator, real_number, whole_number
 from .backend import bring, is_numpy, namespace, to_numpy
 from .errors import DTypeError
-from .ops import exp, log, log_softmax, sigmoid, sqrt, where
+from .ops import exp, log, log_softmax, sigmoid, where
 from .tensor import Tensor, as_tensor, is_floating, primitive
 
 # -- circular and hyperbolic functions --------------------------------------------------------
@@ -99,7 +99,7 @@ def cosh(x):
     return namespace(x).cosh(x)
 
 
-@primitive(lambda g, x: g / sqrt(x * x + 1.0))
+@primitive(lambda g, x: g / hypot(x, 1.0))
 def arcsinh(x):
     r"""Compute the inverse of the hyperbolic sine.
 
@@ -108,7 +108,7 @@ def arcsinh(x):
     return namespace(x).asinh(x)
 
 
-@primitive(lambda g, x: g * (x * x - 1.0) ** -0.5)
+@primitive(lambda g, x: g * (x - 1.0) ** -0.5 * (x + 1.0) ** -0.5)
 def arccosh(x):
     r"""Compute the inverse of the hyperbolic cosine.
 

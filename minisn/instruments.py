@@ -1,7 +1,7 @@
 r"""The measurements of L21: gradients of a discriminator, the spread of its weights, and bounds.
 
 Every measurement reads the *effective* weights :math:`w_t`, with which the layers compute. It
-leaves the network as it is, running moments included.
+leaves the network as it is, running moments and random generators included.
 """
 
 import math
@@ -17,15 +17,27 @@ from .backend import Array, namespace, to_numpy
 from .errors import ConfigError
 from .geometry import pair
 from .init import fans
-from .nn import Conv2d, ConvTranspose2d, Linear, Module, Sequential, Weighted, weighted_layers
-from .tensor import Tensor, grad, no_grad
+from .nn import (
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Linear,
+    Module,
+    Sequential,
+    Weighted,
+    weighted_layers,
+)
+from .tensor import Tensor, as_tensor, grad, no_grad
 
 
 @contextmanager
 def _with_methods(network: Module, name: str, methods: dict[str, Callable]) -> Iterator[None]:
     """Replace a method of some layers within the block; restore methods and state at the end."""
     layers = weighted_layers(network)
-    states = [(module, dict(module.state)) for _, module in network.named_modules()]
+    modules = [module for _, module in network.named_modules()]
+    states = [(module, dict(module.state)) for module in modules]
+    drawn = [module.rng.bit_generator for module in modules if isinstance(module, Dropout)]
+    draws = [generator.state for generator in drawn]
     for layer, method in methods.items():
         vars(layers[layer])[name] = method
     try:
@@ -35,6 +47,8 @@ def _with_methods(network: Module, name: str, methods: dict[str, Callable]) -> I
             del vars(layers[layer])[name]
         for module, state in states:
             module.state = state
+        for generator, draw in zip(drawn, draws, strict=True):
+            generator.state = draw
 
 
 @contextmanager
@@ -119,7 +133,7 @@ def input_gradients(network: Module, images: Tensor, *labels: Tensor) -> Array:
 
     Source: [L21 figures]
     """
-    x = Tensor.wrap(images.array, requires_grad=True)
+    x = Tensor.wrap(as_tensor(images).array, requires_grad=True)
     with _with_methods(network, "forward", {}):
         slope = grad(ops.sum(network(x, *labels)), x)
     return _lengths(slope.array)

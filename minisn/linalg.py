@@ -34,6 +34,8 @@ def tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
     a, b = as_tensors("tensordot", (a, b))
     if np.ndim(axes) == 0:
         n = whole_number("tensordot: axes", axes)
+        if n > min(a.ndim, b.ndim):
+            raise ShapeError(f"tensordot: shapes {a.shape} and {b.shape} do not have {n} axes each")
         axes = (tuple(range(a.ndim - n, a.ndim)), tuple(range(n)))
     if len(axes) != 2:
         raise ShapeError(f"tensordot: expected axes as (axes of a, axes of b), got {axes!r:.60}")
@@ -413,10 +415,12 @@ def _svd_rule(g, y, x):
     (U, s, V), (of_U, of_s, of_V) = (
         (t[..., :m, :], t[..., m, :], t[..., m + 1 :, :]) for t in (y, g)
     )
-    F, row = _gaps(s * s), reshape(s, shape=(*s.shape[:-1], 1, -1))
+    row = reshape(s, shape=(*s.shape[:-1], 1, s.shape[-1]))
     column, upside = _T(row), inverse(row)
-    J, K = F * matmul(_T(U), of_U), F * matmul(_T(V), of_V)
-    inner = _diagonal_matrix(of_s) + (J + _T(J)) * row + column * (K + _T(K))
+    share = row * inverse(row + column)  # F in two factors: squares of s may have no room
+    J, K = matmul(_T(U), of_U), matmul(_T(V), of_V)
+    turned = share * (J - _T(J)) + _T(share) * (K - _T(K))
+    inner = _diagonal_matrix(of_s) + _gaps(s) * turned
     pulled = matmul(matmul(U, inner), _T(V))
     if m > n:
         pulled = pulled + matmul((of_U - matmul(U, matmul(_T(U), of_U))) * upside, _T(V))
@@ -430,10 +434,10 @@ def _svd(x):
     r"""Factor matrices; the rows of the result are left vectors, singular values, right vectors.
 
     .. math:: X = U\,\mathrm{diag}(s)\,V^T, \qquad
-              \bar X = U\big(\mathrm{diag}(\bar s) + (J + J^T)S + S(K + K^T)\big)V^T
+              \bar X = U\big(\mathrm{diag}(\bar s) + F \circ ((J - J^T)S + S(K - K^T))\big)V^T
               + (I - UU^T)\bar US^{-1}V^T + US^{-1}\bar V^T(I - VV^T)
 
-    with :math:`J = F \circ U^T\bar U,\; K = F \circ V^T\bar V,\; F_{ij} = 1 / (s_j^2 - s_i^2)`,
+    with :math:`J = U^T\bar U,\; K = V^T\bar V,\; F_{ij} = 1 / (s_j^2 - s_i^2)`,
     and 0 where they are equal.
     """
     xp = namespace(x)

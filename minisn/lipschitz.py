@@ -141,7 +141,7 @@ def conv_operator_norm(
     """
     w, unit = scaled("conv_operator_norm", values_of(w))
     conv = convolution("conv_operator_norm", w, size, stride, padding)
-    if conv.entries <= 2**16:
+    if conv.entries <= 2**16 or math.prod(conv.inputs) == 1:
         return unit * float(conv_singular_values(w, size, stride, padding)[0])
     n = math.prod(conv.inputs)
 
@@ -215,7 +215,7 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
         The factors and their product; 1 without layers.
     Raises:
         NonFiniteError: a norm is a NaN or an infinity; the message names the layer.
-        ConfigError: a norm or a constant is negative.
+        ConfigError: a norm or a constant is negative, or a constant is not finite.
 
     Source: [M18 Eq. (7)]
     """
@@ -223,9 +223,9 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
     for name, norm, constant in layers:
         if not math.isfinite(norm):
             raise NonFiniteError(f"{name}: expected a finite norm, got {float(norm)}")
-        if norm < 0 or constant < 0:
+        if norm < 0 or not 0 <= constant < math.inf:
             raise ConfigError(
-                f"{name}: expected a norm and a constant of at least 0, "
+                f"{name}: expected a norm and a finite constant of at least 0, "
                 f"got norm {float(norm)} and constant {float(constant)}"
             )
         factors.append((name, float(norm) * float(constant)))
@@ -277,6 +277,8 @@ def lipschitz_lower_bound(
     """
     x = values_of(points)
     xp = namespace(x)
+    if not len(x):
+        raise ShapeError("lipschitz_lower_bound: there are no points; expected at least one")
     slope, direction = _slopes(f, x)
     length = near(x).full(slope.shape, rate, dtype=x.dtype)
     history = [float(xp.max(slope))]

@@ -161,7 +161,7 @@ def cross_entropy(logits: Tensor, labels: Any) -> Tensor:
     labels.check("cross_entropy", logits.shape[1])
     log_p = ops.log_softmax(logits)
     chosen = near(logits.array).arange(logits.shape[1])[None, :] == labels.array[:, None]
-    return -ops.sum(ops.where(Tensor.wrap(chosen), log_p, 0.0)) / float(len(logits))
+    return -ops.mean(ops.sum(ops.where(Tensor.wrap(chosen), log_p, 0.0), axis=1))
 
 
 def optimal_logit(q_data: Tensor, p_g: Tensor) -> Tensor:

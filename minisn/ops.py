@@ -19,7 +19,7 @@ from . import kernels
 from .answers import OPERATIONS
 from .arguments import axes_of, axis_of, kept_shape, pad_widths, real_number
 from .backend import namespace, near, to_numpy
-from .errors import DTypeError, ShapeError, similar
+from .errors import ConfigError, DTypeError, ShapeError, similar
 from .indexing import add_at, select
 from .precision import check_real, real, tame, widely
 from .tensor import (
@@ -476,11 +476,28 @@ def logsumexp(
 
     .. math:: y = m + \log\sum_i b_i\,e^{x_i - m}, \qquad m = \max_i\,(x_i + \log b_i)
 
-    The weights b, at least 0, are 1 by default.
+    The weights b, at least 0, are 1 by default; the gradient of b is right where b is 0, too.
     """
     if b is not None:
-        x = as_tensor(x) + log(as_tensor(b))
+        return _weighted_logsumexp(*as_tensors("logsumexp", (x, b)), axis, keepdims)
     return widely(lambda x: _logsumexp(x, axis=axis, keepdims=keepdims), x)
+
+
+def _weighted_logsumexp(x, b, axis, keepdims):
+    """Add the terms of weight 0, whose logarithms do not exist, to the sum of the others."""
+    xp = namespace(b._array)
+    if xp.any(b._array < 0):
+        raise ConfigError("logsumexp: a weight is negative; expected weights of at least 0")
+    counts = Tensor.wrap(b._array > 0)
+    terms = where(counts, x + log(where(counts, b, 1.0)), -math.inf)
+    y = logsumexp(terms, axis, keepdims=True)
+    if not xp.all(counts._array):
+        beyond = where(Tensor.wrap(xp.isfinite(y._array)), y, 0.0)
+        most = math.log(float(xp.finfo(y.dtype).max))
+        rest = exp(minimum(x - beyond, most)) * where(counts, 0.0, b)
+        y = y + log(1.0 + sum(rest, axis, keepdims=True))
+    axes = axes_of(axis, y.ndim)
+    return y if keepdims else reshape(y, [n for i, n in enumerate(y.shape) if i not in axes])
 
 
 def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:
@@ -659,7 +676,7 @@ def _as_matrix(g, a_ndim, b_ndim):
 def _matmul_rule_a(g, a_shape, b):
     right = b if b.ndim > 1 else reshape(b, (-1, 1))
     pulled = matmul(_as_matrix(g, len(a_shape), b.ndim), _swap(right))
-    return pulled if len(a_shape) > 1 else reshape(pulled, (*pulled.shape[:-2], -1))
+    return pulled if len(a_shape) > 1 else reshape(pulled, (*pulled.shape[:-2], pulled.shape[-1]))
 
 
 def _matmul_rule_b(g, a, b_shape):

@@ -11,7 +11,7 @@ import numpy as np
 from .answers import enter
 from .arguments import axes_of, axis_of, whole_number
 from .backend import bring, is_array, is_numpy, namespace, near, to_numpy
-from .errors import ShapeError
+from .errors import DTypeError, ShapeError
 from .ops import concat, getitem, one_axis, permute, reshape, scatter, several, sum, where
 from .tensor import Tensor, as_tensor
 
@@ -125,6 +125,8 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     """
     x, axis = one_axis("take", x, axis)
     places = indices if is_array(indices) or isinstance(indices, Tensor) else np.asarray(indices)
+    if namespace(as_tensor(places).array).isdtype(places.dtype, "bool"):
+        raise DTypeError("take: expected whole numbers, got booleans; for a mask, use x[mask]")
     return getitem(x, index=(slice(None),) * axis + (places,))
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from .answers import enter
 from .arguments import axes_of, axis_of, whole_number
 from .backend import Array, namespace, near
+from .errors import ShapeError
 from .ops import concat, one_axis, permute, reshape, sqrt, var
-from .shaping import flip, moveaxis
+from .precision import check_real, real, tame, widely
+from .shaping import flip, moveaxis, squeeze
 from .tensor import Tensor, as_tensor, as_tensors, broadcast_to, is_floating, primitive
 
 
@@ -24,7 +26,15 @@ def std(
     Args:
         x, axis, keepdims, ddof: as for :func:`minisn.ops.var`.
     """
-    return sqrt(var(x, axis, keepdims, ddof))
+
+    def compute(x):
+        unit = Tensor.wrap(tame(x.array, axes))  # a square may have no room
+        y = unit * sqrt(var(x / unit, axes, True, ddof))
+        return y if keepdims else squeeze(y, axes)
+
+    check_real("std", x)
+    axes = axes_of(axis, as_tensor(x).ndim, "std")
+    return widely(compute, x)
 
 
 def average(
@@ -33,6 +43,12 @@ def average(
     r"""Average with weights, or without.
 
     .. math:: y = \sum_i w_i x_i / \textstyle\sum_i w_i
+
+    Args:
+        x, axis, keepdims: as for :func:`minisn.ops.mean`.
+        weights: one for each entry along the axis, or of a shape that broadcasts to that of x.
+    Raises:
+        ShapeError: the weights do not fit.
     """
     x = as_tensor(x)
     if weights is None:
@@ -41,8 +57,11 @@ def average(
     if w.ndim == 1 and axis is not None and w.ndim < x.ndim:
         at = axis_of(axis, x.ndim, "average")  # type: ignore[arg-type]
         w = reshape(w, shape=tuple(-1 if i == at else 1 for i in range(x.ndim)))
+    x, w = (Tensor.wrap(y) if (y := real(t.array)) is not t.array else t for t in (x, w))
     parts = x * w
-    return parts.sum(axis, keepdims) / broadcast_to(w, parts.shape).sum(axis, keepdims)
+    if parts.shape != x.shape:
+        raise ShapeError(f"average: weights of shape {w.shape} do not fit x of shape {x.shape}")
+    return parts.mean(axis, keepdims) / broadcast_to(w, x.shape).mean(axis, keepdims)
 
 
 def ptp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:

@@ -7,7 +7,7 @@ from minisn import Tensor, grad, ops
 from minisn.augment import KINDS, augment, kinds_of
 from minisn.config import load_preset
 from minisn.data import load, scale_images
-from minisn.errors import ConfigError
+from minisn.errors import ConfigError, DTypeError
 from minisn.gradcheck import gradcheck
 from minisn.training import Trainer
 
@@ -209,3 +209,10 @@ def test_without_them_no_number_is_drawn_for_them(photographs):
 def test_an_unknown_kind_is_refused_and_the_known_ones_are_named(text):
     with pytest.raises(ConfigError, match="expected none, or some of color, translation, cutout,"):
         SMALL.replace(augment=text)
+
+
+def test_an_unknown_change_and_images_of_whole_numbers_are_refused():
+    with pytest.raises(ConfigError, match="did you mean 'color'"):
+        augment(Tensor(noise(2, 3, 8, 8)), "colour", np.random.default_rng(0))
+    with pytest.raises(DTypeError, match="scale_images"):
+        augment(Tensor(np.zeros((2, 3, 8, 8), np.uint8)), "color", np.random.default_rng(0))

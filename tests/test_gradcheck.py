@@ -1859,3 +1859,7 @@ def test_a_tie_that_is_almost_one_is_judged_by_its_slopes(gap):
     x = np.array([1.0, 1.0 + gap, 0.0])
     assert gradcheck(np.max, [x], grad=lambda x: np.array([0.0, 1, 0]))
     assert not gradcheck(np.max, [x], grad=lambda x: np.array([1.0, 1, 0]))
+
+
+def test_a_linear_map_may_return_a_number_of_python():
+    assert check_adjoint(lambda x: float(x.sum()), lambda y: y * np.ones(3), (3,))

@@ -697,3 +697,12 @@ def test_estimates_are_those_of_the_schemes_that_have_one():
         layer = nn.weighted_layers(D)[name]
         u, v = layer.state["u"], layer.state["v"]
         assert sigma == pytest.approx(u @ layer.weight.numpy() @ v, rel=1e-6)
+
+
+def test_a_measurement_leaves_the_generator_of_dropout():
+    network = nn.Sequential(nn.Linear(4, 3, rng()), nn.Dropout(0.5, 1))
+    before = network.layers[1].rng.bit_generator.state
+    x = rng().normal(size=(2, 4)).astype(np.float32)
+    instruments.weight_gradients(network, Tensor(x))
+    assert instruments.input_gradients(network, x).shape == (2,)
+    assert network.layers[1].rng.bit_generator.state == before

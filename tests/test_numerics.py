@@ -7,7 +7,7 @@ how a formula scales. A warning of NumPy's fails the test, as everywhere in this
 import numpy as np
 import pytest
 
-from minisn import Tensor, grad, lipschitz, ops, spectral
+from minisn import Tensor, grad, linalg, lipschitz, ops, spectral
 from minisn.errors import ConfigError, DTypeError, NonFiniteError, ShapeError
 from minisn.kernels import finite_or_unseen
 from minisn.losses import OBJECTIVES, cross_entropy, optimal_logit
@@ -704,3 +704,50 @@ def test_similarity_of_black_white_and_barely_different_images():
     assert ms_ssim(white, np.nextafter(white, 0)) == pytest.approx(1, abs=1e-12)
     with pytest.raises(DTypeError, match="0 to 255"):
         ms_ssim(white, np.nextafter(white, np.inf))
+
+
+# -- what has room in the dtype, though its squares have none --------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        ("float32", 3e19),
+        ("float32", 1e-25),
+        ("float16", 300),
+        ("float16", 1e-4),
+        ("float64", 1e200),
+    ],
+)
+def test_a_standard_deviation_needs_room_for_itself_only(dtype, size):
+    x = Tensor(np.array([[-size, size], [0, 0]], dtype), requires_grad=True)
+    y = ops.std(x, axis=1)
+    np.testing.assert_allclose(y.numpy().astype(float), [float(x.numpy()[0, 1]), 0], rtol=1e-6)
+    np.testing.assert_array_equal(grad(y.sum(), x).numpy(), [[-0.5, 0.5], [0, 0]])
+
+
+@pytest.mark.parametrize("size", [1e20, 1, 1e-25])
+def test_the_gradient_of_singular_values_needs_no_room_for_their_squares(size):
+    W = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    x = Tensor(np.float32(size) * W, requires_grad=True)
+    U, _, V = np.linalg.svd(W, full_matrices=False)
+    np.testing.assert_allclose(grad(linalg.svdvals(x).sum(), x).numpy(), U @ V, atol=1e-6)
+
+
+def test_averages_of_small_integers_and_of_half_precision_have_room():
+    x, w = np.array([200, 100], np.uint8), np.array([2, 1], np.uint8)
+    assert ops.average(x, weights=w).item() == pytest.approx(500 / 3)
+    half = np.full(1000, 100, np.float16)
+    assert ops.average(half, weights=np.ones_like(half)).item() == 100
+
+
+def test_the_mean_over_many_labels_has_room_in_half_precision():
+    loss = cross_entropy(Tensor(np.zeros((20_000, 40), np.float16)), np.zeros(20_000, int))
+    assert loss.item() == pytest.approx(np.log(40), rel=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float16", 300.0), ("float32", 1e25)])
+def test_slopes_of_inverse_hyperbolic_functions_vanish_no_sooner_than_they_must(dtype, size):
+    x = Tensor(np.array([size], dtype), requires_grad=True)
+    for inverse in (ops.arcsinh, ops.arccosh):
+        assert grad(inverse(x).sum(), x).item() == pytest.approx(1 / size, rel=1e-3)

@@ -871,3 +871,41 @@ def test_an_average_with_an_infinity_is_numpys():
     for axis in (0, 1):
         expected = np.average(x, axis, w)
         np.testing.assert_array_equal(ops.average(Tensor(x), axis, w).numpy(), expected)
+
+
+# -- weights ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("x", "weights"), [((3, 1), (3,)), ((3,), (3, 1))])
+def test_weights_that_would_repeat_the_values_are_refused(x, weights):
+    with pytest.raises(ShapeError, match="weights of shape"):
+        ops.average(np.ones(x), weights=np.ones(weights))
+
+
+def test_a_weight_of_zero_in_logsumexp_has_its_gradient():
+    x, b = (Tensor(values, requires_grad=True) for values in ([1.0, 2.0], [0.0, 1.0]))
+    y = ops.logsumexp(x, b=b)
+    of_x, of_b = grad(y, [x, b], create_graph=True)
+    assert y.item() == 2
+    np.testing.assert_allclose(of_b.numpy(), np.exp([-1, 0]))
+    np.testing.assert_array_equal(of_x.numpy(), [0, 1])
+    twice = grad(of_b[0], b)  # of -exp(x_i + x_j - 2 y)
+    np.testing.assert_allclose(twice.numpy(), -np.exp([-2, -1]))
+    assert ops.logsumexp([1000.0, 1.0], b=[0.0, 1.0]).item() == 1
+    assert ops.logsumexp([1.0, 2.0], b=[0.0, 0.0]).item() == -np.inf
+    rows = ops.logsumexp(X, axis=1, keepdims=True, b=X > 0)
+    np.testing.assert_allclose(rows, special.logsumexp(X, axis=1, keepdims=True, b=X > 0))
+    with pytest.raises(ConfigError, match="a weight is negative"):
+        ops.logsumexp([1.0, 2.0], b=[-1.0, 1.0])
+
+
+def test_a_product_with_an_empty_batch_has_a_gradient_of_zeros():
+    a = Tensor(np.ones(3), requires_grad=True)
+    np.testing.assert_array_equal(grad(ops.matmul(a, np.ones((0, 3, 2))).sum(), a).numpy(), 0)
+
+
+def test_take_refuses_a_mask_and_tensordot_more_axes_than_there_are():
+    with pytest.raises(DTypeError, match="for a mask, use"):
+        ops.take([10.0, 20.0], [True, False])
+    with pytest.raises(ShapeError, match="do not have 3 axes each"):
+        ops.tensordot(X, Y, 3)

@@ -328,3 +328,15 @@ def test_gradients_take_the_type_of_the_parameters(make):
     for a, b in zip(ps, others, strict=True):
         np.testing.assert_array_equal(a.array, b.array)
     make(ps, 0.5).step([h.astype(np.float32) for h in halves])
+
+
+def test_a_setting_from_numpy_leaves_the_parameters_their_dtype():
+    settings = dict(
+        zip(("rate", "beta1", "beta2", "eps"), np.array([0.1, 0.5, 0.9, 1e-8]), strict=True)
+    )
+    for optimizer in (lambda p: SGD([p], np.float64(0.1)), lambda p: Adam([p], **settings)):
+        p = Tensor(np.ones(2, np.float32), requires_grad=True)
+        step = optimizer(p).step
+        step([np.ones(2, np.float32)])
+        step([np.ones(2, np.float32)])
+        assert p.dtype == np.float32

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minisn import Tensor, grad, nn
+from minisn.errors import ConfigError
 from minisn.gradcheck import gradcheck
 from minisn.models import cnn_discriminator
 from minisn.regularizers import (
@@ -201,3 +202,8 @@ def test_spectral_penalty_is_no_normalization():
     x = Tensor(rng(3).normal(size=(2, 4)))
     y = D.layers[0](x).array
     np.testing.assert_allclose(y, x.array @ D.layers[0].weight.array.T, rtol=1e-12)
+
+
+def test_a_layer_without_vectors_is_named():
+    with pytest.raises(ConfigError, match=r"layers\.0 keeps no u; give it Watched"):
+        SpectralPenalty()(nn.Sequential(nn.Linear(2, 3, rng())))

@@ -131,3 +131,10 @@ def test_factors_are_retracted_without_a_projection():
     layer.U.assign(layer.U.array * np.float32(2))
     project(layer)
     np.testing.assert_allclose(layer.U.array.T @ layer.U.array, np.eye(4), atol=1e-6)
+
+
+def test_a_bound_from_numpy_leaves_the_weights_their_dtype():
+    for projection in (WeightClipping(np.float64(0.01)), SingularValueClipping(np.float64(0.01))):
+        layer = nn.Conv2d(1, 2, 3, rng())
+        project(layer, projection)
+        assert layer.weight.dtype == np.float32

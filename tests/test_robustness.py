@@ -317,3 +317,35 @@ def test_a_radius_of_a_class_that_does_not_exist_is_refused(label):
     network = nn.Sequential(nn.Linear(4, 3, 0))
     with pytest.raises(ShapeError, match="labels must be 0 to 2"):
         certified_radius(network, np.ones((2, 4), np.float32), np.array([0, label]))
+
+
+# -- what has no answer ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "said"),
+    [
+        ([7, -1, 0], {}, "labels must be 0 to 2, got -1 to 7"),
+        ([[0], [1], [2]], {}, r"3 images need labels \[N\]"),
+        ([0, 1, 2], {"steps": 0}, "steps: expected a whole number"),
+        ([0, 1, 2], {"restarts": 0}, "restarts: expected a whole number"),
+        ([0, 1, 2], {"radius": -0.1}, "radii of at least 0"),
+    ],
+)
+def test_an_attack_refuses_what_has_no_answer(labels, settings, said):
+    network = nn.Sequential(nn.Linear(4, 3, rng()))
+    images = rng().normal(size=(3, 4)).astype(np.float32)
+    with pytest.raises((ShapeError, ConfigError), match=said):
+        attack(network, images, np.array(labels), **{"radius": 0.1, "rng": rng(), **settings})
+
+
+def test_bounds_refuse_what_has_none():
+    for constant in (math.nan, math.inf):
+        with pytest.raises(ConfigError, match="a finite constant"):
+            lipschitz.lipschitz_bound([("a", 1.0, constant)])
+    with pytest.raises(ShapeError, match="4 axes"):
+        conv_norm_bound(np.ones((3, 3)), 8)
+    with pytest.raises(ShapeError, match="no points"):
+        lipschitz.lipschitz_lower_bound(lambda x: x.sum(axis=1), np.zeros((0, 2)))
+    assert network_bound(nn.Sequential(nn.ReLU()), (1, 4, 4)).value == 1
+    assert lipschitz.conv_operator_norm(np.ones((70_000, 1, 1, 1)), 1) == pytest.approx(70_000**0.5)

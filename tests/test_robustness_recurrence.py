@@ -109,3 +109,8 @@ def test_a_run_ends_where_numbers_do():
     calm = learn_adding(rnn(4.0, SpectralNorm(), nn.ReLU(), 16), rng(), length=120, steps=3)
     assert calm.finite
     assert len(calm.loss) == 3
+
+
+def test_a_bound_beyond_all_numbers_is_infinite():
+    found = recurrent_gradients(rnn(1000, d=2), np.ones((120, 2), np.float32))
+    assert np.isfinite(found.bound[:100]).all() and found.bound[-1] == np.inf

@@ -62,11 +62,11 @@ class Dropout(Module):
 
     def __init__(self, rate: float, rng: np.random.Generator | int):
         super().__init__()
-        self.rate, self._rng = real_number("Dropout: rate", rate, 0, 1), generator(rng)
+        self.rate, self.rng = real_number("Dropout: rate", rate, 0, 1), generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply dropout in training; return x unchanged in evaluation."""
-        return dropout(x, self.rate, self._rng) if self.training else x
+        return dropout(x, self.rate, self.rng) if self.training else x
 
 
 class Reshape(Module):

@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops, spectral
 from ..arguments import generator, real_number
 from ..backend import near
+from ..errors import ConfigError
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
 
@@ -145,6 +146,10 @@ class SpectralPenalty:
 
     def __call__(self, D: Module, *_: Any) -> Tensor:
         """Return the term of D's loss."""
-        layers = weighted_layers(D).values()
-        norms = [spectral.sigma(m.weight, m.state["u"], m.state["v"], m.axis) for m in layers]
+        layers = weighted_layers(D)
+        if without := [name for name, m in layers.items() if "u" not in m.state]:
+            raise ConfigError(f"SpectralPenalty: {without[0]} keeps no u; give it Watched()")
+        norms = [
+            spectral.sigma(m.weight, m.state["u"], m.state["v"], m.axis) for m in layers.values()
+        ]
         return ops.sum(ops.stack(norms) ** 2) * (self.weight / 2)

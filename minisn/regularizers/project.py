@@ -38,7 +38,7 @@ class WeightClipping:
 
     def __call__(self, W: Array, axis: int) -> Array:
         """Return the clipped weight."""
-        return namespace(W).clip(W, -self.c, self.c)
+        return namespace(W).clip(W, -float(self.c), float(self.c))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SingularValueClipping:
     def __call__(self, W: Array, axis: int) -> Array:
         """Return the weight with clipped singular values."""
         U, s, Vt = spectral.decompose("SingularValueClipping", spectral.as_matrix(W, axis))
-        clipped = (U * namespace(W).clip(s, None, self.bound)) @ Vt
+        clipped = (U * namespace(W).clip(s, None, float(self.bound))) @ Vt
         return spectral.from_matrix(clipped, W.shape, axis)
 
 

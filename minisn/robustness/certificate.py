@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import lipschitz, spectral
 from ..arguments import generator
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..geometry import Pixels, moves, output_size, pair
 from ..labels import labels_of
 from ..lipschitz import LipschitzBound
@@ -51,6 +51,8 @@ def conv_norm_bound(
     """
     w = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
     spectral.peak("conv_norm_bound", w)
+    if w.ndim != 4:
+        raise ShapeError(f"conv_norm_bound: expected a weight of 4 axes, got shape {w.shape}")
     both = [pair("size", size), *moves(stride, padding)]
     output_size("conv_norm_bound", both[0], w.shape[2:], *both[1:])
     s, t = both[1]
@@ -80,7 +82,8 @@ def network_bound(network: Chain, shape: tuple[int, int, int]) -> LipschitzBound
 
     Source: [M18 Eq. (7)]
     """
-    image = np.zeros((1, *shape), network.parameters()[0].dtype)
+    dtypes = [p.dtype for p in network.parameters()]
+    image = np.zeros((1, *shape), dtypes[0] if dtypes else np.float32)
     return lipschitz.lipschitz_bound(_factors(network.layers, image))
 
 

@@ -82,9 +82,10 @@ def recurrent_gradients(layer: Recurrent, x: np.ndarray) -> RecurrentGradients:
     rows = grad(states[-1], states, np.eye(d, dtype=x.dtype))
     jacobians = np.stack([g.array for g in reversed(rows)]).astype(np.float64)
     norms = np.linalg.svdvals(jacobians)[:, 0]
-    c = layer.step_bound()
     distance = tuple(range(len(x)))
-    return RecurrentGradients(distance, tuple(map(float, norms)), tuple(c**k for k in distance))
+    with np.errstate(over="ignore"):  # a bound of infinity is true
+        bounds = np.float64(layer.step_bound()) ** np.array(distance)
+    return RecurrentGradients(distance, tuple(norms.tolist()), tuple(bounds.tolist()))
 
 
 @dataclass(frozen=True)
