@@ -180,7 +180,7 @@ def _largest_eigenvalue(
 
 @dataclass(frozen=True)
 class LipschitzBound:
-    r"""An upper bound of a network's Lipschitz constant, and the factor of each layer.
+    r"""An upper bound on a network's Lipschitz constant, and the factor of each layer.
 
     Attributes:
         factors: (name, norm times activation constant), layer by layer.
@@ -234,7 +234,7 @@ def lipschitz_bound(layers: Iterable[tuple[str, float, float]]) -> LipschitzBoun
 
 @dataclass(frozen=True)
 class LipschitzLowerBound:
-    r"""A slope that a function has at some point: a lower bound of its Lipschitz constant.
+    r"""A slope that a function has at some point: a lower bound on its Lipschitz constant.
 
     Attributes:
         value: the largest :math:`\|\nabla_x f\|_2` found.
@@ -250,7 +250,7 @@ class LipschitzLowerBound:
 def lipschitz_lower_bound(
     f: Callable[[Tensor], Tensor], points: Tensor | Array, steps: int = 20, rate: float = 0.1
 ) -> LipschitzLowerBound:
-    r"""Climb to points where a function is steep, for a lower bound of its Lipschitz constant.
+    r"""Climb to points where a function is steep, for a lower bound on its Lipschitz constant.
 
     .. math:: \|f\|_{Lip} \ge \max_n \|\nabla_x f(x_n)\|_2, \qquad
               x_n \leftarrow x_n + \eta_n\frac{d_n}{\|d_n\|_2},\quad

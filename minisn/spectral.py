@@ -494,7 +494,7 @@ def certificate(W: Tensor | Array, u: Array, v: Array, axis: int = 0) -> Certifi
 
 
 def norm_bound(W: Tensor | Array, axis: int = 0) -> float:
-    r"""Return a proved upper bound of the spectral norm of a weight.
+    r"""Return a proved upper bound on the spectral norm of a weight.
 
     .. math:: \tau = (1 + mn\varepsilon)\sqrt{\hat\lambda_{\max}} \ge \sigma(W)
 

@@ -496,8 +496,7 @@ class Fused(Primitive):
         composition: the definition of the operation, in Tensor operations.
         inputs: names of its first parameters, those with a gradient.
         forward: ``forward(*arrays, **params) -> (array, saved)``; ``saved`` is for the backward.
-        backward: ``backward(g, saved, wanted, *arrays, **params) -> arrays``, a gradient for each
-            input, or None where ``wanted`` is False.
+        backward: ``backward(g, saved, *arrays, **params) -> arrays``, a gradient for each input.
     """
 
     def __init__(

@@ -49,8 +49,7 @@ def conformance(
         deconv     [inputs, outputs, 4, 4], padding 0, stride 1
         embedding  [labels, size]
 
-    A method that raises NotImplementedError is "not asked", too. Let make raise it for a kind that
-    you do not have, and for rounds above 1 if they cannot be set: as many passes are made instead.
+    A method that raises NotImplementedError counts as "not asked", too. Let make raise it for a kind that you do not have. Let it raise it for rounds above 1 if your layer cannot set them; as many passes are made instead.
     An adapter may also have name, version, definition (SN, BSN or SN_Conv), scale (the constant
     that multiplies the normalized weight) and precisions (of float16, bfloat16, float64), each of
     which make then takes as a fourth argument, dtype.

@@ -124,7 +124,7 @@ def spectrum(run: Path) -> None:
     For each weight W and its normalized form W_bar:
         sigma(W)     the divisor of W: the estimate of power iteration
         norm(W_bar)  the largest singular value of W_bar, as a matrix
-        proved       a proved upper bound of norm(W_bar)
+        proved       a proved upper bound on norm(W_bar)
         stable rank  sum of the squared singular values over the largest square
         as conv      the norm of the convolution with W_bar, as a map between images
         ratio        as conv / norm(W_bar)

@@ -76,7 +76,7 @@ class Row:
         shape: shape of its weight.
         sigma: estimate of the norm of the weight W; None if the scheme keeps no estimate.
         norm: largest singular value, as a matrix.
-        proved: proved upper bound of ``norm``.
+        proved: proved upper bound on ``norm``.
         stable_rank: see :func:`minisn.instruments.stable_rank`.
         operator: norm as a map between images; ``proved`` for a dense layer.
     """

@@ -41,13 +41,13 @@ _FIXED = ("preset", "config_file", "seed", "data", "out")
     type=NamedPath(),
     help="TOML file with settings, in place of a preset.",
 )
-@click.option("--steps", type=int, help="Updates of G; the setting steps.")
+@click.option("--steps", type=int, help="Updates of G; short for --set steps=N.")
 @click.option(
     "--minutes",
     type=Minutes(0, min_open=True),
     help="Stop after this time, even if steps are left.",
 )
-@click.option("--seed", type=int, help="Random seed; the setting seed.")
+@click.option("--seed", type=int, help="Random seed; short for --set seed=N.")
 @click.option(
     "--out",
     metavar="FOLDER",

@@ -13,7 +13,7 @@ class LeakyReLU(Module):
     """Leaky ReLU, with the paper's slope as default.
 
     Args:
-        slope: slope below 0; 0.1 in the paper.
+        slope: slope for negative inputs; 0.1 in the paper.
 
     Source: [M18 Table 3]
     """

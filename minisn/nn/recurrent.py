@@ -67,7 +67,7 @@ class Recurrent(Module, ABC):
 
     @abstractmethod
     def step_bound(self) -> float:
-        r"""Return an upper bound of :math:`\|\partial h_t / \partial h_{t-1}\|_2`."""
+        r"""Return an upper bound on :math:`\|\partial h_t / \partial h_{t-1}\|_2`."""
 
     def states(self, x: Tensor, h: Tensor | None = None) -> list[Tensor]:
         """Return the state after each step.
@@ -148,7 +148,7 @@ class RNN(Recurrent):
         return self.activation(from_x[0] + from_h[0])
 
     def step_bound(self) -> float:
-        r"""Return :math:`\|\phi\|_{Lip}\,\sigma(U)`, with a proved upper bound of the norm."""
+        r"""Return :math:`\|\phi\|_{Lip}\,\sigma(U)`, with a proved upper bound on the norm."""
         return self.activation.lipschitz * _norm(self.recurrent[0])
 
 

@@ -171,9 +171,9 @@ PHOTOGRAPH_STUDIES = [
           "The paper: its networks have four times the channels, and do not fail",
           "[M18 Table 3]", 20, _cells, _table, _verdict),
     Study("hour", "Photographs after an hour on two cores, by recipe",
-          "The paper: its networks have more channels, and days",
+          "The paper: its networks have twice the channels, and nine times the updates",
           "[M18 Table 3]", 1080, _hours, _curves, _end_of_hour),
     Study("paper", "The paper's CNN at full width, by updates",
-          "The paper: 100,000 updates, and a tenth more images to train on",
+          "The paper: 100,000 updates, on all images; here one in ten is held out",
           "[M18 Table 3]", 150, _paper_cells, _by_update, _towards_paper),
 ]  # fmt: skip
