@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,8 +159,9 @@ def _end(process: subprocess.Popen) -> None:
 
 def _ask(process: subprocess.Popen, question: Mapping[str, Any]) -> dict[str, Any]:
     assert process.stdin and process.stdout
-    process.stdin.write(json.dumps(question) + "\n")
-    process.stdin.flush()
+    with suppress(BrokenPipeError):  # the process has ended, and its answer is empty
+        process.stdin.write(json.dumps(question) + "\n")
+        process.stdin.flush()
     answer = json.loads(process.stdout.readline() or '{"error": "the process ended"}')
     if "error" in answer:
         raise ConfigError(f"bench: {answer['error']}")

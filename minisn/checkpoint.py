@@ -29,7 +29,7 @@ from .training import Trainer
 FORMAT = 1
 """Version of the layout of a checkpoint; a reader refuses any other."""
 
-MOST_BYTES = 8 * 2**30
+MOST_BYTES = 64 * 2**30
 """The largest file that is read; the paper's largest networks need a quarter of this."""
 
 _ARCHITECTURE = (
@@ -149,6 +149,8 @@ def load(path: StrPath) -> Checkpoint:
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"cannot read the checkpoint {path}: {reason}") from error
+    except CheckpointError:
+        raise
     except (SafetensorError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged or not a checkpoint: expected a complete safetensors file of "

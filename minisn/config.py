@@ -127,6 +127,8 @@ class Config:
                     f"{field.name} = {value!r:.60}: expected {_KINDS[field.type]}, "
                     f"got {type(value).__name__}"
                 )
+            elif field.type is int and abs(value) >= 2**128:
+                raise ConfigError(f"{field.name}: expected a whole number below 2^128")
             elif field.type is str and any("\ud800" <= letter <= "\udfff" for letter in value):
                 raise ConfigError(
                     f"{field.name} = {value!a:.60}: expected text that UTF-8 can encode; "
@@ -264,7 +266,7 @@ def load_config(path: StrPath) -> Config:
     """
     path = Path(path)
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read {path}: {why}") from None

@@ -1,6 +1,8 @@
 """Atomic writing: after a kill, and for any reader, a file holds its old content or the new."""
 
+import glob
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +18,9 @@ ELSEWHERE = "check the folder, or choose another with --out"
 
 PATIENCE = 10.0
 """Seconds to wait on Windows while a reader of the old file blocks the new one."""
+
+STALE = 3600.0
+"""Seconds after which an unfinished file counts as left by a kill."""
 
 _IN_USE = (5, 32, 1224)  # Windows's numbers: access denied, sharing violation, mapped to memory
 
@@ -43,9 +48,14 @@ def replacing(
 ) -> Iterator[BinaryIO]:
     """Open a file that replaces another in one step at the end; see :func:`write_file`."""
     path = Path(path)
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        part.unlink(missing_ok=True)  # left by a kill, or a link to another file
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device
+            with path.open("wb") as file:
+                yield file
+            return
+        _clear(path)
+        part.unlink(missing_ok=True)  # of an earlier process with this number
         with part.open("xb") as file:
             yield file
             file.flush()
@@ -63,6 +73,14 @@ def replacing(
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _clear(path: Path) -> None:
+    """Remove what writers that were killed have left of a file."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*part"):
+        with suppress(OSError):
+            if time.time() - part.lstat().st_mtime > STALE:
+                part.unlink()
 
 
 def _put(part: Path, path: Path) -> None:

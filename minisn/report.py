@@ -54,7 +54,7 @@ def write_report(
     sections = [
         _summary(config, log, found, step, seconds, images),
         _health(config, log),
-        _samples(sheets(folder), config),
+        _samples([sheet for sheet in sheets(folder) if sheet[0] <= step], config),
         _plots(folder / "plots", config, log, found),
         _section("Layers of D", _layer_table(discriminator, found)),
         _commands(folder),
@@ -74,7 +74,7 @@ def sheets(folder: StrPath) -> list[tuple[int, Path]]:
     """List the sample sheets of a run: (step, path), the earliest first."""
     folder = Path(folder)
     found = (folder / "samples").glob("*.png")
-    return sorted((int(path.stem), path) for path in found if path.stem.isdigit())
+    return sorted((int(path.stem), path) for path in found if path.stem.isdecimal())
 
 
 # -- sections ------------------------------------------------------------------------------------

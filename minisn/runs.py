@@ -39,7 +39,9 @@ LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = "run.lock"
 REPORT = "report.html"
-_NAMES = (CONFIG, LOG, CHECKPOINT, LOCK, IMAGES, REPORT)
+FILES = (CONFIG, LOG, CHECKPOINT, LOCK, IMAGES, REPORT)
+"""Names of the files of a run, beside those in its folders."""
+
 _FOLDERS = ("samples", "plots")
 
 SAMPLES = 64
@@ -79,17 +81,25 @@ def create_run(folder: StrPath, config: Config) -> None:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(path.name != f"{CONFIG}.part" for path in folder.iterdir()):
-            run = f"go on with the run in it with --resume {folder}, or "
-            raise ConfigError(
-                f"{folder} exists and is not empty; {run if (folder / CONFIG).exists() else ''}"
-                "name another folder with --out"
-            )
+        _refuse_used(folder)
+        with alone(folder):
+            _refuse_used(folder)  # another process may have come first
+            _write_config(folder, config)
     except OSError as error:
         raise ConfigError(
             f"cannot make the run folder {folder}: {error.strerror}; name another with --out"
         ) from error
-    _write_config(folder, config)
+
+
+def _refuse_used(folder: Path) -> None:
+    """Refuse a folder with more in it than the start of a run."""
+    names = [path.name for path in folder.iterdir()]
+    if any(n != LOCK and not (n.startswith(f"{CONFIG}.") and n.endswith("part")) for n in names):
+        run = f"go on with the run in it with --resume {folder}, or "
+        raise ConfigError(
+            f"{folder} exists and is not empty; {run if CONFIG in names else ''}"
+            "name another folder with --out"
+        )
 
 
 def read_config(folder: StrPath) -> Config:
@@ -150,7 +160,7 @@ def _refuse_links(folder: Path) -> None:
     The report would show the target, or training would overwrite it.
     """
     home = os.path.realpath(folder)
-    paths = [folder / name for name in _NAMES + _FOLDERS]
+    paths = [folder / name for name in FILES + _FOLDERS]
     for inner in _FOLDERS:
         with suppress(OSError):
             paths += [Path(entry.path) for entry in os.scandir(folder / inner)]

@@ -147,7 +147,7 @@ def _seeds(x: str, y: str, log: bool = False) -> Draw:
 def _updates_and_hours(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw the distance by updates, with the hours above."""
     _seeds("step", "frechet", log=True)(axes, rows)
-    hour = 3600 / rows[-1]["seconds"] * rows[-1]["step"]
+    hour = 3600 / max(rows[-1]["seconds"], 1) * max(rows[-1]["step"], 1)
     above = axes.secondary_xaxis("top", functions=(lambda x: x / hour, lambda x: x * hour))
     above.set_xlabel("hours")
 

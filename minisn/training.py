@@ -277,6 +277,7 @@ class Trainer:
         begins = bool(config.decay_after) and self.step > config.decay_after
         if config.decay_at_once or begins:
             share = (config.steps - self.step) / (config.steps - config.decay_after)
+            share = max(share, 0.0)  # a caller may go on after the last step
         self.adam_d.rate, self.adam_g.rate = share * config.rate_d, share * config.rate_g
 
     def _update_average(self) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import math
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -325,3 +326,12 @@ def test_augmentation_in_pytorch_is_the_one_here(torch):
     found, expected = KINDS["color"](torch.tensor(x)).numpy(), OURS["color"](Tensor(x), rng).numpy()
     np.testing.assert_allclose(found.mean(0), expected.mean(0), atol=0.03)
     np.testing.assert_allclose(found.std(0), expected.std(0), atol=0.03)
+
+
+def test_a_contestant_that_has_ended_is_one_clear_line():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", ""], **pipes) as process:
+        process.wait()
+        with pytest.raises(ConfigError, match="bench: the process ended"):
+            bench._ask(process, {})
+        bench._end(process)

@@ -24,7 +24,7 @@ from matplotlib.image import imread
 from minisn import __version__, bench, checkpoint, data, kernels, lipschitz, plots, runs
 from minisn.bench import Contestant, Timing
 from minisn.cli import main, networks, progress
-from minisn.cli.train import _fresh_folder
+from minisn.cli.train import _create, _fresh_folder
 from minisn.config import load_preset, presets
 from minisn.data import FileReport, load
 from minisn.errors import MinisnError
@@ -410,7 +410,7 @@ def test_a_part_of_the_papers_is_written_as_json_and_no_name_is_no_part(tmp_path
 
 def test_a_resumed_run_keeps_its_seed(run):
     before = content(run)
-    for name in ("seed=7", "data=cifar10"):
+    for name in ("seed=7", "data=cifar10", "init=glorot", "init_g=glorot"):
         result = minisn("train", "--resume", run, "--steps", 8, "--set", name, code=1)
         assert f"omit --set {name.split('=')[0]}" in error_of(result)
     assert content(run) == before
@@ -1043,3 +1043,24 @@ def test_memory_that_runs_out_is_one_line(tmp_path):
     *_, last = done.stderr.splitlines()
     assert last.startswith("minisn: error: out of memory (") and "smaller width" in last
     assert "Traceback" not in done.stderr
+
+
+def test_the_next_free_folder_is_taken_if_another_run_takes_one_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    create, taken = runs.create_run, []
+
+    def late(folder, config):
+        if not taken:
+            taken.append(folder)
+            create(folder, config)
+        create(folder, config)
+
+    monkeypatch.setattr(runs, "create_run", late)
+    config = load_preset("mnist-tiny")
+    assert _create(None, "[mnist]", config) == Path("runs/[mnist]-2")
+    with pytest.raises(MinisnError, match="not empty"):
+        _create(Path("runs/[mnist]-1"), "mnist", config)
+
+
+def test_the_name_of_no_data_set_is_one_clear_line():
+    assert "the name is empty" in minisn("data", "verify", "", code=1).stderr

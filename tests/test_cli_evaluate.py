@@ -1,5 +1,6 @@
 """``minisn evaluate`` and the export of samples: what is printed and written, and from what."""
 
+import errno
 import hashlib
 import io
 import json
@@ -380,3 +381,20 @@ def test_a_folder_with_anything_in_it_is_left_alone(run, tmp_path):
     shutil.rmtree(folder)
     folder.mkdir()
     minisn("sample", run, "--n", 1, "--format", "png-folder", "--out", folder)
+
+
+def test_scores_are_written_before_they_are_printed(tmp_path, monkeypatch):
+    def closed(columns):
+        raise BrokenPipeError(errno.EPIPE, "closed")
+
+    for name in ("f\udcff.npy", "r.npy"):
+        np.save(tmp_path / name, np.random.default_rng(0).normal(size=(30, 2)))
+    monkeypatch.setattr(evaluate, "_show", closed)
+    files = ("--features", tmp_path / "f\udcff.npy", "--reference", tmp_path / "r.npy")
+    minisn("evaluate", *files, "--json", tmp_path / "o.json", code=1)
+    assert json.loads((tmp_path / "o.json").read_text("utf-8"))["samples"]
+
+
+def test_samples_do_not_replace_a_file_of_the_run(run):
+    result = minisn("sample", run, "--format", "npz", "--out", run / "images.npz", code=2)
+    assert "is a file of the run itself" in result.stderr

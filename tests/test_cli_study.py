@@ -57,7 +57,7 @@ def test_a_study_takes_other_data_and_scores_them_by_their_own_features(tmp_path
 
     monkeypatch.setattr(l21, "base", tiny)
     out = minisn("study", "l21-d", "--data", "cifar10-2k", "--out", tmp_path, "--workers", 1)
-    assert "on two cores with the shipped digits" in out.stdout.splitlines()[0]
+    assert "on two cores with the study's own data" in out.stdout.splitlines()[0]
     table = read(tmp_path / "l21-d-cifar10-2k" / "table.csv")
     assert [row["method"] for row in table] == ["sn", "sn-conv"]
     for row in table:

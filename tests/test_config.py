@@ -343,3 +343,14 @@ def test_a_pair_with_a_bad_value_is_refused(pair, message):
 
 def test_toml_of_a_configuration_is_flat_and_in_order():
     assert list(tomllib.loads(text())) == NAMES
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + text().encode())
+    assert load_config(path) == GOOD
+
+
+def test_a_whole_number_too_long_to_print_is_refused():
+    with pytest.raises(ConfigError, match="seed: expected a whole number below"):
+        TINY.replace(seed=16**5000)

@@ -930,3 +930,26 @@ def test_torchs_two_forms_are_told_apart(name, told):
         18: "an absolute ε", 19: "squares overflow",
     }  # fmt: skip
     assert broken(load(name)) == both | told
+
+
+def test_what_was_found_is_kept_although_a_later_adapter_stops(tmp_path, monkeypatch):
+    (tmp_path / "two.py").write_text(
+        "from planted import Planted\n\nclass Stops(Planted):\n"
+        "    def make(self, *arguments):\n        raise RuntimeError('no')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    table = tmp_path / "table.json"
+    minisn("planted:Planted", "two:Stops", "--json", table, code=1)
+    assert len(read_table(table)["libraries"]) == 1
+
+
+def test_the_vectors_leave_another_readme(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    assert "is another README" in minisn("--vectors", tmp_path, code=1).stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_a_library_that_cannot_be_imported_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minisn.conformance.adapters.in_minisn", None)
+    with pytest.raises(ConfigError, match="minisn is installed, but cannot be imported"):
+        load("minisn")

@@ -209,6 +209,7 @@ def test_without_tutorials_there_is_one_line(tmp_path):
 
 
 def test_a_damaged_notebook_is_named(tmp_path):
-    (tmp_path / "05-half.ipynb").write_text("{")
-    done = minisn("coursework", "build", "--out", tmp_path, "--tutorials", tmp_path, code=1)
-    assert "05-half.ipynb: not a notebook" in done.stderr
+    for text in ("{", "{}"):
+        (tmp_path / "05-half.ipynb").write_text(text)
+        done = minisn("coursework", "build", "--out", tmp_path, "--tutorials", tmp_path, code=1)
+        assert "05-half.ipynb: not a notebook" in done.stderr

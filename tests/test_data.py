@@ -993,3 +993,8 @@ def test_sample_of_photographs_is_the_part_of_cifar10_it_says():
 def test_pixels_are_not_made_pixels_again():
     with pytest.raises(DTypeError, match=r"expected floats in \[-1, 1\], got dtype uint8"):
         data.unscale_images(np.zeros((1, 1, 2, 2), np.uint8))
+
+
+def test_a_home_folder_that_does_not_exist_is_one_clear_line():
+    with pytest.raises(ConfigError, match="no such home folder"):
+        data.resolve_data_dir("~nobody-of-this-name/x")

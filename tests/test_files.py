@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 
 import pytest
 
@@ -50,3 +52,33 @@ def test_what_a_kill_left_or_a_link_is_not_written_through(tmp_path):
     write_file(tmp_path / "c", b"new")
     assert (tmp_path / "c").read_bytes() == b"new" and not (tmp_path / "c").is_symlink()
     assert (tmp_path / "other").read_bytes() == b"other"
+
+
+def test_two_writers_at_once_leave_one_whole_file(tmp_path):
+    with replacing(tmp_path / "c") as file:
+        file.write(b"A" * 10)
+        other = threading.Thread(target=write_file, args=(tmp_path / "c", b"BBB"))
+        other.start()
+        other.join()
+        assert (tmp_path / "c").read_bytes() == b"BBB"
+    assert (tmp_path / "c").read_bytes() == b"A" * 10
+    assert os.listdir(tmp_path) == ["c"]
+
+
+def test_what_a_kill_left_long_ago_is_removed(tmp_path):
+    for name, age in (("c.1-2.part", 7200), ("c.3-4.part", 60)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    write_file(tmp_path / "c", b"new")
+    assert sorted(os.listdir(tmp_path)) == ["c", "c.3-4.part"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    found = []
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    write_file(tmp_path / "pipe", b"content")
+    reader.join()
+    assert found == [b"content"] and (tmp_path / "pipe").is_fifo()

@@ -9,6 +9,7 @@ from minisn.errors import ConfigError, DTypeError, GraphError, NonFiniteError, S
 from minisn.fused import normalize
 from minisn.gradcheck import check_adjoint, gradcheck
 from minisn.gradcheck.differences import Line, noise_level, taylor_slope
+from minisn.gradcheck.own import _input
 from minisn.tensor import Primitive
 
 rng = np.random.default_rng(7)
@@ -1863,3 +1864,12 @@ def test_a_tie_that_is_almost_one_is_judged_by_its_slopes(gap):
 
 def test_a_linear_map_may_return_a_number_of_python():
     assert check_adjoint(lambda x: float(x.sum()), lambda y: y * np.ones(3), (3,))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY\x01\x00\x04\x00{((\n", b"PK\x05\x06" + bytes(18)]
+)
+def test_a_damaged_array_is_one_clear_line(tmp_path, content):
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"gradcheck: --inputs .*x\.npy: "):
+        _input(str(tmp_path / "x.npy"), rng)

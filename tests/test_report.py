@@ -284,3 +284,11 @@ def test_a_report_that_cannot_be_written_names_itself_and_spares_the_old(run, mo
 )
 def test_duration(seconds, text):
     assert report.duration(seconds) == text
+
+
+def test_a_sheet_of_a_later_step_or_of_another_name_is_not_shown(run):
+    samples = run[0] / "samples"
+    for name in ("000200.png", "\N{SUPERSCRIPT TWO}.png"):
+        shutil.copy(samples / "000002.png", samples / name)
+    shown = [image["alt"] for image in write(run).images]
+    assert "Samples at step 8" in shown and "Samples at step 200" not in shown

@@ -75,7 +75,7 @@ def test_a_new_run_holds_its_settings(tmp_path):
     folder = tmp_path / "a" / "b"
     config = TINY.replace(rate_d=0.1 + 0.2, seed=2**40)
     create_run(folder, config)
-    assert os.listdir(folder) == ["config.toml"]
+    assert sorted(os.listdir(folder)) == ["config.toml", "run.lock"]
     assert read_config(folder) == config
     assert read_log(folder) == []
 
@@ -699,3 +699,19 @@ def test_a_run_killed_at_any_moment_resumes_to_the_very_bits(tmp_path):
     assert len(folders) > kills["planned"] + kills["again"]
     for folder in folders:
         assert outcome(folder) == expected, folder.name
+
+
+def test_of_two_that_make_a_run_at_once_one_is_refused(tmp_path, monkeypatch):
+    waiting = runs.alone
+
+    @contextmanager
+    def late(folder):
+        monkeypatch.setattr(runs, "alone", waiting)
+        create_run(folder, TINY)  # by another process, after the first look at the folder
+        with waiting(folder):
+            yield
+
+    monkeypatch.setattr(runs, "alone", late)
+    with pytest.raises(ConfigError, match="not empty; go on"):
+        create_run(tmp_path / "run", TINY.replace(seed=1))
+    assert read_config(tmp_path / "run") == TINY

@@ -441,3 +441,13 @@ def test_full_studies_of_lin_have_the_authors_length():
                 assert config.steps % config.sample_every == 0 and config.objective == "hinge"
                 assert config.unit_norm  # of G's dense layer, as they have it
                 assert "gradients" in cell.probes or config.sample_every == config.steps
+
+
+def test_a_study_whose_runs_diverged_has_no_verdict_but_a_table():
+    study = STUDIES["paper"]
+    start = {"step": 0, "inception": 1.0, "inception_real": 7.0, "frechet": 140.0}
+    label = {"method": "setting C", "seed": 0}
+    lost = {"label": label, "step": 7, "seconds": 3.0, "diverged": 7, "measures": [start]}
+    assert "Too many runs diverged" in paragraph(study, study.table([lost]))
+    with pytest.raises(ZeroDivisionError):  # not for a run that did not diverge
+        paragraph(study, study.table([lost | {"diverged": None}]))

@@ -454,3 +454,11 @@ def test_labels_that_no_sample_has_are_refused(digits):
     trainer = Trainer(config, digits[:20], labels=np.arange(20) % 3)
     with pytest.raises(ShapeError, match="labels: expected 500, one for each z, got 600"):
         trainer.sample(z, np.zeros(600, int))
+
+
+def test_after_the_last_step_of_a_decay_the_step_sizes_stay_0():
+    config = tiny.TINY.replace(steps=2, decay_after=1)
+    trainer = Trainer(config, np.zeros((20, 1, 8, 8), np.uint8))
+    for _ in range(4):
+        trainer.update()
+    assert trainer.adam_d.rate == trainer.adam_g.rate == 0

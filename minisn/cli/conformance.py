@@ -49,10 +49,11 @@ def conformance(
         deconv     [inputs, outputs, 4, 4], padding 0, stride 1
         embedding  [labels, size]
 
-    A method that raises NotImplementedError counts as "not asked", too. Let make raise it for a kind that you do not have. Let it raise it for rounds above 1 if your layer cannot set them; as many passes are made instead.
-    An adapter may also have name, version, definition (SN, BSN or SN_Conv), scale (the constant
-    that multiplies the normalized weight) and precisions (of float16, bfloat16, float64), each of
-    which make then takes as a fourth argument, dtype.
+    A method that raises NotImplementedError counts as "not asked", too. Let make raise it for a
+    kind that you do not have. Let it raise it for rounds above 1 if your layer cannot set them; as
+    many passes are made instead. An adapter may also have name, version, definition (SN, BSN or
+    SN_Conv), scale (the constant that multiplies the normalized weight) and precisions, some of
+    float16, bfloat16 and float64; make then takes one of them as its fourth argument, dtype.
 
     For your own function of PyTorch, a factory that returns Torch(wrap, unwrap), from
     minisn.conformance.adapters.in_torch, is enough: wrap(module, rounds) returns the normalized
@@ -80,12 +81,15 @@ def conformance(
         for path in write(vectors):
             click.echo(path)
     adapters = [load(name) for name in _chosen(names)]  # all of them before the first is asked
-    rows = [_ask(adapter) for adapter in adapters]
-    if data is not None and rows:
-        from ..conformance import write_table
+    rows = []
+    try:
+        rows += (_ask(adapter) for adapter in adapters)
+    finally:  # what was found is kept, whatever the next adapter does
+        if data is not None and rows:
+            from ..conformance import write_table
 
-        write_table(data, rows)
-        click.echo(data)
+            write_table(data, rows)
+            click.echo(data)
     if any(clause["verdict"] == "broken" for row in rows for clause in row["clauses"]):
         click.get_current_context().exit(1)
 

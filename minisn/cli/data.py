@@ -90,6 +90,8 @@ def verify(name: str, data_dir: Path | None) -> None:
     from ..data.catalog import CATALOG
     from ..errors import DataError
 
+    if not name:
+        raise DataError("the name is empty; expected a data set or a folder")
     refuse_ambiguous(name)
     refuse_data_dir(data_dir, name)
     if name not in CATALOG and Path(name).is_dir():

@@ -107,12 +107,14 @@ def evaluate(
             columns = _measure_run(run, samples, repeats or _REPEATS, seed, data_dir)
     else:
         raise click.UsageError("Name a RUN, or give --features and --reference.")
-    _show(columns)
     if out:
         from ..files import write_file
 
         scores = {name: [asdict(s) for s in column] for name, column in columns.items()}
-        write_file(out, json.dumps(scores, indent=1, ensure_ascii=False).encode())
+        text = json.dumps(scores, indent=1, ensure_ascii=False)
+        advice = "check the folder, or choose another file with --json"
+        write_file(out, text.encode("utf-8", "backslashreplace"), advice)
+    _show(columns)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> Non
         minisn sample runs/cifar10-1 --n 50000 --format png-folder --out samples
     """
     from ..plots import columns_for, save_sheet
+    from ..runs import FILES
     from .networks import channels_and_classes, draw, read_checkpoint
 
     checkpoint = read_checkpoint(run)
@@ -50,6 +51,8 @@ def sample(run: Path, count: int, seed: int, form: str, out: Path | None) -> Non
     path = out or run / f"sample-{seed}{ending}"
     if ending and path.suffix.lower() != ending:
         raise click.UsageError(f"--format {form} writes a {ending} file; --out is {path.name!r}.")
+    if path.name in FILES and path.resolve().parent == run.resolve():
+        raise click.UsageError(f"{path} is a file of the run itself; choose another --out.")
     if form == "png-folder":
         _make_empty(path)
     images = draw(checkpoint, count, seed)

@@ -30,6 +30,8 @@ def images_bar(files: list[Any]) -> tqdm:
 
 def is_closed(error: OSError) -> bool:
     """Return whether a write failed because the reader closed the pipe or the terminal."""
+    if os.name == "nt" and error.errno == errno.EINVAL:  # Windows's answer of a closed pipe
+        return True
     return error.errno in (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
 
 

@@ -29,12 +29,14 @@ def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_study)
-@click.option("--full", is_flag=True, help="Use the paper's size, not laptop size: days.")
+@click.option(
+    "--full", is_flag=True, help="Use the paper's size, if the study has one: hours or days."
+)
 @click.option(
     "--data",
     metavar="NAME",
     shell_complete=complete_dataset,
-    help="Data to train on [default: shipped digits; cifar10 with --full].",
+    help="Data to train on [default: those of the study; shipped digits, or photographs].",
 )
 @click.option(
     "--out",
@@ -61,9 +63,9 @@ def study(
     workers: int | None,
     data_dir: Path | None,
 ) -> None:
-    """Regenerate a figure of the papers, or list all figures.
+    """Run a study, such as a figure of the papers, or list all studies.
 
-    The command trains the runs of the figure, several at a time. It writes a table, a plot in the
+    The command trains the runs of the study, several at a time. It writes a table, a plot in the
     paper's form, and a paragraph that says whether the paper's claim holds here. Run the command
     again after an interruption: it skips finished runs and continues the others.
 
@@ -86,9 +88,11 @@ def study(
         _refuse_idle(chosen, {"scheduler": scheduler, "workers": workers, "data-dir": data_dir})
     elif len(read := {cell.config.data for cell in cells}) == 1:
         refuse_data_dir(data_dir, read.pop())
-    size = "the paper's size: days" if full else f"about {_minutes(chosen)} on two cores"
-    if data and not full:
-        size += " with the shipped digits"
+    size = f"about {_minutes(chosen)} on two cores"
+    if full and chosen.cells(True) != chosen.cells(False):
+        size = "the paper's size: hours or days"
+    elif data:
+        size += " with the study's own data"
     click.echo(f"{chosen.name}: {chosen.title} ({len(cells)} runs, {size})")
     from ..study import run_cells
     from .progress import FORMAT, steady_bar
@@ -146,8 +150,8 @@ def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
     from ..study_plots import draw
 
     folder.mkdir(parents=True, exist_ok=True)
-    text_of_it = paragraph(study, rows)
     write_file(folder / "table.csv", table_csv(rows).encode())
+    text_of_it = paragraph(study, rows)
     write_file(folder / "verdict.txt", f"{text_of_it}\n".encode())
     write_file(folder / "plot.png", png(draw(study, rows)))
     click.echo(click.wrap_text(text_of_it, 96))

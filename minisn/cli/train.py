@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,12 +120,12 @@ def train(
             trainer = runs.resume(folder, dataset.images, device, config, dataset.labels)
         else:
             config, name = _config(preset, config_file)
-            config, folder = config.replace(**changes), out or _fresh_folder(name)
+            config = config.replace(**changes)
             refuse_ambiguous(data or "")
             check_memory(config)
             dataset = _training_set(config, data_dir)
             trainer = Trainer(config, dataset.images, device, dataset.labels)
-            runs.create_run(folder, config)
+            folder = _create(out, name, config)
         _keep_own_images(folder, config, dataset)
         _train(ctx, trainer, folder, minutes)
 
@@ -151,7 +152,7 @@ def _refuse_with_resume(ctx: click.Context) -> None:
 
 
 def _check_resumed(folder: Path, before: Config, config: Config) -> None:
-    """Refuse a seed or data that differ from those of the start."""
+    """Refuse a seed, first weights or data that differ from those of the start."""
     from ..errors import ConfigError
 
     if config.seed != before.seed:
@@ -160,6 +161,12 @@ def _check_resumed(folder: Path, before: Config, config: Config) -> None:
             "continues with the same samples and data order; omit --set seed, or "
             "start another run"
         )
+    for name in ("init", "init_g"):
+        if getattr(config, name) != getattr(before, name):
+            raise ConfigError(
+                f"{folder} was started with {name} = {getattr(before, name)}, which only first "
+                f"weights read; omit --set {name}, or start another run"
+            )
     if config.data != before.data:
         raise ConfigError(
             f"{folder} was started on {before.data}, not on {config.data}; omit "
@@ -213,8 +220,24 @@ def _keep_own_images(folder: Path, config: Config, dataset: Dataset) -> None:
         keep_images(folder, dataset.images, dataset.labels, dataset.classes)
 
 
+def _create(out: Path | None, name: str, config: Config) -> Path:
+    """Make the folder of a run; by default the next free one, which others look for, too."""
+    from ..errors import ConfigError
+    from ..runs import create_run
+
+    while True:
+        folder = out or _fresh_folder(name)
+        try:
+            create_run(folder, config)
+            return folder
+        except ConfigError:
+            if out or folder == _fresh_folder(name):
+                raise
+
+
 def _fresh_folder(name: str) -> Path:
-    taken = [path.name.removeprefix(f"{name}-") for path in Path("runs").glob(f"{name}-*")]
+    found = Path("runs").glob(f"{glob.escape(name)}-*")
+    taken = [path.name.removeprefix(f"{name}-") for path in found]
     return Path("runs") / f"{name}-{1 + max((int(n) for n in taken if n.isdecimal()), default=0)}"
 
 

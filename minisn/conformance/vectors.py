@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from ..errors import DataError
+from ..files import write_file
 from . import probes
 from .probes import KINDS, draw, slow, start
 from .reference import ORDERS, algorithm_1, norm, pull, rounds, second, signal, through
@@ -142,7 +144,10 @@ def write(folder: Path) -> list[Path]:
             entry[part] = {k: f"{case}/{part}/{k}" for k in arrays}
         listed.append(entry)
     paths = [folder / f for f in ("vectors.safetensors", "vectors.json", "README.md")]
-    save_file(tensors, paths[0])
-    paths[1].write_text(json.dumps(listed, indent=1) + "\n", "utf-8")
-    paths[2].write_text(README, "utf-8")
+    old = paths[2].read_text("utf-8", "replace") if paths[2].is_file() else README
+    if not old.startswith(README.splitlines()[0]):
+        raise DataError(f"{paths[2]} is another README; choose an empty folder with --vectors")
+    texts = json.dumps(listed, indent=1) + "\n", README
+    for path, content in zip(paths, (save(tensors), *(t.encode() for t in texts)), strict=True):
+        write_file(path, content, "choose another folder with --vectors")
     return paths

@@ -69,7 +69,7 @@ def build(folder: StrPath, tutorials: StrPath = TUTORIALS, form: str = "nbgrader
     for path in sorted(tutorials.glob("*.ipynb")):
         try:
             notebook = nbformat.read(path, 4)
-        except ValueError:
+        except (ValueError, nbformat.ValidationError):
             raise DataError(f"{path}: not a notebook; get it from the repository again") from None
         if not any(_role(cell) for cell in notebook.cells):
             continue

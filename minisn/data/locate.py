@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from minisn.data.catalog import Content, Entry
+from minisn.errors import ConfigError
 from minisn.files import StrPath
 
 PACKAGE_FOLDER = Path(__file__).parent / "files"
@@ -17,12 +18,20 @@ def resolve_data_dir(data_dir: StrPath | None = None) -> Path:
             empty, for ``minisn/data`` in the user's cache (XDG_CACHE_HOME, else ~/.cache).
     Returns:
         The path of the folder, which need not exist.
+    Raises:
+        ConfigError: the path begins with a home folder that does not exist.
     """
     chosen = data_dir or os.environ.get("MINISN_DATA")
-    if chosen:
-        return Path(chosen).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "minisn" / "data"
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        return (Path(cache) if cache else Path.home() / ".cache") / "minisn" / "data"
+    except RuntimeError:
+        raise ConfigError(
+            f"{chosen or '~/.cache'}: there is no such home folder; give a whole path with "
+            "--data-dir or MINISN_DATA"
+        ) from None
 
 
 def names_of(entry: Entry, content: Content) -> tuple[str, ...]:

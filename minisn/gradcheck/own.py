@@ -105,9 +105,12 @@ def _file(place: str) -> Any:
 def _input(text: str, rng: np.random.Generator) -> Any:
     if text.endswith(".npy"):
         try:
-            return np.load(text, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            array = np.load(text, allow_pickle=False)
+        except Exception as error:  # NumPy raises errors of many kinds for a damaged file
             raise ConfigError(f"gradcheck: --inputs {text}: {error}") from None
+        if not isinstance(array, np.ndarray):
+            raise ConfigError(f"gradcheck: --inputs {text}: expected one array, got an archive")
+        return array
     try:
         if re.fullmatch(r"\d+x(\d+(x\d+)*)?", text):
             return away_from_zero(rng, tuple(int(n) for n in text.split("x") if n))

@@ -52,7 +52,12 @@ def paragraph(study: Study, rows: Sequence[Row]) -> str:
             "samples.npy in the folder of each run with the official tools."
         )
     else:
-        said = study.verdict(rows)
+        try:
+            said = study.verdict(rows)
+        except (ArithmeticError, LookupError, ValueError):
+            if all(row.get("diverged", "") == "" for row in rows):
+                raise
+            said = "Too many runs diverged for a verdict."
     return f"{study.title} {study.source}. {study.claim}. {said}"
 
 

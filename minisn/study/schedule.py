@@ -85,6 +85,7 @@ def _finished(
     """Yield the names of cells as they finish; raise the first failure after all have ended."""
     from distributed import as_completed
 
+    data_dir = data_dir and data_dir.resolve()  # a worker may have another working directory
     futures = {
         client.submit(run_cell, root, cell, data_dir, key=cell.name, pure=False): cell.name
         for cell in cells

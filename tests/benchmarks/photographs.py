@@ -45,7 +45,7 @@ def train(preset: str, seed: int, out: Path) -> Path:
 def row(run: Path, seed: int) -> dict[str, float]:
     """Score a run, and return its row of the table."""
     minisn("evaluate", run, "--samples", 1000, "--json", run / "scores.json")
-    columns = json.loads((run / "scores.json").read_text())
+    columns = json.loads((run / "scores.json").read_text("utf-8"))
     last = read_lines(run / LOG)[-1][0]
     found = {"seed": seed, "steps": last["step"],
              "spread": last["spread"]["samples"] / last["spread"]["data"]}  # fmt: skip

@@ -45,7 +45,7 @@ class Recipe(TorchTrainer):
         """Make one step with the step sizes of its place in the decay."""
         config, share = self.config, 1.0
         if config.decay_after and self.steps > config.decay_after:
-            share = (config.steps - self.steps) / (config.steps - config.decay_after)
+            share = max(0.0, (config.steps - self.steps) / (config.steps - config.decay_after))
         for adam, rate in ((self.adam_d, config.rate_d), (self.adam_g, config.rate_g)):
             adam.param_groups[0]["lr"] = share * rate
         return super().update()

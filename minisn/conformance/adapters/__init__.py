@@ -96,7 +96,10 @@ def load(name: str) -> Any:
     if package := missing(name):
         raise ConfigError(f"{name}: {package} is not installed; run: pip install {package}")
     file, made, _ = _PLACES[name]
-    return getattr(importlib.import_module(f".{file}", __name__), made)()
+    try:
+        return getattr(importlib.import_module(f".{file}", __name__), made)()
+    except ImportError as error:
+        raise ConfigError(f"{name} is installed, but cannot be imported: {error}") from error
 
 
 def _own(name: str) -> Any:
