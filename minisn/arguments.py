@@ -69,7 +69,9 @@ def real_number(
         high = f" to {most:g}" if most < math.inf else ""
         high = f" to below {below:g}" if below < math.inf else high
         raise ConfigError(f"{name}: expected a finite number{low}{high}, got {value!r:.60}")
-    return value if type(value) in (int, float) else number  # NumPy's would set the dtype
+    if isinstance(value, int | float) and not isinstance(value, np.generic):
+        return value
+    return number  # a number of NumPy's would set the dtype of a result
 
 
 def axes_of(axis: int | Sequence[int] | None, ndim: int, name: str = "axes") -> tuple[int, ...]:

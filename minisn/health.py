@@ -182,28 +182,21 @@ def _d_wins(line: Line, config: Config) -> str | None:
     )
 
 
-def _gradient(who: str, fails: Callable[[float, float], bool]) -> Callable[..., str | None]:
+def _gradient(who: str, least: float = 0.0, most: float = np.inf) -> Callable[..., str | None]:
     """Look at a norm of a gradient, beside the factor by which the layers' scale changes it."""
 
     def look(line: Line, config: Config) -> str | None:
         if "gradient" not in line:
             return None
         norm, reach = line["gradient"][who], config.scale ** len(line["sigma"])
-        return f"the norm of {who}'s gradient was {norm:.1g}" if fails(norm, reach) else ""
+        fails = norm < least * reach or norm > most * reach
+        return f"the norm of {who}'s gradient was {norm:.1g}" if fails else ""
 
     return look
 
 
-def _vanished(norm: float, reach: float) -> bool:
-    return norm < reach * VANISHED
-
-
-def _exploded(norm: float, reach: float) -> bool:
-    return norm > reach * EXPLODED
-
-
 def _d_starves(line: Line, config: Config) -> str | None:
-    return None if _d_wins(line, config) else _gradient("D", _vanished)(line, config)
+    return None if _d_wins(line, config) else _gradient("D", VANISHED)(line, config)
 
 
 def _collapse(line: Line, config: Config) -> str | None:
@@ -257,11 +250,11 @@ CALM = 2e-4
 RULES = {
     "d-wins": _Rule("D wins", 6, _d_wins, _slower_d),
     "d-starves": _Rule("D learns nothing", 8, _d_starves, _anew("rate_d")),
-    "g-starves": _Rule("G learns nothing", 8, _gradient("G", _vanished), _anew("rate_d", "rate_g")),
+    "g-starves": _Rule("G learns nothing", 8, _gradient("G", VANISHED), _anew("rate_d", "rate_g")),
     "collapse": _Rule("the samples are alike", 2, _collapse, _vary),
     "sigma-lags": _Rule("sigma lags behind", 3, _sigma_lags, _anew("rate_d")),
-    "d-explodes": _Rule("D's gradient explodes", 3, _gradient("D", _exploded), _anew("rate_d")),
-    "g-explodes": _Rule("G's gradient explodes", 3, _gradient("G", _exploded), _anew("rate_g")),
+    "d-explodes": _Rule("D's gradient explodes", 3, _gradient("D", most=EXPLODED), _anew("rate_d")),
+    "g-explodes": _Rule("G's gradient explodes", 3, _gradient("G", most=EXPLODED), _anew("rate_g")),
 }
 """The kinds of failure, by their keys under ``health`` in the log."""
 

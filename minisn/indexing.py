@@ -80,12 +80,8 @@ def _width(part: Any) -> int:
     """Count the axes that a part of an index stands for; ``...`` counts as none."""
     if part is None or part is ...:
         return 0
-    mask = not is_basic(part) and _is_mask(part)
+    mask = is_array(part) and namespace(part).isdtype(part.dtype, "bool")
     return part.ndim if mask else 1
-
-
-def _is_mask(part: Any) -> bool:
-    return is_array(part) and bool(namespace(part).isdtype(part.dtype, "bool"))
 
 
 def _check_range(x: Array, places: Array, axis: int) -> None:

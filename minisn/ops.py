@@ -479,7 +479,8 @@ def logsumexp(
     The weights b, at least 0, are 1 by default; the gradient of b is right where b is 0, too.
     """
     if b is not None:
-        return _weighted_logsumexp(*as_tensors("logsumexp", (x, b)), axis, keepdims)
+        x, b = as_tensors("logsumexp", (x, b))
+        return _weighted_logsumexp(x, b, axis, keepdims)
     return widely(lambda x: _logsumexp(x, axis=axis, keepdims=keepdims), x)
 
 

@@ -643,7 +643,7 @@ def add(a, b):
     return a + b
 
 
-@primitive(lambda g, x_shape, axis: broadcast_to(_keep(g, x_shape, axis), x_shape))
+@primitive(lambda g, x_shape, axis: broadcast_to(reshape(g, kept_shape(x_shape, axis)), x_shape))
 def sum(x, axis=None, keepdims=False):
     r"""Sum over some axes, or all.
 
@@ -713,11 +713,6 @@ def constant(x, value):
     .. math:: y = c, \qquad \bar x = 0
     """
     return value
-
-
-def _keep(g: Tensor, shape: tuple[int, ...], axis: int | Sequence[int] | None) -> Tensor:
-    """Restore summed axes with size 1, whether or not the sum kept them."""
-    return reshape(g, kept_shape(shape, axis))
 
 
 def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,5 +1,6 @@
 """Studies: cells that run once and survive a kill, the schedule on Dask, tables and verdicts."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from minisn import runs
+from minisn import files, runs
 from minisn.config import load_preset
 from minisn.data import load
 from minisn.errors import ConfigError, DataError
@@ -184,14 +185,22 @@ def test_a_cell_that_diverges_is_a_result(tmp_path):
 
 
 @pytest.mark.parametrize("name", [MEASURES, RESULT])
-def test_a_file_that_cannot_be_written_is_named_and_the_cell_goes_on(tmp_path, name):
+def test_a_file_that_cannot_be_written_is_named_and_the_cell_goes_on(tmp_path, name, monkeypatch):
+    def full(part, path):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(part, path)
+
+    put = files._put
     folder = tmp_path / "cells" / cell().name
     runs.create_run(folder, cell().config)
-    (folder / f"{name}.part").mkdir()
-    with pytest.raises(DataError, match=rf"cannot write {folder / name}: Is a directory; free"):
-        run_cell(tmp_path / "cells", cell())
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_put", full)
+        with pytest.raises(
+            DataError, match=rf"cannot write {folder / name}: No space left .*; free"
+        ):
+            run_cell(tmp_path / "cells", cell())
     assert read_result(folder) is None
-    (folder / f"{name}.part").rmdir()
     again = run_cell(tmp_path / "cells", cell())
     assert plain(again) == plain(run_cell(tmp_path / "whole", cell()))
 

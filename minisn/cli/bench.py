@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import settings_option
+from .options import completion, settings_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +28,13 @@ TABLE = ("mnist", "cifar10", *RACES)
 DEFAULT = ("cifar10", "cifar10-small", "mnist", "mnist-tiny")
 
 
-def complete_work(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the benchmarks that begin with the given letters."""
-    from ..config import presets
-
-    return [name for name in (*presets(), *RACES, "table") if name.startswith(incomplete)]
-
-
 @click.command()
-@click.argument("works", metavar="[WORK]...", nargs=-1, shell_complete=complete_work)
+@click.argument(
+    "works",
+    metavar="[WORK]...",
+    nargs=-1,
+    shell_complete=completion("config", "presets", *RACES, "table"),
+)
 @click.option(
     "--against",
     type=click.Choice(["torch", "none"]),

@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import folder_option, result_option
+from .options import completion, folder_option, result_option
 
 if TYPE_CHECKING:
     from ..conformance import Row
 
 
-def complete_adapter(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the adapters that begin with the given letters."""
-    from ..conformance import NAMES
-
-    return [name for name in (*NAMES, "all") if name.startswith(incomplete)]
-
-
 @click.command()
 @click.argument(
-    "names", metavar="[NAME|MODULE:FACTORY]...", nargs=-1, shell_complete=complete_adapter
+    "names",
+    metavar="[NAME|MODULE:FACTORY]...",
+    nargs=-1,
+    shell_complete=completion("conformance", "NAMES", "all"),
 )
 @result_option("--json", "data", help="File for the results, with versions and date.")
 @folder_option("--vectors", help="Folder for inputs and expected outputs, for any language.")
@@ -81,7 +77,7 @@ def conformance(
         for path in write(vectors):
             click.echo(path)
     adapters = [load(name) for name in _chosen(names)]  # all of them before the first is asked
-    rows = []
+    rows: list[Row] = []
     try:
         rows += (_ask(adapter) for adapter in adapters)
     finally:  # what was found is kept, whatever the next adapter does

@@ -2,24 +2,31 @@
 
 import math
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 
-def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the presets that begin with the given letters."""
-    from ..config import presets
+def completion(module: str, name: str, *more: str) -> Callable[..., list[str]]:
+    """Return a completion by the names in a module of minisn, which is imported when asked.
 
-    return [name for name in presets() if name.startswith(incomplete)]
+    Args:
+        module: the module, within minisn.
+        name: what it has: a collection of names, or a function that returns one.
+        more: further names.
+    """
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        found = getattr(import_module(f"minisn.{module}"), name)
+        names = (*(found() if callable(found) else found), *more)
+        return [known for known in names if known.startswith(incomplete)]
+
+    return complete
 
 
-def complete_dataset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the data sets that begin with the given letters."""
-    from ..data import list_datasets
-
-    return [entry.name for entry in list_datasets() if entry.name.startswith(incomplete)]
+complete_dataset = completion("data.catalog", "CATALOG")
 
 
 class NamedPath(click.Path):
@@ -84,7 +91,7 @@ def folder_option(*names: str, help: str, required: bool = False) -> Callable[..
 
 
 preset_argument = click.argument(
-    "preset", metavar="[PRESET]", required=False, shell_complete=complete_preset
+    "preset", metavar="[PRESET]", required=False, shell_complete=completion("config", "presets")
 )
 run_argument = click.argument("run", metavar="RUN", type=NamedPath(file_okay=False))
 dataset_argument = click.argument("name", metavar="NAME", shell_complete=complete_dataset)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import NamedPath, complete_dataset, data_dir_option, refuse_data_dir
+from .options import NamedPath, complete_dataset, completion, data_dir_option, refuse_data_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,15 +20,10 @@ if TYPE_CHECKING:
 CELLS = "cells"
 
 
-def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the studies that begin with the given letters."""
-    from ..study import STUDIES
-
-    return [name for name in STUDIES if name.startswith(incomplete)]
-
-
 @click.command()
-@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_study)
+@click.argument(
+    "name", metavar="[NAME]", required=False, shell_complete=completion("study", "STUDIES")
+)
 @click.option(
     "--full", is_flag=True, help="Use the paper's size, if the study has one: hours or days."
 )
@@ -63,7 +58,7 @@ def study(
     workers: int | None,
     data_dir: Path | None,
 ) -> None:
-    """Run a study, such as a figure of the papers, or list all studies.
+    """Run a study, such as a paper's figure, or list all studies.
 
     The command trains the runs of the study, several at a time. It writes a table, a plot in the
     paper's form, and a paragraph that says whether the paper's claim holds here. Run the command

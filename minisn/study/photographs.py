@@ -5,7 +5,7 @@ No paper has these figures. The study ``collapse`` explains the settings of the 
 study ``paper`` trains the paper's own network as the paper does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import Any
 
@@ -24,14 +24,14 @@ FIRST: dict[str, Any] = {
 """The settings at which the study begins: the paper's networks at a quarter of their width, and
 twice G's step size for D."""
 
+CURE = {"augment": "color,translation,cutout", "flip": True}
+
 CHANGES: dict[str, dict[str, Any]] = {
     "nothing": {},
     "equal step sizes": {"rate_d": 2e-4},
-    "augmentation": {"augment": "color,translation,cutout", "flip": True},
-    "both": {"rate_d": 2e-4, "augment": "color,translation,cutout", "flip": True},
-    "both, scale 2": {
-        "rate_d": 2e-4, "augment": "color,translation,cutout", "flip": True, "scale": 2.0,
-    },
+    "augmentation": {**CURE},
+    "both": {"rate_d": 2e-4, **CURE},
+    "both, scale 2": {"rate_d": 2e-4, **CURE, "scale": 2.0},
     "scale 2 alone": {"scale": 2.0},
 }  # fmt: skip
 """Changes of :data:`FIRST`, by their name in the table."""
@@ -49,13 +49,24 @@ def _cells(full: bool) -> list[Cell]:
     ]
 
 
-def _table(results: Sequence[Result]) -> list[Row]:
-    """Return the spread of samples and the slopes of D's loss, at every measured step."""
-    return [
+SCORES = ("inception", "inception_real", "frechet", "spread")
+
+
+def _measured(*keys: str, **clocks: Callable[[Result], float]) -> Callable[..., list[Row]]:
+    """Return a table of every measured step: its share of a clock's time, and the measures.
+
+    Args:
+        keys: names of the measures.
+        clocks: for a column, the time of a whole run.
+    """
+    return lambda results: [
         {
             **outcome(r),
             "step": m["step"],
-            **{k: m.get(k, "") for k in ("spread", "slope_real", "slope_fake")},
+            **{
+                c: round(whole(r) * m["step"] / max(r["step"], 1), 1) for c, whole in clocks.items()
+            },
+            **{k: m.get(k, "") for k in keys},
         }
         for r in results
         for m in r["measures"]
@@ -108,20 +119,6 @@ def _hours(full: bool) -> list[Cell]:
     ]
 
 
-def _curves(results: Sequence[Result]) -> list[Row]:
-    """Return the scores at every measured step, and the minutes of the hour by then."""
-    return [
-        {
-            **outcome(r),
-            "step": m["step"],
-            "minutes": round(60 * m["step"] / r["step"], 1),
-            **{k: m.get(k, "") for k in ("inception", "inception_real", "frechet", "spread")},
-        }
-        for r in results
-        for m in r["measures"]
-    ]
-
-
 def _end_of_hour(rows: Sequence[Row]) -> str:
     """Say the mean distance of each recipe over the seeds, at the end of the hour."""
     told = [
@@ -141,20 +138,6 @@ def _paper_cells(full: bool) -> list[Cell]:
     return [Cell({"method": "setting C", "seed": 0}, config, ("scores", "balance"))]
 
 
-def _by_update(results: Sequence[Result]) -> list[Row]:
-    """Return the scores at every measured step, and its share of all seconds of the run."""
-    return [
-        {
-            **outcome(r),
-            "step": m["step"],
-            "seconds": round(r["seconds"] * m["step"] / r["step"]),
-            **{k: m.get(k, "") for k in ("inception", "inception_real", "frechet", "spread")},
-        }
-        for r in results
-        for m in r["measures"]
-    ]
-
-
 def _towards_paper(rows: Sequence[Row]) -> str:
     """Say the scores at the end, and when the paper's number of updates would be reached."""
     end = rows[-1]
@@ -169,11 +152,14 @@ def _towards_paper(rows: Sequence[Row]) -> str:
 PHOTOGRAPH_STUDIES = [
     Study("collapse", "Spread of a narrow network's photographs, by what was changed",
           "The paper: its networks have four times the channels, and do not fail",
-          "[M18 Table 3]", 20, _cells, _table, _verdict),
+          "[M18 Table 3]", 20, _cells,
+          _measured("spread", "slope_real", "slope_fake"), _verdict),
     Study("hour", "Photographs after an hour on two cores, by recipe",
           "The paper: its networks have twice the channels, and nine times the updates",
-          "[M18 Table 3]", 1080, _hours, _curves, _end_of_hour),
+          "[M18 Table 3]", 1080, _hours,
+          _measured(*SCORES, minutes=lambda r: 60), _end_of_hour),
     Study("paper", "The paper's CNN at full width, by updates",
           "The paper: 100,000 updates, on all images; here one in ten is held out",
-          "[M18 Table 3]", 150, _paper_cells, _by_update, _towards_paper),
+          "[M18 Table 3]", 150, _paper_cells,
+          _measured(*SCORES, seconds=lambda r: r["seconds"]), _towards_paper),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,22 +108,6 @@ class Minisn(Adapter):
         return spectral.bake(module.weight, u, v, module.axis, self.scale)
 
 
-class MinisnSSN(Minisn):
-    """Scaled spectral normalization, c = 1.6."""
-
-    def __init__(self) -> None:
-        super().__init__(regularizers.SpectralNorm(scale=1.6), name="minisn-ssn")
-
-
-class MinisnBSN(Minisn):
-    """Bidirectional spectral normalization."""
-
-    def __init__(self) -> None:
-        super().__init__(regularizers.BidirectionalSpectralNorm(), "BSN", "minisn-bsn")
-
-
-class MinisnSNConv(Minisn):
-    """Spectral normalization by the norm of the convolution as an operator."""
-
-    def __init__(self) -> None:
-        super().__init__(regularizers.ConvSpectralNorm(), "SN_Conv", "minisn-sn-conv")
+MinisnSSN = partial(Minisn, regularizers.SpectralNorm(scale=1.6), name="minisn-ssn")
+MinisnBSN = partial(Minisn, regularizers.BidirectionalSpectralNorm(), "BSN", "minisn-bsn")
+MinisnSNConv = partial(Minisn, regularizers.ConvSpectralNorm(), "SN_Conv", "minisn-sn-conv")
