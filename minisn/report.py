@@ -5,6 +5,7 @@ import html
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -59,9 +60,8 @@ def write_report(
         _section("Layers of D", _layer_table(discriminator, found)),
         _commands(folder),
     ]
-    page = _PAGE.substitute(
+    page = Template((resources.files("minisn") / "report.html").read_text("utf-8")).substitute(
         title=html.escape(f"{_shown(folder.resolve().name)}: a GAN on {config.data}"),
-        style=_STYLE,
         body="\n".join(sections),
         version=html.escape(__version__),
     )
@@ -250,55 +250,3 @@ _SPECTRA = (
     "weight with a broad spectrum uses many features of its input, one with a steep spectrum uses "
     "few. The plot has the form of Figure 3 of Miyato et al. (2018).",
 )
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --line: #d9dce0;
-  --paper: #ffffff; --card: #f4f5f7; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e6e9; --soft: #a0a6ad; --line: #3a3f45; --paper: #17191c; --card: #22262a; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem clamp(0.8rem, 3vw, 2rem) 3rem; max-width: 76rem;
-  background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.6rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 0 0 0.5rem; }
-section { margin: 2rem 0 0; }
-p, figcaption { max-width: 52rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0.6rem;
-  margin: 1rem 0 0; }
-dl div { background: var(--card); border-radius: 8px; padding: 0.6rem 0.8rem; }
-dt { color: var(--soft); font-size: 0.85rem; }
-dd { margin: 0; font-size: 1.1rem; font-weight: 600; }
-figure { margin: 0; }
-img { display: block; width: 100%; height: auto; border-radius: 6px; }
-figcaption { color: var(--soft); font-size: 0.9rem; margin-top: 0.35rem; }
-.sheets { display: grid; gap: 0.9rem;
-  grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); }
-.pairs { display: grid; gap: 0 2rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
-th, td { text-align: left; padding: 0.25rem 1.2rem 0.25rem 0; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; white-space: normal; vertical-align: bottom; }
-ul { padding-left: 1.2rem; }
-code { font: 0.9em ui-monospace, monospace; overflow-wrap: anywhere; }
-@media (max-width: 45rem) { .sheets { grid-template-columns: 1fr 1fr; gap: 0.6rem; }
-  th, td { padding-right: 0.8rem; } }
-footer { margin-top: 2.5rem; color: var(--soft); font-size: 0.85rem; }
-"""
-
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<h1>$title</h1>
-$body
-<footer>Written by minisn $version. This file needs no other file.</footer>
-</body>
-</html>
-""")

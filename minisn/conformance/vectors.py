@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -100,26 +101,7 @@ def _scales() -> Iterator[Case]:
     yield 16, "dense", text, zero, {"W_bar": zero["W"]}
 
 
-README = """# Conformance vectors of spectral normalization
-
-`vectors.safetensors` holds every tensor in float64, row-major. `vectors.json` lists the cases: the
-clause, what to do, the names of inputs and expected outputs, and the tolerance. The tolerance is
-the largest difference, relative to the largest expected entry, that a single-precision
-implementation may have (in double precision, 1e-8 is enough for all but clause 27).
-
-Shapes: dense W [d_out, d_in]; convolution [d_out, d_in, h, w]; transposed convolution
-[d_in, d_out, h, w], whose matrix has the *output* channels as rows; embedding [labels, size].
-u has as many entries as the matrix has rows, v as it has columns.
-
-Orders: a round is "v first", v = normalize(Wᵀu), u = normalize(Wv), as in Equation (18), or
-"u first". An implementation must match one of the two. sigma is uᵀWv after the round;
-W_bar = W / sigma.
-Gradients hold u and v constant: dW = (G − ⟨G, W_bar⟩ u vᵀ) / sigma.
-
-"At convergence" means the leading singular vectors; 60 rounds are enough for these weights.
-
-Written by `minisn conformance --vectors FOLDER`.
-"""
+README = (resources.files(__package__) / "vectors.md").read_text("utf-8")
 
 
 def write(folder: Path) -> list[Path]:
