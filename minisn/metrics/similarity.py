@@ -40,9 +40,9 @@ def ms_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
               l = \frac{2\mu_x\mu_y + c_1}{\mu_x^2 + \mu_y^2 + c_1}, \quad
               cs = \frac{2\sigma_{xy} + c_2}{\sigma_x^2 + \sigma_y^2 + c_2}
 
-    The moments are taken under a Gaussian window of 11 pixels and deviation 1.5 that stays within
-    the image. Each scale averages squares of 2 x 2 pixels of the scale before. At each scale the
-    mean of :math:`cs` over the image counts (at the last scale, of :math:`l\,cs`), or 0 if it is
+    The moments are taken under a Gaussian window of 11 pixels and standard deviation 1.5 that stays
+    within the image. Each scale averages squares of 2 x 2 pixels of the scale before. At each scale
+    the mean of :math:`cs` over the image counts (at the last scale, of :math:`l\,cs`), or 0 if it is
     negative. The result is the mean over the channels.
 
     Args:
