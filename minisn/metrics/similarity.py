@@ -42,8 +42,8 @@ def ms_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     The moments are taken under a Gaussian window of 11 pixels and standard deviation 1.5 that stays
     within the image. Each scale averages squares of 2 x 2 pixels of the scale before. At each scale
-    the mean of :math:`cs` over the image counts (at the last scale, of :math:`l\,cs`), or 0 if it is
-    negative. The result is the mean over the channels.
+    the mean of :math:`cs` over the image counts (at the last scale, of :math:`l\,cs`), or 0 if it
+    is negative. The result is the mean over the channels.
 
     Args:
         x, y: pixels 0 to 255, [N, C, H, W].
