@@ -224,6 +224,23 @@ def runs_over_the_edge(x, w, stride, padding):
     return y
 
 
+@wrong("convolve", "exception")
+def counts_three_channels(x, w, stride, padding):
+    return loops(x, w, stride, padding, channels=3)
+
+
+@wrong("convolve", "shape")
+def pads_by_one(x, w, stride, padding):
+    x = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))) if padding else x
+    return loops(x, w, stride, 0)
+
+
+@wrong("convolve", "shape")
+def takes_every_second(x, w, stride, padding):
+    y = loops(x, w, 1, padding)
+    return y[:, :, ::2, ::2] if stride > 1 else y
+
+
 @wrong("convolve", "padding-on-one-side")
 def pads_at_the_beginning(x, w, stride, padding):
     x = np.pad(x, ((0, 0), (0, 0), (2 * padding, 0), (2 * padding, 0)))
@@ -1127,6 +1144,49 @@ def by_the_transposed_matrix(W):
     w_1 = W.reshape(len(W), -1)
     w_2 = w_1.T.reshape(W.shape[1], -1)
     return W / ((np.linalg.norm(w_1, 2) + np.linalg.norm(w_2, 2)) / 2)
+
+
+@wrong("bsn", "only-above-1")
+def divides_by_at_least_1(W):
+    return W / max(1, np.mean(both(W)))
+
+
+@wrong("normalize_kernel", "only-above-1")
+def clips_the_norm(W, axis):
+    return W / max(1, np.linalg.norm(np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1), 2))
+
+
+@wrong("normalize_kernel", "axis-not-moved-back")
+def forgets_to_move_back(W, axis):
+    M = np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1)
+    return (M / np.linalg.norm(M, 2)).reshape(W.shape)
+
+
+@wrong("unbroadcast", "shape")
+def stops_at_the_first_axis(g, shape):
+    while g.ndim > len(shape):
+        g = g.sum(axis=0)
+    for axis, n in enumerate(shape):
+        if n == 1:
+            return g.sum(axis=axis, keepdims=True)
+    return g
+
+
+@right("divide_rule")
+def of_objects(g, y, a, b):
+    return np.array(g / b, dtype=object), np.array(-g * y / b, dtype=object)
+
+
+for hinge in (lambda f: ops.mean(ops.relu(1 - f)), lambda f: -ops.mean(ops.relu(1 + f))):
+
+    @wrong("algorithm_1", "hinge-in-G")
+    def a_hinge_for_g(D, G, W, u, A, real, z_d, z_g, rate, hinge=hinge):
+        return one_step(D, G, W, u, A, real, z_d, z_g, rate, losses=(hinge_d, hinge))
+
+
+@wrong("algorithm_1", "sum")
+def sums_for_g(D, G, W, u, A, real, z_d, z_g, rate):
+    return one_step(D, G, W, u, A, real, z_d, z_g, rate, losses=(hinge_d, lambda f: -ops.sum(f)))
 
 
 # -- frechet ---------------------------------------------------------------------------------

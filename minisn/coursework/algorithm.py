@@ -24,10 +24,14 @@ def generate(A: Tensor, z: Tensor) -> Tensor:
 
 
 def _step_cases() -> list[Case]:
-    rng = np.random.default_rng(12)
+    rng = np.random.default_rng(22)
     cases = []
-    for k, d, latent, n, rate in ((3, 4, 2, 6, 0.5), (4, 4, 4, 5, 0.2)):
-        W, A = rng.normal(size=(k, d)), rng.normal(size=(d, latent))
+    for k, d, latent, n, rate, size in (
+        (3, 4, 2, 6, 0.5, 1),
+        (4, 4, 4, 5, 0.2, 1),
+        (3, 5, 2, 4, 0.01, 0.1),
+    ):
+        W, A = size * rng.normal(size=(k, d)), rng.normal(size=(d, latent))
         u = rng.normal(size=k)
         z_d, z_g = rng.normal(size=(2, n, latent))
         args = (W, u / np.linalg.norm(u), A, 0.5 + rng.normal(size=(n, d)), z_d, z_g, rate)
@@ -83,6 +87,7 @@ def _step(
     g_first=False,
     joint=False,
     fake_moves_g=False,
+    accumulated=False,
     d=_hinge_d,
     g=_hinge_g,
     pace_d=_as_it_is,
@@ -113,12 +118,15 @@ def _step(
     u_ = u_ if old_u else u
     A_seen = g_step(A, W) if g_first else A
     W = W - pace_d(rate) * differences(lambda W: loss_d(W, A_seen), W)
+    of_d = 0.0
+    if fake_moves_g or accumulated:
+        of_d = rate * differences(lambda A: loss_d(start, A), A)
     if fake_moves_g:
-        A = A - rate * differences(lambda A: loss_d(start, A), A)
+        A, of_d = A - of_d, 0.0
     for _ in range(later_rounds):
         u, v = _turned(u, W)
         u_ = u
-    A_next = A_seen if g_first else g_step(A, start if stale_bar else W)
+    A_next = A_seen if g_first else g_step(A, start if stale_bar else W) - of_d
     if joint:
         W = W - rate * differences(lambda W: loss_g(W, A), start if stale_bar else W)
     return W, u, A_next
@@ -143,6 +151,20 @@ def _bar_moved(W, u, A, *rest):
 def _bar_trained(W, u, A, *rest):
     u_next, _ = _turned(u, W)
     return _did(rounds=0, normalize=False)(_bar(W, u, W), u_next, A, *rest)
+
+
+def _straight_through(W, u, A, real, z_d, z_g, rate):
+    """Subtract the gradient in W_bar from W: no chain rule."""
+    u, v = _turned(u, W)
+    W_bar = W / (u @ W @ v)
+    after, _, _ = _step(W_bar, u, A, real, z_d, z_g, rate, rounds=0, normalize=False)
+    W = W + after - W_bar
+
+    def loss_g(A):
+        fake = generate(Tensor(A), Tensor(z_g))
+        return _hinge_g(discriminate(Tensor(W / (u @ W @ v)), fake).array)
+
+    return W, u, A - rate * differences(loss_g, A)
 
 
 def _did(**what):
@@ -188,6 +210,11 @@ ALGORITHM_1 = Exercise(
             _did(detach=True),
         ),
         Mistake(
+            "gradient-in-W-bar",
+            "The gradient is that in W/σ(W); (23) takes the gradient in W, through σ(W).",
+            _straight_through,
+        ),
+        Mistake(
             "real-and-fake-exchanged",
             "real and fake are exchanged in D's loss.",
             _did(d=lambda r, f: _hinge_d(f, r)),
@@ -228,6 +255,20 @@ ALGORITHM_1 = Exercise(
             _did(d=lambda r, f: np.mean(1 - r) + np.mean(1 + f)),
         ),
         Mistake(
+            "hinge-in-G",
+            "G's loss (17) has no hinge: it is -E[D(G(z))].",
+            _did(g=lambda f: pull(1 - f)),
+            _did(g=lambda f: -pull(1 + f)),
+            _did(g=lambda f: -pull(f)),
+        ),
+        Mistake(
+            "sum",
+            "E is the mean over the batch, not the sum.",
+            _did(d=lambda r, f: len(r) * _hinge_d(r, f), g=lambda f: len(f) * _hinge_g(f)),
+            _did(d=lambda r, f: len(r) * _hinge_d(r, f)),
+            _did(g=lambda f: len(f) * _hinge_g(f)),
+        ),
+        Mistake(
             "normalized-weight-returned",
             "W/σ(W) is returned or updated: (23) updates W itself, so return W.",
             _bar_returned,
@@ -251,6 +292,7 @@ ALGORITHM_1 = Exercise(
             "D's loss also updates G's weight: the samples are constants in D's "
             "step (use no_grad, or ask only for the gradient in W).",
             _did(fake_moves_g=True),
+            _did(accumulated=True),
         ),
         Mistake(
             "stale-discriminator",

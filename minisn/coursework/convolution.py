@@ -9,16 +9,17 @@ from ..conv import conv2d, conv2d_transpose, conv2d_weight
 from ..kernels import array_api, spec
 from .exercise import Case, Exercise, Mistake
 
-_GEOMETRIES = ((1, 0, (5, 6), (3, 2)), (1, 1, (4, 4), (3, 3)), (2, 0, (6, 6), (2, 2)),
-               (2, 1, (7, 6), (4, 4)))  # fmt: skip
-"""Stride, padding, image, kernel; the last geometry leaves a row over."""
+_GEOMETRIES = ((1, 0, (5, 6), (3, 2), (2, 3, 3)), (1, 1, (4, 4), (3, 3), (2, 3, 3)),
+               (2, 0, (6, 6), (2, 2), (2, 3, 3)), (2, 1, (7, 6), (4, 4), (2, 3, 3)),
+               (3, 2, (6, 8), (4, 4), (1, 2, 4)))  # fmt: skip
+"""Stride, padding, image, kernel, and N, d_in, d_out; the last two leave rows over."""
 
 
 def _geometries(seed: int, arrange: Callable) -> list[Case]:
     rng = np.random.default_rng(seed)
     cases = []
-    for stride, padding, size, kernel in _GEOMETRIES:
-        x, w = rng.normal(size=(2, 3, *size)), rng.normal(size=(3, 3, *kernel))
+    for stride, padding, size, kernel, (n, d_in, d_out) in _GEOMETRIES:
+        x, w = rng.normal(size=(n, d_in, *size)), rng.normal(size=(d_out, d_in, *kernel))
         y = rng.normal(size=array_api.conv2d(x, w, (stride,) * 2, (padding,) * 2).shape)
         text = f"x {list(x.shape)}, w {list(w.shape)}, stride {stride}, padding {padding}"
         cases.append(Case(text, arrange(x, w, y, stride, padding)))
@@ -185,6 +186,11 @@ INPUT_GRADIENT = Exercise(
             "channels-exchanged",
             _CHANNELS,
             lambda g, w, size, s, a: _spread(g, w.swapaxes(0, 1), size, s, a),
+        ),
+        Mistake(
+            "mean-over-the-batch",
+            "Each image has its own gradient: do not divide by the number of images.",
+            lambda g, w, size, s, a: _input_gradient(g, w, size, s, a) / len(g),
         ),
     ),
 )

@@ -54,7 +54,7 @@ DIVIDE = Exercise(
         ),
         Mistake(
             "divided-twice-too-often",
-            "y is a/b already: -g y/b, not -g y/b².",
+            "The rule of b divides once too often: y is a/b already.",
             lambda g, y, a, b: (g / b, -g * y / b**2),
         ),
         Mistake(
@@ -73,6 +73,8 @@ DIVIDE = Exercise(
             "rule-of-multiply", "These are the rules of y = ab.", lambda g, y, a, b: (g * b, g * a)
         ),
     ),
+    formula=r"\langle \bar y, dy\rangle = \langle \bar a, da\rangle + \langle \bar b, db\rangle,"
+    r"\quad y = a / b",
 )
 
 
@@ -82,7 +84,7 @@ DIVIDE = Exercise(
 def _unbroadcast_cases() -> list[Case]:
     rng = np.random.default_rng(2)
     shapes = [((4, 3), (3,)), ((4, 3), (4, 1)), ((2, 4, 3), (1, 3)), ((2, 3), (2, 3)),
-              ((4, 3), ()), ((2, 3, 4), (2, 1, 4))]  # fmt: skip
+              ((4, 3), ()), ((2, 3, 4), (2, 1, 4)), ((5, 2, 3, 4), (1, 3, 1))]  # fmt: skip
     return [
         Case(f"g of {list(big)} for an input of {list(small)}", (rng.normal(size=big), small))
         for big, small in shapes
@@ -289,6 +291,11 @@ PENALTY = Exercise(
             "mean-gradient",
             "The gradient of the *mean* of D is 1/N of that of each D: differentiate the sum.",
             partial(_penalty, of=lambda s: np.mean((_per_image(s / len(s)) - 1) ** 2)),
+        ),
+        Mistake(
+            "mean-before-the-square",
+            "The square comes before the mean: each image has its own distance from 1.",
+            partial(_penalty, of=lambda s: (np.mean(_per_image(s)) - 1) ** 2),
         ),
         Mistake(
             "one-sided",

@@ -135,8 +135,7 @@ def _general(exercise: Exercise, seen: list[_Outcome]) -> Mistake | None:
             return Mistake("shape", f"`{name}` holds the right numbers in another shape.")
         if any(a.shape != b.shape for a, b in pairs):
             return Mistake("shape", f"`{name}` has the wrong shape.")
-        if found := _size(name, pairs):
-            return found
+        return _size(name, pairs)  # a later result may only follow from this one
     return None
 
 

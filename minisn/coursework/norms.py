@@ -46,7 +46,13 @@ def _plain(x):
 
 
 def _two_rounds(W, u):
-    return _round(W, _round(W, u)[0])
+    return _rounds(W, u, 2)
+
+
+def _rounds(W, u, n):
+    for _ in range(n):
+        u, v, sigma = _round(W, u)
+    return u, v, sigma
 
 
 def _instead(change):
@@ -114,6 +120,7 @@ POWER_ITERATION = Exercise(
             "u is updated twice: one round makes one new v and one new u.",
             _two_rounds,
             _instead(lambda W, u0, u, v, s: (_two_rounds(W, u0)[0], v, s)),
+            *(partial(_rounds, n=n) for n in (3, 5, 10, 20, 50, 100, 1000)),
         ),
         Mistake(
             "v-updated-twice",
@@ -152,13 +159,22 @@ def _leading(W, sign=1):
 def _kernel_cases() -> list[Case]:
     rng = np.random.default_rng(8)
     shapes = [((4, 3, 3, 3), 0), ((3, 5, 2, 4), 1), ((4, 4, 2, 2), 1), ((6, 2, 1, 1), 0)]
-    return [
+    cases = [
         Case(
             f"{'a transposed convolution' if axis else 'a convolution'} with W {list(shape)}",
             (rng.normal(size=shape), axis),
         )
         for shape, axis in shapes
     ]
+    small = 0.1 * rng.normal(size=(3, 2, 2, 2))
+    return [*cases, Case("a convolution with a small W [3, 2, 2, 2]", (small, 0), alone=_SMALL)]
+
+
+_SMALL = Mistake(
+    "only-above-1",
+    "The result is wrong only for a weight whose norm is below 1: divide by the norm always, not "
+    "only by a norm above 1, and with no ε beside it.",
+)
 
 
 def _sigma(matrix):
@@ -238,6 +254,7 @@ NORMALIZE_KERNEL = Exercise(
             "axis-not-moved-back",
             "The output axis is not moved back to its place.",
             lambda W, axis: np.moveaxis(_normalize_kernel(W, axis), axis, 0),
+            lambda W, axis: as_matrix(_normalize_kernel(W, axis), axis).reshape(W.shape),
         ),
         Mistake(
             "sigma-squared",
@@ -258,13 +275,15 @@ NORMALIZE_KERNEL = Exercise(
 
 def _gradient_cases() -> list[Case]:
     rng = np.random.default_rng(9)
-    return [
+    cases = [
         Case(
             f"a weight [{m}, {n}] and a batch of {count}",
             (rng.normal(size=(count, m)), rng.normal(size=(count, n)), rng.normal(size=(m, n))),
         )
         for m, n, count in ((4, 6, 5), (5, 3, 4), (4, 4, 3))
     ]
+    small = rng.normal(size=(2, 3)), rng.normal(size=(2, 4)), 0.1 * rng.normal(size=(3, 4))
+    return [*cases, Case("a small weight [3, 4] and a batch of 2", small, alone=_SMALL)]
 
 
 def _normalized_gradient(delta, h, W):
@@ -352,7 +371,18 @@ NORMALIZED_GRADIENT = Exercise(
             partial(_two_terms, of=lambda U, Vt: (U[:, 0], Vt[:, 0])),
             partial(_two_terms, of=lambda U, Vt: (U[0], Vt[0])),
             partial(_two_terms, of=lambda U, Vt: (U[0], Vt[:, 0])),
-            partial(_two_terms, of=lambda U, Vt: (U[:, -1], Vt[len(U) - 1])),
+            partial(_two_terms, of=lambda U, Vt: (U[:, -1], Vt[-1])),
+            partial(
+                _two_terms,
+                of=lambda U, Vt: (U[:, min(len(U), len(Vt)) - 1], Vt[min(len(U), len(Vt)) - 1]),
+            ),
+        ),
+        Mistake(
+            "parentheses",
+            "1/σ stands in front of both terms: parentheses are missing.",
+            lambda delta, h, W: (
+                _two_terms(delta, h, W) + (1 - 1 / _sigma(W)) * delta.T @ h / len(h)
+            ),
         ),
         Mistake(
             "frobenius", "This is (36), the gradient under the Frobenius norm.", _frobenius_gradient
@@ -372,7 +402,9 @@ NORMALIZED_GRADIENT = Exercise(
 def _bsn_cases() -> list[Case]:
     rng = np.random.default_rng(10)
     shapes = ((5, 2, 3, 3), (3, 4, 2, 4), (4, 4, 3, 3))
-    return [Case(f"W {list(shape)}", (rng.normal(size=shape),)) for shape in shapes]
+    cases = [Case(f"W {list(shape)}", (rng.normal(size=shape),)) for shape in shapes]
+    small = 0.1 * rng.normal(size=(3, 2, 2, 2))
+    return [*cases, Case("a small W [3, 2, 2, 2]", (small,), alone=_SMALL)]
 
 
 def _bsn(W, mean=lambda first, second: (first + second) / 2):
@@ -423,7 +455,8 @@ BSN = Exercise(
         ),
         Mistake(
             "one-reshape",
-            "Only one of the two matrices is used; BSN takes the mean of both norms.",
+            "Only one of the two norms is left in the result: it is used alone, or a second "
+            "division cancels the first. BSN divides once, by the mean of both norms.",
             partial(_bsn, mean=lambda a, b: a),
             partial(_bsn, mean=lambda a, b: b),
         ),

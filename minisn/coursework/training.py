@@ -94,6 +94,7 @@ HINGE = Exercise(
             _d(lambda r, f: pull(1 - r) + pull(1 - f)),
             _d(lambda r, f: pull(1 + r) + pull(1 + f)),
             _d(lambda r, f: pull(r - 1) + pull(-1 - f)),
+            _d(lambda r, f: pull(1 - r) - pull(1 + f)),
             _d(lambda r, f: -np.mean(np.maximum(0, r - 1)) - np.mean(np.maximum(0, -1 - f))),
         ),
         Mistake(
@@ -223,6 +224,19 @@ FRECHET = Exercise(
             "root-of-each",
             "(C₁C₂)^½ is not C₁^½C₂^½, and their traces differ.",
             partial(_frechet, root=lambda a, b: np.trace(_symmetric_root(a) @ _symmetric_root(b))),
+        ),
+        Mistake(
+            "eigvalsh",
+            "C₁C₂ is not symmetric: eigvalsh reads only one triangle, and singular values are not "
+            "eigenvalues.",
+            partial(
+                _frechet,
+                root=lambda a, b: np.sum(np.sqrt(np.maximum(np.linalg.eigvalsh(a @ b), 0))),
+            ),
+            partial(
+                _frechet,
+                root=lambda a, b: np.sum(np.sqrt(np.linalg.svd(a @ b, compute_uv=False))),
+            ),
         ),
         Mistake(
             "no-root",

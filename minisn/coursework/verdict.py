@@ -34,7 +34,7 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [f"{self.exercise}: {self.status}", *self.text.splitlines(), self.where]
-        lines += " ".join(self.equation).splitlines()
+        lines += "\n".join(self.equation).splitlines()
         return "\n  ".join(filter(None, lines))
 
     __repr__ = __str__
