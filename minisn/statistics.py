@@ -57,7 +57,7 @@ def average(
     if w.ndim == 1 and axis is not None and w.ndim < x.ndim:
         at = axis_of(axis, x.ndim, "average")  # type: ignore[arg-type]
         w = reshape(w, shape=tuple(-1 if i == at else 1 for i in range(x.ndim)))
-    x, w = (Tensor.wrap(y) if (y := real(t.array)) is not t.array else t for t in (x, w))
+    x, w = (t if (y := real(t._array)) is t._array else Tensor.wrap(y) for t in (x, w))
     parts = x * w
     if parts.shape != x.shape:
         raise ShapeError(f"average: weights of shape {w.shape} do not fit x of shape {x.shape}")

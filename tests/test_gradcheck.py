@@ -1,5 +1,7 @@
 """Gradient checks: each planted mistake gets its name, and nothing right is refused."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
@@ -1873,3 +1875,88 @@ def test_a_damaged_array_is_one_clear_line(tmp_path, content):
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(ConfigError, match=r"gradcheck: --inputs .*x\.npy: "):
         _input(str(tmp_path / "x.npy"), rng)
+
+
+# -- large beside small, many ties, tiny scales ----------------------------------------------------
+
+
+def constant(t):
+    return Tensor(t.numpy().copy())
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1e-15])
+@pytest.mark.parametrize(("factor", "right"), [(3.0, True), (1.5, False)])
+def test_a_second_derivative_shows_beside_one_of_another_unit(unit, factor, right):
+    def f(a, b):
+        A, d = a * (1 / unit), b - constant(b)
+        wrong = constant(A).sum() * ((factor - 3.0) * (constant(b) * d * d)).sum()
+        return A.sum() * (b * b * b).sum() + wrong  # wrong and its slope are 0 here
+
+    report = gradcheck(f, [np.array([0.9 * unit]), np.array([0.7, 1.2])], order=2)
+    assert bool(report) == right
+
+
+@pytest.mark.parametrize(("factor", "right"), [(2.0, True), (3.0, False)])
+def test_a_small_output_shows_beside_a_large_one(factor, right):
+    def pull(g, x):
+        return g[0] * 1e12 * np.cos(x) + factor * x * g[1]
+
+    x = np.random.default_rng(0).normal(size=70)
+    assert bool(gradcheck(lambda x: (1e12 * np.sin(x), x**2), [x], vjp=pull)) == right
+
+
+@pytest.mark.parametrize(
+    ("share", "right"),
+    [(1 / 5, True), (1 / 8, False), (np.eye(8)[0], True), (np.array([0.4] * 2 + [0.1] * 6), False)],
+)
+def test_many_ties_share_one_slope(share, right):
+    x = np.r_[np.ones(5), 0.45, 0.5, 0.55]
+    assert bool(gradcheck(np.max, [x], grad=lambda x: (x == x.max()) * share)) == right
+
+
+@pytest.mark.parametrize(("last", "right"), [([1, 0], True), ([1, 1], False)])
+def test_the_last_of_many_ties_counts_too(last, right):
+    def pull(g, x):
+        share = np.tile([1.0, 0.0], (30, 1))
+        share[-1] = last
+        return (share * g[:, None]).reshape(-1)
+
+    report = gradcheck(lambda x: x.reshape(-1, 2).max(1), [np.zeros(60)], vjp=pull)
+    assert bool(report) == right
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-12])
+@pytest.mark.parametrize("factor", [1.0, 1.01, -1.0])
+def test_at_0_fn_may_move_at_any_scale(scale, factor):
+    def slope(x):
+        return factor * np.cos(x / scale) / scale
+
+    assert bool(gradcheck(lambda x: np.sin(x / scale).sum(), [np.zeros(1)], grad=slope)) == (
+        factor == 1.0
+    )
+
+
+def test_the_middle_of_three_ties_has_a_gradient():
+    assert gradcheck(lambda x: ops.sort(x, axis=0), [np.array([0.0, 0, 0, 1, -1])])
+
+
+def test_entries_that_fn_ignores_do_not_tell_where_a_claim_is_wrong():
+    x = np.array([0.3, -0.8, 1.1, 0.7, -1.6, 0.2])
+    single = gradcheck(lambda x: x[3] ** 2, [x], grad=lambda x: 3 * x * (np.arange(6) == 3))
+    cube = gradcheck(
+        lambda x: (np.maximum(x, 0) ** 3).sum(), [x], grad=lambda x: 5 * np.sin(x) * (x > 0)
+    )
+    assert "one entry" not in str(single) and "where the input" not in str(cube)
+
+
+def test_a_power_just_above_1_has_no_kink_at_0():
+    def f(x):
+        return (np.sign(x) * np.abs(x) ** 1.1).sum()
+
+    report = gradcheck(f, [np.array([0.0, 1.0])], grad=lambda x: 1.1 * np.abs(x) ** 0.1)
+    assert "kink" not in str(report).lower()
+
+
+def test_a_dictionary_with_a_default_is_an_input():
+    inputs = defaultdict(list, a=np.ones(2))
+    assert gradcheck(lambda d: d["a"] * 2, [inputs], vjp=lambda g, d: [{"a": 2 * g}])

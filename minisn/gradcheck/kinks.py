@@ -33,15 +33,20 @@ def joint(s: Survey, table: Table) -> Check | None:
     """
     bent = [k for k in range(len(table.entries)) if (table.kind[k] == BENT).any()]
     bent = bent if all(table.entries[k] is not None for k in bent) else []
-    for group in _groups(s, table, bent[:MOST]):
-        failed = _outside(s, table, group)
-        if failed is not None:
-            return failed
+    groups = [group for group in _groups(s, table, bent[:MOST]) if len(group) > 1]
+    cut = [g[i : i + JOINT] for g in groups for i in range(0, len(g), JOINT) if len(g[i:]) > 1]
+    whole = [group for group in groups if len(group) > JOINT]
+    whole += [bent] if len(bent) > MOST else []
+    for check, found in ((_outside, cut), (_together, whole)):
+        for group in found:
+            failed = check(s, table, group)
+            if failed is not None:
+                return failed
     return None
 
 
 def _groups(s: Survey, table: Table, bent: list[int]) -> list[list[int]]:
-    """Put entries together between which f has a kink, at most :data:`JOINT` in a group."""
+    """Put entries together between which f has a kink."""
     t = 2.0**-16
     single = {(k, c): s.f(s.x + c * t * table.directions[k]) for k in bent for c in (1, -1)}
     near: dict[int, set[int]] = {k: {k} for k in bent}
@@ -57,8 +62,7 @@ def _groups(s: Survey, table: Table, bent: list[int]) -> list[list[int]]:
                 for k in near[a]:
                     near[k] = near[a]
                 break
-    found = list({id(group): sorted(group) for group in near.values()}.values())
-    return [g[i : i + JOINT] for g in found for i in range(0, len(g), JOINT) if len(g[i:]) > 1]
+    return list({id(group): sorted(group) for group in near.values()}.values())
 
 
 def _outside(s: Survey, table: Table, group: list[int]) -> Check | None:
@@ -79,6 +83,19 @@ def _outside(s: Survey, table: Table, group: list[int]) -> Check | None:
     return None
 
 
+def _together(s: Survey, table: Table, group: list[int]) -> Check | None:
+    """Move many entries by equal amounts; where all slopes nearby agree, the claim must, too."""
+    t, moves = 2.0**-24, np.stack([table.directions[k] for k in group])
+    d = moves.sum(axis=0)
+    d = np.where(d != 0, np.min(np.abs(d[d != 0])), 0.0)
+    near = [s.x + RADIUS * s.rng.uniform(-1, 1, len(group)) @ moves for _ in range(SAMPLES)]
+    slopes = np.array([(s.f(at + t * d) - s.f(at - t * d)) / (2 * t) for at in near])
+    low, high = slopes.min(axis=0), slopes.max(axis=0)
+    bar = 16 * len(group) * s.noise * 2.0**24 + 8 * RADIUS * np.maximum(np.abs(low), np.abs(high))
+    claimed = np.where(high - low <= bar, s.claims @ d, (low + high) / 2)
+    return _compare(s, table, group, slopes, claimed)
+
+
 def _compare(
     s: Survey, table: Table, group: list[int], slopes: np.ndarray, claimed: np.ndarray
 ) -> Check | None:
@@ -91,7 +108,8 @@ def _compare(
         return None
     bad = bad[s.own] if bad[s.own].any() else bad  # an output says more than a combination
     r = int(np.argmax(np.where(bad, error[: bad.size], -1.0)))
-    names = ", ".join(entry_of(s, table, k, r).place for k in group)
+    names = ", ".join(entry_of(s, table, k, r).place for k in group[:JOINT])
+    names += f" and {len(group) - JOINT} more" if len(group) > JOINT else ""
     unit = s.unit_of[r]
     return check_of(
         s,
@@ -159,7 +177,10 @@ def _kinks_meet(s: Survey, d: np.ndarray, r: int) -> bool:
         found, size = np.array(slopes), np.max(np.abs(slopes))
         spread.append(np.ptp(found))
     right = np.abs(np.array(claims) - found) <= 32 * s.noise[r] / t + 1e-4 * size
-    several = np.unique(np.round(found / (size or 1.0), 3)).size > 2
+    ends = [float((s.f(s.x + c * t * d)[r] - s.z[r]) / (c * t)) for c in (1, -1)]
+    bends = abs(ends[0] - ends[1]) > 64 * float(s.noise[r]) / t + 1e-3 * size
+    ways_of_kinks = 2 if bends or not s.subject.own else 1  # no smooth line crosses a single kink
+    several = np.unique(np.round(found / (size or 1.0), 3)).size > ways_of_kinks
     stays = spread[0] > max(0.5 * spread[1], 64 * float(s.noise[r]) / t)  # a curve would not
     return bool(stays and several and right.mean() > 0.9)
 

@@ -22,11 +22,13 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
     shape, n = found.x.shape, int(bad.sum())
     if not n or bad.size < 3:
         return
+    seen = np.any(np.abs(found.value[:rows]) > found.slack[:rows], axis=0)
+    alone = not np.any(seen & ~bad)  # the others are right only because 0 is 0
     x = found.x.reshape(-1)[found.at]
     where = np.array(np.unravel_index(found.at, shape)) if shape else np.zeros((0, bad.size), int)
     zero = not np.any(found.taken(found.claimed)[:, bad])
     words = "; there the claim is zero" if zero else ""
-    if n == 1:
+    if n == 1 and not alone:
         index = [int(i) for i in where[:, int(np.argmax(bad))]]
         if not found.whole:
             yield (
@@ -42,11 +44,12 @@ def region(found: Evidence) -> Iterator[tuple[str, str]]:
     elif n < bad.size:
         error = np.abs(found.taken(found.claimed) - found.value)[:rows].max(axis=0)
         if error[bad].min() > CLEAR * error[~bad].max():
-            yield from _by_value(x, bad, words, found.value[:rows])
-            yield from _by_place(where, shape, bad, words)
+            if not alone:
+                yield from _by_value(x, bad, words, found.value[:rows])
+                yield from _by_place(where, shape, bad, words)
             yield from _by_output(found)
         sure = np.abs(found.taken(found.claimed) - found.value) <= found.estimate
-        if sure[:rows, ~bad].all():
+        if n > 1 and sure[:rows, ~bad].all():
             yield "some", f"{n} of {bad.size} entries compared are wrong, the others right{words}"
     else:
         yield from _by_output(found)

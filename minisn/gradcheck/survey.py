@@ -137,6 +137,8 @@ class Survey:
         sign = rng.choice([-1.0, 1.0], m)
         drawn = sign * rng.uniform(0.5, 1.5, (2, m)) * np.array([[3.0], [-0.3]])
         drawn *= 2.0**-20 if np.any(np.abs(self.y) > 2.0**300) else 1.0
+        if not self.every_row and m > 1:
+            drawn = np.vstack([drawn, *self._evened(drawn[0])])
         self.rows = np.vstack([np.eye(m), drawn]) if self.every_row else drawn
         self.own = slice(m if self.every_row else len(drawn))
         # rows as large as exp(700) get a unit of their own
@@ -152,6 +154,14 @@ class Survey:
         # the size of each entry: at least its input's typical size, and its own size
         self.scale = self.point.scale()
         self.relative = np.where(self.x != 0, np.abs(self.x), self.scale)
+
+    def _evened(self, weights: np.ndarray) -> list[np.ndarray]:
+        """Return a combination in which outputs of unlike sizes weigh alike, if they are unlike."""
+        size = np.abs(self.y)
+        finite = np.isfinite(size)
+        size = np.where((size > 0) & finite, size, np.max(size, where=finite, initial=0.0))
+        least = np.min(size)
+        return [weights * (least / size)] if np.max(size) > 2.0**16 * least > 0 else []
 
     @property
     def scope(self) -> str:
@@ -310,7 +320,22 @@ class Survey:
                 least = np.maximum(own, EPS * np.abs(self.z))
                 again = self._with_noise(line, np.where(quiet, least, self.noise))
                 found = found.merged(quiet & (again.estimate < 0.1 * np.abs(again.low)), again)
+        if not found.fits(claimed)[self.own].all() and not np.any(line.x[line.d != 0]):
+            self._at_zero(line, found, claimed)
         return self._mixed(found)
+
+    def _at_zero(self, line: Line, found: Along, claimed: np.ndarray) -> None:
+        """Accept a claim by steps far below those of other entries: 0 has digits at every scale.
+
+        To wider steps, sin(x / 1e-8) looks like noise.
+        """
+        fine = Line(line.f, line.x, line.d, EPS * np.abs(self.z))
+        deep = fine.central(2)
+        with np.errstate(invalid="ignore"):
+            sure = (np.abs(claimed - deep.value) <= deep.estimate) & ~found.fits(claimed)
+            sure &= deep.estimate <= 1e-3 * np.abs(deep.value)
+        found.take(sure, deep)
+        found.kind = np.where(sure, SMOOTH, found.kind)
 
     def _mixed(self, found: Along) -> Along:
         """Derive the combinations from the outputs: in a combination, large outputs hide others."""

@@ -1,5 +1,6 @@
 """Trees, which are nested lists, tuples and dicts of arrays: flatten and rebuild them."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,7 +41,9 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
     """Return a tree of the same structure with other leaves."""
     if isinstance(tree, dict):
-        return type(tree)({key: rebuilt(part, values) for key, part in tree.items()})
+        made = copy.copy(tree)  # a defaultdict keeps its factory
+        made.update({key: rebuilt(part, values) for key, part in tree.items()})
+        return made
     if isinstance(tree, list | tuple):
         parts = [rebuilt(part, values) for part in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
