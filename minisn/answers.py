@@ -73,6 +73,20 @@ def _both_ways(name: str) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, 
     )
 
 
+def _in_place(sign: str) -> Callable[[Any, Any], Any]:
+    """Refuse to change a parameter in place: the name would get another tensor."""
+
+    def refuse(self: Any, other: Any) -> Any:
+        if self.is_parameter:
+            raise GraphError(
+                f"{sign}= would give the name another tensor and leave the parameter as it is; "
+                f"write p.assign(p {sign} ...), or for a new tensor y = p {sign} ..."
+            )
+        return NotImplemented  # Python computes a new tensor
+
+    return refuse
+
+
 def numbers(value: Any) -> Any:
     """Replace every tensor in nested lists, tuples and dicts by its NumPy array."""
     if isinstance(value, Answers):
@@ -174,7 +188,8 @@ class Answers:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
         first, *rest = inputs
-        if method == "at" or any(isinstance(out, Answers) for out in settings.get("out", ())):
+        written = inputs[:1] if method == "at" else settings.get("out", ())
+        if any(isinstance(out, Answers) for out in written):
             raise GraphError(f"{ufunc.__name__}: NumPy cannot write into a tensor; take the result")
         if method == "__call__" and rest and not settings and not isinstance(first, Answers):
             if ufunc.__name__ in _OPERATORS:  # array + tensor, where NumPy is asked first
@@ -217,6 +232,11 @@ class Answers:
     __pow__, __rpow__ = _both_ways("power")
     __floordiv__, __rfloordiv__ = _both_ways("floor_divide")
     __mod__, __rmod__ = _both_ways("remainder")
+
+    __iadd__, __isub__ = _in_place("+"), _in_place("-")
+    __imul__, __itruediv__ = _in_place("*"), _in_place("/")
+    __ifloordiv__, __imod__ = _in_place("//"), _in_place("%")
+    __ipow__, __imatmul__ = _in_place("**"), _in_place("@")
 
     def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return self // other, self % other

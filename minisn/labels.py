@@ -23,9 +23,19 @@ class Labels(Tensor):
     most: int
 
     @classmethod
+    def wrap(cls, array: Array, requires_grad: bool = False) -> Tensor:  # type: ignore[override]
+        """Make a plain tensor: what is computed from labels has no known range."""
+        return Tensor.wrap(array, requires_grad)
+
+    def assign(self, array: Array) -> None:
+        """Refuse new values, which would leave the old range."""
+        raise DTypeError("labels keep their values and their range; make new labels")
+
+    @classmethod
     def known(cls, array: Array, least: int, most: int) -> Self:
         """Make labels from an array and its range."""
-        self = cls.wrap(array)
+        self = cls.__new__(cls)
+        self._set(array, False)
         self.least, self.most = least, most
         return self
 

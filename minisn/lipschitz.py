@@ -277,7 +277,7 @@ def lipschitz_lower_bound(
     """
     x = values_of(points)
     xp = namespace(x)
-    if not len(x):
+    if not x.shape[0]:
         raise ShapeError("lipschitz_lower_bound: there are no points; expected at least one")
     slope, direction = _slopes(f, x)
     length = near(x).full(slope.shape, rate, dtype=x.dtype)

@@ -86,9 +86,9 @@ class _Flat:
         for name, p in zip(self.names, self.parameters, strict=True):
             if p.dtype != dtype:
                 raise DTypeError(
-                    f"parameter {name} is {p.dtype}, expected {dtype}, the dtype of the "
-                    "first one; convert all with network.to(dtype=...), then make the "
-                    "optimizer"
+                    f"parameter {name} is {p.dtype}, expected {dtype}, the dtype of the first one "
+                    "when the optimizer was made; convert all with network.to(dtype=...), then "
+                    "make the optimizer"
                 )
 
     def values(self) -> Array:

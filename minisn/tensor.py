@@ -235,7 +235,8 @@ class Tensor(Answers):
 
     def backward(self, grad_output: Any = None) -> None:
         """Add this tensor's gradient to ``.grad`` of every leaf it was computed from."""
-        leaves = [vertex for vertex in _graph(self.vertex) if isinstance(vertex, Tensor)]
+        behind = _graph(self.vertex)
+        leaves = [v for v in behind if isinstance(v, Tensor) and (v.requires_grad or v is self)]
         for leaf, g in zip(leaves, grad(self, leaves, grad_output), strict=True):
             leaf._grad = g if leaf._grad is None else Tensor.wrap(leaf._grad._array + g._array)
 
@@ -431,10 +432,21 @@ class Primitive:
         if not self.variadic and len(args) != len(self.rules):
             args, params = self._arrange(args, params)
         params = {name: _setting(value) for name, value in {**self._defaults, **params}.items()}
+        if not isinstance(params.get("keepdims", False), bool | np.bool):
+            raise DTypeError(
+                f"{self.name}: keepdims: expected True or False, got {params['keepdims']!r:.60}; "
+                "several axes go in a tuple, axis=(0, 1)"
+            )
         inputs = as_tensors(self.name, args)
         array, saved = self._compute(inputs, params)
-        if is_recording() and any(t.requires_grad for t in inputs) and is_floating(array):
-            return Tensor.computed(array, Node(self, inputs, params, array, saved))
+        if is_recording() and any(t.requires_grad for t in inputs):
+            if is_floating(array):
+                return Tensor.computed(array, Node(self, inputs, params, array, saved))
+            if is_numpy(array) and array.dtype.kind == "c":
+                raise DTypeError(
+                    f"{self.name}: a complex result cannot carry a gradient; compute with the real "
+                    "and the imaginary part, or pass t.detach()"
+                )
         return Tensor.wrap(array)
 
     def _arrange(self, args: Sequence[Any], params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -768,7 +780,9 @@ def grad(y, xs, grad_output=None, create_graph=False):
     ends = [x.vertex for x in targets]
     found = _walk(y.vertex, _seed(y, grad_output), ends, create_graph)
     grads = [
-        found[id(v)] if id(v) in found else _zeros_like(x)
+        (found[id(v)] if create_graph else found[id(v)].detach())
+        if id(v) in found
+        else _zeros_like(x)
         for x, v in zip(targets, ends, strict=True)
     ]
     if create_graph:  # the derivative of a constant gradient is 0, not an error

@@ -9,6 +9,7 @@ import pytest
 from minisn import Tensor, grad, losses, ops
 from minisn.errors import DTypeError, NonFiniteError, ShapeError
 from minisn.gradcheck import gradcheck
+from minisn.labels import labels_of
 from minisn.losses import (
     OBJECTIVES,
     binary_cross_entropy,
@@ -253,3 +254,11 @@ def test_cross_entropy_of_arrays_and_lists():
     for given in (logits, np.array(logits, float), np.array(logits, np.uint8)):
         assert cross_entropy(given, [0, 1]).item() == expected
     assert binary_cross_entropy([200], [1]).item() == binary_cross_entropy([200.0], [1.0]).item()
+
+
+def test_what_is_computed_from_labels_has_no_known_range():
+    labels = labels_of("test", np.array([0, 1, 1]), np.zeros(3))
+    assert type(labels ^ 1) is Tensor and type(labels == 1) is Tensor
+    assert losses.cross_entropy(Tensor(np.zeros((3, 2))), labels ^ 1).item() > 0
+    with pytest.raises(DTypeError, match="make new labels"):
+        labels.assign(np.array([5, 5, 5]))

@@ -1,6 +1,7 @@
 """How modules are put together: what is a part, what is refused, what else may be given."""
 
 import copy
+import itertools
 import types
 from collections import UserList, deque
 from dataclasses import make_dataclass
@@ -513,3 +514,25 @@ def test_the_constant_of_leaky_relu_is_that_of_its_slope():
     assert layer.lipschitz == 1.0
     layer.slope = -7.0
     assert layer.lipschitz == 7.0
+
+
+@pytest.mark.parametrize("value", [None, nn.Linear(2, 2, 0), Tensor([1.0], requires_grad=True)])
+def test_the_name_of_the_state_is_taken(value):
+    with pytest.raises(DTypeError, match="give a parameter or a part another name"):
+        nn.Module().state = value
+
+
+def test_a_parameter_and_a_state_of_one_name_are_refused():
+    module = nn.Module()
+    module.mean = Tensor([7.0], requires_grad=True)
+    module.state["mean"] = np.zeros(1)
+    with pytest.raises(DTypeError, match="a parameter and a state are named mean"):
+        module.state_dict()
+
+
+@pytest.mark.parametrize("once", [iter, reversed, enumerate, itertools.chain])
+def test_layers_in_an_iterator_are_not_lost(once):
+    module = nn.Module()
+    module.layers = once([nn.Linear(2, 2, 0)])
+    with pytest.raises(DTypeError):
+        module.parameters()

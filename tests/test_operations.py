@@ -909,3 +909,10 @@ def test_take_refuses_a_mask_and_tensordot_more_axes_than_there_are():
         ops.take([10.0, 20.0], [True, False])
     with pytest.raises(ShapeError, match="do not have 3 axes each"):
         ops.tensordot(X, Y, 3)
+
+
+def test_a_weighted_average_carries_gradients():
+    x, w = (Tensor(values, requires_grad=True) for values in ([1.0, 2.0, 3.0], [1.0, 1.0, 2.0]))
+    of_x, of_w = grad(ops.average(x, weights=w), [x, w])
+    np.testing.assert_allclose(of_x.numpy(), [0.25, 0.25, 0.5])
+    np.testing.assert_allclose(of_w.numpy(), [-0.3125, -0.0625, 0.1875])

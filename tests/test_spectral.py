@@ -814,7 +814,7 @@ def test_bound_of_a_network_is_the_product():
         lipschitz.lipschitz_bound([("dense", 1.0, 1.0), ("conv", math.nan, 1.0)])
     for norm_, constant in ((-1.0, 1.0), (1.0, -1.0)):
         with pytest.raises(
-            ConfigError, match=r"^dense: expected a norm and a constant of at least 0"
+            ConfigError, match=r"^dense: expected a norm and a finite constant of at least 0"
         ):
             lipschitz.lipschitz_bound([("dense", norm_, constant)])
 

@@ -1,6 +1,7 @@
 """The engine: the graph, the walk, what may not be done, and what it costs."""
 
 import gc
+import operator
 import sys
 import threading
 
@@ -431,7 +432,7 @@ def test_in_place_assignment_is_refused():
     x = leaf(1.0, 2.0)
     with pytest.raises(GraphError, match="not changed in place"):
         x[0] = 3.0
-    y = x
+    y = 2.0 * x
     y += 1.0  # a new tensor under the old name
     np.testing.assert_array_equal(x.array, [1, 2])
     assert y.op.name == "add"
@@ -712,3 +713,65 @@ def test_a_frozen_tensor_is_told_from_one_that_never_had_a_gradient():
         grad(y, frozen)
     with pytest.raises(GraphError, match="make it with requires_grad=True before computing y"):
         grad(y, Tensor([1.0]))
+
+
+# -- everyday traps --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul"]
+)
+def test_a_parameter_is_not_changed_in_place(name):
+    x = leaf(1.0, 2.0)
+    with no_grad(), pytest.raises(GraphError, match=r"write p\.assign\(p "):
+        getattr(operator, name)(x, x)
+    x.requires_grad = False  # frozen, and still a parameter
+    with pytest.raises(GraphError, match="leave the parameter as it is"):
+        getattr(operator, name)(x, x)
+    total = Tensor([1.0, 2.0])
+    total += x  # a new tensor under the old name
+    np.testing.assert_array_equal(total.numpy(), [2, 4])
+
+
+def test_a_complex_result_does_not_lose_the_gradient_silently():
+    x = leaf(1.0, 2.0)
+    for compute in (lambda: x * np.array(1j), lambda: x.astype(complex)):
+        with pytest.raises(DTypeError, match="a complex result cannot carry a gradient"):
+            compute()
+    assert (x.detach() * np.array(1j)).dtype == complex
+
+
+def test_every_gradient_is_a_tensor_of_its_own():
+    a, b, g = leaf(1.0, 2.0), leaf(3.0, 4.0), Tensor([5.0, 6.0])
+    (a + b).backward(g)
+    a.grad.assign(np.zeros(2))
+    np.testing.assert_array_equal(b.grad.numpy(), [5, 6])
+    np.testing.assert_array_equal(g.numpy(), [5, 6])
+    one, two = grad((a + b).sum(), [a, b])
+    assert one is not two
+
+
+def test_a_leaf_may_be_frozen_between_the_forward_and_the_backward():
+    p, q = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    loss = (p * q).sum()
+    p.requires_grad = False
+    loss.backward()
+    assert p.grad is None
+    np.testing.assert_array_equal(q.grad.numpy(), [1, 2])
+
+
+@pytest.mark.parametrize("wrong", [1, np.float32, "no"])
+def test_keepdims_is_true_or_false(wrong):
+    x = Tensor(np.ones((2, 3)))
+    for reduce in (x.sum, x.mean, x.max):
+        with pytest.raises(DTypeError, match="several axes go in a tuple"):
+            reduce(0, wrong)
+    assert x.sum(0, np.True_).shape == (1, 3)
+
+
+def test_an_array_may_be_written_at_the_places_of_a_tensor():
+    counts = np.zeros(3)
+    np.add.at(counts, Tensor([0, 0, 2]), 1.0)
+    np.testing.assert_array_equal(counts, [2, 0, 1])
+    with pytest.raises(GraphError, match="cannot write into a tensor"):
+        np.add.at(Tensor(counts), [0], 1.0)

@@ -5,6 +5,7 @@ State changes without a gradient: u and v of spectral normalization, running mom
 normalization. Both are saved; only parameters go to an optimizer.
 """
 
+import itertools
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import is_dataclass
@@ -42,6 +43,15 @@ class Module:
 
     def __init__(self) -> None:
         """Do nothing: ``__new__`` sets all attributes."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; ``state`` is always a dict of arrays."""
+        if name == "state" and not isinstance(value, dict):
+            raise DTypeError(
+                f"{type(self).__name__}.state holds arrays without a gradient by name, as a dict, "
+                f"got a {type(value).__name__}; give a parameter or a part another name"
+            )
+        super().__setattr__(name, value)
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the result; each module defines it."""
@@ -121,7 +131,10 @@ class Module:
         found = {name: p.array for name, p in self.named_parameters().items()}
         for prefix, module in self.named_modules():
             for name, value in module.state.items():
-                found[f"{prefix}.{name}" if prefix else name] = value
+                name = f"{prefix}.{name}" if prefix else name
+                if name in found:
+                    raise DTypeError(f"a parameter and a state are named {name}; rename one")
+                found[name] = value
         return found
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
@@ -210,7 +223,10 @@ def _array(name: str, value: Any) -> Array:
 _PLAIN = (str, bytes, int, float, type(None), range)
 """Types that hold no parts."""
 
-_ITERATORS = (types.GeneratorType, map, filter, zip)
+_ITERATORS: tuple[type, ...] = (
+    types.GeneratorType, map, filter, zip, enumerate, itertools.chain, itertools.islice,
+    type(iter([])), type(iter(())), type(iter({}.values())), type(reversed([])), type(reversed(())),
+)  # fmt: skip
 """Types that iteration would exhaust."""
 
 

@@ -118,7 +118,8 @@ class SpectralNorm(Normalization):
 
     .. math:: \bar W_{SN}(W) = c\,W / \sigma(W), \qquad \sigma(W) \approx u^T W v
 
-    The gradient treats u and v as constants.
+    The gradient treats u and v as constants. A training loop of one's own calls
+    :func:`minisn.nn.power_step` before each update of D; nothing else moves u and v.
 
     Args:
         scale, gain: as in :class:`Normalization`; a scale other than 1 makes it SSN.
