@@ -11,7 +11,7 @@ from minisn.errors import ConfigError, DTypeError, GraphError, NonFiniteError, S
 from minisn.fused import normalize
 from minisn.gradcheck import check_adjoint, gradcheck
 from minisn.gradcheck.differences import Line, noise_level, taylor_slope
-from minisn.gradcheck.own import _input
+from minisn.gradcheck.own import _input, check_own
 from minisn.tensor import Primitive
 
 rng = np.random.default_rng(7)
@@ -1960,3 +1960,18 @@ def test_a_power_just_above_1_has_no_kink_at_0():
 def test_a_dictionary_with_a_default_is_an_input():
     inputs = defaultdict(list, a=np.ones(2))
     assert gradcheck(lambda d: d["a"] * 2, [inputs], vjp=lambda g, d: [{"a": 2 * g}])
+
+
+def test_a_file_may_say_what_to_check(tmp_path, capsys):
+    (tmp_path / "spec_of_mine.py").write_text(
+        "import numpy as np\n\n"
+        "RELU = {'fn': lambda x: np.maximum(x, 0).sum(), 'inputs': [np.zeros(2)],\n"
+        "        'grad': lambda x: 0.5 + 0 * x}\n"
+        "STRICT = RELU | {'subgradients': False}\n"
+    )
+    target = f"{tmp_path / 'spec_of_mine.py'}:"
+    assert check_own(target + "RELU", [], {}, 1, 0) == 0
+    assert check_own(target + "STRICT", [], {}, 1, 0) == 1
+    assert "right" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="has inputs and claims of its own"):
+        check_own(target + "RELU", ["2x"], {}, 1, 0)

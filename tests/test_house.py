@@ -72,7 +72,7 @@ TESTED_IN = {
 }
 """Test files that are not simply test_<name>.py."""
 
-BUDGET_BELOW, BUDGET_APART, BUDGET = 3783, 5546, 20256
+BUDGET_BELOW, BUDGET_APART, BUDGET = 3783, 5555, 20265
 """Lines of code on floors 0 to 3, in the two parts of them that stand apart, and in all.
 
 Engine, spectral norm and layers alone kept to 2200 and the whole to 6500; what was added since
@@ -396,3 +396,8 @@ def test_code_lines():
     text = '"""Doc."""\n\n# no\nx = 1  # yes\n"""About x."""\ny = """a\nb"""\n\n\n'
     text += 'def f():\n    """Doc.\n\n    More."""\n    return (\n        1\n    )\n'
     assert code_lines(text) == 7
+
+
+def test_the_package_stays_small():
+    files = [path for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert sum(path.stat().st_size for path in files) < 15e6

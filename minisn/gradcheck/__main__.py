@@ -33,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="PRIMITIVE|MODULE:FUNCTION", help="what to check"
     )
-    own = parser.add_argument_group("for a function of your own")
+    own = parser.add_argument_group(
+        "for a function of your own",
+        "MODULE:NAME may also be a dict, whose items are the arguments of gradcheck(), such as fn, "
+        "inputs, kwargs or subgradients.",
+    )
     own.add_argument(
         "--inputs",
         nargs="+",

@@ -24,7 +24,8 @@ def check_own(
     """Import a function by name, check it, print the report, and return the exit status.
 
     Args:
-        target: ``package.module:function``, or ``file.py:function``.
+        target: ``package.module:function``, or ``file.py:function``; or a dict in that place, whose
+            items are the arguments of :func:`gradcheck`.
         inputs: for each argument a shape such as ``2x3`` (random numbers), a number, or a
             ``.npy`` file.
         claims: names of the functions for ``grad`` and ``vjp``, or None.
@@ -42,13 +43,18 @@ def check_own(
         if name
     }
     arrays = [_input(text, rng) for text in inputs]
-    if not arrays:
+    if isinstance(fn, dict) and (arrays or claimed):
+        raise ConfigError(f"gradcheck: {target} has inputs and claims of its own; omit the options")
+    if not arrays and not isinstance(fn, dict):
         raise ConfigError(
             "gradcheck: no inputs; give --inputs with a shape such as 2x3, a number, or a .npy "
             "file for each argument"
         )
+    spec = {"order": order, "seed": seed} | (fn if isinstance(fn, dict) else {})
     try:
-        report = gradcheck(fn, arrays, order=order, seed=seed, **claimed)
+        report = (
+            gradcheck(**spec) if isinstance(fn, dict) else gradcheck(fn, arrays, **spec, **claimed)
+        )
     except MinisnError:
         raise
     except (Exception, SystemExit) as error:
