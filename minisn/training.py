@@ -274,7 +274,8 @@ class Trainer:
         Source: [M18 App. B.2]
         """
         config, share = self.config, 1.0
-        begins = bool(config.decay_after) and self.step > config.decay_after
+        # decay that would begin after the last step does not begin
+        begins = bool(config.decay_after) and config.decay_after < min(self.step, config.steps)
         if config.decay_at_once or begins:
             share = (config.steps - self.step) / (config.steps - config.decay_after)
             share = max(share, 0.0)  # a caller may go on after the last step

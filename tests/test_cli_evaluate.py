@@ -308,7 +308,7 @@ def test_damaged_features_are_one_line(files, damage, words):
         ("evaluate", "Name a RUN"),
         ("evaluate --features f.npy", "go together"),
         ("evaluate r --reference f.npy", "go together"),
-        ("evaluate --features f --reference g --samples 9", "omit --samples"),
+        ("evaluate --features f --reference g --samples 90", "omit --samples"),
         ("evaluate --features f --reference g --repeats 2", "omit --samples"),
         ("evaluate --features f --reference g --data-dir d", "omit --data-dir"),
         ("evaluate r --samples 3", "'--samples'"),

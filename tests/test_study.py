@@ -460,3 +460,24 @@ def test_a_study_whose_runs_diverged_has_no_verdict_but_a_table():
     assert "Too many runs diverged" in paragraph(study, study.table([lost]))
     with pytest.raises(ZeroDivisionError):  # not for a run that did not diverge
         paragraph(study, study.table([lost | {"diverged": None}]))
+
+
+def test_a_diverged_run_has_no_scores():
+    def run(constant, method, distance, diverged=None):
+        label = {"method": method, "scale": constant}
+        measures = [{"step": 0, "inception": 1.0, "inception_real": 9.0, "frechet": distance}]
+        return {
+            "label": label,
+            "step": 9,
+            "seconds": 1.0,
+            "diverged": diverged,
+            "measures": measures,
+        }
+
+    study = STUDIES["l21-e"]
+    runs = [run(c, m, d) for c, m, d in ((1, "sn", 2.0), (1, "bsn", 1.9), (2, "sn", 1.5))]
+    assert "is not borne out" in study.verdict(study.table([*runs, run(2, "bsn", 1.4, 3)]))
+    assert "is not borne out" in study.verdict(study.table([*runs, run(2, "bsn", 1.8)]))
+    assert "is borne out" in study.verdict(study.table([*runs, run(2, "bsn", 1.4)]))
+    lost = [run(c, m, 2.0, 3) for c, m in ((1, "sn"), (1, "bsn"))]
+    assert "Too many runs diverged" in paragraph(study, study.table(lost))

@@ -35,6 +35,7 @@ def results(study):
     return [
         {
             "label": cell.label,
+            "config": {"steps": cell.config.steps},
             "step": cell.config.steps,
             "seconds": 1.0,
             "diverged": None,

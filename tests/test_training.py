@@ -456,9 +456,11 @@ def test_labels_that_no_sample_has_are_refused(digits):
         trainer.sample(z, np.zeros(600, int))
 
 
-def test_after_the_last_step_of_a_decay_the_step_sizes_stay_0():
-    config = tiny.TINY.replace(steps=2, decay_after=1)
-    trainer = Trainer(config, np.zeros((20, 1, 8, 8), np.uint8))
-    for _ in range(4):
-        trainer.update()
-    assert trainer.adam_d.rate == trainer.adam_g.rate == 0
+def test_after_the_last_step_the_step_sizes_stay():
+    for decay_after, share in ((1, 0), (2, 1), (3, 1)):
+        config = tiny.TINY.replace(steps=2, decay_after=decay_after)
+        trainer = Trainer(config, np.zeros((20, 1, 8, 8), np.uint8))
+        for _ in range(5):
+            trainer.update()
+        assert trainer.adam_d.rate == share * config.rate_d
+        assert trainer.adam_g.rate == share * config.rate_g

@@ -35,7 +35,7 @@ _ROWS = 4  # the fewest features: each has three neighbors, for precision and re
 @click.argument("run", metavar="[RUN]", required=False, type=NamedPath(file_okay=False))
 @click.option(
     "--samples",
-    type=click.IntRange(4),
+    type=click.IntRange(11),  # of eleven, two have the same class
     help=f"Images in each repeat [default: {_SAMPLES:,}, at most half the data].",
 )
 @click.option(

@@ -146,9 +146,9 @@ def _write(folder: Path, study: Study, rows: Sequence[Row]) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "table.csv", table_csv(rows).encode())
+    write_file(folder / "plot.png", png(draw(study, rows)))
     text_of_it = paragraph(study, rows)
     write_file(folder / "verdict.txt", f"{text_of_it}\n".encode())
-    write_file(folder / "plot.png", png(draw(study, rows)))
     click.echo(click.wrap_text(text_of_it, 96))
     for file in ("table.csv", "verdict.txt", "plot.png"):
         click.echo(folder / file)

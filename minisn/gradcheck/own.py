@@ -50,7 +50,7 @@ def check_own(
             "gradcheck: no inputs; give --inputs with a shape such as 2x3, a number, or a .npy "
             "file for each argument"
         )
-    spec = {"order": order, "seed": seed} | (fn if isinstance(fn, dict) else {})
+    spec: dict[str, Any] = {"order": order, "seed": seed} | (fn if isinstance(fn, dict) else {})
     try:
         report = (
             gradcheck(**spec) if isinstance(fn, dict) else gradcheck(fn, arrays, **spec, **claimed)

@@ -89,12 +89,12 @@ def _settings_cells(full: bool) -> list[Cell]:
 
 
 def scores_table(results: Sequence[Result]) -> list[Row]:
-    """Return the outcome of each run, its last scores, and its first Fréchet distance."""
+    """Return the outcome of each run, its first Fréchet distance, and, if it ended, its scores."""
     keys = ("inception", "inception_real", "frechet")
     return [
         {
             **outcome(r),
-            **{k: last(r).get(k, "") for k in keys},
+            **{k: "" if r["diverged"] is not None else last(r).get(k, "") for k in keys},
             "frechet_at_start": r["measures"][0].get("frechet", "") if r["measures"] else "",
         }
         for r in results
@@ -205,7 +205,7 @@ def _norms_cells(full: bool) -> list[Cell]:
 
 def _norms_table(results: Sequence[Result]) -> list[Row]:
     return [
-        {**r["label"], "step": m["step"], "layer": k, "norm": norm}
+        {**outcome(r), "step": m["step"], "layer": k, "norm": norm}
         for r in results
         for m in r["measures"]
         for k, norm in enumerate(m["norms"], 1)
@@ -271,7 +271,7 @@ def _critic_cells(full: bool) -> list[Cell]:
 def _critic_table(results: Sequence[Result]) -> list[Row]:
     return [
         {
-            **r["label"],
+            **outcome(r),
             "step": m["step"],
             "train": m["critic_train"],
             "held_out": m["critic_held_out"],

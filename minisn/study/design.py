@@ -46,7 +46,8 @@ def paragraph(study: Study, rows: Sequence[Row]) -> str:
         study: the study.
         rows: the table of the study.
     """
-    if rows and all(row.get("inception") == "" for row in rows):
+    ended = [row for row in rows if row.get("diverged", "") == ""]
+    if ended and all(row.get("inception") == "" for row in ended):
         said = (
             "minisn has no feature network for these images, so there are no scores; score "
             "samples.npy in the folder of each run with the official tools."
@@ -54,8 +55,8 @@ def paragraph(study: Study, rows: Sequence[Row]) -> str:
     else:
         try:
             said = study.verdict(rows)
-        except (ArithmeticError, LookupError, ValueError):
-            if all(row.get("diverged", "") == "" for row in rows):
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            if len(ended) == len(rows):
                 raise
             said = "Too many runs diverged for a verdict."
     return f"{study.title} {study.source}. {study.claim}. {said}"

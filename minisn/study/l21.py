@@ -59,7 +59,7 @@ def _gradient_table(results: Sequence[Result]) -> list[Row]:
     """Return the norm of D's gradient over all layers, at every measured step."""
     return [
         {
-            **r["label"],
+            **outcome(r),
             "step": m["step"],
             "weights": sum(g * g for g in m["weight_gradients"]) ** 0.5,
             "inputs_min": m["input_gradients"][0],
@@ -168,14 +168,16 @@ def _scale_cells(full: bool) -> list[Cell]:
 
 def _scale_verdict(rows: Sequence[Row]) -> str:
     by = grouped(rows, "method")
-    best = {m: min(mine, key=lambda r: r["frechet"]) for m, mine in by.items()}
-    one = {m: next(r["frechet"] for r in mine if r["scale"] == 1) for m, mine in by.items()}
-    borne = borne_out(best["bsn"]["frechet"] < one["sn"])
+    ended = {m: [r for r in mine if r["frechet"] != ""] for m, mine in by.items()}
+    best = {m: min(mine, key=lambda r: r["frechet"]) for m, mine in ended.items()}
+    one = {m: next(r["frechet"] for r in mine if r["scale"] == 1) for m, mine in ended.items()}
+    borne = borne_out(one["bsn"] < one["sn"] and best["bsn"]["frechet"] < best["sn"]["frechet"])
     return (
         f"Fréchet distance at the best constant: SSN {best['sn']['frechet']:.4g} (c = "
         f"{best['sn']['scale']}), BSSN {best['bsn']['frechet']:.4g} (c = {best['bsn']['scale']}); "
         f"at c = 1: SN {one['sn']:.4g}, BSN {one['bsn']:.4g}. "
-        f"That BSSN improves on SN {borne} here."
+        f"That both directions are better than one, at c = 1 and at the best constant, {borne} "
+        "here."
     )
 
 

@@ -123,7 +123,9 @@ def _end_of_hour(rows: Sequence[Row]) -> str:
     """Say the mean distance of each recipe over the seeds, at the end of the hour."""
     told = [
         f"{name}: {mean(r['frechet'] for r in ends):.1f} (seeds: {len(ends)})"
-        for name, ends in grouped([r for r in rows if r["minutes"] == 60], "method").items()
+        for name, ends in grouped(
+            [r for r in rows if r["minutes"] == 60 and r["diverged"] == ""], "method"
+        ).items()
     ]
     return f"Distance after an hour: {'; '.join(told)}."
 
@@ -157,7 +159,8 @@ PHOTOGRAPH_STUDIES = [
     Study("hour", "Photographs after an hour on two cores, by recipe",
           "The paper: its networks have twice the channels, and nine times the updates",
           "[M18 Table 3]", 1080, _hours,
-          _measured(*SCORES, minutes=lambda r: 60, seconds=lambda r: r["seconds"]), _end_of_hour),
+          _measured(*SCORES, minutes=lambda r: 60 * r["step"] / r["config"]["steps"],
+                    seconds=lambda r: r["seconds"]), _end_of_hour),
     Study("paper", "The paper's CNN at full width, by updates",
           "The paper: 100,000 updates, on all images; here one in ten is held out",
           "[M18 Table 3]", 150, _paper_cells,

@@ -352,7 +352,7 @@ def main() -> None:
                 counts["found"] += bool(c.mistake) and not accepted
                 counts["alarms"] += not c.mistake and not accepted
                 cause = report.failure.guess if report is not None and not accepted else ""
-                named = bool(c.mistake) and c.mistake in cause
+                named = c.mistake not in ("", "-") and c.mistake in cause
                 fact = c.mistake == "-" and any(words in cause for words in FACTS)
                 counts["named"] += named
                 counts["blamed"] += bool(cause) and not named and not fact

@@ -44,7 +44,7 @@ class Recipe(TorchTrainer):
     def update(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Make one step with the step sizes of its place in the decay."""
         config, share = self.config, 1.0
-        if config.decay_after and self.steps > config.decay_after:
+        if config.decay_after and config.decay_after < min(self.steps, config.steps):
             share = max(0.0, (config.steps - self.steps) / (config.steps - config.decay_after))
         for adam, rate in ((self.adam_d, config.rate_d), (self.adam_g, config.rate_g)):
             adam.param_groups[0]["lr"] = share * rate
