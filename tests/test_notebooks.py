@@ -72,5 +72,5 @@ def test_what_the_papers_state_stands_under_the_headings_that_name_it(path):
     headed = [cell for cell, _ in cells(path, "markdown") if cell["source"][0].startswith("#")]
     first = {key for cell in headed for key in parts_of(cell["source"][0])}
     said = "\n".join(source for _, source in cells(path, "markdown"))
-    for paper, part in (key for key in first if key[1].startswith("Eq. ")):
+    for paper, part in first & {(entry.paper, entry.part) for entry in INDEX.entries}:
         assert f"> **[{paper} {part}]** " in said

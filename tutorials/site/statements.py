@@ -1,8 +1,8 @@
 """The statements of the papers, under the headings of the notebooks that name them.
 
 ``python -m tutorials.site.statements`` writes them from ``minisn/papers`` into the notebooks. Under
-the first heading that names a part with a formula, that formula comes first, in the paper's
-letters, then our formula if it differs, with an explanation. Run the command again after changing
+the first heading that names a part, what the paper states comes first, with its formula in the
+paper's letters, then our formula if it differs, with an explanation. Run the command again after changing
 the papers or a notebook; it changes nothing that is right already.
 """
 
@@ -34,7 +34,7 @@ def written(text: str, index: Index) -> str:
         if found is None:
             continue
         keys = [k for k in dict.fromkeys(parts_of(found["title"])) if k in entries]
-        new = [k for k in keys if entries[k].statement.tex and k not in shown]
+        new = [k for k in keys if entries[k].statement.states and k not in shown]
         shown |= set(new)
         said = f"{quoted([entries[key] for key in new])}\n\n" if new else ""
         cell["source"] = (f"{found['title']}\n\n{said}" + source[found.end() :]).splitlines(True)
@@ -51,7 +51,8 @@ def quoted(entries: list[Entry]) -> str:
     ours: dict[Place, list[tuple[str, str]]] = {}
     for entry in entries:
         said, name = entry.statement, entry.part.removeprefix("Eq. ")
-        lines += [f"**[{entry.paper} {entry.part}]** {said.states}", "", f"$${said.tex}$$", ""]
+        lines += [f"**[{entry.paper} {entry.part}]** {said.states}", ""]
+        lines += [f"$${said.tex}$$", ""] if said.tex else []
         if said.differs and entry.formula:
             ours.setdefault(entry.places[0], []).append((name, said.differs))
     for place, told in ours.items():
