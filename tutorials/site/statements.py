@@ -2,8 +2,8 @@
 
 ``python -m tutorials.site.statements`` writes them from ``minisn/papers`` into the notebooks. Under
 the first heading that names a part, what the paper states comes first, with its formula in the
-paper's letters, then our formula if it differs, with an explanation. Run the command again after changing
-the papers or a notebook; it changes nothing that is right already.
+paper's letters, then our formula if it differs, with an explanation. Run the command again after
+changing the papers or a notebook; it changes nothing that is right already.
 """
 
 import json
@@ -15,7 +15,7 @@ from minisn.paper import Entry, Index, Place, parts_of
 
 from .notebooks import notebooks
 
-_HEADING = re.compile(r"(?P<title>#+ .+)\n\n(?P<old>(?:>.*\n)*\n?)")
+_HEADING = re.compile(r"(?P<title>#+ .+)(?:\n\n|\Z)(?P<old>(?:>.*(?:\n|\Z))*\n?)")
 
 
 def written(text: str, index: Index) -> str:
@@ -37,7 +37,8 @@ def written(text: str, index: Index) -> str:
         new = [k for k in keys if entries[k].statement.states and k not in shown]
         shown |= set(new)
         said = f"{quoted([entries[key] for key in new])}\n\n" if new else ""
-        cell["source"] = (f"{found['title']}\n\n{said}" + source[found.end() :]).splitlines(True)
+        whole = f"{found['title']}\n\n{said}" + source[found.end() :]
+        cell["source"] = whole.rstrip("\n").splitlines(True)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
