@@ -30,7 +30,7 @@ FORMAT = 1
 """Version of the layout of a checkpoint; a reader refuses any other."""
 
 MOST_BYTES = 64 * 2**30
-"""The largest file that is read; the paper's largest networks need a quarter of this."""
+"""The largest file that is read; the paper's largest networks need a thirtieth of this."""
 
 _ARCHITECTURE = (
     "data", "size", "model", "width", "features", "features_in", "latent", "conditional",

@@ -77,7 +77,7 @@ def replacing(
 
 def _clear(path: Path) -> None:
     """Remove what writers that were killed have left of a file."""
-    for part in path.parent.glob(f"{glob.escape(path.name)}.*part"):
+    for part in path.parent.glob(f"{glob.escape(path.name)}.[0-9]*-[0-9]*.part"):
         with suppress(OSError):
             if time.time() - part.lstat().st_mtime > STALE:
                 part.unlink()

@@ -94,7 +94,7 @@ def create_run(folder: StrPath, config: Config) -> None:
 def _refuse_used(folder: Path) -> None:
     """Refuse a folder with more in it than the start of a run."""
     names = [path.name for path in folder.iterdir()]
-    if any(n != LOCK and not (n.startswith(f"{CONFIG}.") and n.endswith("part")) for n in names):
+    if any(n != LOCK and not (n.startswith(f"{CONFIG}.") and n.endswith(".part")) for n in names):
         run = f"go on with the run in it with --resume {folder}, or "
         raise ConfigError(
             f"{folder} exists and is not empty; {run if CONFIG in names else ''}"

@@ -84,6 +84,11 @@ def as_a_stack_of_tensors(g, y, a, b):
     return ops.stack([Tensor(g / b), Tensor(-g * y / b)])
 
 
+@right("divide_rule")
+def of_objects(g, y, a, b):
+    return np.array(g / b, dtype=object), np.array(-g * y / b, dtype=object)
+
+
 # -- unbroadcast -----------------------------------------------------------------------------
 
 
@@ -153,6 +158,12 @@ def by_adding_up(g, shape):
     wide = np.broadcast_to(np.arange(total.size).reshape(shape), g.shape)
     np.add.at(total.reshape(-1), wide.ravel(), g.ravel())
     return total
+
+
+@wrong("unbroadcast", "shape")
+def sums_only_the_first_axis_of_1(g, shape):
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    return g.sum(axis=shape.index(1), keepdims=True) if 1 in shape else g
 
 
 # -- convolve --------------------------------------------------------------------------------
@@ -710,6 +721,17 @@ def one_round_only(W, axis):
     return W / np.linalg.norm(matrix @ v)
 
 
+@wrong("normalize_kernel", "only-above-1")
+def clips_the_norm(W, axis):
+    return W / max(1, np.linalg.norm(np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1), 2))
+
+
+@wrong("normalize_kernel", "axis-not-moved-back")
+def forgets_to_move_back(W, axis):
+    M = np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1)
+    return (M / np.linalg.norm(M, 2)).reshape(W.shape)
+
+
 # -- normalized_gradient ---------------------------------------------------------------------
 
 
@@ -792,6 +814,14 @@ def other_norm(delta, h, W):
     N = np.linalg.norm(W)
     G, W_bar = delta.T @ h / len(h), W / N
     return (G - np.trace(G.T @ W_bar) * W_bar) / N
+
+
+@wrong("normalized_gradient", "only-above-1")
+def clips_the_divisor(delta, h, W):
+    U, s, Vt = np.linalg.svd(W)
+    G = delta.T @ h / len(h)
+    pull = np.sum(G * W) / s[0] * np.outer(U[:, 0], Vt[0])
+    return (G - pull) / s[0] if s[0] > 1 else G
 
 
 # -- hinge -----------------------------------------------------------------------------------
@@ -1072,6 +1102,18 @@ def moves_g_by_the_loss_of_d(D, G, W, u, A, real, z_d, z_g, rate):
     return W, u, A.array - rate * grad(loss_g, A).array
 
 
+for hinge in (lambda f: ops.mean(ops.relu(1 - f)), lambda f: -ops.mean(ops.relu(1 + f))):
+
+    @wrong("algorithm_1", "hinge-in-G")
+    def a_hinge_for_g(D, G, W, u, A, real, z_d, z_g, rate, hinge=hinge):
+        return one_step(D, G, W, u, A, real, z_d, z_g, rate, losses=(hinge_d, hinge))
+
+
+@wrong("algorithm_1", "sum")
+def sums_for_g(D, G, W, u, A, real, z_d, z_g, rate):
+    return one_step(D, G, W, u, A, real, z_d, z_g, rate, losses=(hinge_d, lambda f: -ops.sum(f)))
+
+
 # -- bsn -------------------------------------------------------------------------------------
 
 
@@ -1149,44 +1191,6 @@ def by_the_transposed_matrix(W):
 @wrong("bsn", "only-above-1")
 def divides_by_at_least_1(W):
     return W / max(1, np.mean(both(W)))
-
-
-@wrong("normalize_kernel", "only-above-1")
-def clips_the_norm(W, axis):
-    return W / max(1, np.linalg.norm(np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1), 2))
-
-
-@wrong("normalize_kernel", "axis-not-moved-back")
-def forgets_to_move_back(W, axis):
-    M = np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1)
-    return (M / np.linalg.norm(M, 2)).reshape(W.shape)
-
-
-@wrong("unbroadcast", "shape")
-def stops_at_the_first_axis(g, shape):
-    while g.ndim > len(shape):
-        g = g.sum(axis=0)
-    for axis, n in enumerate(shape):
-        if n == 1:
-            return g.sum(axis=axis, keepdims=True)
-    return g
-
-
-@right("divide_rule")
-def of_objects(g, y, a, b):
-    return np.array(g / b, dtype=object), np.array(-g * y / b, dtype=object)
-
-
-for hinge in (lambda f: ops.mean(ops.relu(1 - f)), lambda f: -ops.mean(ops.relu(1 + f))):
-
-    @wrong("algorithm_1", "hinge-in-G")
-    def a_hinge_for_g(D, G, W, u, A, real, z_d, z_g, rate, hinge=hinge):
-        return one_step(D, G, W, u, A, real, z_d, z_g, rate, losses=(hinge_d, hinge))
-
-
-@wrong("algorithm_1", "sum")
-def sums_for_g(D, G, W, u, A, real, z_d, z_g, rate):
-    return one_step(D, G, W, u, A, real, z_d, z_g, rate, losses=(hinge_d, lambda f: -ops.sum(f)))
 
 
 # -- frechet ---------------------------------------------------------------------------------

@@ -66,11 +66,11 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
 
 
 def test_what_a_kill_left_long_ago_is_removed(tmp_path):
-    for name, age in (("c.1-2.part", 7200), ("c.3-4.part", 60)):
+    for name, age in (("c.1-2.part", 7200), ("c.3-4.part", 60), ("c.my.part", 7200)):
         (tmp_path / name).write_bytes(b"half")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     write_file(tmp_path / "c", b"new")
-    assert sorted(os.listdir(tmp_path)) == ["c", "c.3-4.part"]
+    assert sorted(os.listdir(tmp_path)) == ["c", "c.3-4.part", "c.my.part"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

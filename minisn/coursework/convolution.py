@@ -12,7 +12,7 @@ from .exercise import Case, Exercise, Mistake
 _GEOMETRIES = ((1, 0, (5, 6), (3, 2), (2, 3, 3)), (1, 1, (4, 4), (3, 3), (2, 3, 3)),
                (2, 0, (6, 6), (2, 2), (2, 3, 3)), (2, 1, (7, 6), (4, 4), (2, 3, 3)),
                (3, 2, (6, 8), (4, 4), (1, 2, 4)))  # fmt: skip
-"""Stride, padding, image, kernel, and N, d_in, d_out; the last two leave rows over."""
+"""Stride, padding, image, kernel, and (N, d_in, d_out); the last two leave rows or columns over."""
 
 
 def _geometries(seed: int, arrange: Callable) -> list[Case]:

@@ -139,7 +139,7 @@ def _adjoint_trial(
 ) -> AdjointReport:
     xs = [_random_like(m, rng) for m in models]
     fx = f(*xs)
-    fx = np.asarray(fx) if isinstance(fx, float) else fx
+    fx = np.asarray(fx) if isinstance(fx, int | float) else fx
     first = np.array(as_numpy(fx), dtype=np.float64)
     y = _random_like(fx, rng)
     pulled = several(f_adj(y))

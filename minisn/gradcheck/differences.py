@@ -206,9 +206,8 @@ class Line:
         ratio = np.divide(spread[1:], spread[:-1], out=np.zeros_like(spread[1:]), where=shown[:-1])
         even = (ratio > 0.7) & (ratio < 3.0) & shown[1:]
         alike = even[1:] & even[:-1]
-        least = (
-            self._least() if np.any(self.x[self.d != 0]) else 1e-290
-        )  # 0 has digits at any scale
+        # 0 has digits at any scale
+        least = self._least() if np.any(self.x[self.d != 0]) else 1e-290
         left = np.maximum(np.log2(t / least) / 2, 1.0)
         unseen = np.zeros_like(spread)
         slow, growth = unseen[0], unseen[0] + 1.001

@@ -179,8 +179,9 @@ def _kinks_meet(s: Survey, d: np.ndarray, r: int) -> bool:
     right = np.abs(np.array(claims) - found) <= 32 * s.noise[r] / t + 1e-4 * size
     ends = [float((s.f(s.x + c * t * d)[r] - s.z[r]) / (c * t)) for c in (1, -1)]
     bends = abs(ends[0] - ends[1]) > 64 * float(s.noise[r]) / t + 1e-3 * size
-    ways_of_kinks = 2 if bends or not s.subject.own else 1  # no smooth line crosses a single kink
-    several = np.unique(np.round(found / (size or 1.0), 3)).size > ways_of_kinks
+    # a single kink gives two slopes, and a line that does not bend crosses none
+    single = 2 if bends or not s.subject.own else 1
+    several = np.unique(np.round(found / (size or 1.0), 3)).size > single
     stays = spread[0] > max(0.5 * spread[1], 64 * float(s.noise[r]) / t)  # a curve would not
     return bool(stays and several and right.mean() > 0.9)
 

@@ -25,6 +25,7 @@ FIRST: dict[str, Any] = {
 twice G's step size for D."""
 
 CURE = {"augment": "color,translation,cutout", "flip": True}
+"""What ends the collapse: D never sees an image twice, and cannot go by its contrast."""
 
 CHANGES: dict[str, dict[str, Any]] = {
     "nothing": {},
@@ -50,6 +51,7 @@ def _cells(full: bool) -> list[Cell]:
 
 
 SCORES = ("inception", "inception_real", "frechet", "spread")
+"""The measures of a run on all of CIFAR-10."""
 
 
 def _measured(*keys: str, **clocks: Callable[[Result], float]) -> Callable[..., list[Row]]:
