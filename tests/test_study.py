@@ -479,5 +479,8 @@ def test_a_diverged_run_has_no_scores():
     assert "is not borne out" in study.verdict(study.table([*runs, run(2, "bsn", 1.4, 3)]))
     assert "is not borne out" in study.verdict(study.table([*runs, run(2, "bsn", 1.8)]))
     assert "is borne out" in study.verdict(study.table([*runs, run(2, "bsn", 1.4)]))
+    worse = [*runs, run(2, "bsn", 1.4)]
+    worse[1] = run(1, "bsn", 2.1)  # than SN without tuning
+    assert "is not borne out" in study.verdict(study.table(worse))
     lost = [run(c, m, 2.0, 3) for c, m in ((1, "sn"), (1, "bsn"))]
     assert "Too many runs diverged" in paragraph(study, study.table(lost))
