@@ -19,7 +19,7 @@ from . import kernels
 from .answers import OPERATIONS
 from .arguments import axes_of, axis_of, kept_shape, pad_widths, real_number
 from .backend import namespace, near, to_numpy
-from .errors import ConfigError, DTypeError, ShapeError, similar
+from .errors import DTypeError, ShapeError, similar
 from .indexing import add_at, select
 from .precision import check_real, real, tame, widely
 from .tensor import (
@@ -479,26 +479,8 @@ def logsumexp(
     The weights b, at least 0, are 1 by default; the gradient of b is right where b is 0, too.
     """
     if b is not None:
-        x, b = as_tensors("logsumexp", (x, b))
-        return _weighted_logsumexp(x, b, axis, keepdims)
+        return OPERATIONS["weighted_logsumexp"](x, b, axis, keepdims)
     return widely(lambda x: _logsumexp(x, axis=axis, keepdims=keepdims), x)
-
-
-def _weighted_logsumexp(x, b, axis, keepdims):
-    """Add the terms of weight 0, whose logarithms do not exist, to the sum of the others."""
-    xp = namespace(b._array)
-    if xp.any(b._array < 0):
-        raise ConfigError("logsumexp: a weight is negative; expected weights of at least 0")
-    counts = Tensor.wrap(b._array > 0)
-    terms = where(counts, x + log(where(counts, b, 1.0)), -math.inf)
-    y = logsumexp(terms, axis, keepdims=True)
-    if not xp.all(counts._array):
-        beyond = where(Tensor.wrap(xp.isfinite(y._array)), y, 0.0)
-        most = math.log(float(xp.finfo(y.dtype).max))
-        rest = exp(minimum(x - beyond, most)) * where(counts, 0.0, b)
-        y = y + log(1.0 + sum(rest, axis, keepdims=True))
-    axes = axes_of(axis, y.ndim)
-    return y if keepdims else reshape(y, [n for i, n in enumerate(y.shape) if i not in axes])
 
 
 def log_softmax(x: Tensor, axis: int | Sequence[int] | None = -1) -> Tensor:

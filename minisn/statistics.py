@@ -9,8 +9,20 @@ from typing import Any
 from .answers import enter
 from .arguments import axes_of, axis_of, whole_number
 from .backend import Array, namespace, near
-from .errors import ShapeError
-from .ops import concat, one_axis, permute, reshape, sqrt, var
+from .errors import ConfigError, ShapeError
+from .ops import (
+    concat,
+    exp,
+    log,
+    logsumexp,
+    minimum,
+    one_axis,
+    permute,
+    reshape,
+    sqrt,
+    var,
+    where,
+)
 from .precision import check_real, real, tame, widely
 from .shaping import flip, moveaxis, squeeze
 from .tensor import Tensor, as_tensor, as_tensors, broadcast_to, is_floating, primitive
@@ -62,6 +74,39 @@ def average(
     if parts.shape != x.shape:
         raise ShapeError(f"average: weights of shape {w.shape} do not fit x of shape {x.shape}")
     return parts.mean(axis, keepdims) / broadcast_to(w, x.shape).mean(axis, keepdims)
+
+
+def weighted_logsumexp(
+    x: Tensor,
+    b: Tensor,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+) -> Tensor:
+    r"""Compute the logarithm of a sum of exponentials with weights, as in ``logsumexp(x, b=b)``.
+
+    .. math:: y = \log\sum_i b_i\,e^{x_i}
+
+    The terms of weight 0, whose logarithms do not exist, are added to the sum of the others.
+
+    Args:
+        x: any shape.
+        b: weights of at least 0, with broadcasting.
+        axis, keepdims: as for :func:`minisn.ops.logsumexp`.
+    Raises:
+        ConfigError: a weight is negative.
+    """
+    x, b = as_tensors("logsumexp", (x, b))
+    xp = namespace(b._array)
+    if xp.any(b._array < 0):
+        raise ConfigError("logsumexp: a weight is negative; expected weights of at least 0")
+    counts = Tensor.wrap(b._array > 0)
+    y = logsumexp(where(counts, x + log(where(counts, b, 1.0)), -math.inf), axis, keepdims=True)
+    if not xp.all(counts._array):
+        beyond = where(Tensor.wrap(xp.isfinite(y._array)), y, 0.0)
+        most = math.log(float(xp.finfo(y.dtype).max))
+        rest = exp(minimum(x - beyond, most)) * where(counts, 0.0, b)
+        y = y + log(1.0 + rest.sum(axis, keepdims=True))
+    return y if keepdims else squeeze(y, axes_of(axis, y.ndim))
 
 
 def ptp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:

@@ -114,6 +114,15 @@ def _bars(column: str) -> Draw:
     return form
 
 
+def _last_bars(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw the distance at the end of each method as a bar to the right, in the table's order."""
+    ends = {name: mine[-1]["frechet"] or 0 for name, mine in grouped(rows, "method").items()}
+    bars = axes.barh(list(ends), list(ends.values()), color=series_color(0))
+    axes.bar_label(bars, fmt=" %.1f", fontsize=9)
+    axes.margins(x=0.1)
+    axes.invert_yaxis()
+
+
 def _inverse_variance(axes: Axes, rows: Sequence[Row]) -> None:
     for method, color, mine in _groups(rows, "method"):
         inverse = [r | {"inverse": 1 / r["variance"]} for r in mine]
@@ -176,6 +185,7 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
               _lines("method", "init", x="step", y="inputs_max", log="y")),
     "collapse": (("step (updates of G)", "spread of samples (images: 1)"),
                  _seeds("step", "spread")),
+    "pilot": ((_DISTANCE, "change of the recipe"), _last_bars),
     "hour": (("minutes on two quiet cores", _DISTANCE), _seeds("minutes", "frechet", log=True)),
     "paper": (("step (updates of G)", _DISTANCE), _updates_and_hours),
 }  # fmt: skip
