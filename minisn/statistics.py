@@ -6,23 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from . import ops
 from .answers import enter
 from .arguments import axes_of, axis_of, whole_number
 from .backend import Array, namespace, near
 from .errors import ConfigError, ShapeError
-from .ops import (
-    concat,
-    exp,
-    log,
-    logsumexp,
-    minimum,
-    one_axis,
-    permute,
-    reshape,
-    sqrt,
-    var,
-    where,
-)
+from .ops import concat, one_axis, permute, reshape, sqrt, var
 from .precision import check_real, real, tame, widely
 from .shaping import flip, moveaxis, squeeze
 from .tensor import Tensor, as_tensor, as_tensors, broadcast_to, is_floating, primitive
@@ -77,10 +66,7 @@ def average(
 
 
 def weighted_logsumexp(
-    x: Tensor,
-    b: Tensor,
-    axis: int | Sequence[int] | None = None,
-    keepdims: bool = False,
+    x: Tensor, b: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False
 ) -> Tensor:
     r"""Compute the logarithm of a sum of exponentials with weights, as in ``logsumexp(x, b=b)``.
 
@@ -100,12 +86,13 @@ def weighted_logsumexp(
     if xp.any(b._array < 0):
         raise ConfigError("logsumexp: a weight is negative; expected weights of at least 0")
     counts = Tensor.wrap(b._array > 0)
-    y = logsumexp(where(counts, x + log(where(counts, b, 1.0)), -math.inf), axis, keepdims=True)
+    logs = ops.log(ops.where(counts, b, 1.0))
+    y = ops.logsumexp(ops.where(counts, x + logs, -math.inf), axis, keepdims=True)
     if not xp.all(counts._array):
-        beyond = where(Tensor.wrap(xp.isfinite(y._array)), y, 0.0)
+        beyond = ops.where(Tensor.wrap(xp.isfinite(y._array)), y, 0.0)
         most = math.log(float(xp.finfo(y.dtype).max))
-        rest = exp(minimum(x - beyond, most)) * where(counts, 0.0, b)
-        y = y + log(1.0 + rest.sum(axis, keepdims=True))
+        rest = ops.exp(ops.minimum(x - beyond, most)) * ops.where(counts, 0.0, b)
+        y = y + ops.log(1.0 + rest.sum(axis, keepdims=True))
     return y if keepdims else squeeze(y, axes_of(axis, y.ndim))
 
 
