@@ -6,10 +6,8 @@ The libraries ``torch-compile`` (compiled networks, channels last) and ``jax`` m
 ``numpy`` multiplies two matrices (``product``).
 """
 
-import math
-
 import numpy as np
-from convolutions import convolutions, job
+from convolutions import job
 
 from minisn.bench import main, noise
 from minisn.data import scale_images
@@ -18,27 +16,22 @@ SIDE = 2048
 """Rows and columns of the matrices that are multiplied."""
 
 
-def multiply_adds(config) -> int:
-    """Count the multiply-adds of a training step of Table 3's networks, from their shapes.
+def multiply_adds(operation, *arrays) -> int:
+    """Count the multiply-adds of an operation from its name, its inputs and its result.
 
-    Each layer runs forward, and backward once for its input and once for its weight, where they
-    are needed. D sees data and samples; in G's step it passes the gradient on.
-
-    Source: [M18 Alg. 1], [M18 Table 3]
+    The three convolutions have the same sum: every weight, at every pixel of y.
     """
-    layers, n = convolutions(config), config.batch_size
-    features = 8 * config.width * (config.size >> 3) ** 2
-    first_d, first_g = adds(layers[0]), config.latent * features
-    D = features + sum(adds(layer) for layer in layers if layer.name.startswith("D"))
-    G = first_g + sum(adds(layer) for layer in layers if layer.name.startswith("G"))
-    update_of_d = n * G + 2 * n * (3 * D - first_d)
-    return config.n_dis * update_of_d + n * (3 * G - first_g + 2 * D)
-
-
-def adds(layer) -> int:
-    """Count the multiply-adds of one image in a layer, including those with padding."""
-    _, _, *pixels = layer.given if layer.module.axis else layer.made
-    return math.prod(pixels) * layer.module.weight.size
+    match operation, *arrays:
+        case (
+            ("conv2d", _, w, y)
+            | ("conv2d_with_bias", _, w, _, y)
+            | ("conv2d_transpose", y, w, _)
+            | ("conv2d_weight", _, y, w)
+        ):
+            return w.size * y[:, 0].size
+        case ("matmul", a, _, y):
+            return y.size * a.shape[-1]
+    return 0
 
 
 def compiled(config):

@@ -1,13 +1,15 @@
 """The speed of minisn as a user notices it: one command prints the whole table, row by row.
 
-    python tests/benchmarks/felt.py                # every row: about an hour, on a quiet machine
+    python tests/benchmarks/felt.py                # every row: over an hour, on a quiet machine
     python tests/benchmarks/felt.py steps start    # some rows
 
 ``steps``: training steps with their peak memory, the power step and Adam, beside PyTorch and JAX ·
-``threads``: one thread against two · ``load``: a step beside eight busy processes · ``limit``: a
-step's share of the machine's arithmetic and of its memory bandwidth · ``growth``: seconds as batch,
-width, size and n_dis grow, with exponents · ``start``: the first compilation, and the time from the
-command to the first step · ``digits``: scores by the minute.
+``resnet``: the same for the full-width ResNet, beside PyTorch · ``threads``: one thread against
+more, and more threads than cores · ``load``: a step beside eight busy processes · ``limit``: for
+each preset, a step's share of the machine's arithmetic and of its memory bandwidth · ``growth``:
+seconds as batch, width, size and n_dis grow, with exponents · ``start``: the first compilation, and
+the time from the command to the first step · ``suite``: the README's second command, without the
+installation; with PyTorch where it is installed · ``digits``: scores by the minute.
 
 Ratios are taken turn by turn: median (least - greatest). Libraries that are not installed are left
 out.
@@ -20,13 +22,16 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from contestants import SIDE, multiply_adds
 
 from minisn import kernels
-from minisn.bench import Contestant, Timing, compare, missing
-from minisn.config import load_preset
+from minisn.bench import IMAGES, Contestant, Timing, compare, missing, noise
+from minisn.config import load_preset, presets
+from minisn.tensor import Primitive, Tensor
+from minisn.training import Trainer
 
 HERE = Path(__file__).parent
 MNIST, TABLE_3 = load_preset("mnist"), load_preset("cifar10")
@@ -42,7 +47,7 @@ GROWTH = {
     "batch": ("batch_size", (16, 64, 256, 1024)),
     "width": ("width", (8, 16, 32, 64, 128)),
     "n_dis": ("n_dis", (1, 2, 5, 10)),
-    "size": ("size", (32, 48, 64, 96)),
+    "size": ("size", (28, 32, 48, 64, 96)),
 }
 BUSY = 8
 
@@ -94,10 +99,16 @@ def steps() -> None:
 
 def threads() -> None:
     for name, config in list(STEPS.items())[:2]:
-        counts = [n for n in (1, 2, 4, 8) if n <= kernels.threads()]
+        cores = kernels.threads()
+        counts = sorted({1, *(n for n in (2, 4, 8) if n <= cores), cores, 2 * cores})
         one, *more = timed([Contestant(f"{n}", "minisn", config, threads=n) for n in counts], 5)
         for other in more:
-            print(f"{name}, 1 thread over {other.name}: {ratio(one, other)}", flush=True)
+            print(f"{name}, 1 thread over {other.name}: {ratio(one, other)}")
+        *_, each, above = one, *more
+        print(
+            f"{name}, {above.name} threads on {cores} cores over {cores}: {ratio(above, each)}",
+            flush=True,
+        )
 
 
 @contextmanager
@@ -134,43 +145,44 @@ def limit() -> None:
         seconds.append((os.times().elapsed - start) / 10)
     bandwidth = 2 * a.nbytes / statistics.median(seconds)
     print(f"memory: {bandwidth / 1e9:.0f} GB/s copied by one thread")
-    for name, config in list(STEPS.items())[:2]:
+    for name in presets():
+        config = load_preset(name)
+        products, moved = work(config)
         step, product = timed(
-            [Contestant("minisn", "minisn", config), *enter("numpy", config, "product")], 5
+            [Contestant("minisn", "minisn", config), *enter("numpy", config, "product")], 1
         )
-        share = [multiply_adds(config) / SIDE**3 * x for x in product.over(step)]
+        share = [products / SIDE**3 * x for x in product.over(step)]
         rate = 2e-9 * SIDE**3 / product.median
         print(
             f"{name}: {statistics.median(share):.2f} of the {rate:.0f} GFLOP/s of a matrix "
-            f"product; {moved(config) / step.median / bandwidth:.2f} of the memory bandwidth",
+            f"product; {moved / step.median / bandwidth:.2f} of the memory bandwidth",
             flush=True,
         )
 
 
-def moved(config) -> float:
-    """Return the bytes moved in a step, if each result of an operation is written and read once."""
-    from minisn import tensor
-    from minisn.bench import noise
-    from minisn.training import Trainer
+def work(config) -> tuple[int, int]:
+    """Count a step's multiply-adds, and its bytes if each result is written and read once."""
+    trainer, products, moved = Trainer(config, noise(config), labels=np.arange(IMAGES) % 10), 0, 0
+    compute, wrap = Primitive._compute, Tensor.wrap
 
-    trainer, total = Trainer(config, noise(config)), 0
-    trainer.update()
-    wrap = tensor.Tensor.wrap
+    def computed(operation, inputs, params):
+        nonlocal products
+        array, saved = compute(operation, inputs, params)
+        products += multiply_adds(operation.name, *(t.array for t in inputs), array)
+        return array, saved
 
-    def counted(array, *args, **kwargs):
-        nonlocal total
-        total += getattr(array, "nbytes", 0)
+    def wrapped(array, *args, **kwargs):
+        nonlocal moved
+        moved += 2 * getattr(array, "nbytes", 0)
         return wrap(array, *args, **kwargs)
 
-    tensor.Tensor.wrap = counted
-    try:
+    with patch.object(Primitive, "_compute", computed), patch.object(Tensor, "wrap", wrapped):
         trainer.update()
-    finally:
-        tensor.Tensor.wrap = wrap
-    return 2.0 * total
+    return products, moved
 
 
 def growth() -> None:
+    print("| setting | milliseconds a step | exponents between neighbors |\n|---|---|---|")
     for name, (setting, values) in GROWTH.items():
         configs = [TABLE_3.replace(**{"width": 16, setting: value}) for value in values]
         timings = timed(
@@ -180,7 +192,7 @@ def growth() -> None:
         slopes = np.diff(np.log(seconds)) / np.diff(np.log(values))
         told = ", ".join(f"{v}: {1e3 * s:.3g}" for v, s in zip(values, seconds, strict=True))
         powers = " ".join(f"{slope:.2f}" for slope in slopes)
-        print(f"{name}: ms a step {told}; exponents {powers}", flush=True)
+        print(f"| {name} | {told} | {powers} |", flush=True)
 
 
 def start() -> None:
@@ -194,7 +206,20 @@ def digits() -> None:
             subprocess.run([*command, "--contestant", name, "--seed", seed], check=True)
 
 
-ROWS = {row.__name__: row for row in (steps, threads, load, limit, growth, start, digits)}
+def resnet() -> None:
+    options = ["--turns", str(GIVEN.turns), "--steps", "1"]
+    subprocess.run([sys.executable, "-m", "minisn.cli", "bench", "resnet", *options], check=True)
+
+
+def suite() -> None:
+    command = [sys.executable, "-m", "pytest"]
+    told = subprocess.run(command, cwd=HERE.parent.parent, stdout=subprocess.PIPE, text=True).stdout
+    print(f"tests, {'without' if missing('torch') else 'with'} PyTorch:", *told.splitlines()[-1:])
+
+
+ROWS = {
+    row.__name__: row for row in (steps, resnet, threads, load, limit, growth, start, suite, digits)
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import tomli_w
@@ -38,6 +38,18 @@ UNITS = {
     "conv": ["minisn/conv.py", "tests/test_conv.py", RULES],
     "optim": ["minisn/optim.py", "tests/test_optim.py"],
     "losses": ["minisn/losses.py", "tests/test_losses.py"],
+    "geometry": ["minisn/geometry.py", "tests/test_conv.py", "tests/test_operations.py"],
+    "lipschitz": ["minisn/lipschitz.py", "tests/test_spectral.py"],
+    "recording": [
+        "minisn/recording.py",
+        *(f"tests/test_{n}.py" for n in ("answers", "tensor", "concurrency")),
+    ],
+    "indexing": ["minisn/indexing.py", "tests/test_elsewhere.py", "tests/test_ops.py"],
+    "precision": ["minisn/precision.py", "tests/test_ops.py", "tests/test_operations.py"],
+    "labels": [
+        "minisn/labels.py",
+        *(f"tests/test_{n}.py" for n in ("elsewhere", "models_labels", "losses")),
+    ],
 }
 """The files to change and the tests that must notice; the unit with the longest run comes first."""
 
@@ -148,13 +160,18 @@ def main() -> None:
     sessions = options.sessions.resolve()
     with ThreadPoolExecutor(2) as pool:
         done = {
-            unit: pool.submit(survey, unit, sessions, options.sample)
+            pool.submit(survey, unit, sessions, options.sample): unit
             for unit in UNITS
             if unit in options.units or not options.units
         }
-    results = json.loads(FOUND.read_text()) if FOUND.exists() else {}
-    results |= {unit: future.result() for unit, future in done.items()}
-    FOUND.write_text(json.dumps(results, indent=1) + "\n")
+        for future in as_completed(done):
+            if not future.exception():
+                results = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+                results[done[future]] = future.result()
+                FOUND.write_text(json.dumps(results, indent=1) + "\n")
+    failed = [f"{unit}: {end.exception()}" for end, unit in done.items() if end.exception()]
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":
