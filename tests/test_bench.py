@@ -119,8 +119,12 @@ def test_ratios_are_taken_turn_by_turn():
 
 
 @pytest.fixture
-def convolutions(monkeypatch):
+def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "benchmarks"))
+
+
+@pytest.fixture
+def convolutions(benchmarks):
     return importlib.import_module("convolutions")
 
 
@@ -335,3 +339,18 @@ def test_a_contestant_that_has_ended_is_one_clear_line():
         with pytest.raises(ConfigError, match="bench: the process ended"):
             bench._ask(process, {})
         bench._end(process)
+
+
+# --- what each trick is worth, tests/benchmarks/tricks.py -------------------------------------
+
+
+def test_every_trick_can_be_switched_off(benchmarks, tmp_path):
+    tricks = importlib.import_module("tricks")
+    for name, (file, _) in tricks.TRICKS.items():
+        changed = tricks.without(name, tmp_path / name) / tricks.PACKAGE.name / file
+        assert changed.read_text("utf-8") != (tricks.PACKAGE / file).read_text("utf-8")
+        compile(changed.read_text("utf-8"), file, "exec")
+    name = next(iter(tricks.TRICKS))
+    tricks.TRICKS["gone"] = (tricks.TRICKS[name][0], {"no such text": ""})
+    with pytest.raises(SystemExit, match="holds 0 times 'no such text', not once"):
+        tricks.without("gone", tmp_path / "gone")
