@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minisn import Tensor, grad, nn
-from minisn.errors import ConfigError
+from minisn.errors import ConfigError, ShapeError
 from minisn.gradcheck import gradcheck
 from minisn.models import cnn_discriminator
 from minisn.regularizers import (
@@ -108,6 +108,12 @@ def test_penalty_of_a_flat_critic_is_one_and_has_no_nan():
     )
     assert penalty.item() == 1
     np.testing.assert_array_equal(grad(penalty, w).array, np.zeros(64))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_penalty_between_batches_of_two_sizes_is_refused(n):
+    with pytest.raises(ShapeError, match=r"got shapes \[3, 1, 8, 8\] and \[\d, 1, 8, 8\]"):
+        gradient_penalty(lambda x: x.sum((1, 2, 3)), images(1), images(2, n), rng())
 
 
 def test_gradient_penalty_has_its_weight():

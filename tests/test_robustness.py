@@ -113,6 +113,13 @@ def test_a_wrong_label_has_a_negative_radius():
     np.testing.assert_array_equal(certified_radius(network, x, labels) > 0, right)
 
 
+@pytest.mark.parametrize("labels", [[1], [1, 0], [[1], [0], [2]], 1])
+def test_a_radius_takes_one_label_for_each_image(labels):
+    x = rng(1).normal(size=(3, 1, 3, 3))
+    with pytest.raises(ShapeError, match="expected a label for each of 3 images"):
+        certified_radius(linear((1, 3, 3), 5), x, np.array(labels))
+
+
 def test_classes_that_differ_by_the_bias_alone_are_never_confused():
     network = linear((1, 2, 2), 3)
     network.layers[1].weight.assign(np.zeros((3, 4)))

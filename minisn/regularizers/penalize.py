@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops, spectral
 from ..arguments import generator, real_number
 from ..backend import near
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..nn import Module, weighted_layers
 from ..tensor import Tensor, grad, no_grad
 
@@ -38,11 +38,18 @@ def gradient_penalty(
         rng: random generator of one epsilon for each image.
     Returns:
         The penalty, a tensor without axes, differentiable in the critic's parameters.
+    Raises:
+        ShapeError: real and fake differ in shape.
 
     Source: [M18 Eq. (29)], [M18 Eq. (30)], [M18 Eq. (31)]
     Deviation: L21's code adds 1e-8 to the squared norm, so that the root has a gradient at 0.
     """
     rng = generator(rng)
+    if real.shape != fake.shape:
+        raise ShapeError(
+            f"gradient_penalty: expected as many images of one size in both batches, got shapes "
+            f"{list(real.shape)} and {list(fake.shape)}"
+        )
     draws = rng.random((real.shape[0],) + (1,) * (real.ndim - 1))
     epsilon = Tensor.wrap(near(real.array).asarray(draws, dtype=real.dtype))
     with no_grad():

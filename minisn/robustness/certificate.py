@@ -133,7 +133,7 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
         r, [N], in the units of the images; negative for an image that the network misclassifies.
     Raises:
         ConfigError: the last layer is not dense, or the constant of another layer is not known.
-        DTypeError, ShapeError: a label is no integer, or no class.
+        DTypeError, ShapeError: a label is no integer, or no class; not one for each image.
 
     Source: Tsuzuku et al. (2018); the product is [M18 Eq. (7)]
     """
@@ -146,7 +146,13 @@ def certified_radius(network: Chain, images: np.ndarray, labels: np.ndarray) -> 
     f, rows = logits(network, images), np.arange(len(images))
     with no_grad():
         W = last.effective_weight().numpy().astype(np.float64)
-    labels_of("certified_radius", labels, images).check("certified_radius", len(W))
+    found = labels_of("certified_radius", labels, images)
+    found.check("certified_radius", len(W))
+    if found.shape != rows.shape:
+        raise ShapeError(
+            f"certified_radius: expected a label for each of {len(rows)} images, got labels of "
+            f"shape {list(found.shape)}"
+        )
     apart = np.sqrt(((W[labels, None] - W) ** 2).sum(axis=2))
     # equal rows differ by the bias alone: their radius becomes as good as infinite
     radii = (f[rows, labels, None] - f) / np.maximum(L * apart, 1e-200)
