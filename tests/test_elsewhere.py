@@ -419,7 +419,9 @@ def test_labels_know_their_range():
     known.check("here", 6)
     with pytest.raises(ShapeError, match="here: labels must be 0 to 4, got 1 to 5"):
         known.check("here", 5)
-    Labels.joined([Tensor(np.zeros(0, int))]).check("here", 1)
+    none = Tensor(np.zeros(0, int))
+    Labels.joined([none]).check("here", 1)
+    Labels.joined([none, Tensor(np.array([5]))]).check("here", 6)
 
 
 # -- training --------------------------------------------------------------------------------------
