@@ -1,5 +1,6 @@
 """Gradient checks: each planted mistake gets its name, and nothing right is refused."""
 
+import copy
 from collections import defaultdict
 
 import numpy as np
@@ -1975,3 +1976,55 @@ def test_a_file_may_say_what_to_check(tmp_path, capsys):
     assert "right" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="has inputs and claims of its own"):
         check_own(target + "RELU", ["2x"], {}, 1, 0)
+
+
+# -- several outputs, exchanged arguments, errors beside the point, hidden derivatives -----------
+
+SEVERAL = {
+    "a tuple": (lambda x: (A @ x, np.sin(x)), (0, 1), "output 0 [1]"),
+    "a dict": (lambda x: {"mean": np.mean(x), "wave": np.sin(A @ x)}, ("wave", 2),
+               "output 'wave' [2]"),
+    "a number": (lambda x: {"mean": np.mean(x), "wave": np.sin(x)}, ("mean", ()), "output 'mean'"),
+    "nested": (lambda x: ([np.cos(x), A @ x], np.sin(x)), (0, 1, 2), "output 0[1] [2]"),
+    "after an integer": (lambda x: (3, A @ x, np.sin(x)), (1, 1), "output 1 [1]"),
+}  # fmt: skip
+
+
+def pulled(fn, g, x):
+    """Differentiate <g, fn> by complex steps, for nested outputs."""
+    if isinstance(g, dict | list | tuple):
+        keys = list(g) if isinstance(g, dict) else range(len(g))
+        return sum(pulled(lambda x, k=k: fn(x)[k], g[k], x) for k in keys)
+    return np.array([np.imag(np.sum(g * fn(x + 1e-20j * e))) / 1e-20 for e in np.eye(x.size)])
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_one_of_several_outputs_is_named_by_its_place_among_them(name):
+    fn, (*way, entry), place = SEVERAL[name]
+
+    def claim(g, x):
+        g = part = copy.deepcopy(g)
+        for key in way:
+            part = part[key]
+        part[entry] *= 1.5
+        return pulled(fn, g, x)
+
+    check = gradcheck(fn, [X], vjp=claim).failure
+    assert check.worst.output == f", of {place}", check
+    assert check.guess == f"wrong only in the gradient of {place}"
+
+
+@pytest.mark.parametrize("kept", [0, "mean"])
+def test_the_only_output_that_counts_is_named(kept):
+    def fn(x):
+        both = np.mean(x), np.sin(A @ x)
+        return both if kept == 0 else dict(zip(("mean", "wave"), both, strict=True))
+
+    report = gradcheck(fn, [X], vjp=lambda g, x: g[kept] * np.ones(3) / 3)
+    assert report.failure.guess == f"only the part of g for output {kept!r} is used"
+
+
+def test_an_output_of_tensors_has_its_key():
+    fn = lambda x: {"count": 3, "size": ops.abs(x)}  # noqa: E731
+    report = gradcheck(fn, [np.array([1.0, 0.0])], subgradients=False)
+    assert report.failure.worst.output == ", of output 'size' [1]"
