@@ -2028,3 +2028,27 @@ def test_an_output_of_tensors_has_its_key():
     fn = lambda x: {"count": 3, "size": ops.abs(x)}  # noqa: E731
     report = gradcheck(fn, [np.array([1.0, 0.0])], subgradients=False)
     assert report.failure.worst.output == ", of output 'size' [1]"
+
+
+EXCHANGED = {
+    "one input": (np.sin, [X], lambda x, g: g * np.cos(x)),
+    "a scalar output": (lambda x: np.sin(x).sum(), [X], lambda x, g: g * np.cos(x)),
+    "two inputs": (lambda x, y: x**2 * y, [X, X + 1], lambda x, y, g: (2 * g * x * y, g * x**2)),
+    "other shapes": (lambda x: B @ x, [X], lambda x, g: B.T @ g),
+    "several outputs": (lambda x: (np.sin(x), x), [X], lambda x, g: g[0] * np.cos(x) + g[1]),
+}
+
+
+@pytest.mark.parametrize("name", EXCHANGED)
+def test_a_backward_that_takes_g_last_is_told(name):
+    fn, inputs, claim = EXCHANGED[name]
+    report = gradcheck(fn, inputs, vjp=claim)
+    assert report.diagnosis == "wrong gradient"
+    assert "gradcheck calls vjp(g, *inputs), and vjp(*inputs, g) is right" in str(report)
+
+
+def test_a_wrong_backward_is_wrong_in_either_order():
+    report = gradcheck(np.sin, [X], vjp=lambda x, g: 2 * g * np.cos(x))
+    assert report.diagnosis == "wrong gradient" and "exchanged" not in str(report)
+    with pytest.raises(ValueError, match="mismatch"):
+        gradcheck(lambda x: B @ x, [X], vjp=lambda g, x: B @ g)

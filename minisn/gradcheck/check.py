@@ -13,7 +13,7 @@ from ..backend import is_array, near
 from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor
 from .calls import prepared, refuse
-from .examine import examine
+from .examine import examine, examine_first
 from .report import AdjointReport, Report
 from .subject import pullback
 from .survey import away_from_zero
@@ -87,7 +87,7 @@ def gradcheck(
     refuse(fn, inputs, misplaced, order, grad, vjp, full)
     rng = generator(seed if rng is None else rng)
     with np.errstate(all="ignore"), prepared(fn, inputs, kwargs, grad, vjp) as subject:
-        checks = [examine(subject, 1, full, rng, subgradients)]
+        checks = [examine_first(subject, full, rng, subgradients)]
         for n in range(2, order + 1):
             subject.value(subject.point.x)
             seeds = [away_from_zero(rng, shape) for shape in subject.shapes]

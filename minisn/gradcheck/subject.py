@@ -196,6 +196,10 @@ class Subject:
         one = len(self.shapes) == 1
         return self.shapes[0] if one else (sum(int(np.prod(s)) for s in self.shapes),)
 
+    def g_last(self) -> Subject | None:
+        """Return the subject whose backward gets g after the inputs; None without a vjp."""
+        return None
+
     def place(self, row: int) -> str:
         """Return the name of a row, such as ``"output 1 [2, 0]"``; empty for a single number."""
         for name, shape in zip(self.names, self.shapes, strict=True):
@@ -275,6 +279,15 @@ class ArrayFunction(Subject):
         claims = [np.array(c) for c in self.point.claimed(result)]
         self.notice_g(cut, g)
         return claims
+
+    def g_last(self) -> Subject | None:
+        """Return the subject whose backward gets g after the inputs; None without a vjp."""
+        vjp = self._vjp
+        if vjp is None:
+            return None
+        return ArrayFunction(
+            self.fn, self.point, None, lambda g, *xs, **named: vjp(*xs, g, **named)
+        )
 
     def _call(self, fn: Callable | None, x: np.ndarray, *before: Any) -> Any:
         assert fn is not None
