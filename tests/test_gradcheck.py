@@ -2052,3 +2052,39 @@ def test_a_wrong_backward_is_wrong_in_either_order():
     assert report.diagnosis == "wrong gradient" and "exchanged" not in str(report)
     with pytest.raises(ValueError, match="mismatch"):
         gradcheck(lambda x: B @ x, [X], vjp=lambda g, x: B @ g)
+
+
+def where(right, fn, said="no such x"):
+    """A function that raises an error where a condition does not hold."""
+
+    def checked(x):
+        if not right(x):
+            raise ValueError(said)
+        return fn(x)
+
+    return checked
+
+
+DOMAINS = {
+    "a point": (where(lambda x: np.array_equal(x, X), np.sin), X, np.cos),
+    "a sum": (where(lambda x: abs(x.sum() - 1) < 1e-12, lambda p: np.sum(p * np.log(p))),
+              np.array([0.2, 0.3, 0.5]), lambda p: np.log(p) + 1),
+    "an edge with a root": (where(lambda x: np.all(x >= 0), np.sqrt), np.array([0.0, 1.0]),
+                            lambda x: np.array([1.0, 0.5])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_an_error_beside_the_point_is_told_with_its_place(name):
+    fn, x, slope = DOMAINS[name]
+    check = gradcheck(fn, [x], vjp=lambda g, x: g * slope(x)).failure
+    assert check.diagnosis in ("non-finite", "too little precision")
+    place = f"{check.worst.name} {list(check.worst.index)}"
+    assert f"fn raises ValueError: no such x, where {place} changes by " in check.message
+    assert "check at a point" in check.message
+
+
+def test_an_edge_at_which_an_error_is_raised_is_checked_on_its_other_side():
+    fn = where(lambda x: np.all(x >= 0), lambda x: np.sqrt(x) ** 3)
+    report = gradcheck(fn, [np.array([0.0, 1.0])], vjp=lambda g, x: 1.5 * g * np.sqrt(x))
+    assert report and "defined on one side only" in report.checks[0].notes[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .differences import BASE
 from .report import RIGHT, Check, Entry
 from .survey import BENT, EDGE, MEET, STEEP, TINY, Survey, Table
 
@@ -43,6 +44,27 @@ def describe_kink(s: Survey, t: Table, k: int, r: int) -> str:
     if t.kind[k, r] == STEEP:
         return "fn jumps here, or is infinitely steep: it has no derivative; check elsewhere"
     return f"fn has no derivative at this point: {slopes_of(s, t, k, r)}"
+
+
+def raised_beside(s: Survey, t: Table, k: int) -> str:
+    """Say what fn raises at the smallest change along a line that it refuses; "" if it is wide."""
+    d, i = t.directions[k], t.entries[k]
+    for step in sorted(n for n in s.line(d).ladder(1) if n < BASE):
+        for change in (step, -step):
+            try:
+                s.subject.value(s.x + change * d)
+            except Exception as error:  # whatever fn raises
+                told = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+                where = "a random direction"
+                if i is not None:
+                    piece, index = s.point.locate(i)
+                    where = f"{piece.name} {list(index)}" if index else piece.name
+                    change *= float(s.scale[i])
+                return (
+                    f"fn raises {told}, where {where} changes by {change:.1e}: differences need "
+                    "fn there; check at a point with room around it, or leave this error out of fn"
+                )
+    return ""
 
 
 def slopes_of(s: Survey, t: Table, k: int, r: int) -> str:
