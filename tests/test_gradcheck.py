@@ -2088,3 +2088,31 @@ def test_an_edge_at_which_an_error_is_raised_is_checked_on_its_other_side():
     fn = where(lambda x: np.all(x >= 0), lambda x: np.sqrt(x) ** 3)
     report = gradcheck(fn, [np.array([0.0, 1.0])], vjp=lambda g, x: 1.5 * g * np.sqrt(x))
     assert report and "defined on one side only" in report.checks[0].notes[0]
+
+
+HIDDEN = {
+    "a parabola": (lambda x: x**2 + 1e-30 * x, [0.0], lambda x: 2 * x, 1e-18),
+    "beside 1": (lambda x: np.sum(x**2 + 1e-30 * x), [0.0, 1.0], lambda x: 2 * x, 1e-8),
+    "a cosine": (lambda x: np.cos(x) + 1e-30 * x, [0.0], lambda x: -np.sin(x), 1e-6),
+    "an offset": (lambda x: 1 + 1e-20 * x, [0.3, 0.4], np.zeros_like, 1e-8),
+    "saturated": (np.tanh, [40.0], np.zeros_like, 1e-8),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_claim_of_zero_says_how_small_a_derivative_would_not_show(name):
+    fn, x, slope, bar = HIDDEN[name]
+    report = gradcheck(fn, [np.array(x)], vjp=lambda g, x: g * slope(x))
+    (note,) = report.checks[0].notes
+    said, _, least = note.rpartition(" ")
+    assert report and said.endswith(
+        ": the claim is 0, and the differences would not show a derivative below"
+    )
+    assert 0 < float(least) < bar
+
+
+@pytest.mark.parametrize("x", [X, -np.abs(X)], ids=["mixed", "negative"])
+def test_where_fn_is_flat_a_claim_of_zero_needs_no_note(x):
+    for fn in (lambda x: np.maximum(x, 0), lambda x: np.maximum(x, 0).sum()):
+        report = gradcheck(fn, [x], vjp=lambda g, x: g * (x > 0))
+        assert report and not report.checks[0].notes

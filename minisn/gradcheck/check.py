@@ -46,7 +46,7 @@ def gradcheck(
     with several incoming gradients and must be linear in them.
 
     At a kink of f, every value between the slopes on its two sides is right, and the report
-    notes the kink.
+    notes the kink. Of a claim of 0 it notes how large a derivative the differences would not show.
 
     With ``order=n`` the derivatives of the gradient are checked too, up to order n. The gradient
     is then a function of the inputs and of the incoming gradient: the derivatives of

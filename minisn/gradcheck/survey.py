@@ -23,9 +23,10 @@ COARSE = 2.0**-12
 """Steps up to this fraction of the largest number may be rounding errors."""
 FLAT = 1e-5
 """Steps up to this fraction may be rounding errors where fn is flat between them."""
-SMOOTH, BENT, STEEP, EDGE, TINY, MEET = range(6)
+SMOOTH, BENT, STEEP, EDGE, TINY, MEET, ZERO = range(7)
 """Kinds of a function along a line: differentiable; with a kink; with a jump or an infinite slope;
-defined on one side only; with a derivative below rounding; with several kinks."""
+defined on one side only; with a derivative below rounding; with several kinks; with a claim of 0
+that rounding may make right."""
 
 
 def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
