@@ -1926,7 +1926,7 @@ def test_the_last_of_many_ties_counts_too(last, right):
     assert bool(report) == right
 
 
-@pytest.mark.parametrize("scale", [1e-8, 1e-12])
+@pytest.mark.parametrize("scale", [1e-8, 1e-12, 1e-30, 1e-100])
 @pytest.mark.parametrize("factor", [1.0, 1.01, -1.0])
 def test_at_0_fn_may_move_at_any_scale(scale, factor):
     def slope(x):
