@@ -322,6 +322,12 @@ class Planted:
     def read(self, layer):
         if self.fault == "read moves":
             self.advance(layer)
+        if self.fault == "reads the last":
+            return getattr(layer, "last", self.normalized(layer))
+        if self.fault == "read once":
+            layer.read = getattr(layer, "read", None)
+            layer.read = self.normalized(layer) if layer.read is None else layer.read
+            return layer.read
         return layer.W.copy() if self.fault == "read raw" else self.normalized(layer)
 
     def reload(self, layer):
@@ -334,6 +340,8 @@ class Planted:
     def remove(self, layer):
         if self.fault == "remove raw":
             return layer.W
+        if self.fault == "removes the last":
+            return getattr(layer, "last", self.normalized(layer))
         if self.fault == "remove round":
             self.advance(layer)
         if self.fault == "remove anew":

@@ -127,6 +127,9 @@ FAULTS = {
     "no rounds": (10, "u is never moved"),
     "evaluates the last": (15, "evaluation keeps an old weight"),
     "turned": (20, "the weight is applied transposed"),
+    "reads the last": (12, "reading keeps an old weight"),
+    "read once": (12, "reading keeps an old weight"),
+    "removes the last": (25, "removing leaves an old weight"),
 }
 """Each fault with a clause that tells it, and the name under which."""
 
@@ -139,7 +142,8 @@ ELSEWHERE = {
     "fresh kernels": {2, 3, 6, 10, 17, 24}, "read raw": {12}, "start after evaluation": {13, 24},
     "evaluated once": {15, 24}, "half saved": {24}, "round in backward": {10, 27},
     "no state with a gradient": {10, 27},
-    "evaluates the last": {15, 24}, "turned": {20}, "wide only": {1}, "one round": {5},
+    "evaluates the last": {15, 24}, "reads the last": {12}, "read once": {12},
+    "removes the last": {25}, "turned": {20}, "wide only": {1}, "one round": {5},
     "truncated": {4}, "written": {9, 11, 27}, "u dies": {17}, "stale": {5, 7, 10, 11, 27},
 }  # fmt: skip
 """Faults that break these clauses at most."""
@@ -921,7 +925,7 @@ def test_a_module_without_a_weight_of_its_own_is_not_asked_to_be_read():
     ("name", "told"),
     [
         ("torch", {12: "reading moves u", 25: "removing takes one round more"}),
-        ("torch-hook", {20: "no warm start"}),
+        ("torch-hook", {12: "reading keeps an old weight", 20: "no warm start"}),
     ],
 )
 def test_torchs_two_forms_are_told_apart(name, told):

@@ -1,5 +1,6 @@
 """Gradient checks: each planted mistake gets its name, and nothing right is refused."""
 
+import copy
 from collections import defaultdict
 
 import numpy as np
@@ -1925,7 +1926,7 @@ def test_the_last_of_many_ties_counts_too(last, right):
     assert bool(report) == right
 
 
-@pytest.mark.parametrize("scale", [1e-8, 1e-12])
+@pytest.mark.parametrize("scale", [1e-8, 1e-12, 1e-30, 1e-100])
 @pytest.mark.parametrize("factor", [1.0, 1.01, -1.0])
 def test_at_0_fn_may_move_at_any_scale(scale, factor):
     def slope(x):
@@ -1975,3 +1976,143 @@ def test_a_file_may_say_what_to_check(tmp_path, capsys):
     assert "right" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="has inputs and claims of its own"):
         check_own(target + "RELU", ["2x"], {}, 1, 0)
+
+
+# -- several outputs, exchanged arguments, errors beside the point, hidden derivatives -----------
+
+SEVERAL = {
+    "a tuple": (lambda x: (A @ x, np.sin(x)), (0, 1), "output 0 [1]"),
+    "a dict": (lambda x: {"mean": np.mean(x), "wave": np.sin(A @ x)}, ("wave", 2),
+               "output 'wave' [2]"),
+    "a number": (lambda x: {"mean": np.mean(x), "wave": np.sin(x)}, ("mean", ()), "output 'mean'"),
+    "nested": (lambda x: ([np.cos(x), A @ x], np.sin(x)), (0, 1, 2), "output 0[1] [2]"),
+    "after an integer": (lambda x: (3, A @ x, np.sin(x)), (1, 1), "output 1 [1]"),
+}  # fmt: skip
+
+
+def pulled(fn, g, x):
+    """Differentiate <g, fn> by complex steps, for nested outputs."""
+    if isinstance(g, dict | list | tuple):
+        keys = list(g) if isinstance(g, dict) else range(len(g))
+        return sum(pulled(lambda x, k=k: fn(x)[k], g[k], x) for k in keys)
+    return np.array([np.imag(np.sum(g * fn(x + 1e-20j * e))) / 1e-20 for e in np.eye(x.size)])
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_one_of_several_outputs_is_named_by_its_place_among_them(name):
+    fn, (*way, entry), place = SEVERAL[name]
+
+    def claim(g, x):
+        g = part = copy.deepcopy(g)
+        for key in way:
+            part = part[key]
+        part[entry] *= 1.5
+        return pulled(fn, g, x)
+
+    check = gradcheck(fn, [X], vjp=claim).failure
+    assert check.worst.output == f", of {place}", check
+    assert check.guess == f"wrong only in the gradient of {place}"
+
+
+@pytest.mark.parametrize("kept", [0, "mean"])
+def test_the_only_output_that_counts_is_named(kept):
+    def fn(x):
+        both = np.mean(x), np.sin(A @ x)
+        return both if kept == 0 else dict(zip(("mean", "wave"), both, strict=True))
+
+    report = gradcheck(fn, [X], vjp=lambda g, x: g[kept] * np.ones(3) / 3)
+    assert report.failure.guess == f"only the part of g for output {kept!r} is used"
+
+
+def test_an_output_of_tensors_has_its_key():
+    fn = lambda x: {"count": 3, "size": ops.abs(x)}  # noqa: E731
+    report = gradcheck(fn, [np.array([1.0, 0.0])], subgradients=False)
+    assert report.failure.worst.output == ", of output 'size' [1]"
+
+
+EXCHANGED = {
+    "one input": (np.sin, [X], lambda x, g: g * np.cos(x)),
+    "a scalar output": (lambda x: np.sin(x).sum(), [X], lambda x, g: g * np.cos(x)),
+    "two inputs": (lambda x, y: x**2 * y, [X, X + 1], lambda x, y, g: (2 * g * x * y, g * x**2)),
+    "other shapes": (lambda x: B @ x, [X], lambda x, g: B.T @ g),
+    "several outputs": (lambda x: (np.sin(x), x), [X], lambda x, g: g[0] * np.cos(x) + g[1]),
+}
+
+
+@pytest.mark.parametrize("name", EXCHANGED)
+def test_a_backward_that_takes_g_last_is_told(name):
+    fn, inputs, claim = EXCHANGED[name]
+    report = gradcheck(fn, inputs, vjp=claim)
+    assert report.diagnosis == "wrong gradient"
+    assert "gradcheck calls vjp(g, *inputs), and vjp(*inputs, g) is right" in str(report)
+
+
+def test_a_wrong_backward_is_wrong_in_either_order():
+    report = gradcheck(np.sin, [X], vjp=lambda x, g: 2 * g * np.cos(x))
+    assert report.diagnosis == "wrong gradient" and "exchanged" not in str(report)
+    with pytest.raises(ValueError, match="mismatch"):
+        gradcheck(lambda x: B @ x, [X], vjp=lambda g, x: B @ g)
+
+
+def where(right, fn, said="no such x"):
+    """A function that raises an error where a condition does not hold."""
+
+    def checked(x):
+        if not right(x):
+            raise ValueError(said)
+        return fn(x)
+
+    return checked
+
+
+DOMAINS = {
+    "a point": (where(lambda x: np.array_equal(x, X), np.sin), X, np.cos),
+    "a sum": (where(lambda x: abs(x.sum() - 1) < 1e-12, lambda p: np.sum(p * np.log(p))),
+              np.array([0.2, 0.3, 0.5]), lambda p: np.log(p) + 1),
+    "an edge with a root": (where(lambda x: np.all(x >= 0), np.sqrt), np.array([0.0, 1.0]),
+                            lambda x: np.array([1.0, 0.5])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_an_error_beside_the_point_is_told_with_its_place(name):
+    fn, x, slope = DOMAINS[name]
+    check = gradcheck(fn, [x], vjp=lambda g, x: g * slope(x)).failure
+    assert check.diagnosis in ("non-finite", "too little precision")
+    place = f"{check.worst.name} {list(check.worst.index)}"
+    assert f"fn raises ValueError: no such x, where {place} changes by " in check.message
+    assert "check at a point" in check.message
+
+
+def test_an_edge_at_which_an_error_is_raised_is_checked_on_its_other_side():
+    fn = where(lambda x: np.all(x >= 0), lambda x: np.sqrt(x) ** 3)
+    report = gradcheck(fn, [np.array([0.0, 1.0])], vjp=lambda g, x: 1.5 * g * np.sqrt(x))
+    assert report and "defined on one side only" in report.checks[0].notes[0]
+
+
+HIDDEN = {
+    "a parabola": (lambda x: x**2 + 1e-30 * x, [0.0], lambda x: 2 * x, 1e-18),
+    "beside 1": (lambda x: np.sum(x**2 + 1e-30 * x), [0.0, 1.0], lambda x: 2 * x, 1e-8),
+    "a cosine": (lambda x: np.cos(x) + 1e-30 * x, [0.0], lambda x: -np.sin(x), 1e-6),
+    "an offset": (lambda x: 1 + 1e-20 * x, [0.3, 0.4], np.zeros_like, 1e-8),
+    "saturated": (np.tanh, [40.0], np.zeros_like, 1e-8),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_claim_of_zero_says_how_small_a_derivative_would_not_show(name):
+    fn, x, slope, bar = HIDDEN[name]
+    report = gradcheck(fn, [np.array(x)], vjp=lambda g, x: g * slope(x))
+    (note,) = report.checks[0].notes
+    said, _, least = note.rpartition(" ")
+    assert report and said.endswith(
+        ": the claim is 0, and the differences would not show a derivative below"
+    )
+    assert 0 < float(least) < bar
+
+
+@pytest.mark.parametrize("x", [X, -np.abs(X)], ids=["mixed", "negative"])
+def test_where_fn_is_flat_a_claim_of_zero_needs_no_note(x):
+    for fn in (lambda x: np.maximum(x, 0), lambda x: np.maximum(x, 0).sum()):
+        report = gradcheck(fn, [x], vjp=lambda g, x: g * (x > 0))
+        assert report and not report.checks[0].notes

@@ -6,12 +6,13 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any
 
 from ..errors import ConfigError, DTypeError, GraphError, MinisnError
 from .engines import Engine, Leaves, TorchEngine, engine_for
 from .subject import ArrayFunction, EngineFunction, Point
-from .tree import leaves, varying
+from .tree import outputs_of
 
 
 def refuse(
@@ -143,13 +144,14 @@ def prepared(
         call = getattr(fn, "apply") if own else fn  # noqa: B009 - not every type has one
     point = Point(inputs, kwargs, parameters)
     _callable_with(call, point)
-    on_leaves = _on_leaves(call, point)
+    named: list[str] = []
+    on_leaves = _on_leaves(call, point, named)
     engine = engine_for(call, point.given, lambda: call(*point.args, **point.kwargs), on_leaves)
     if isinstance(fn, type) and call is not fn:
         engine = TorchEngine()
     with _doubled(engine, modules):
         try:
-            yield EngineFunction(engine, on_leaves, point)
+            yield EngineFunction(engine, on_leaves, point, named)
         except GraphError as error:
             raise GraphError(
                 f"gradcheck: without grad= and vjp=, fn must compute with Tensors: {error}"
@@ -179,11 +181,14 @@ def _list(inputs: Any) -> list[Any]:
     return list(inputs) if isinstance(inputs, list | tuple) else []
 
 
-def _on_leaves(fn: Callable, point: Point) -> Callable[[Leaves], Leaves]:
+def _on_leaves(fn: Callable, point: Point, named: list[str]) -> Callable[[Leaves], Leaves]:
+    """Return a function of leaves that lists its outputs, and their places if there are several."""
+
     def on_leaves(xs: Leaves) -> Leaves:
         args, kwargs = point.arguments(xs)
-        outputs = [leaf for _, leaf in leaves(fn(*args, **kwargs))]
-        return [y for y, varies in zip(outputs, varying(outputs), strict=True) if varies]
+        names, outputs, varies = outputs_of(fn(*args, **kwargs))
+        named[:] = compress(names, varies) if len(names) > 1 else [""]
+        return list(compress(outputs, varies))
 
     return on_leaves
 

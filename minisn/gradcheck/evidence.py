@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ class Evidence:
         value, estimate: differences and their error estimates, times the scale, [rows, entries].
         outputs: how many rows are single outputs; the others are combinations.
         shape: shape of the output.
+        place: names a single output, by its row.
         lengths: lengths of the axes of inputs and output, except 1.
         whole: whether no entry can be wrong but those compared.
     """
@@ -45,6 +47,7 @@ class Evidence:
     estimate: np.ndarray
     outputs: int
     shape: tuple[int, ...]
+    place: Callable[[int], str]
     lengths: frozenset[int]
     whole: bool
 
@@ -184,6 +187,7 @@ def _evidence(
         estimate * unit,
         s.y.size if s.every_row else 0,
         s.subject.shape,
+        s.subject.place,
         frozenset(lengths - {1}),
         s.whole,
     )

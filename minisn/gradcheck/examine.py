@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,45 @@ def examine(
     right = check_of(s, ratio=float(table.ratio.max()))
     first = next((check for check in found if check is not None), right)
     return replace(first, notes=notes_of(s, table))
+
+
+def examine_first(
+    subject: Subject, full: bool | None, rng: np.random.Generator, kinks: bool = True
+) -> Check:
+    """Return the verdict on a first derivative; tell a backward that takes g after the inputs.
+
+    Args:
+        subject, full, rng, kinks: as in :func:`examine`.
+    """
+    try:
+        found = examine(subject, 1, full, rng, kinks)
+    except Exception:  # a backward may raise anything for exchanged arguments
+        exchanged = _exchanged(subject, full, rng, kinks)
+        if exchanged is None:
+            raise
+        return exchanged
+    return found if found.right else _exchanged(subject, full, rng, kinks) or found
+
+
+def _exchanged(
+    subject: Subject, full: bool | None, rng: np.random.Generator, kinks: bool
+) -> Check | None:
+    """Return the verdict on a backward that is right if g comes last, else None."""
+    other = subject.g_last()
+    if other is None:
+        return None
+    with suppress(Exception):  # the order is right, then, and the error another
+        zero = np.zeros(other.value(subject.point.x).size)
+        if any(np.any(claim) for claim in other.pull(subject.point.x, zero)):
+            return None  # no backward at all
+        found = examine(other, 1, full, rng, kinks)
+        if found.right:
+            guess = (
+                "the arguments of vjp are exchanged: gradcheck calls vjp(g, *inputs), and "
+                "vjp(*inputs, g) is right; take g, the incoming gradient, first"
+            )
+            return Check(1, WRONG, guess=guess, scope=found.scope)
+    return None
 
 
 def _measure(s: Survey) -> Table:

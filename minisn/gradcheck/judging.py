@@ -9,7 +9,7 @@ from .differences import EPS
 from .linear import nonlinear
 from .report import KINK, NON_FINITE, PRECISION, WRONG, Check
 from .survey import BENT, FULL_ENTRIES, SINGLE, STEEP, TINY, Survey, Table
-from .wording import check_of, describe_kink, entry_of, name_wrong, wrong_inputs
+from .wording import check_of, describe_kink, entry_of, name_wrong, raised_beside, wrong_inputs
 
 SAMPLE = 32
 """How many entries are measured one by one after a random direction failed."""
@@ -57,14 +57,16 @@ def judge(s: Survey, table: Table, kinks: bool) -> Check | None:
     elif diagnosis == KINK:
         message = describe_kink(s, table, k, r)
     elif diagnosis == NON_FINITE:
-        message = "fn is NaN or infinite beside this point, at every step; check at another point"
+        message = raised_beside(s, table, k) or (
+            "fn is NaN or infinite beside this point, at every step; check at another point"
+        )
     elif table.kind[k, r] == TINY:
-        message = (
+        message = raised_beside(s, table, k) or (
             "the derivative is 0 up to fn's rounding, and so are all claims: they can be neither "
             "confirmed nor refuted; check where the derivative is larger"
         )
     else:
-        message = (
+        message = raised_beside(s, table, k) or (
             "the differences have no digit of the derivative (fn rounds, as float32 or large terms "
             "that cancel do, or bends within each step); the claim can be neither confirmed nor "
             "refuted here"

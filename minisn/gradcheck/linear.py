@@ -123,12 +123,23 @@ def neglected(s: Survey, part: slice) -> str:
         needed = (s.subject.value(beside) != s.y).reshape(shape)
     except Exception:  # fn is undefined there
         return ""
+
+    def alone(rest: np.ndarray) -> bool:
+        """Return whether the backward is 0 for what is left of g, although fn needs it."""
+        return bool(used.any() and np.any(needed[rest != 0]) and not np.any(pull(rest)))
+
+    if len(s.subject.shapes) > 1:
+        parts = s.subject.parts(g)
+        for i, name in enumerate(s.subject.names):
+            others = [np.where(i == j, 0.0, p).reshape(-1) for j, p in enumerate(parts)]
+            if alone(np.concatenate(others)):
+                return f"only the part of g for output {name} is used"
+        return ""
     for axis in range(g.ndim):
         for index in (0, -1):
             rest = g.copy()
             rest[(slice(None),) * axis + (index,)] = 0.0
-            matter = np.any(needed[rest != 0])
-            if g.shape[axis] > 1 and used.any() and matter and not np.any(pull(rest)):
+            if g.shape[axis] > 1 and alone(rest):
                 loop = " (`=` in place of `+=` in a loop?)" if index else ""
                 told = f"only the part of g at index {index % g.shape[axis]} is used"
                 if _repeats(s, part, axis):

@@ -130,9 +130,8 @@ def _by_output(found: Evidence) -> Iterator[tuple[str, str]]:
     bad = found.bad[:m].any(axis=1)
     used = np.any(np.abs(found.value[:m]) > found.slack[:m], axis=1)
     if 0 < bad.sum() <= m // 3 and used.sum() > 2 and (found.bad[:m].sum() > 1 or bad.sum() == 1):
-        at = [tuple(int(i) for i in np.unravel_index(r, found.shape)) for r in np.flatnonzero(bad)]
-        named = ", ".join(str(list(i)) for i in at[:4])
-        yield f"outputs {named}", f"wrong only in the gradient of output {named}"
+        named = ", ".join(found.place(int(r)) for r in np.flatnonzero(bad)[:4])
+        yield f"outputs {named}", f"wrong only in the gradient of {named}"
 
 
 def repeated(found: Evidence) -> Iterator[tuple[str, str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigError, DTypeError, ShapeError
 from .engines import Engine, Leaves, must_own
-from .tree import as_numpy, flat_reals, leaves, matched, rebuilt, varying
+from .tree import as_numpy, flat_reals, leaves, matched, outputs_of, rebuilt
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,8 @@ class Subject:
         self.model: Any = None
         self.varies = [True]
         self.shapes: list[tuple[int, ...]] = [()]
+        self.names = [""]
+        """The places of the outputs that can have a derivative, where there are several outputs."""
         self.spoiled: set[str] = set()
         """Names of the arrays that a call changed in place."""
 
@@ -193,15 +196,18 @@ class Subject:
         one = len(self.shapes) == 1
         return self.shapes[0] if one else (sum(int(np.prod(s)) for s in self.shapes),)
 
+    def g_last(self) -> Subject | None:
+        """Return the subject whose backward gets g after the inputs; None without a vjp."""
+        return None
+
     def place(self, row: int) -> str:
-        """Return the name of a row, such as ``"output [2, 0]"``; empty for a single number."""
-        for i, shape in enumerate(self.shapes):
+        """Return the name of a row, such as ``"output 1 [2, 0]"``; empty for a single number."""
+        for name, shape in zip(self.names, self.shapes, strict=True):
             size = int(np.prod(shape))
             if row < size:
                 index = [int(n) for n in np.unravel_index(row, shape)] if shape else ""
-                several = f" {i}" if len(self.shapes) > 1 else ""
-                named = f"{several} {index}" if index else several
-                return f"output{named}" if named else ""
+                named = f"{name} {index}".strip()
+                return f"output {named}" if named else ""
             row -= size
         raise IndexError(row)
 
@@ -227,9 +233,9 @@ class Subject:
     def take(self, result: Any) -> list[Any]:
         """Return the outputs that can have a derivative; keep the result's nesting and shapes."""
         self.model = result
-        outputs = [leaf for _, leaf in leaves(result)]
-        self.varies = varying(outputs)
-        outputs = [y for y, varies in zip(outputs, self.varies, strict=True) if varies]
+        names, outputs, self.varies = outputs_of(result)
+        outputs = list(compress(outputs, self.varies))
+        self.names = list(compress(names, self.varies)) if len(names) > 1 else [""]
         self.shapes = [np.shape(as_numpy(y)) for y in outputs]
         return outputs
 
@@ -274,6 +280,15 @@ class ArrayFunction(Subject):
         self.notice_g(cut, g)
         return claims
 
+    def g_last(self) -> Subject | None:
+        """Return the subject whose backward gets g after the inputs; None without a vjp."""
+        vjp = self._vjp
+        if vjp is None:
+            return None
+        return ArrayFunction(
+            self.fn, self.point, None, lambda g, *xs, **named: vjp(*xs, g, **named)
+        )
+
     def _call(self, fn: Callable | None, x: np.ndarray, *before: Any) -> Any:
         assert fn is not None
         arrays = self.point.unflatten(x)
@@ -310,13 +325,20 @@ class EngineFunction(Subject):
         engine: the engine of the function.
         fn: maps a list of leaves to a list of leaves.
         point: its inputs.
+        named: the names of fn's outputs at its last call, if they are not their numbers.
     """
 
     own = True
 
-    def __init__(self, engine: Engine, fn: Callable[[Leaves], Leaves], point: Point):
+    def __init__(
+        self,
+        engine: Engine,
+        fn: Callable[[Leaves], Leaves],
+        point: Point,
+        named: list[str] | None = None,
+    ):
         super().__init__(fn, point)
-        self.engine = engine
+        self.engine, self.named = engine, named
 
     def lifted(self, arrays: list[np.ndarray]) -> Leaves:
         """Return float64 leaves with these values; a module's parameter is itself the leaf."""
@@ -334,6 +356,7 @@ class EngineFunction(Subject):
         arrays = self.point.unflatten(x)
         with self.engine.double():
             outputs = self.take(self.fn(self.lifted(arrays)))
+            self.names = self.named or self.names
             must_own(self.engine, outputs)
             self.notice(arrays, x)
             return flat_reals(outputs)

@@ -23,9 +23,10 @@ COARSE = 2.0**-12
 """Steps up to this fraction of the largest number may be rounding errors."""
 FLAT = 1e-5
 """Steps up to this fraction may be rounding errors where fn is flat between them."""
-SMOOTH, BENT, STEEP, EDGE, TINY, MEET = range(6)
+SMOOTH, BENT, STEEP, EDGE, TINY, MEET, ZERO = range(7)
 """Kinds of a function along a line: differentiable; with a kink; with a jump or an infinite slope;
-defined on one side only; with a derivative below rounding; with several kinks."""
+defined on one side only; with a derivative below rounding; with several kinks; with a claim of 0
+that rounding may make right."""
 
 
 def away_from_zero(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
@@ -327,15 +328,20 @@ class Survey:
     def _at_zero(self, line: Line, found: Along, claimed: np.ndarray) -> None:
         """Accept a claim by steps far below those of other entries: 0 has digits at every scale.
 
-        To wider steps, sin(x / 1e-8) looks like noise.
+        To wider steps, sin(x / 1e-30) looks like noise. A right claim tells the scale: over it, fn
+        moves by about as much as over wider steps.
         """
         fine = Line(line.f, line.x, line.d, EPS * np.abs(self.z))
-        deep = fine.central(2)
-        with np.errstate(invalid="ignore"):
-            sure = (np.abs(claimed - deep.value) <= deep.estimate) & ~found.fits(claimed)
-            sure &= deep.estimate <= 1e-3 * np.abs(deep.value)
-        found.take(sure, deep)
-        found.kind = np.where(sure, SMOOTH, found.kind)
+        moves = np.abs(line(line.ladder()[-1]) - line(0.0))
+        with np.errstate(all="ignore"):
+            tops = 4.0 ** np.round(np.log2(moves / np.abs(claimed)) / 2)
+            lost = (tops > 1e-290) & (tops < 1.0) & ~found.fits(claimed)
+            scales = [[float(top) * 4.0**-k for k in range(16)] for top in np.unique(tops[lost])]
+            for deep in (fine.central(2), *(fine.settle(steps, fine.at) for steps in scales)):
+                sure = (np.abs(claimed - deep.value) <= deep.estimate) & ~found.fits(claimed)
+                sure &= deep.estimate <= 1e-3 * np.abs(deep.value)
+                found.take(sure, deep)
+                found.kind = np.where(sure, SMOOTH, found.kind)
 
     def _mixed(self, found: Along) -> Along:
         """Derive the combinations from the outputs: in a combination, large outputs hide others."""

@@ -50,6 +50,14 @@ def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
+def outputs_of(result: Any) -> tuple[list[str], list[Any], list[bool]]:
+    """Return each output's place among several, such as ``"0['w']"``, and which can vary."""
+    found = list(leaves(result))
+    names = [path[1:].replace("]", "", 1) for path, _ in found]
+    outputs = [leaf for _, leaf in found]
+    return names, outputs, varying(outputs)
+
+
 def varying(outputs: Sequence[Any]) -> list[bool]:
     """Return which outputs can have a derivative: integers and booleans only if all are such."""
     whole = [_is_whole(y) for y in outputs]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .differences import BASE
 from .report import RIGHT, Check, Entry
-from .survey import BENT, EDGE, MEET, STEEP, TINY, Survey, Table
+from .survey import BENT, EDGE, MEET, SMOOTH, STEEP, TINY, ZERO, Survey, Table
 
 
 def check_of(
@@ -45,6 +46,27 @@ def describe_kink(s: Survey, t: Table, k: int, r: int) -> str:
     return f"fn has no derivative at this point: {slopes_of(s, t, k, r)}"
 
 
+def raised_beside(s: Survey, t: Table, k: int) -> str:
+    """Say what fn raises at the smallest change along a line that it refuses; "" if it is wide."""
+    d, i = t.directions[k], t.entries[k]
+    for step in sorted(n for n in s.line(d).ladder(1) if n < BASE):
+        for change in (step, -step):
+            try:
+                s.subject.value(s.x + change * d)
+            except Exception as error:  # whatever fn raises
+                told = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+                where = "a random direction"
+                if i is not None:
+                    piece, index = s.point.locate(i)
+                    where = f"{piece.name} {list(index)}" if index else piece.name
+                    change *= float(s.scale[i])
+                return (
+                    f"fn raises {told}, where {where} changes by {change:.1e}: differences need "
+                    "fn there; check at a point with room around it, or leave this error out of fn"
+                )
+    return ""
+
+
 def slopes_of(s: Survey, t: Table, k: int, r: int) -> str:
     """Describe the slopes on both sides, and where the claim lies."""
     unit = 1.0 if t.entries[k] is None else s.scale[t.entries[k]]
@@ -81,11 +103,13 @@ def name_wrong(s: Survey, t: Table) -> str:
 def notes_of(s: Survey, t: Table) -> tuple[str, ...]:
     """Return notes on accepted kinks, one-sided points, and derivatives below rounding."""
     notes = []
+    t.kind[_hidden(s, t)] = ZERO
     for kind, words in (
         (BENT, "fn has a kink there, and the claim is a subgradient"),
         (MEET, "several kinks of fn meet there, and beside them the claim is right"),
         (EDGE, "fn is defined on one side only, and was checked on that side"),
         (TINY, "fn's rounding hides the derivative; of the claim only the size was checked"),
+        (ZERO, "the claim is 0, and the differences would not show a derivative below"),
     ):
         seen = np.argwhere((t.kind == kind) & (t.ratio <= 1))
         if seen.size:
@@ -95,5 +119,27 @@ def notes_of(s: Survey, t: Table) -> tuple[str, ...]:
             entry = entry_of(s, t, k, r)
             detail = f": {slopes_of(s, t, k, r)}" if kind == BENT else ""
             detail = f": {entry.claimed:.2g} ± {entry.estimate:.1g}" if kind == TINY else detail
+            if kind == ZERO:
+                detail = f" {max(entry_of(s, t, *map(int, at)).estimate for at in seen):.1g}"
             notes.append(f"{entry.place}{others}: {words}{detail}")
     return tuple(notes)
+
+
+def _hidden(s: Survey, t: Table) -> np.ndarray:
+    """Return which claims of 0 may leave out a derivative below rounding, [directions, rows].
+
+    Where fn does not move, as beside a maximum, only the entries of an input without any other
+    claim count, and none if fn is 0, which has digits at every scale.
+    """
+    found = np.zeros(t.kind.shape, dtype=bool)
+    plain = (t.kind == SMOOTH) & (t.claimed == 0) & np.isfinite(t.estimate)
+    for k in np.flatnonzero(plain[:, s.own].all(axis=1)):
+        i = t.entries[k]
+        if i is None and s.every_entry:
+            continue
+        part = slice(None) if i is None else s.point.locate(i)[0].part
+        moves = any(np.any(s.f(s.x + c * BASE * t.directions[k]) != s.z) for c in (1, -1))
+        alone = s.order == 1 and not np.any(s.claims[s.own, part]) and np.any(s.z[s.own])
+        r = int(np.argmax(t.estimate[k, s.own]))
+        found[k, r] = (moves or alone) and t.estimate[k, r] > 0
+    return found

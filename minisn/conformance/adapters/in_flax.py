@@ -77,7 +77,6 @@ class Nnx(Jax):
 
     name, version = "flax.nnx.SpectralNorm", flax.__version__
     axes, flipped, channels_last = KERNELS, True, True
-    second: Any = None
 
     def build(self, layer: Any, W: jax.Array) -> Any:
         """Wrap a module and put the weight in."""

@@ -25,7 +25,6 @@ class Keras(Adapter):
     name = "keras.layers.SpectralNormalization"
     version = f"{keras.__version__} ({keras.backend.backend()})"
     axes, channels_last = {"dense": "io", "conv": "hwio", "deconv": "hwoi"}, True
-    second: Any = None
 
     def build(self, layer: Any, W: Any) -> Any:
         """Wrap a layer, build it by a call, and put the weight in."""
@@ -65,12 +64,15 @@ class Keras(Adapter):
         layer.module.kernel.assign(W)
 
     def derivative(self, layer: Any, value: Value, module: Any, again: bool) -> Any:
-        """Differentiate through PyTorch."""
+        """Differentiate through PyTorch; record that if it is differentiated again."""
         if keras.backend.backend() != "torch":
             raise NotImplementedError("asked through Keras's torch backend: KERAS_BACKEND=torch")
         from torch.autograd import grad
 
-        return grad(value(module), self.weight(module))[0]
+        y, W = value(module), self.weight(module)
+        if not y.requires_grad:  # PyTorch refuses to differentiate a constant
+            return ops.zeros_like(W)
+        return grad(y, W, create_graph=again, materialize_grads=True)[0]
 
     def vectors(self, layer: Any) -> Sequence[Any]:
         """Return u."""
