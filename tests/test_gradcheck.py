@@ -1705,6 +1705,20 @@ def near_half(x):
     return np.where(x == 0, 0.5, (1 - np.cos(x)) / np.where(x == 0, 1, x) ** 2)
 
 
+@pytest.mark.parametrize("place", [0.3, 1.7, -0.94])
+@pytest.mark.parametrize("length", [1.6e-8, 1e-10, 1e-11, 1e-12, 1e-13, 1e-15])
+def test_a_wave_faster_than_all_steps_is_right_or_told_to_be_too_fast(length, place):
+    def check(factor):
+        def claim(x):
+            return factor * np.cos(x / length) / length
+
+        return gradcheck(lambda x: np.sin(x / length), np.float64(place), grad=claim).checks[0].diagnosis
+
+    verdicts = {"right"} if length > 1e-12 else {"right", "too little precision"}
+    assert check(1.0) in verdicts
+    assert check(1.5) in {"wrong gradient", *(verdicts - {"right"})}
+
+
 FINE_RIGHT = {
     "a ripple": (lambda x: x + 0.5e-6 * np.sin(1e6 * x), [0.37],
                  lambda x: 1 + 0.5 * np.cos(1e6 * x)),

@@ -256,24 +256,28 @@ class Line:
 
         Rounding jumps between neighboring points, however near; a ripple becomes flat.
         """
-        starts = 2.0**-10 * (1 + np.arange(8) / 8)
+        starts = 2.0**-10 * (1 + NODES / 10)
         found = noise > self.noise
         for r in np.flatnonzero(found):
-            found[r] = any(self._jumps_after(float(a), int(r), float(noise[r])) for a in starts)
+            told = [self._jumps_after(float(a), int(r), float(noise[r])) for a in starts]
+            found[r] = any(told) or all(jumps is None for jumps in told)  # too rare to tell
         return found
 
-    def _jumps_after(self, a: float, r: int, noise: float) -> bool:
-        """Halve an interval, each time to the half with the larger change, down to the digits."""
+    def _jumps_after(self, a: float, r: int, noise: float) -> bool | None:
+        """Halve an interval, each time to the half with the larger change, down to the digits.
+
+        None if f does not change by the noise in any interval from ``a`` on.
+        """
 
         def change(a: float, b: float) -> float:
             return abs(float(self(b)[r] - self(a)[r]))
 
-        for width in (2.0**-14, 2.0**-10, 2.0**-6):
+        for width in (7e-5, 1.1e-3, 1.7e-2):  # no powers of 2, as a ripple's length may be
             b = a + width
-            if max(change(a, (a + b) / 2), change(a, b)) > 2 * noise:
+            if max(change(a, (a + b) / 2), change(a, b)) > noise:
                 break
         else:
-            return True  # too rare to tell
+            return None
         while (a + b) / 2 not in (a, b) and np.any(self.x + a * self.d != self.x + b * self.d):
             middle = (a + b) / 2
             a, b = max((a, middle), (middle, b), key=lambda ends: change(*ends))

@@ -215,10 +215,14 @@ class Survey:
         loud = found > CANCELED * size
         if loud.any():  # a ripple of fn is no rounding
             line = Line(self.f, self.x, self.nudge(), np.zeros_like(found))
-            fine = noise_level(self.f, self.x, line.d, SPACINGS[:1])
-            doubt = loud & (found > 64 * np.maximum(fine, EPS * np.abs(self.z)))
+            finest = SPACINGS[0], SPACINGS[0] / 1024
+            close, deep = (noise_level(self.f, self.x, line.d, (n,)) for n in finest)
+            fine, far = np.where(deep > 0, deep, close), np.abs(line(2.0**-3) - self.z)
+            waves, least = found > far / 64, np.maximum(fine, EPS * np.abs(self.z))
+            doubt = loud & (waves | (found > 64 * least))
             ripple = doubt & ~line.jumps(np.where(doubt, found, 0.0)) if doubt.any() else doubt
-            found = np.where(ripple, fine, found)
+            lost = ripple & waves & (fine > 0.01 * found)  # it is faster than the digits of x
+            found = np.where(lost, np.inf, np.where(ripple, fine, found))
         return np.maximum(found, EPS * np.abs(self.z))
 
     @property
