@@ -166,9 +166,9 @@ def to_numpy(array: Array) -> np.ndarray:
 
 def to_device(array: Array, device: str) -> Array:
     """Return the array on a device of :data:`DEVICES`, copying only if needed."""
+    xp = device_namespace(device)
     if device == "cpu":
         return to_numpy(array)
-    xp = device_namespace(device)
     if namespace(array) is not xp:
         array = to_numpy(array)
     there = DEVICES[device].device
@@ -186,8 +186,8 @@ def device_of(array: Array) -> str:
 
 def device_namespace(device: str) -> ModuleType:
     """Return the array module of a device, or raise an error that says how to install it."""
-    if device not in DEVICES:
-        raise ConfigError(f"unknown device {device!r}; expected one of {', '.join(DEVICES)}")
+    if not isinstance(device, str) or device not in DEVICES:
+        raise ConfigError(f"unknown device {device!r:.60}; expected one of {', '.join(DEVICES)}")
     place = DEVICES[device]
     try:
         xp = importlib.import_module(place.library)

@@ -184,8 +184,10 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             are others; or the checkpoint's random generator or data are of another kind. The
             trainer does not change.
     """
-    _check_arrays(trainer, checkpoint)
-    if checkpoint.images not in (None, trainer.fingerprint):
+    same = checkpoint.images in (None, trainer.fingerprint)
+    if same or checkpoint.config.size != trainer.config.size:
+        _check_arrays(trainer, checkpoint)
+    if not same:  # other images can ask for another architecture: do not blame the settings
         raise CheckpointError(
             f"{checkpoint.path} was trained on {checkpoint.images}, but here {trainer.config.data} "
             f"has {trainer.fingerprint}; go on with the same data"

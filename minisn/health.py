@@ -182,13 +182,18 @@ def _d_wins(line: Line, config: Config) -> str | None:
     )
 
 
+def _scale(line: Line, config: Config) -> float:
+    """Return the scale at a line: a resumed run may have changed it, and old logs lack it."""
+    return float(line.get("scale", config.scale))
+
+
 def _gradient(who: str, least: float = 0.0, most: float = np.inf) -> Callable[..., str | None]:
     """Look at a norm of a gradient, beside the factor by which the layers' scale changes it."""
 
     def look(line: Line, config: Config) -> str | None:
         if "gradient" not in line:
             return None
-        norm, reach = line["gradient"][who], config.scale ** len(line["sigma"])
+        norm, reach = line["gradient"][who], _scale(line, config) ** len(line["sigma"])
         fails = norm < least * reach or norm > most * reach
         return f"the norm of {who}'s gradient was {norm:.1g}" if fails else ""
 
@@ -210,7 +215,7 @@ def _collapse(line: Line, config: Config) -> str | None:
 def _sigma_lags(line: Line, config: Config) -> str | None:
     if "norm" not in line or config.regularizer != "sn" or config.gain:
         return None
-    norm = max(line["norm"].values()) / config.scale
+    norm = max(line["norm"].values()) / _scale(line, config)
     return f"a normalized weight had {norm:.2f} times its target norm" if norm > LAGS else ""
 
 

@@ -55,6 +55,7 @@ Entry = dict[str, Any]
 - ``slope``: :func:`minisn.losses.slopes` in the scores of ``real`` images and of samples
   (``fake``) at D's last update; not at step 0.
 - ``gradient``: norm of the gradient at the last update of ``D`` and of ``G``; not at step 0.
+- ``scale``: the setting, which may change when a run is resumed.
 - ``sigma``: estimate of the norm of each weight whose scheme keeps one, by layer of D.
 - ``norm``: exact norm of each weight that D computes with; only with a sample sheet.
 - ``spread``: :func:`minisn.health.spread` of the sheet's ``samples`` and of as many images of the
@@ -480,7 +481,7 @@ def _entry(trainer: Trainer, losses: Losses | None, images: np.ndarray | None) -
         rows = np.linspace(0, len(trainer.images) - 1, min(SAMPLES, len(trainer.images)), dtype=int)
         data = scale_images(trainer.images[rows])  # from all parts: data may be sorted
         entry["spread"] = {"samples": spread(images[: len(rows)]), "data": spread(data)}
-    entry["sigma"] = estimates(trainer.D)
+    entry["scale"], entry["sigma"] = trainer.config.scale, estimates(trainer.D)
     _check_finite(entry)
     if images is not None:
         entry["norm"] = {name: float(s[0]) for name, s in spectra(trainer.D).items()}

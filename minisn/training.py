@@ -341,8 +341,16 @@ def _labels(config: Config, labels: np.ndarray | None, count: int) -> np.ndarray
     """Check the labels and return them; None if the model uses no labels."""
     if config.conditional == "none":
         return None
-    if labels is not None and getattr(labels, "dtype", np.dtype(object)).kind not in "iu":
-        raise DTypeError("labels: expected a NumPy array of integers, [N]; pass np.array(labels)")
+    if labels is not None and not isinstance(labels, np.ndarray):
+        raise DTypeError(
+            "labels: expected a NumPy array of integers, [N], got an object of type "
+            f"{type(labels).__name__}; pass np.array(labels)"
+        )
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise DTypeError(
+            f"labels: expected a NumPy array of integers, [N], got dtype {labels.dtype}; number "
+            "the classes from 0: pass np.unique(labels, return_inverse=True)[1]"
+        )
     if labels is not None and labels.shape != (count,):
         raise ConfigError(f"expected {count} labels, one for each image, got {list(labels.shape)}")
     if labels is None or labels.min() < 0:

@@ -393,6 +393,14 @@ def test_verify_names_every_file_that_training_would_leave_out(here):
     assert content(here) == before
 
 
+@pytest.mark.parametrize("name", ["nowhere", "file.png"])
+def test_verify_of_what_is_no_folder(here, name):
+    (here / "file.png").touch()
+    error = error_of(minisn("data", "verify", name, code=1))
+    assert error.startswith(f"no data set is called '{name}'; known are mnist-10k")
+    assert error.endswith("there is no folder of that name either")
+
+
 def test_verify_of_an_empty_folder_and_of_two_of_a_name(here):
     (here / "empty").mkdir()
     assert "empty: no readable image" in error_of(minisn("data", "verify", "empty", code=1))

@@ -1,5 +1,6 @@
 """Folders of images: what is taken and how, what is left out and why, and what labels they give."""
 
+import errno
 import io
 import os
 import shutil
@@ -352,6 +353,45 @@ def test_a_linked_folder_is_a_label_and_inside_a_label_it_is_named(tmp_path):
     data, report = read(folder, labeled=True)
     assert data.classes == ("cats", "dogs") and data.labels.tolist() == [0, 1]
     assert report.left_out == {inside: "a link to a folder; put a copy in its place"}
+
+
+def test_a_link_to_nothing_and_a_pipe_are_named(tmp_path):
+    put(tmp_path / "cats" / "a.png", pixels())
+    (tmp_path / "lost.png").symlink_to("nowhere.png")
+    (tmp_path / "cats" / "itself.png").symlink_to("itself.png")
+    os.mkfifo(tmp_path / "cats" / "pipe.png")
+    assert read(tmp_path)[1].left_out == {
+        "lost.png": "cannot be read: No such file or directory",
+        os.path.join("cats", "itself.png"): "cannot be read: Too many levels of symbolic links",
+        os.path.join("cats", "pipe.png"): "a pipe, not a file",
+    }
+
+
+@pytest.mark.parametrize("shut", ["dogs", os.path.join("cats", "deep")])
+def test_a_folder_inside_that_cannot_be_read_is_named(tmp_path, monkeypatch, shut):
+    put(tmp_path / "cats" / "a.png", pixels())
+    put(tmp_path / shut / "b.png", pixels(1))
+    look, scan = os.listdir, os.scandir
+
+    def denied(real, folder):
+        if os.fspath(folder) == str(tmp_path / shut):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "listdir", lambda folder=".": denied(look, folder))
+    monkeypatch.setattr(os, "scandir", lambda folder=".": denied(scan, folder))
+    data, report = read(tmp_path)
+    assert len(data.images) == 1
+    assert list(report.left_out) == [shut]
+    assert report.left_out[shut].startswith("cannot be read: ")
+
+
+def test_a_label_without_images_is_told_with_the_reason(tmp_path):
+    put(tmp_path / "cats" / "a.png", pixels())
+    (tmp_path / "dogs").mkdir()
+    (tmp_path / "dogs" / "b.png").touch()
+    with pytest.raises(DataError, match=r"dogs has no readable.*none; skipped: dogs.b\.png \(not"):
+        read(tmp_path, labeled=True)
 
 
 def test_pillows_warnings_are_no_lines_of_ours(tmp_path, monkeypatch):

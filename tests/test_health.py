@@ -192,6 +192,17 @@ def test_gradients_are_measured_by_the_scale_of_the_layers(who):
     assert of(0.9e5 * 2**8, 2.0) == []
 
 
+def test_lines_are_judged_by_the_scale_they_were_made_with(tmp_path):
+    """A resumed run can have another scale, and then reads the earlier lines again."""
+    folder = tmp_path / "run"
+    before = trained(folder, steps=60, log_every=5, sample_every=10)
+    for scale in (0.2, 20.0):
+        assert read(TINY.replace(scale=scale), before).findings == {}
+    later = runs.resume(folder, load("mnist-10k").images, config=TINY.replace(scale=2.0, steps=61))
+    runs.train(later, folder)
+    assert [line["scale"] for line in runs.read_log(folder)[-2:]] == [1.0, 2.0]
+
+
 def test_a_log_from_before_there_were_such_numbers_has_nothing_to_say():
     old = [{"step": s, "loss_d": 0.0, "loss_g": 1.0, "sigma": {}} for s in range(0, 900, 25)]
     health = read(FAST, old)

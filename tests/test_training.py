@@ -298,7 +298,7 @@ def test_fewer_images_than_a_batch_are_refused(digits):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda x: x.tolist(), DTypeError, "images are a list; expected a NumPy array, uint8, [N"),
+        (lambda x: x.tolist(), DTypeError, "images are of type list; expected a NumPy array"),
         (
             lambda x: x / 127.5 - 1,
             DTypeError,
@@ -317,7 +317,9 @@ def test_fewer_images_than_a_batch_are_refused(digits):
             DTypeError,
             "from -100 to 410; expected uint8, pixels 0 to 255; pass pixels in that range",
         ),
-        (lambda x: x > 99, DTypeError, "images are bool; expected uint8"),
+        (lambda x: x > 99, DTypeError, "pass np.rint(255 * images).astype(np.uint8)"),
+        (lambda x: (x > 99) * 1, DTypeError, "pass np.rint(255 * images).astype(np.uint8)"),
+        (lambda x: (x > 99) * 2 - 1, DTypeError, "pass pixels in that range"),
         (lambda x: x[:0].astype(float), DTypeError, "images are float64; expected uint8"),
         (
             lambda x: x[:, 0],
@@ -346,6 +348,11 @@ def test_images_in_another_form_are_refused_with_what_to_do(digits, change, erro
     assert words in str(caught.value)
 
 
+def test_what_to_do_with_a_list_does_not_lose_its_fractions(digits):
+    with pytest.raises(DTypeError, match=r"pass np\.array\(images\)$"):
+        Trainer(TINY, (digits[:20] / 255).tolist())
+
+
 def test_what_to_do_makes_it_trainable(digits):
     x = digits[:20]
     unscaled = np.rint(255 * (x / 255)).astype(np.uint8), unscale_images(x / 127.5 - 1)
@@ -358,7 +365,13 @@ def test_what_to_do_makes_it_trainable(digits):
     ("labels", "error", "words"),
     [
         ([0, 1] * 10, DTypeError, "labels: expected a NumPy array of integers, [N]"),
-        (np.zeros(20), DTypeError, "labels: expected a NumPy array of integers, [N]"),
+        ([0, 1] * 10, DTypeError, "got an object of type list; pass np.array(labels)"),
+        (
+            np.zeros(20),
+            DTypeError,
+            "got dtype float64; number the classes from 0: pass np.unique(labels, return_inverse",
+        ),
+        (np.array(["cat"] * 20), DTypeError, "got dtype <U3; number the classes from 0"),
         (np.zeros(19, int), ConfigError, "expected 20 labels, one for each image, got [19]"),
     ],
 )
@@ -379,6 +392,9 @@ def test_a_trainer_knows_what_it_is_trained_on(digits):
 def test_an_unknown_device_is_refused(digits):
     with pytest.raises(ConfigError, match="unknown device 'tpu'"):
         Trainer(TINY, digits, device="tpu")
+    for labels in (np.arange(20) % 3, [0, 1] * 10):  # where the device is expected
+        with pytest.raises(ConfigError, match=r"unknown device .*; expected one of cpu, cuda"):
+            Trainer(TINY, digits, labels)
 
 
 # --- PyTorch ----------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def verify(name: str, data_dir: Path | None) -> None:
     from ..data import refuse_ambiguous
     from ..data import verify as verify_files
     from ..data.catalog import CATALOG
-    from ..errors import DataError
+    from ..errors import ConfigError, DataError
 
     if not name:
         raise DataError("the name is empty; expected a data set or a folder")
@@ -96,7 +96,10 @@ def verify(name: str, data_dir: Path | None) -> None:
     refuse_data_dir(data_dir, name)
     if name not in CATALOG and Path(name).is_dir():
         return _verify_folder(name)
-    reports = verify_files(name, data_dir)
+    try:
+        reports = verify_files(name, data_dir)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; there is no folder of that name either") from None
     for report in reports:
         click.echo(f"{'ok ' if report.ok else 'BAD'}  {report.path}: {report.detail}")
     wrong = sum(not report.ok for report in reports)

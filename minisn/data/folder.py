@@ -4,7 +4,7 @@ The format of a file is read from its content, not from its name. An image witho
 and so is an image with a palette of grays. If some images have color, the gray images get three
 equal channels. Transparent parts become white, and the EXIF orientation of a photograph is applied.
 Hidden files and the files of file managers are skipped. A link to a folder can be a label, unless
-it leads to a folder above it; deeper inside, it is skipped.
+it leads to a folder above it; deeper inside, it is skipped, as a folder that cannot be read is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,7 +142,8 @@ def read_folder(
             f"subfolders named by their labels{_name_some(report)}"
         )
     if labeled and report.label_faults:
-        raise DataError(f"{name}: {'; '.join(report.label_faults)}; or set conditional to none")
+        faults = "; ".join(report.label_faults)
+        raise DataError(f"{name}: {faults}; or set conditional to none{_name_some(report)}")
     images.flags.writeable = labels.flags.writeable = False
     return Dataset(name, images, labels, classes, "train", name), report
 
@@ -183,23 +184,33 @@ def _name_some(report: FolderReport) -> str:
 def _list_files(folder: Path) -> tuple[list[File], tuple[str, ...]]:
     """List the files of a folder, each with its label, and the names of the labels.
 
-    A link to a folder that is not a label is listed too, so that the report names it.
+    What cannot be entered or leads nowhere is listed too, so that the report names it.
     """
     try:
         entries = sorted(path for path in folder.iterdir() if not _is_hidden(path))
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
     home = folder.resolve()
-    loops = [path for path in entries if path.is_dir() and home.is_relative_to(path.resolve())]
-    files = [(path, -1) for path in entries if path.is_file() or path in loops]
-    subfolders = [path for path in entries if path.is_dir() and path not in loops]
+    folders = [path for path in entries if os.path.isdir(path)]  # is_dir raises if it may not look
+    subfolders = [path for path in folders if not home.is_relative_to(path.resolve())]
+    files = [(path, -1) for path in entries if path not in subfolders]
     for k, subfolder in enumerate(subfolders):
-        for path in sorted(subfolder.rglob("*")):
-            parts = path.relative_to(subfolder).parents
-            taken = path.is_file() or (path.is_symlink() and path.is_dir())
-            if taken and not any(map(_is_hidden, (path, *parts))):
-                files.append((path, k))
+        files += [(path, k) for path in sorted(_inside(subfolder))]
     return files, tuple(path.name for path in subfolders)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Yield the files at any depth of a folder, the links to folders, and what cannot be read."""
+    try:
+        entries = [path for path in folder.iterdir() if not _is_hidden(path)]
+    except OSError:
+        yield folder
+        return
+    for path in entries:
+        if os.path.isdir(path) and not os.path.islink(path):
+            yield from _inside(path)
+        else:
+            yield path
 
 
 def _is_hidden(path: Path) -> bool:
@@ -207,10 +218,8 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _is_image(file: File) -> bool:
-    from PIL import Image
-
     try:
-        Image.open(file[0], formats=FORMATS).close()
+        _open(file[0]).close()
     except Exception:  # Pillow raises any error of its parsers on a damaged file
         return False
     return True
@@ -227,12 +236,10 @@ def _decode(path: Path, size: int) -> tuple[np.ndarray, tuple[int, int], bool]:
     Raises:
         DataError: the image cannot be used; the error gives the reason, without the path.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
-    if path.is_dir():
-        raise DataError("a link to a folder; put a copy in its place")
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with _open(path) as picture:
             _refuse_unlike(picture)
             extent, gray = picture.size, _is_gray(picture)
             picture.draft(None, (2 * size, 2 * size))  # decodes a large JPEG at a smaller size
@@ -244,6 +251,16 @@ def _decode(path: Path, size: int) -> tuple[np.ndarray, tuple[int, int], bool]:
     except Exception as error:  # Pillow raises any error of its parsers on a damaged file
         why = getattr(error, "strerror", None) or error
         raise DataError(f"cannot be read: {why}") from error
+
+
+def _open(path: Path) -> ImageFile:
+    from PIL import Image
+
+    if os.path.islink(path) and os.path.isdir(path):
+        raise DataError("a link to a folder; put a copy in its place")
+    if path.is_fifo():  # opening it would wait for a writer
+        raise DataError("a pipe, not a file")
+    return Image.open(path, formats=FORMATS)
 
 
 def _refuse_unlike(picture: ImageFile) -> None:

@@ -18,8 +18,8 @@ def check_images(images: np.ndarray, size: int) -> None:
     """
     if not isinstance(images, np.ndarray):
         raise DTypeError(
-            f"images are a {type(images).__name__}; expected a NumPy array, uint8, "
-            f"[N, C, {size}, {size}]; pass np.array(images, np.uint8)"
+            f"images are of type {type(images).__name__}; expected a NumPy array, uint8, "
+            f"[N, C, {size}, {size}]; pass np.array(images)"
         )
     if images.dtype != np.uint8:
         raise DTypeError(
@@ -52,11 +52,11 @@ def _range(images: np.ndarray) -> str:
 
 def _to_pixels(images: np.ndarray) -> str:
     """Guess from the range of an array how to convert it to pixels."""
-    if images.size and images.dtype.kind in "iuf":
+    if images.size and images.dtype.kind in "iufb":
         low, high = float(images.min()), float(images.max())
-        if -1 <= low < 0 and high <= 1:
+        if -1 <= low < 0 and high <= 1 and images.dtype.kind == "f":
             return "minisn.data.unscale_images(images)"
-        if 0 <= low <= high <= 1 and images.dtype.kind == "f":
+        if 0 <= low <= high <= 1:
             return "np.rint(255 * images).astype(np.uint8)"
         if 0 <= low <= high <= 255:
             return "np.rint(images).astype(np.uint8)"
