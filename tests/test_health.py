@@ -65,6 +65,22 @@ def test_weight_clipping_kills_a_narrow_d(tmp_path, objective):
     assert np.median(late) < 1e-6  # of 1 and more in the healthy run; one step in five may differ
 
 
+def test_the_shipped_photographs_without_the_cure():
+    """Its loss is 0.000 at some steps from 100 on, and its samples are gray.
+
+    The log of NUMBA_NUM_THREADS=1 minisn train cifar10-small --seed 1 --steps 600
+    --set log_every=25 --set sample_every=100 and the changes below, but for the words of what was
+    found.
+    """
+    changes = {"rate_d": 4e-4, "scale": 1.0, "augment": "none", "flip": False, "average": 0.0}
+    health = Health(load_preset("cifar10-small").replace(decay_after=0, **changes))
+    text = (LOGS / "2000-photographs-fast-d.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {f.key: line["step"] for line in lines for f in health.see(line)} == {"d-wins": 175}
+    advice = health.findings["d-wins"].advice
+    assert "--set rate_d=0.0002, for photographs also with --set augment=color" in advice
+
+
 @pytest.mark.parametrize("regularizer", ["sn", "none"])
 def test_a_rate_of_one_leaves_nothing_to_learn(tmp_path, regularizer):
     found = told(trained(tmp_path / "run", rate_d=1.0, rate_g=1.0, regularizer=regularizer))
