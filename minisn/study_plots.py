@@ -185,7 +185,7 @@ FORMS: dict[str, tuple[tuple[str, str], Draw]] = {
               _lines("method", "init", x="step", y="inputs_max", log="y")),
     "collapse": (("step (updates of G)", "spread of samples (images: 1)"),
                  _seeds("step", "spread")),
-    "pilot": ((_DISTANCE, "change of the recipe"), _last_bars),
+    "pilot": ((_DISTANCE, "change"), _last_bars),
     "hour": (("minutes on two quiet cores", _DISTANCE), _seeds("minutes", "frechet", log=True)),
     "paper": (("step (updates of G)", _DISTANCE), _updates_and_hours),
 }  # fmt: skip

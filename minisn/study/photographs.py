@@ -175,8 +175,8 @@ def _beside_nothing(rows: Sequence[Row]) -> str:
         name: max(mine, key=lambda r: r["step"]) for name, mine in grouped(rows, "method").items()
     }
     plain = ends.pop("nothing")["frechet"]
-    told = [f"{name}: {end['frechet'] / plain:.2f}" for name, end in ends.items()]
-    return f"Distance at the end, {plain:.1f} without a change, in parts of it: {'; '.join(told)}."
+    told = [f"{name} by {end['frechet'] / plain:.2f}" for name, end in ends.items()]
+    return f"The distance is {plain:.1f} at the end. A change multiplies it: {'; '.join(told)}."
 
 
 UPDATES, OF_PAPER = 25_000, 100_000
@@ -205,7 +205,7 @@ PHOTOGRAPH_STUDIES = [
           "The paper: its networks have four times the channels, and do not fail",
           "[M18 Table 3]", 20, _cells,
           _measured("spread", "slope_real", "slope_fake"), _verdict),
-    Study("pilot", "Photographs after five minutes, by one change of the recipe",
+    Study("pilot", "The hour's recipe with one change",
           "The paper: it has no running average, augmentation or scale, and other step sizes",
           "[M18 Table 3]", 60, _pilots,
           _measured(*SCORES, seconds=lambda r: r["seconds"]), _beside_nothing),
