@@ -1712,7 +1712,11 @@ def test_a_wave_faster_than_all_steps_is_right_or_told_to_be_too_fast(length, pl
         def claim(x):
             return factor * np.cos(x / length) / length
 
-        return gradcheck(lambda x: np.sin(x / length), np.float64(place), grad=claim).checks[0].diagnosis
+        return (
+            gradcheck(lambda x: np.sin(x / length), np.float64(place), grad=claim)
+            .checks[0]
+            .diagnosis
+        )
 
     verdicts = {"right"} if length > 1e-12 else {"right", "too little precision"}
     assert check(1.0) in verdicts
