@@ -206,7 +206,7 @@ PHOTOGRAPH_STUDIES = [
           "[M18 Table 3]", 20, _cells,
           _measured("spread", "slope_real", "slope_fake"), _verdict),
     Study("pilot", "The hour's recipe with one change",
-          "The paper: it has no running average, augmentation or scale, and other step sizes",
+          "The paper: it has no running average, augmentation or scale",
           "[M18 Table 3]", 60, _pilots,
           _measured(*SCORES, seconds=lambda r: r["seconds"]), _beside_nothing),
     Study("hour", "Photographs after an hour on two cores, by recipe",
