@@ -1944,6 +1944,47 @@ def test_the_last_of_many_ties_counts_too(last, right):
     assert bool(report) == right
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("share", "right"),
+    [([1, 0, 0], True), ([1 / 3] * 3, True), ([1, 1, 1], False), ([1, 1, 0], False)],
+)
+def test_tied_singular_values_share_one_slope(share, right, turned):
+    Q = np.linalg.qr(MIXED[:9].reshape(3, 3))[0] if turned else np.eye(3)
+
+    def slope(x):
+        return np.diag(share) @ Q
+
+    assert bool(gradcheck(lambda x: np.linalg.norm(x, 2), [Q], grad=slope)) == right
+
+
+@pytest.mark.parametrize(("share", "right"), [([1, 1, 0], True), ([1, 1, 1], False)])
+def test_ties_that_no_pair_shows_share_their_slopes(share, right):
+    report = gradcheck(
+        lambda x: np.sort(x)[1:].sum(), [np.ones(3)], grad=lambda x: 1.0 * np.array(share)
+    )
+    assert bool(report) == right
+
+
+def test_a_subgradient_of_four_tied_singular_values_is_right():
+    rng = np.random.default_rng(5)
+    for _ in range(4):
+        Q, u = np.linalg.qr(rng.normal(size=(4, 4)))[0], rng.normal(size=4)
+        claim = np.outer(u, u) @ Q / (u @ u)
+        assert gradcheck(lambda x: np.linalg.norm(x, 2), [Q], grad=lambda x, c=claim: c)
+
+
+def test_where_kinks_of_units_meet_no_claim_is_refused_for_slopes_not_seen():
+    W, v = ops.as_tensor(np.array([[1.36, 1.22], [-0.51, -0.3]])), np.array([-0.53, 0.57])
+    assert gradcheck(lambda x: (ops.relu(W @ x) * v).sum(), np.zeros(2), seed=11)
+
+
+def test_an_exchange_of_gradients_says_so_once():
+    a, b = np.arange(1.0, 4), np.arange(2.0, 5)
+    report = gradcheck(lambda a, b: np.sum(a * a * b), [a, b], grad=lambda a, b: (a * a, 2 * a * b))
+    assert report.failure.guess == "the gradients of input 1 and input 0 are exchanged"
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1e-12, 1e-30, 1e-100])
 @pytest.mark.parametrize("factor", [1.0, 1.01, -1.0])
 def test_at_0_fn_may_move_at_any_scale(scale, factor):

@@ -52,7 +52,8 @@ def judge(s: Survey, table: Table, kinks: bool) -> Check | None:
         likely = likely or (nonlinear(s) if s.order == 1 else "")
         if not likely and entry:
             likely = _cause_by_output(s, table, k) or cause_of(s, table, k)
-            if likely and len(wrong_inputs(s, table)) > 1:
+            told = likely.startswith(f"the gradients of {worst.name} and ")
+            if likely and not told and len(wrong_inputs(s, table)) > 1:
                 likely = f"of {worst.name}, {likely}"
     elif diagnosis == KINK:
         message = describe_kink(s, table, k, r)
