@@ -207,7 +207,7 @@ PHOTOGRAPH_STUDIES = [
           _measured("spread", "slope_real", "slope_fake"), _verdict),
     Study("pilot", "The hour's recipe with one change",
           "The paper: it has no running average, augmentation or scale",
-          "[M18 Table 3]", 60, _pilots,
+          "[M18 Table 3]", 45, _pilots,
           _measured(*SCORES, seconds=lambda r: r["seconds"]), _beside_nothing),
     Study("hour", "Photographs after an hour on two cores, by recipe",
           "The paper: its networks have twice the channels, and nine times the updates",
