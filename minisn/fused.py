@@ -3,7 +3,8 @@ r"""Operations fused for speed: one pass over memory where their compositions ta
 Batch normalization and spectral normalization are declared with their plain compositions, which
 define them; see :class:`minisn.tensor.Fused`. A convolution with its bias needs no composition.
 Tests check that a fast form equals its composition, up to second derivatives. The composition of
-spectral normalization, equation (8), is in :mod:`minisn.spectral`.
+spectral normalization, equation (8), is in :mod:`minisn.spectral`. Without the fast form of the one
+a step of ``mnist`` takes 1.33 of the time, of the other 1.04 (``tests/benchmarks/tricks.py``).
 """
 
 import math

@@ -1,7 +1,8 @@
 """Moments, and normalization by them.
 
 Channels lie innermost in memory, so images are rows of channels. Sums are taken in double
-precision, each thread over its own rows, then over the threads in order.
+precision, each thread over its own rows, then over the threads in order. With NumPy in its place
+a step of ``mnist`` takes 1.35 of the time (``tests/benchmarks/tricks.py``).
 """
 
 import math
