@@ -100,6 +100,16 @@ def test_the_study_of_the_collapse_counts_seeds_and_tells_what_is_left_of_the_lo
     assert said.endswith("nothing: 2 of 3, 5%; both: 0 of 3, 45%.")
 
 
+def test_the_pilot_says_what_each_change_makes_of_the_distance():
+    rows = [
+        {"method": name, "step": step, "frechet": frechet}
+        for name, ends in (("nothing", (140.0, 50.0)), ("beta1 0", (140.0, 30.0)))
+        for step, frechet in zip((0, 1000), ends, strict=True)
+    ]
+    said = STUDIES["pilot"].verdict(rows)
+    assert said == "The distance is 50.0 at the end. A change multiplies it: beta1 0 by 0.60."
+
+
 def test_samples_are_scored_by_the_features_that_ship(tmp_path):
     scored = Cell({"method": "SN"}, TINY.replace(sample_every=6))
     start, end = run_cell(tmp_path, scored)["measures"]

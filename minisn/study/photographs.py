@@ -134,6 +134,7 @@ def _end_of_hour(rows: Sequence[Row]) -> str:
 
 
 PILOT_STEPS = 1000
+"""Steps of a run whose change leaves the work of a step as it is."""
 
 PILOT: dict[str, dict[str, Any]] = {
     "nothing": {},
@@ -158,7 +159,8 @@ steps as take about the same time."""
 def _pilots(full: bool) -> list[Cell]:
     """Return every change with one seed, in a run of an eleventh of the preset's length.
 
-    Decay and running average are as long as in the preset, in parts of the run.
+    Decay is as long as in the preset, in parts of the run, and so is the running average in runs
+    of 1,000 steps.
     """
     config = load_preset("cifar10-hour").replace(
         steps=PILOT_STEPS, decay_after=640, average=0.989, sample_every=PILOT_STEPS // 2
@@ -170,7 +172,7 @@ def _pilots(full: bool) -> list[Cell]:
 
 
 def _beside_nothing(rows: Sequence[Row]) -> str:
-    """Say the distance at the end of each run, as a share of that without a change."""
+    """Say the distance at the end without a change, and by what each change multiplies it."""
     ends = {
         name: max(mine, key=lambda r: r["step"]) for name, mine in grouped(rows, "method").items()
     }
